@@ -1,0 +1,13 @@
+//! The pgfox API in Rust: the messages and stubs of the package `pgfox.v1`, generated from `proto/`.
+
+/// The package `pgfox.v1`.
+#[allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::all, clippy::pedantic)]
+pub mod v1 {
+    tonic::include_proto!("pgfox.v1");
+
+    /// The encoded `FileDescriptorSet` of the API and its imports, for reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("pgfox_descriptor");
+}
+
+/// The `domain` of every `google.rpc.ErrorInfo` that pgfox sends.
+pub const ERROR_DOMAIN: &str = "pgfox";
