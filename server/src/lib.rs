@@ -1,1 +1,3 @@
 //! pgfox-server
+
+pub mod store;
