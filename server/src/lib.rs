@@ -1,3 +1,4 @@
-//! pgfox-server
+//! The pgfox server.
 
+pub mod embed;
 pub mod store;

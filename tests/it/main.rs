@@ -1,3 +1,7 @@
-//! tests
-#[test]
-fn t() {}
+//! The integration tests: one binary, so that they link once and share their fixtures.
+
+// fixtures
+mod provider; // an OpenAI-shaped embedding server
+
+// tests
+mod openai; // embedding by a provider over HTTP: batches, retries, bad answers

@@ -1,8 +1,17 @@
 //! Turning text into vectors. Knows neither tonic nor `pgfox::v1`.
 //!
 //! A model is named by its provider and its name there: `openai/text-embedding-3-small` or `local/all-MiniLM-L6-v2`.
+//! [`Embedders`] is what the server offers; [`openai`] asks a provider over HTTP, [`local`] computes in this process.
 
 use std::time::Duration;
+
+pub use self::local::LocalModel;
+pub use self::openai::{OpenAi, OpenAiConfig};
+pub use self::registry::{Embedder, Embedders, EmbeddingConfig, FetchModel, LocalConfig};
+
+pub mod local;
+pub mod openai;
+mod registry;
 
 /// A model as a collection uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +29,22 @@ pub struct Model {
 pub struct Embeddings {
     /// The vectors one after the other, `dimensions` values each: one allocation for the whole batch.
     pub values: Vec<f32>,
-    /// Tokens that the model read.
+    /// Tokens that the model read; 0 when a provider does not say.
     pub tokens: u64,
-    /// For each text, whether it was longer than the model reads.
+    /// For each text, whether it was longer than the model reads. Some providers cut a text and do not tell.
     pub truncated: Vec<bool>,
+}
+
+impl Embeddings {
+    fn append(&mut self, part: Self) {
+        if self.values.capacity() == 0 {
+            *self = part;
+            return;
+        }
+        self.values.extend_from_slice(&part.values);
+        self.tokens += part.tokens;
+        self.truncated.extend_from_slice(&part.truncated);
+    }
 }
 
 /// Why a text could not be embedded.
@@ -34,7 +55,11 @@ pub enum EmbedError {
     UnknownModel { model: String, why: String },
     /// The model gives other dimensions than asked for, or than the collection has.
     #[error("the model \"{model}\" gives {actual} dimensions, not {expected}")]
-    Dimensions { model: String, expected: usize, actual: usize },
+    Dimensions {
+        model: String,
+        expected: usize,
+        actual: usize,
+    },
     /// The provider cannot be reached, fails, or answers with something that is not embeddings.
     #[error("the embedding provider is unavailable: {why}")]
     Unavailable { why: String, retry_after: Duration },
@@ -47,4 +72,21 @@ pub enum EmbedError {
     /// The provider refuses the key, the model or the request.
     #[error("the embedding provider refuses the request: {why}")]
     Refused { why: String },
+}
+
+/// A configuration that cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("\"{url}\" is no base URL of an embedding provider: {why}")]
+    BaseUrl { url: String, why: String },
+    #[error(
+        "the API key of the embedding provider has characters that no HTTP header can carry; is there a line break in it?"
+    )]
+    ApiKey,
+    #[error("{name} of the embedding provider is 0; it is at least 1")]
+    Zero { name: &'static str },
+    #[error("cannot set up HTTPS to the embedding provider (are the system's CA certificates installed?): {why}")]
+    HttpClient { why: String },
+    #[error("the default model \"{model}\" is not offered: {why}")]
+    DefaultModel { model: String, why: String },
 }
