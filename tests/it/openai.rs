@@ -61,7 +61,7 @@ async fn embeds_in_order_over_several_requests() {
     assert_eq!(embeddings.values, expected(&texts));
     assert_eq!(embeddings.truncated, vec![false; 300]);
     assert_eq!(embeddings.tokens, 900);
-    assert_eq!(provider.requests(), 3);
+    assert_eq!((provider.requests(), provider.texts()), (3, 300));
     let body = provider.last_body();
     assert_eq!(body["model"], "text-embedding-3-small");
     assert_eq!(body["encoding_format"], "float");
@@ -169,7 +169,7 @@ async fn what_passes_is_retried() {
         Answer::Raw(503, vec![("retry-after", "0".to_owned())], String::new()),
         Answer::Status(500),
         Answer::Hangup,
-        Answer::HalfAnswer,
+        Answer::CutOff,
     ];
     for answer in passing {
         let provider = Provider::start().await;

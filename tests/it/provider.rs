@@ -21,11 +21,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// Dimensions of every model that is not asked for others.
-pub const DIMENSIONS: usize = 32;
+pub(crate) const DIMENSIONS: usize = 32;
 
 /// An answer in place of embeddings.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// This status with an OpenAI-shaped error.
     Status(u16),
     /// Status, headers and body as given.
@@ -43,12 +43,12 @@ pub enum Answer {
     /// The connection is closed without an answer.
     Hangup,
     /// The connection is closed in the middle of the answer.
-    HalfAnswer,
+    CutOff,
 }
 
 /// Stops when dropped.
 #[derive(Debug)]
-pub struct Provider {
+pub(crate) struct Provider {
     address: SocketAddr,
     state: Arc<State>,
     server: JoinHandle<()>,
@@ -68,7 +68,7 @@ struct State {
 }
 
 impl Provider {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -77,12 +77,12 @@ impl Provider {
     }
 
     /// What goes into `OPENAI_BASE_URL`.
-    pub fn base_url(&self) -> String {
+    pub(crate) fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
     /// The next `times` requests that no earlier script has taken get this answer.
-    pub fn script(&self, answer: Answer, times: usize) {
+    pub(crate) fn script(&self, answer: Answer, times: usize) {
         self.state
             .script
             .lock()
@@ -90,43 +90,38 @@ impl Provider {
             .extend(std::iter::repeat_n(answer, times));
     }
 
-    /// Forgets what is left of the script.
-    pub fn clear_script(&self) {
-        self.state.script.lock().unwrap().clear();
-    }
-
     /// Refuses longer texts, as OpenAI refuses more tokens than the model reads.
-    pub fn limit_text_bytes(&self, max: usize) {
+    pub(crate) fn limit_text_bytes(&self, max: usize) {
         self.state.max_text_bytes.store(max, Ordering::SeqCst);
     }
 
     /// Refuses more texts in a request, as TEI does.
-    pub fn limit_texts(&self, max: usize) {
+    pub(crate) fn limit_texts(&self, max: usize) {
         self.state.max_texts.store(max, Ordering::SeqCst);
     }
 
     /// Requests so far, whatever the answer.
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.state.requests.lock().unwrap().len()
     }
 
     /// Texts embedded so far.
-    pub fn texts(&self) -> usize {
+    pub(crate) fn texts(&self) -> usize {
         self.state.texts.load(Ordering::SeqCst)
     }
 
     /// Requests that are being answered; one whose client has gone is not.
-    pub fn under_way(&self) -> usize {
+    pub(crate) fn under_way(&self) -> usize {
         self.state.under_way.load(Ordering::SeqCst)
     }
 
     /// Most requests at a time so far.
-    pub fn most_under_way(&self) -> usize {
+    pub(crate) fn most_under_way(&self) -> usize {
         self.state.most_under_way.load(Ordering::SeqCst)
     }
 
     /// The JSON of each request so far.
-    pub fn bodies(&self) -> Vec<Value> {
+    pub(crate) fn bodies(&self) -> Vec<Value> {
         self.state
             .requests
             .lock()
@@ -136,11 +131,11 @@ impl Provider {
             .collect()
     }
 
-    pub fn last_body(&self) -> Value {
+    pub(crate) fn last_body(&self) -> Value {
         self.bodies().pop().expect("a request")
     }
 
-    pub fn last_authorization(&self) -> Option<String> {
+    pub(crate) fn last_authorization(&self) -> Option<String> {
         self.state.requests.lock().unwrap().last().expect("a request").1.clone()
     }
 }
@@ -152,7 +147,7 @@ impl Drop for Provider {
 }
 
 /// The unit vector of a text: the sum of a pseudo-random vector for each word, so that texts with common words are near.
-pub fn vector(text: &str, dimensions: usize) -> Vec<f32> {
+pub(crate) fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut sum = vec![0.0_f64; dimensions];
     let words = text
         .split(|c: char| !c.is_alphanumeric())
@@ -258,13 +253,13 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answered {
         }
         Some(Answer::Dimensions(dimensions)) => embeddings(&state, &body, Some(dimensions)),
         Some(Answer::Hangup) => Err(io::Error::other("scripted")),
-        Some(Answer::HalfAnswer) => {
+        Some(Answer::CutOff) => {
             let half = Ok(Frame::data(Bytes::from_static(br#"{"data": [{"index": 0, "#)));
             let end = Err(io::Error::other("scripted"));
             let body = StreamBody::new(tokio_stream::iter([half, end]));
             Ok(Response::builder()
                 .header(CONTENT_TYPE, "application/json")
-                .body(BodyExt::boxed(body))
+                .body(BoxBody::new(body))
                 .unwrap())
         }
     }

@@ -141,10 +141,12 @@ impl OpenAi {
     /// Embeds non-empty texts with the model `name`, in as many requests as the limits ask for.
     pub(super) async fn embed(&self, name: &str, model: &Model, texts: &[&str]) -> Result<Embeddings, EmbedError> {
         let limit = self.0.batch_texts.load(Ordering::Relaxed);
-        let batches = batches(texts, limit, self.0.config.max_batch_bytes);
-        let mut parts = stream::iter(batches)
-            .map(|batch| self.embed_batch(name, model, batch))
-            .buffered(self.0.config.concurrency);
+        // A loop, because a closure here would keep the future from being Send.
+        let mut calls = Vec::new();
+        for batch in batches(texts, limit, self.0.config.max_batch_bytes) {
+            calls.push(self.embed_batch(name, model, batch));
+        }
+        let mut parts = stream::iter(calls).buffered(self.0.config.concurrency);
 
         let mut embeddings = Embeddings {
             values: Vec::with_capacity(texts.len() * model.dimensions),

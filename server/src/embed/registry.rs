@@ -101,7 +101,7 @@ pub struct Embedders(Arc<Inner>);
 struct Inner {
     default_model: String,
     openai: Option<OpenAi>,
-    local: LocalModels,
+    local: Arc<LocalModels>,
     /// Dimensions that a provider's model has by itself.
     natural_dimensions: Mutex<HashMap<String, usize>>,
     health: watch::Sender<bool>,
@@ -123,7 +123,7 @@ impl Embedders {
         let embedders = Self(Arc::new(Inner {
             default_model,
             openai,
-            local: LocalModels::new(config.local),
+            local: Arc::new(LocalModels::new(config.local)),
             natural_dimensions: Mutex::default(),
             health: watch::Sender::new(true),
         }));
@@ -216,7 +216,7 @@ impl Embedders {
                 expected: model.dimensions,
                 actual: local.dimensions(),
             }),
-            Embedder::Local(local) => Ok(local.embed(texts).await),
+            Embedder::Local(local) => local.embed(texts).await,
             Embedder::OpenAi(openai) => {
                 let embedded = openai.embed(openai_name(&model.name), model, texts).await;
                 if let Err(EmbedError::Dimensions { .. }) = embedded {
@@ -298,7 +298,7 @@ impl LocalModels {
         }
     }
 
-    async fn get(&self, name: &str, folder: &str) -> Result<LocalModel, EmbedError> {
+    async fn get(self: &Arc<Self>, name: &str, folder: &str) -> Result<LocalModel, EmbedError> {
         if let Some(model) = self.lock().get(folder).and_then(|cell| cell.get()) {
             return Ok(model.clone());
         }
@@ -321,7 +321,12 @@ impl LocalModels {
             }
         };
         let cell = Arc::clone(self.lock().entry(folder.to_owned()).or_default());
-        cell.get_or_try_init(|| self.load(name, own)).await.cloned()
+        // In a task of its own: a caller that gives up does not stop a download that the next one would start again.
+        let (models, name) = (Arc::clone(self), name.to_owned());
+        let loading = tokio::spawn(async move { cell.get_or_try_init(|| models.load(&name, own)).await.cloned() });
+        loading
+            .await
+            .unwrap_or_else(|error| Err(unavailable(format!("loading a model failed: {error}"))))
     }
 
     async fn load(&self, name: &str, own: Option<PathBuf>) -> Result<LocalModel, EmbedError> {
@@ -384,4 +389,97 @@ fn is_folder_name(name: &str) -> bool {
         && name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn embedders(local: LocalConfig) -> Embedders {
+        Embedders::new(EmbeddingConfig {
+            local,
+            ..EmbeddingConfig::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn folder_names_stay_in_their_directory() {
+        for name in ["all-MiniLM-L6-v2", "a", "a.b_c-1", "..."] {
+            assert!(is_folder_name(name), "{name}");
+        }
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "/a",
+            "a\\b",
+            "a b",
+            "\u{e4}",
+            "a\0",
+            &"a".repeat(300),
+        ] {
+            assert!(!is_folder_name(name), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_fetch_is_tried_again_and_not_stopped_by_its_caller() {
+        let fetches = Arc::new(AtomicUsize::new(0));
+        let finished = Arc::new(tokio::sync::Notify::new());
+        let minilm = {
+            let (fetches, finished) = (Arc::clone(&fetches), Arc::clone(&finished));
+            FetchModel::new(move || {
+                let (fetches, finished) = (Arc::clone(&fetches), Arc::clone(&finished));
+                async move {
+                    fetches.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    finished.notify_one();
+                    Err("no network".to_owned())
+                }
+            })
+        };
+        let embedders = embedders(LocalConfig {
+            minilm,
+            ..LocalConfig::default()
+        });
+
+        let resolve = embedders.resolve(DEFAULT_LOCAL_MODEL, None);
+        assert!(tokio::time::timeout(Duration::from_millis(10), resolve).await.is_err());
+        tokio::time::timeout(Duration::from_secs(5), finished.notified())
+            .await
+            .unwrap();
+
+        let error = embedders.resolve(DEFAULT_LOCAL_MODEL, None).await.unwrap_err();
+        assert!(
+            matches!(&error, EmbedError::Unavailable { why, .. } if why.contains("no network")),
+            "{error}"
+        );
+        assert_eq!(fetches.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_no_model_takes_no_room() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["one", "two"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            std::fs::write(dir.path().join(name).join("config.json"), "{}").unwrap();
+        }
+        let local = LocalConfig {
+            models_dir: Some(dir.path().to_owned()),
+            max_loaded: 1,
+            ..LocalConfig::default()
+        };
+        let embedders = embedders(local);
+        for name in ["local/one", "local/two", "local/three"] {
+            let error = embedders.resolve(name, None).await.unwrap_err();
+            let EmbedError::UnknownModel { why, .. } = &error else {
+                panic!("{error}")
+            };
+            assert!(!why.contains("as many"), "{why}");
+        }
+    }
 }
