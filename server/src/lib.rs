@@ -1,4 +1,171 @@
-//! The pgfox server.
+//! The pgfox server: semantic search on PostgreSQL and pgvector over gRPC.
+//!
+//! A call goes from `service` to the file of its operation, which validates, embeds and stores. Neither `store` nor
+//! `embed` knows gRPC.
 
+mod auth;
+mod build_index;
+mod collections;
+mod documents;
 pub mod embed;
+mod error;
+mod health;
+mod ingest;
+mod ingest_stream;
+mod json;
+mod search;
+mod service;
 pub mod store;
+mod transport;
+mod validate;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use pgfox::v1::{FILE_DESCRIPTOR_SET, pgfox_service_server::PgfoxServiceServer};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tonic::{
+    codec::CompressionEncoding,
+    service::interceptor::InterceptedService,
+    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
+};
+
+pub use auth::ApiKeys;
+
+use embed::{Embedders, EmbeddingConfig};
+use store::{Migrate, Store, StoreConfig};
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct ServeConfig {
+    pub store: StoreConfig,
+    pub migrate: Migrate,
+    pub embedding: EmbeddingConfig,
+    pub limits: Limits,
+    pub api_keys: ApiKeys,
+    /// Certificate chain and key, PEM.
+    pub tls: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// How much, and how long.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most bytes of a request.
+    pub max_request_bytes: usize,
+    /// Most bytes of the documents of a response.
+    pub max_response_bytes: usize,
+    /// Longest time for a call, beside those that ingest or stream.
+    pub call_timeout: Duration,
+    /// Longest time to embed and store one request of documents.
+    pub ingest_timeout: Duration,
+    /// Longest time for the exact search that fills up a result which the index left short.
+    pub fill_up: Duration,
+    /// Most calls at a time on one connection.
+    pub max_concurrent_calls: u32,
+    /// How often an idle client is asked whether it is still there.
+    pub keepalive: Duration,
+    /// Longest time for running calls to finish at the end.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 16 * 1024 * 1024,
+            max_response_bytes: 16 * 1024 * 1024,
+            call_timeout: Duration::from_secs(30),
+            ingest_timeout: Duration::from_secs(600),
+            fill_up: Duration::from_secs(2),
+            max_concurrent_calls: 256,
+            keepalive: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What every call needs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    store: Store,
+    embedders: Embedders,
+    limits: Arc<Limits>,
+    /// Cancelled when the server shuts down: streams end after the request they are at.
+    draining: CancellationToken,
+}
+
+/// An answer carries little beside its documents.
+const RESPONSE_RESERVE: usize = 1024 * 1024;
+/// How long a client may take to answer whether it is still there.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves until `shutdown`, then lets running calls finish. The caller owns the port and the signals.
+pub async fn serve(
+    config: ServeConfig,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let ServeConfig { store, migrate, embedding, limits, api_keys, tls } = config;
+    let app = App {
+        store: Store::new(store),
+        embedders: Embedders::new(embedding)?,
+        limits: Arc::new(limits),
+        draining: CancellationToken::new(),
+    };
+    let limits = Arc::clone(&app.limits);
+
+    let (mut reporter, health) = tonic_health::server::health_reporter();
+    let service = PgfoxServiceServer::new(app.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(limits.max_request_bytes)
+        .max_encoding_message_size(limits.max_response_bytes.saturating_add(RESPONSE_RESERVE));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+
+    let mut server = Server::builder()
+        .http2_keepalive_interval(Some(limits.keepalive))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(limits.max_concurrent_calls);
+    if let Some((certificate, key)) = tls {
+        let identity = Identity::from_pem(certificate, key);
+        server = server
+            .tls_config(ServerTlsConfig::new().identity(identity))
+            .context("the TLS certificate or key cannot be used")?;
+    }
+    let router = server
+        .layer(transport::Transport { max_request_bytes: limits.max_request_bytes })
+        .add_service(health)
+        .add_service(InterceptedService::new(service, api_keys.clone()))
+        // Tools that debug ask for either version.
+        .add_service(InterceptedService::new(reflection().build_v1()?, api_keys.clone()))
+        .add_service(InterceptedService::new(reflection().build_v1alpha()?, api_keys));
+
+    let drained = app.draining.clone();
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let running = router.serve_with_incoming_shutdown(incoming, async move { drained.cancelled().await });
+    let mut running = AbortOnDropHandle::new(tokio::spawn(running));
+
+    let states = health::report(&reporter, app.store.readiness(), app.embedders.provider_health());
+    let watched = async {
+        let (watched, ()) = tokio::join!(health::watch_database(&app.store, migrate), states);
+        watched
+    };
+    tokio::select! {
+        ended = &mut running => ended?.context("the server ended")?,
+        watched = watched => watched?,
+        () = shutdown => {}
+    }
+    tracing::info!("shutting down: running calls have {} s to finish", limits.drain.as_secs());
+    health::leave(&mut reporter).await;
+    app.draining.cancel();
+    match tokio::time::timeout(limits.drain, &mut running).await {
+        Ok(ended) => ended?.context("the server ended")?,
+        Err(_) => tracing::warn!("some calls did not finish in time"),
+    }
+    app.store.close();
+    Ok(())
+}

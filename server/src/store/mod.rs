@@ -1,6 +1,215 @@
-//! Everything that talks to PostgreSQL.
+//! Documents, vectors and indexes in Postgres: all SQL of pgfox. Knows neither tonic nor `pgfox::v1`.
+//!
+//! One file per operation. Every statement is a literal that begins with the name of its function, so that
+//! pg_stat_statements and auto_explain point back to the code; identifiers in it are generated numbers, never user text.
 
+mod builds;
+mod collections;
 pub mod connect;
+mod documents;
 pub mod dsn;
+mod error;
 pub mod errors;
+mod indexes;
+mod ingest;
+mod schema;
+mod search;
 mod tls;
+mod types;
+mod wire;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+pub use builds::{BuildProgress, Phase};
+pub use error::StoreError;
+pub use ingest::{Content, ContentHash, NewDocument, Written};
+pub use indexes::Build;
+pub use schema::{Migrate, SCHEMA_VERSION};
+pub use search::{Completeness, Found, Hit, MAX_EF_SEARCH, SearchSettings};
+pub use types::{
+    Collection, CollectionInfo, Distance, Index, IndexKind, NewCollection, StoredDocument, VectorType,
+};
+
+use connect::{Connection, Connector, Pool, PoolOptions};
+use schema::{Extension, Names};
+
+/// How to reach the database, and how much of it to use.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// For searches and writes; may go through a pooler.
+    pub connector: Connector,
+    /// For migrations and builds, which need a session of their own.
+    pub direct: Connector,
+    /// Name of the schema with the views; `<schema>_internal` holds the rest.
+    pub schema: String,
+    /// Most connections to hold open.
+    pub pool_size: usize,
+    /// Longest wait for one of them.
+    pub pool_wait: Duration,
+    /// Most memory for one index build in bytes; `None`: as Postgres is configured.
+    pub build_memory: Option<u64>,
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: Pool,
+    config: StoreConfig,
+    names: Names,
+    readiness: watch::Sender<Readiness>,
+    /// What is known of collections, by name. Never trusted for longer than a statement: see `Collection::revision`.
+    catalog: RwLock<HashMap<String, Arc<collections::Entry>>>,
+    /// Ids of the indexes that this process is building.
+    building: Mutex<std::collections::HashSet<i64>>,
+}
+
+/// Whether the database can be used.
+#[derive(Clone, Debug)]
+pub enum Readiness {
+    /// Its extension and schemas are there.
+    Ready(Arc<Extension>),
+    /// Not yet, or not any more: why, as callers are told.
+    NotReady(Arc<StoreError>),
+}
+
+impl Store {
+    /// Prepares to use the database; nothing is connected before [`Store::prepare`].
+    pub fn new(config: StoreConfig) -> Self {
+        let pool = config.connector.pool(PoolOptions {
+            max_size: config.pool_size,
+            wait_timeout: config.pool_wait,
+            on_connect: None,
+        });
+        let not_yet = Readiness::NotReady(Arc::new(StoreError::unavailable("the server is starting")));
+        Self {
+            inner: Arc::new(Inner {
+                pool,
+                names: Names::new(&config.schema),
+                config,
+                readiness: watch::Sender::new(not_yet),
+                catalog: RwLock::default(),
+                building: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Sets up an empty database, checks the extension and the version of the schema, and so makes the store usable.
+    pub async fn prepare(&self, migrate: Migrate) -> Result<(), StoreError> {
+        let prepared = async {
+            let (mut client, _notices) = self.inner.config.direct.connect().await?;
+            schema::prepare(&mut client, &self.inner.names, migrate).await
+        };
+        match prepared.await {
+            Ok(extension) => {
+                self.set_ready(extension);
+                Ok(())
+            }
+            Err(error) => {
+                let told = StoreError::unavailable(error.to_string());
+                let told = if let StoreError::ExtensionMissing(why) = &error {
+                    StoreError::ExtensionMissing(why.clone())
+                } else {
+                    told
+                };
+                self.inner.readiness.send_replace(Readiness::NotReady(Arc::new(told)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks the database whether it still answers and still has the extension, and records the answer.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let checked = async {
+            let connection = self.connection_unchecked().await?;
+            let extension = schema::find_extension(&**connection).await?;
+            connection.done();
+            extension.ok_or_else(|| {
+                StoreError::ExtensionMissing("the vector extension was dropped; run: CREATE EXTENSION vector".into())
+            })
+        };
+        match checked.await {
+            Ok(extension) => {
+                self.set_ready(extension);
+                Ok(())
+            }
+            // A busy pool is work, not an outage.
+            Err(StoreError::Busy(_)) => Ok(()),
+            Err(error) => {
+                let told = match &error {
+                    StoreError::ExtensionMissing(why) => StoreError::ExtensionMissing(why.clone()),
+                    _ => StoreError::unavailable("the database does not answer"),
+                };
+                self.inner.readiness.send_replace(Readiness::NotReady(Arc::new(told)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Follows whether the database can be used.
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.inner.readiness.subscribe()
+    }
+
+    /// Ends every connection that is not in use.
+    pub fn close(&self) {
+        self.inner.pool.inner().close();
+    }
+
+    fn set_ready(&self, extension: Extension) {
+        let mut replaced = false;
+        self.inner.readiness.send_if_modified(|readiness| {
+            let changed = match readiness {
+                Readiness::Ready(known) => **known != extension,
+                Readiness::NotReady(_) => true,
+            };
+            if changed {
+                *readiness = Readiness::Ready(Arc::new(extension.clone()));
+            }
+            replaced = changed;
+            changed
+        });
+        if replaced {
+            if let Some(warning) = extension.warning() {
+                tracing::warn!("{warning}");
+            }
+            // Statements name the schema of the extension and the types by their ids: both may be others now.
+            self.forget_all();
+        }
+    }
+
+    fn extension(&self) -> Result<Arc<Extension>, StoreError> {
+        match &*self.inner.readiness.borrow() {
+            Readiness::Ready(extension) => Ok(Arc::clone(extension)),
+            Readiness::NotReady(error) => Err(StoreError::NotReady(Arc::clone(error))),
+        }
+    }
+
+    /// A pooled connection, once the database can be used.
+    async fn connection(&self) -> Result<Connection, StoreError> {
+        if let Readiness::NotReady(error) = &*self.inner.readiness.borrow() {
+            return Err(StoreError::NotReady(Arc::clone(error)));
+        }
+        self.connection_unchecked().await
+    }
+
+    async fn connection_unchecked(&self) -> Result<Connection, StoreError> {
+        Ok(self.inner.pool.get().await?)
+    }
+
+    /// Forgets prepared statements and collections, after something beneath them has changed.
+    fn forget_all(&self) {
+        self.inner.pool.forget_statements();
+        self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}

@@ -1,0 +1,80 @@
+//! API keys: who may call.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
+
+use crate::error::Error;
+
+/// The keys that open the service; without any, everyone may call. Holds their hashes only.
+#[derive(Clone, Default)]
+pub struct ApiKeys {
+    hashes: Vec<[u8; 32]>,
+}
+
+impl fmt::Debug for ApiKeys {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} API keys", self.hashes.len())
+    }
+}
+
+impl ApiKeys {
+    pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { hashes: keys.into_iter().map(|key| Sha256::digest(key).into()).collect() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    fn check(&self, metadata: &MetadataMap) -> Result<(), Error> {
+        if self.hashes.is_empty() {
+            return Ok(());
+        }
+        let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
+        let key = header.and_then(|header| header.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some((_, key)) = key else {
+            return Err(Error::Unauthenticated("send the metadata \"authorization: Bearer <API key>\""));
+        };
+        let hash: [u8; 32] = Sha256::digest(key.trim()).into();
+        // Every key is compared in full, so that the time tells nothing.
+        let known = self.hashes.iter().fold(subtle::Choice::from(0), |known, other| known | hash.ct_eq(other));
+        if known.into() { Ok(()) } else { Err(Error::Unauthenticated("the API key is not valid")) }
+    }
+}
+
+impl Interceptor for ApiKeys {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.check(request.metadata())?;
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(header: Option<&str>) -> bool {
+        let mut request = Request::new(());
+        if let Some(header) = header {
+            request.metadata_mut().insert("authorization", header.parse().expect("a header"));
+        }
+        ApiKeys::new(["first", "second"]).call(request).is_ok()
+    }
+
+    #[test]
+    fn only_a_known_key_opens() {
+        assert!(call(Some("Bearer second")));
+        assert!(call(Some("bearer first")));
+        assert!(!call(Some("Bearer secon")));
+        assert!(!call(Some("second")));
+        assert!(!call(None));
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        assert_eq!(format!("{:?}", ApiKeys::new(["secret"])), "1 API keys");
+    }
+}

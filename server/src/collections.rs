@@ -1,0 +1,165 @@
+//! CreateCollection, GetCollection, ListCollections and DeleteCollection.
+
+use pgfox::v1;
+
+use crate::{
+    App,
+    error::{Error, Violation},
+    store::{CollectionInfo, Distance, NewCollection, VectorType},
+    validate::{MAX_DIMENSIONS, Violations},
+};
+
+/// Collections on a page unless the caller says otherwise.
+const DEFAULT_PAGE: i32 = 100;
+/// Most collections on a page.
+const MAX_PAGE: i32 = 1_000;
+
+pub(crate) async fn create(
+    app: &App,
+    request: v1::CreateCollectionRequest,
+) -> Result<v1::CreateCollectionResponse, Error> {
+    let collection = request.collection.ok_or_else(|| Error::invalid("collection", "is required"))?;
+    // Absent means the default model; present without a model means the caller's own vectors.
+    let embedding = collection.embedding.unwrap_or_else(|| v1::Embedding {
+        model: app.embedders.default_model().to_owned(),
+        ..Default::default()
+    });
+    let distance = read_distance(collection.distance);
+    let vector_type = read_vector_type(collection.vector_type);
+
+    let mut violations = Violations::default();
+    violations.new_name("collection.name", &collection.name);
+    violations.range("collection.embedding.dimensions", embedding.dimensions, 0, MAX_DIMENSIONS);
+    violations.prefix("collection.embedding.query_prefix", &embedding.query_prefix);
+    violations.prefix("collection.embedding.document_prefix", &embedding.document_prefix);
+    if embedding.model.is_empty() {
+        let rule = "is required without a model";
+        violations.check(embedding.dimensions != 0, "collection.embedding.dimensions", rule);
+        let unused = embedding.query_prefix.is_empty() && embedding.document_prefix.is_empty();
+        violations.check(unused, "collection.embedding", "must have no prefixes without a model");
+    } else {
+        violations.model("collection.embedding.model", &embedding.model);
+    }
+    violations.check(distance.is_some(), "collection.distance", "must be a Distance");
+    violations.check(vector_type.is_some(), "collection.vector_type", "must be a VectorType");
+    let outputs = collection.document_count == 0 && collection.create_time.is_none();
+    violations.check(outputs, "collection", "must leave document_count and create_time to the server");
+    violations.finish()?;
+
+    let asked = usize::try_from(embedding.dimensions).ok().filter(|dimensions| *dimensions > 0);
+    let model = if embedding.model.is_empty() {
+        None
+    } else {
+        // Cheaper than asking a provider in vain; the insert decides.
+        if app.store.collection(&collection.name).await.is_ok() {
+            return Err(crate::store::StoreError::CollectionExists(collection.name).into());
+        }
+        Some(app.embedders.resolve(&embedding.model, asked).await?)
+    };
+    let dimensions = model.as_ref().map_or(asked.unwrap_or_default(), |model| model.dimensions);
+    if dimensions > MAX_DIMENSIONS as usize {
+        let rule = format!("gives {dimensions} dimensions and pgvector stores up to {MAX_DIMENSIONS}");
+        return Err(Error::Invalid(vec![Violation::new("collection.embedding.model", rule)]));
+    }
+    let created = app.store.create_collection(NewCollection {
+        name: collection.name,
+        model,
+        dimensions,
+        distance: distance.unwrap_or(Distance::L2),
+        vector_type: vector_type.flatten().unwrap_or_else(|| default_vector_type(dimensions)),
+        query_prefix: embedding.query_prefix,
+        document_prefix: embedding.document_prefix,
+    });
+    Ok(v1::CreateCollectionResponse { collection: Some(to_message(created.await?)) })
+}
+
+pub(crate) async fn get(app: &App, request: v1::GetCollectionRequest) -> Result<v1::GetCollectionResponse, Error> {
+    let mut violations = Violations::default();
+    violations.name("name", &request.name);
+    violations.finish()?;
+    let info = app.store.get_collection(&request.name).await?;
+    Ok(v1::GetCollectionResponse { collection: Some(to_message(info)) })
+}
+
+pub(crate) async fn list(
+    app: &App,
+    request: v1::ListCollectionsRequest,
+) -> Result<v1::ListCollectionsResponse, Error> {
+    let mut violations = Violations::default();
+    violations.range("page_size", request.page_size, 0, MAX_PAGE);
+    violations.check(!request.page_token.contains('\0'), "page_token", "must be a next_page_token");
+    violations.finish()?;
+    let page_size = if request.page_size == 0 { DEFAULT_PAGE } else { request.page_size };
+
+    // The token is the last name of the page before. One more row than the page tells whether there is a next one.
+    let after = Some(request.page_token.as_str()).filter(|token| !token.is_empty());
+    let mut infos = app.store.list_collections(after, None, i64::from(page_size) + 1).await?;
+    let mut next_page_token = String::new();
+    if infos.len() > page_size as usize {
+        infos.truncate(page_size as usize);
+        next_page_token = infos.last().map(|info| info.collection.definition.name.clone()).unwrap_or_default();
+    }
+    Ok(v1::ListCollectionsResponse { collections: infos.into_iter().map(to_message).collect(), next_page_token })
+}
+
+pub(crate) async fn delete(
+    app: &App,
+    request: v1::DeleteCollectionRequest,
+) -> Result<v1::DeleteCollectionResponse, Error> {
+    let mut violations = Violations::default();
+    violations.name("name", &request.name);
+    violations.finish()?;
+    app.store.delete_collection(&request.name).await?;
+    Ok(v1::DeleteCollectionResponse {})
+}
+
+/// pgvector indexes `vector` up to 2,000 dimensions only.
+fn default_vector_type(dimensions: usize) -> VectorType {
+    if dimensions > VectorType::Vector.max_indexed_dimensions() { VectorType::HalfVec } else { VectorType::Vector }
+}
+
+fn read_distance(distance: i32) -> Option<Distance> {
+    Some(match v1::Distance::try_from(distance).ok()? {
+        v1::Distance::Unspecified | v1::Distance::L2 => Distance::L2,
+        v1::Distance::Cosine => Distance::Cosine,
+        v1::Distance::InnerProduct => Distance::InnerProduct,
+        v1::Distance::L1 => Distance::L1,
+    })
+}
+
+/// The outer option is absent for a number that is no VectorType, the inner one when none is stated.
+fn read_vector_type(vector_type: i32) -> Option<Option<VectorType>> {
+    Some(match v1::VectorType::try_from(vector_type).ok()? {
+        v1::VectorType::Unspecified => None,
+        v1::VectorType::Vector => Some(VectorType::Vector),
+        v1::VectorType::Halfvec => Some(VectorType::HalfVec),
+    })
+}
+
+fn to_message(info: CollectionInfo) -> v1::Collection {
+    let CollectionInfo { collection, document_count } = info;
+    let definition = collection.definition;
+    let distance = match definition.distance {
+        Distance::L2 => v1::Distance::L2,
+        Distance::Cosine => v1::Distance::Cosine,
+        Distance::InnerProduct => v1::Distance::InnerProduct,
+        Distance::L1 => v1::Distance::L1,
+    };
+    let vector_type = match definition.vector_type {
+        VectorType::Vector => v1::VectorType::Vector,
+        VectorType::HalfVec => v1::VectorType::Halfvec,
+    };
+    v1::Collection {
+        name: definition.name,
+        embedding: Some(v1::Embedding {
+            model: definition.model.map(|model| model.name).unwrap_or_default(),
+            dimensions: definition.dimensions as i32,
+            query_prefix: definition.query_prefix,
+            document_prefix: definition.document_prefix,
+        }),
+        distance: distance.into(),
+        vector_type: vector_type.into(),
+        document_count,
+        create_time: Some(collection.created_at.into()),
+    }
+}

@@ -1,0 +1,296 @@
+//! Every error of the service, its gRPC code and its reason. The only place that builds a `Status`.
+
+use std::{collections::HashMap, time::Duration};
+
+use pgfox::{ERROR_DOMAIN, v1::ErrorReason};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{embed::EmbedError, store::StoreError};
+
+/// A field that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Where, as in `documents[3].vector`.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub description: String,
+    /// The reason for programs.
+    pub reason: ErrorReason,
+    /// Numbers for programs, such as the expected and the actual dimensions.
+    pub metadata: Vec<(&'static str, String)>,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request breaks rules: all of them.
+    #[error("{}", summary(.0))]
+    Invalid(Vec<Violation>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    #[error("an IVFFlat index with {lists} lists wants at least {wanted} rows and the collection has {rows}: its centres \
+             would mean little and recall be poor; load the data first, use HNSW, or set allow_few_rows",
+            wanted = i64::from(*lists) * crate::build_index::ROWS_PER_LIST)]
+    TooFewRows { rows: i64, lists: i32 },
+    #[error("{0}")]
+    IndexUnsupported(String),
+    #[error("the deadline of the call is over")]
+    DeadlineExceeded,
+    #[error("{0}")]
+    TooLarge(String),
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The transport failed beneath the call; nobody is there to read the answer.
+    #[error("the stream broke")]
+    Transport(#[source] Box<Status>),
+}
+
+/// When a call that met a busy or absent database is worth repeating.
+const RETRY_DATABASE: Duration = Duration::from_secs(1);
+/// When another server, or this one after its restart, can be expected to answer.
+const RETRY_SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// Most bytes of violations in one error: they travel in HTTP/2 headers, of which clients accept 8 KiB, as base64.
+const MAX_VIOLATION_BYTES: usize = 4_000;
+
+/// How an error is told: all but its message.
+struct Told {
+    code: Code,
+    reason: ErrorReason,
+    metadata: Vec<(&'static str, String)>,
+    retry_after: Option<Duration>,
+}
+
+fn told(code: Code, reason: ErrorReason) -> Told {
+    Told { code, reason, metadata: Vec::new(), retry_after: None }
+}
+
+impl Told {
+    fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+
+    fn retry(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+}
+
+impl Error {
+    /// A single violation.
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(field, description)])
+    }
+
+    fn told(&self) -> Told {
+        match self {
+            Self::Invalid(violations) => {
+                // One reason for the call: the most telling one.
+                let telling = violations.iter().find(|violation| violation.reason != ErrorReason::InvalidField);
+                let mut told = told(Code::InvalidArgument, ErrorReason::InvalidField);
+                if let Some(Violation { reason, metadata, .. }) = telling {
+                    (told.reason, told.metadata) = (*reason, metadata.clone());
+                }
+                told
+            }
+            Self::Store(error) => told_store(error),
+            Self::Embed(error) => told_embed(error),
+            Self::TooFewRows { rows, lists } => {
+                told(Code::FailedPrecondition, ErrorReason::TooFewRows).with("rows", rows).with("lists", lists)
+            }
+            Self::IndexUnsupported(_) => told(Code::FailedPrecondition, ErrorReason::IndexUnsupported),
+            Self::DeadlineExceeded => told(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded),
+            Self::TooLarge(_) => told(Code::ResourceExhausted, ErrorReason::MessageTooLarge),
+            Self::Unauthenticated(_) => told(Code::Unauthenticated, ErrorReason::Unauthenticated),
+            Self::ShuttingDown => told(Code::Unavailable, ErrorReason::ShuttingDown).retry(RETRY_SHUTDOWN),
+            Self::Transport(status) => told(status.code(), ErrorReason::Internal),
+        }
+    }
+
+    /// What a broken stream means: the client left, or sent a message above the limit.
+    pub(crate) fn from_transport(status: Status) -> Self {
+        if status.code() == Code::OutOfRange {
+            Self::TooLarge(format!("a message is too large: {}; send fewer documents at a time", status.message()))
+        } else {
+            Self::Transport(Box::new(status))
+        }
+    }
+
+    /// The reason that a document was skipped for, if it is the document's own.
+    pub fn reason(&self) -> ErrorReason {
+        self.told().reason
+    }
+}
+
+fn told_store(error: &StoreError) -> Told {
+    use ErrorReason as Reason;
+    match error {
+        StoreError::CollectionNotFound(name) => {
+            told(Code::NotFound, Reason::CollectionNotFound).with("collection", name)
+        }
+        StoreError::CollectionExists(name) => {
+            told(Code::AlreadyExists, Reason::CollectionExists).with("collection", name)
+        }
+        StoreError::CollectionInUse(name) => {
+            told(Code::FailedPrecondition, Reason::CollectionInUse).with("collection", name)
+        }
+        StoreError::DocumentsNotFound { collection, ids } => {
+            const SHOWN: usize = 5;
+            let ids: Vec<&str> = ids.iter().take(SHOWN).map(String::as_str).collect();
+            told(Code::NotFound, Reason::DocumentNotFound).with("collection", collection).with("ids", ids.join(","))
+        }
+        StoreError::DocumentWithoutVector { collection, id } => {
+            told(Code::FailedPrecondition, Reason::DocumentWithoutVector).with("collection", collection).with("id", id)
+        }
+        StoreError::IndexNotFound(name) => told(Code::NotFound, Reason::IndexNotFound).with("collection", name),
+        StoreError::BuildRunning { collection, index } => {
+            told(Code::FailedPrecondition, Reason::BuildRunning).with("collection", collection).with("index", index)
+        }
+        StoreError::BuildFailed(_) => told(Code::Aborted, Reason::BuildFailed),
+        StoreError::ResponseTooLarge { .. } => told(Code::ResourceExhausted, Reason::MessageTooLarge),
+        StoreError::ExtensionMissing(_) => told(Code::FailedPrecondition, Reason::ExtensionMissing),
+        StoreError::NotReady(error) => told_store(error),
+        StoreError::Unavailable { .. } | StoreError::SchemaVersion(_) => {
+            told(Code::Unavailable, Reason::DatabaseUnavailable).retry(RETRY_DATABASE)
+        }
+        // A conflict or a change that outlived its retries: the caller may try again.
+        StoreError::Busy(_) | StoreError::Conflict(_) | StoreError::Stale(_) => {
+            told(Code::ResourceExhausted, Reason::DatabaseBusy).retry(RETRY_DATABASE)
+        }
+        StoreError::Refused(_) => told(Code::FailedPrecondition, Reason::DatabaseRefused),
+        StoreError::TimedOut => told(Code::DeadlineExceeded, Reason::DeadlineExceeded),
+        StoreError::Internal(_) | StoreError::Database(_) => told(Code::Internal, Reason::Internal),
+    }
+}
+
+fn told_embed(error: &EmbedError) -> Told {
+    use ErrorReason as Reason;
+    match error {
+        EmbedError::UnknownModel { model, .. } => {
+            told(Code::FailedPrecondition, Reason::ModelUnavailable).with("model", model)
+        }
+        EmbedError::Dimensions { expected, actual, .. } => {
+            told(Code::InvalidArgument, Reason::DimensionMismatch).with("expected", expected).with("actual", actual)
+        }
+        EmbedError::Unavailable { retry_after, .. } => {
+            told(Code::Unavailable, Reason::ProviderUnavailable).retry(*retry_after)
+        }
+        EmbedError::RateLimited { retry_after } => {
+            told(Code::ResourceExhausted, Reason::ProviderRateLimited).retry(*retry_after)
+        }
+        EmbedError::QuotaExhausted => told(Code::ResourceExhausted, Reason::ProviderQuotaExhausted),
+        EmbedError::Refused { .. } => told(Code::FailedPrecondition, Reason::ProviderRefused),
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        if let Error::Transport(status) = error {
+            return *status;
+        }
+        let Told { code, reason, mut metadata, retry_after } = error.told();
+        let mut message = error.to_string();
+        if code == Code::Internal {
+            // What a defect says is for the log; the caller gets the number of its line.
+            let id = format!("{:016x}", rand::random::<u64>());
+            let detail = if let Error::Store(error) = &error { error.detail() } else { message };
+            tracing::error!(id, "internal error: {detail}");
+            message = format!("internal error {id}; the log of the server tells more");
+            metadata.push(("id", id));
+        } else if let Error::Store(store @ StoreError::Refused(_)) = &error {
+            tracing::error!("{}", store.detail());
+        }
+        let mut details = ErrorDetails::new();
+        // The name of the enum value without the prefix, as its documentation says.
+        let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
+        let metadata: HashMap<String, String> =
+            metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        details.set_error_info(reason, ERROR_DOMAIN, metadata);
+        if let Some(retry_after) = retry_after {
+            details.set_retry_info(Some(retry_after));
+        }
+        if let Error::Invalid(violations) = error {
+            let mut bytes = 0;
+            for Violation { field, description, .. } in violations {
+                bytes += field.len() + description.len();
+                if bytes > MAX_VIOLATION_BYTES {
+                    break;
+                }
+                details.add_bad_request_violation(field, description);
+            }
+        }
+        Status::with_error_details(code, message, details)
+    }
+}
+
+impl Violation {
+    /// A field that breaks a rule of its own.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            description: description.into(),
+            reason: ErrorReason::InvalidField,
+            metadata: Vec::new(),
+        }
+    }
+
+    /// A vector of another length than the collection's.
+    pub fn dimensions(field: impl Into<String>, expected: usize, actual: usize) -> Self {
+        Self {
+            field: field.into(),
+            description: format!("must have {expected} dimensions, as the collection has, not {actual}"),
+            reason: ErrorReason::DimensionMismatch,
+            metadata: vec![("expected", expected.to_string()), ("actual", actual.to_string())],
+        }
+    }
+}
+
+/// The first violation in words, and how many more there are.
+fn summary(violations: &[Violation]) -> String {
+    match violations {
+        [] => "the request is invalid".into(),
+        [Violation { field, description, .. }] => format!("{field} {description}"),
+        [Violation { field, description, .. }, more @ ..] => {
+            format!("{field} {description} (and {} more; the details name them)", more.len())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_violation_is_told() {
+        let error = Error::Invalid(vec![
+            Violation::new("limit", "must not be negative"),
+            Violation::dimensions("vector", 384, 3),
+        ]);
+        let status = Status::from(error);
+        let details = status.get_error_details();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(details.bad_request().map(|bad| bad.field_violations.len()), Some(2));
+        let info = details.error_info().expect("an ErrorInfo");
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("DIMENSION_MISMATCH", "pgfox"));
+        assert_eq!(info.metadata["expected"], "384");
+    }
+
+    #[test]
+    fn a_defect_keeps_its_words_to_itself() {
+        let status = Status::from(Error::Store(StoreError::Internal("secret words".into())));
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("secret"));
+    }
+
+    #[test]
+    fn a_busy_database_is_worth_repeating() {
+        let status = Status::from(Error::Store(StoreError::Busy("full".into())));
+        assert!(status.get_error_details().retry_info().is_some());
+    }
+}

@@ -1,0 +1,94 @@
+//! grpc.health.v1 with the true state: the database and its extension for the service, the provider for the embedder.
+
+use std::time::Duration;
+
+use pgfox::v1::pgfox_service_server::SERVICE_NAME;
+use tokio::sync::watch;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::store::{Migrate, Readiness, Store, StoreError};
+
+/// The name under which the state of the embedding provider is told. Not part of the overall state, so that an outage of
+/// the provider takes no pod out of service.
+const EMBEDDER: &str = "pgfox.embedder";
+/// The name of the overall state.
+const OVERALL: &str = "";
+
+/// How often the database is asked whether it is there.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+/// How often builds are looked for that nobody works on.
+const RESUME_EVERY: u32 = 3;
+
+/// Makes the database ready, then watches it, for as long as the server runs. Fails only when this server can never work
+/// with this database.
+pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<(), StoreError> {
+    let mut last = String::new();
+    while let Err(error) = store.prepare(migrate).await {
+        if matches!(error, StoreError::SchemaVersion(_)) {
+            return Err(error);
+        }
+        // Once for each reason.
+        let detail = error.detail();
+        if detail != last {
+            tracing::warn!("the database is not ready, trying again every {} s: {detail}", CHECK_EVERY.as_secs());
+            last = detail;
+        }
+        tokio::time::sleep(CHECK_EVERY).await;
+    }
+    let mut healthy = true;
+    let mut round = 0_u32;
+    loop {
+        match store.check().await {
+            Ok(()) if !healthy => tracing::info!("the database is back"),
+            Err(error) if healthy => tracing::warn!("the database is not usable: {}", error.detail()),
+            _ => {}
+        }
+        healthy = matches!(&*store.readiness().borrow(), Readiness::Ready(_));
+        if healthy && round.is_multiple_of(RESUME_EVERY) {
+            if let Err(error) = store.resume_builds().await {
+                tracing::warn!("index builds could not be looked up: {}", error.detail());
+            }
+        }
+        round = round.wrapping_add(1);
+        tokio::time::sleep(CHECK_EVERY).await;
+    }
+}
+
+/// Reports the states as they change, for as long as the server runs.
+pub(crate) async fn report(
+    reporter: &HealthReporter,
+    mut database: watch::Receiver<Readiness>,
+    mut provider: watch::Receiver<bool>,
+) {
+    loop {
+        let ready = matches!(&*database.borrow_and_update(), Readiness::Ready(_));
+        let offered = *provider.borrow_and_update();
+        set(reporter, [(OVERALL, ready), (SERVICE_NAME, ready), (EMBEDDER, offered)]).await;
+        let changed = tokio::select! {
+            changed = database.changed() => changed,
+            changed = provider.changed() => changed,
+        };
+        if changed.is_err() {
+            return; // the store or the embedders are gone, and the server with them
+        }
+    }
+}
+
+/// Says that this server is going away, and ends the open watches, which would keep it from doing so.
+pub(crate) async fn leave(reporter: &mut HealthReporter) {
+    let leaving = [(OVERALL, false), (SERVICE_NAME, false), (EMBEDDER, false)];
+    set(reporter, leaving).await;
+    for (service, _) in leaving {
+        reporter.clear_service_status(service).await;
+    }
+    // For checks over connections that are still open.
+    set(reporter, leaving).await;
+}
+
+
+async fn set(reporter: &HealthReporter, states: [(&str, bool); 3]) {
+    for (service, serving) in states {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status(service, status).await;
+    }
+}

@@ -1,0 +1,72 @@
+//! IngestStream: reads and checks the next request while the one before is stored.
+
+use std::time::Instant;
+
+use pgfox::v1;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Status, Streaming};
+
+use crate::{App, error::Error, ingest};
+
+/// Requests that are checked and wait to be stored.
+const CHECKED_QUEUED: usize = 1;
+
+/// Answers every request of a stream, in order and after its COMMIT, until the client ends it or leaves, a request is
+/// refused, the deadline passes or the server shuts down.
+pub(crate) async fn run(
+    app: App,
+    requests: Streaming<v1::IngestRequest>,
+    responses: mpsc::Sender<Result<v1::IngestResponse, Status>>,
+    deadline: Instant,
+) {
+    let (sender, mut checked) = mpsc::channel(CHECKED_QUEUED);
+    // Ends with this function, whatever ends that.
+    let _reader = AbortOnDropHandle::new(tokio::spawn(read(app.clone(), requests, sender)));
+
+    let answer = async {
+        while let Some(request) = checked.recv().await {
+            let deadline = deadline.min(Instant::now() + app.limits.ingest_timeout);
+            let stored = match request {
+                Ok(request) => tokio::time::timeout_at(deadline.into(), ingest::store(&app, request, deadline)).await,
+                Err(error) => Ok(Err(error)),
+            };
+            let response = stored.unwrap_or(Err(Error::DeadlineExceeded)).map_err(Status::from);
+            let refused = response.is_err();
+            if responses.send(response).await.is_err() || refused {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = answer => {}
+        // The client is gone: dropping the write cancels it.
+        () = responses.closed() => {}
+        () = tokio::time::sleep_until(deadline.into()) => {
+            let _ = responses.send(Err(Error::DeadlineExceeded.into())).await;
+        }
+    }
+}
+
+/// Reads requests and checks them; the first that is refused is the last.
+async fn read(
+    app: App,
+    mut requests: Streaming<v1::IngestRequest>,
+    checked: mpsc::Sender<Result<ingest::Checked, Error>>,
+) {
+    loop {
+        let request = tokio::select! {
+            biased;
+            () = app.draining.cancelled() => Err(Error::ShuttingDown),
+            message = requests.message() => match message {
+                Ok(Some(request)) => ingest::check(&app, request).await,
+                Ok(None) => return,
+                Err(status) => Err(Error::from_transport(status)),
+            },
+        };
+        let refused = request.is_err();
+        if checked.send(request).await.is_err() || refused {
+            return;
+        }
+    }
+}

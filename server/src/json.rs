@@ -1,0 +1,194 @@
+//! Metadata between protobuf and JSON text, without a tree in between.
+
+use std::fmt::{self, Write as _};
+
+use prost_types::{ListValue, Struct, Value, value::Kind};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// Most bytes of the metadata of a document, as JSON.
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
+
+/// Integers up to here are exact as doubles and written without a fraction.
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
+
+/// The JSON of a struct, or what jsonb would not take and where.
+pub(crate) fn write(fields: &Struct) -> Result<String, String> {
+    let mut out = String::new();
+    write_struct(&mut out, fields, "metadata")?;
+    if out.len() > MAX_BYTES {
+        return Err(format!("metadata is {} bytes as JSON and may have {MAX_BYTES}", out.len()));
+    }
+    Ok(out)
+}
+
+fn write_struct(out: &mut String, fields: &Struct, path: &str) -> Result<(), String> {
+    out.push('{');
+    for (position, (key, value)) in fields.fields.iter().enumerate() {
+        if position > 0 {
+            out.push(',');
+        }
+        write_string(out, key, path)?;
+        out.push(':');
+        write_value(out, value, path, key)?;
+    }
+    out.push('}');
+    Ok(())
+}
+
+fn write_value(out: &mut String, value: &Value, path: &str, key: &str) -> Result<(), String> {
+    // The path is put together only for what has parts or is wrong.
+    let path = || format!("{path}.{}", shorten(key));
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => out.push_str("null"),
+        Some(Kind::BoolValue(value)) => out.push_str(if *value { "true" } else { "false" }),
+        Some(Kind::NumberValue(value)) if !value.is_finite() => {
+            return Err(format!("{} must be finite; JSON has no NaN and no infinity", path()));
+        }
+        // Writing to a string cannot fail.
+        Some(Kind::NumberValue(value)) if value.fract() == 0.0 && value.abs() <= MAX_EXACT_INTEGER => {
+            let _ = write!(out, "{}", *value as i64);
+        }
+        Some(Kind::NumberValue(value)) => {
+            let _ = write!(out, "{value:e}");
+        }
+        Some(Kind::StringValue(value)) => write_string(out, value, key)?,
+        Some(Kind::StructValue(value)) => write_struct(out, value, &path())?,
+        Some(Kind::ListValue(ListValue { values })) => {
+            let path = path();
+            out.push('[');
+            for (position, value) in values.iter().enumerate() {
+                if position > 0 {
+                    out.push(',');
+                }
+                write_value(out, value, &path, &position.to_string())?;
+            }
+            out.push(']');
+        }
+    }
+    Ok(())
+}
+
+fn write_string(out: &mut String, text: &str, path: &str) -> Result<(), String> {
+    if text.contains('\0') {
+        return Err(format!("{} must not contain NUL, which Postgres cannot store", shorten(path)));
+    }
+    // Safe: serialising a string into memory cannot fail.
+    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    Ok(())
+}
+
+/// A key as error messages show it.
+fn shorten(key: &str) -> String {
+    const SHOWN: usize = 64;
+    key.chars().take(SHOWN).filter(|c| *c != '\0').collect()
+}
+
+/// The struct of a JSON object from the database.
+pub(crate) fn read(json: &str) -> Result<Struct, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let value = AnyValue.deserialize(&mut deserializer)?;
+    match value.kind {
+        Some(Kind::StructValue(fields)) => Ok(fields),
+        _ => Ok(Struct::default()),
+    }
+}
+
+/// Reads any JSON value as a protobuf one.
+struct AnyValue;
+
+fn value(kind: Kind) -> Value {
+    Value { kind: Some(kind) }
+}
+
+impl<'de> DeserializeSeed<'de> for AnyValue {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(value(Kind::NullValue(0)))
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(value(Kind::BoolValue(flag)))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Value, E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
+        Ok(value(Kind::NumberValue(number)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(value(Kind::StringValue(text.to_owned())))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(value(Kind::StringValue(text)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+        let mut values = Vec::with_capacity(elements.size_hint().unwrap_or(0));
+        while let Some(element) = elements.next_element_seed(AnyValue)? {
+            values.push(element);
+        }
+        Ok(value(Kind::ListValue(ListValue { values })))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut fields = Struct::default();
+        while let Some(key) = entries.next_key::<String>()? {
+            fields.fields.insert(key, entries.next_value_seed(AnyValue)?);
+        }
+        Ok(value(Kind::StructValue(fields)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(json: &str) -> Struct {
+        read(json).expect("JSON")
+    }
+
+    #[test]
+    fn json_round_trips() {
+        let json = r#"{"a":[1,2.5e0,true,null,"x\"\n"],"b":{"c":{}},"z":-3}"#;
+        assert_eq!(write(&object(json)).expect("JSON"), json);
+    }
+
+    #[test]
+    fn what_jsonb_does_not_take_is_refused_with_its_place() {
+        let mut fields = object(r#"{"a":{"b":1}}"#);
+        let inner = |kind| Struct { fields: [("b".to_owned(), value(kind))].into() };
+        fields.fields.insert("a".into(), value(Kind::StructValue(inner(Kind::NumberValue(f64::NAN)))));
+        assert!(write(&fields).unwrap_err().starts_with("metadata.a.b must be finite"));
+        fields.fields.insert("a".into(), value(Kind::StringValue("x\0y".into())));
+        assert!(write(&fields).unwrap_err().contains("NUL"));
+    }
+
+    #[test]
+    fn large_and_small_numbers_stay_what_they_are() {
+        for number in [1e300, -1.5e-300, 9_007_199_254_740_993.0, 0.1] {
+            let fields = Struct { fields: [("n".to_owned(), value(Kind::NumberValue(number)))].into() };
+            assert_eq!(object(&write(&fields).expect("JSON")), fields);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The generated trait: each call gets its deadline and goes to the file of its operation.
+
+use std::time::{Duration, Instant};
+
+use pgfox::v1::{self, pgfox_service_server::PgfoxService};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+
+use crate::{App, build_index, collections, documents, error::Error, ingest, ingest_stream, search};
+
+/// Answers that wait for the client to read them: the next one is made only when there is room.
+const RESPONSES_QUEUED: usize = 1;
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl PgfoxService for App {
+    async fn create_collection(
+        &self,
+        request: Request<v1::CreateCollectionRequest>,
+    ) -> Reply<v1::CreateCollectionResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, collections::create(self, request.into_inner())).await
+    }
+
+    async fn get_collection(&self, request: Request<v1::GetCollectionRequest>) -> Reply<v1::GetCollectionResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, collections::get(self, request.into_inner())).await
+    }
+
+    async fn list_collections(
+        &self,
+        request: Request<v1::ListCollectionsRequest>,
+    ) -> Reply<v1::ListCollectionsResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, collections::list(self, request.into_inner())).await
+    }
+
+    async fn delete_collection(
+        &self,
+        request: Request<v1::DeleteCollectionRequest>,
+    ) -> Reply<v1::DeleteCollectionResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, collections::delete(self, request.into_inner())).await
+    }
+
+    async fn ingest(&self, request: Request<v1::IngestRequest>) -> Reply<v1::IngestResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.ingest_timeout);
+        until(deadline, ingest::ingest(self, request.into_inner(), deadline)).await
+    }
+
+    type IngestStreamStream = ReceiverStream<Result<v1::IngestResponse, Status>>;
+
+    async fn ingest_stream(&self, request: Request<Streaming<v1::IngestRequest>>) -> Reply<Self::IngestStreamStream> {
+        let deadline = client_deadline(request.metadata());
+        let (responses, stream) = mpsc::channel(RESPONSES_QUEUED);
+        tokio::spawn(ingest_stream::run(self.clone(), request.into_inner(), responses, deadline));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn get_documents(&self, request: Request<v1::GetDocumentsRequest>) -> Reply<v1::GetDocumentsResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, documents::get(self, request.into_inner())).await
+    }
+
+    async fn delete_documents(
+        &self,
+        request: Request<v1::DeleteDocumentsRequest>,
+    ) -> Reply<v1::DeleteDocumentsResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, documents::delete(self, request.into_inner())).await
+    }
+
+    type BuildIndexStream = ReceiverStream<Result<v1::BuildIndexResponse, Status>>;
+
+    async fn build_index(&self, request: Request<v1::BuildIndexRequest>) -> Reply<Self::BuildIndexStream> {
+        let stream_deadline = client_deadline(request.metadata());
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        let (collection, index_id) = within(deadline, build_index::begin(self, request.into_inner())).await?;
+        let (responses, stream) = mpsc::channel(RESPONSES_QUEUED);
+        let app = self.clone();
+        tokio::spawn(async move {
+            let followed = tokio::select! {
+                followed = within(stream_deadline, build_index::follow(&app, &collection, index_id, &responses)) => followed,
+                () = app.draining.cancelled() => Err(Error::ShuttingDown),
+            };
+            if let Err(error) = followed {
+                // Nobody reads it when the client is gone.
+                let _ = responses.send(Err(error.into())).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn list_indexes(&self, request: Request<v1::ListIndexesRequest>) -> Reply<v1::ListIndexesResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, build_index::list(self, request.into_inner())).await
+    }
+
+    async fn drop_index(&self, request: Request<v1::DropIndexRequest>) -> Reply<v1::DropIndexResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, build_index::drop(self, request.into_inner())).await
+    }
+
+    async fn search(&self, request: Request<v1::SearchRequest>) -> Reply<v1::SearchResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, search::search(self, request.into_inner(), deadline)).await
+    }
+}
+
+impl App {
+    /// The client's deadline, or the longest time the server allows.
+    fn deadline(&self, metadata: &MetadataMap, longest: Duration) -> Instant {
+        client_deadline(metadata).min(Instant::now() + longest)
+    }
+}
+
+/// A stream without a deadline: longer than any connection lives.
+const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// When the client gives up. A little earlier in fact, since tonic answers CANCELLED at the time itself.
+fn client_deadline(metadata: &MetadataMap) -> Instant {
+    let timeout = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    let reserve = |timeout: Duration| (timeout / 20).clamp(Duration::from_millis(1), Duration::from_millis(50));
+    Instant::now() + timeout.map_or(NO_DEADLINE, |timeout| timeout.saturating_sub(reserve(timeout)).min(NO_DEADLINE))
+}
+
+/// `grpc-timeout` of the gRPC protocol: at most eight digits and a unit.
+fn parse_timeout(value: &str) -> Option<Duration> {
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    let amount = digits.parse::<u32>().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(u64::from(amount) * 3600),
+        "M" => Duration::from_secs(u64::from(amount) * 60),
+        "S" => Duration::from_secs(amount.into()),
+        "m" => Duration::from_millis(amount.into()),
+        "u" => Duration::from_micros(amount.into()),
+        "n" => Duration::from_nanos(amount.into()),
+        _ => return None,
+    })
+}
+
+/// Runs an operation until its deadline. Dropping it then cancels its query.
+async fn within<T>(deadline: Instant, operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout_at(deadline.into(), operation).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::DeadlineExceeded),
+    }
+}
+
+async fn until<T>(deadline: Instant, operation: impl Future<Output = Result<T, Error>>) -> Reply<T> {
+    Ok(Response::new(within(deadline, operation).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_units() {
+        assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_timeout("99999999H").map(|timeout| timeout.as_secs()), Some(99_999_999 * 3600));
+        assert_eq!(parse_timeout("1"), None);
+        assert_eq!(parse_timeout(""), None);
+        assert_eq!(parse_timeout("é"), None);
+    }
+}

@@ -1,0 +1,429 @@
+//! Building an index: a durable job that some server finishes.
+//!
+//! A row of `indexes` in the state 'building' is the job. Whoever holds the advisory lock of the embedding space works on
+//! it. The lock belongs to the session that runs CREATE INDEX, so when a server dies, the lock is free exactly when Postgres
+//! has ended that session, and another server takes the job up: it finds the index complete, or starts it again.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    Index, IndexKind, Store, StoreError,
+    collections::{Entry, read_index_kind},
+    connect::{Connection, Notices},
+    errors::{Kind, classify},
+    indexes::{drop_unregistered, lock_key},
+    schema,
+};
+
+/// A build that fails this often, by losing its connection each time, is given up.
+const MAX_ATTEMPTS: i32 = 5;
+
+/// How far a build has come.
+#[derive(Clone, Debug)]
+pub enum BuildProgress {
+    /// Under way.
+    Running {
+        phase: Phase,
+        /// Share of the whole build, 0 to 1.
+        fraction: f64,
+        began: SystemTime,
+        index: Index,
+        warnings: Vec<String>,
+    },
+    /// Complete.
+    Ready { began: SystemTime, index: Index, warnings: Vec<String> },
+}
+
+/// What a build is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Queued,
+    Waiting,
+    Training,
+    Building,
+    Validating,
+    Finishing,
+}
+
+impl Store {
+    /// Works on the jobs that nobody works on: those that another server left behind, or this one before a restart.
+    pub async fn resume_builds(&self) -> Result<(), StoreError> {
+        let connection = self.connection().await?;
+        let internal = &self.inner.names.internal;
+        let sql = format!(
+            "-- resume_builds
+             SELECT i.id, i.space_id, c.name FROM {internal}.indexes i
+             JOIN {internal}.embedding_spaces s ON s.id = i.space_id
+             JOIN {internal}.collections c ON c.id = s.collection_id WHERE i.state = 'building'"
+        );
+        let statement = connection.prepare_cached(&sql).await?;
+        let rows = connection.query(&statement, &[]).await?;
+        for row in rows {
+            let space_id: i64 = row.get(1);
+            if !self.is_locked(&connection, space_id).await? {
+                self.spawn_build(row.get(2), row.get(0));
+            }
+        }
+        connection.done();
+        Ok(())
+    }
+
+    /// Works on a job in the background, unless this process does already.
+    pub fn spawn_build(&self, collection: &str, index_id: i64) {
+        if !self.inner.building.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(index_id) {
+            return;
+        }
+        let (store, collection) = (self.clone(), collection.to_owned());
+        tokio::spawn(async move {
+            let result = store.build(&collection, index_id).await;
+            store.inner.building.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&index_id);
+            match result {
+                Ok(()) => {}
+                Err(error @ (StoreError::Unavailable { .. } | StoreError::NotReady(_) | StoreError::Busy(_))) => {
+                    tracing::warn!(collection, index_id, "the build of an index was interrupted and will be resumed: {error}");
+                }
+                Err(error) => {
+                    tracing::error!(collection, index_id, "the build of an index failed: {}", error.detail());
+                    if let Err(error) = store.fail_build(index_id, &error.to_string()).await {
+                        tracing::error!(index_id, "the failure of a build could not be recorded: {}", error.detail());
+                    }
+                }
+            }
+        });
+    }
+
+    /// How far a build has come. An error when it failed or was stopped.
+    pub async fn build_progress(&self, collection: &str, index_id: i64) -> Result<BuildProgress, StoreError> {
+        let entry = self.entry(collection).await?;
+        let connection = self.connection().await?;
+        let internal = &self.inner.names.internal;
+        let embeddings = &entry.tables.embeddings;
+        let sql = format!(
+            "-- build_progress
+             SELECT i.state, i.error, i.warnings, i.created_at, i.attempts, p.phase,
+                    coalesce(CASE WHEN p.blocks_total > 0 THEN p.blocks_done::float8 / p.blocks_total
+                                  WHEN p.tuples_total > 0 THEN p.tuples_done::float8 / p.tuples_total END, 0) AS done
+             FROM {internal}.indexes i
+             LEFT JOIN pg_stat_progress_create_index p
+                    ON p.datname = current_database() AND p.relid = to_regclass('{embeddings}')
+             WHERE i.id = $1"
+        );
+        let statement = connection.prepare_cached(&sql).await?;
+        let row = connection.query_opt(&statement, &[&index_id]).await?;
+        connection.done();
+        let stopped = || StoreError::BuildFailed("it was stopped".into());
+        let row = row.ok_or_else(stopped)?;
+        let state: &str = row.get("state");
+        if state == "failed" {
+            let why: Option<String> = row.get("error");
+            return Err(StoreError::BuildFailed(why.unwrap_or_default()));
+        }
+        let index = self.list_indexes(collection).await?.into_iter().find(|index| index.id == index_id);
+        let index = index.ok_or_else(stopped)?;
+        let (began, warnings) = (row.get("created_at"), row.get("warnings"));
+        if state == "ready" {
+            return Ok(BuildProgress::Ready { began, index, warnings });
+        }
+        let (phase, fraction) = match row.get("phase") {
+            Some(phase) => read_phase(phase, row.get("done")),
+            None if row.get::<_, i32>("attempts") == 0 => (Phase::Queued, 0.0),
+            None if index.size_bytes > 0 => (Phase::Finishing, 0.98),
+            None => (Phase::Waiting, 0.0),
+        };
+        Ok(BuildProgress::Running { phase, fraction, began, index, warnings })
+    }
+
+    /// The job itself.
+    async fn build(&self, collection: &str, index_id: i64) -> Result<(), StoreError> {
+        let entry = self.entry(collection).await?;
+        let (client, notices) = self.inner.config.direct.connect().await?;
+        let internal = &self.inner.names.internal;
+        let keys = (self.inner.names.lock_class, lock_key(entry.collection.space_id));
+        let locked = client.query_one("SELECT pg_try_advisory_lock($1, $2)", &[&keys.0, &keys.1]).await?;
+        if !locked.get::<_, bool>(0) {
+            return Ok(());
+        }
+        let sql = format!(
+            "-- build
+             UPDATE {internal}.indexes SET attempts = attempts + 1 WHERE id = $1 AND state = 'building'
+             RETURNING method, m, ef_construction, lists, attempts"
+        );
+        let Some(row) = client.query_opt(&sql, &[&index_id]).await? else {
+            return Ok(()); // finished or stopped meanwhile
+        };
+        if row.get::<_, i32>("attempts") > MAX_ATTEMPTS {
+            return Err(StoreError::BuildFailed(format!(
+                "Postgres ended {MAX_ATTEMPTS} times during the build; its log says why, often too little memory"
+            )));
+        }
+        let kind = read_index_kind(&row)?
+            .ok_or_else(|| StoreError::Internal("an index without a kind".into()))?;
+
+        // The job may wait for the transactions of others as long as it takes.
+        client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0").await?;
+        drop_unregistered(&client, &self.inner.names, &entry).await?;
+        if !self.find_valid(&client, &entry, kind, index_id).await? {
+            self.create_index(&client, &entry, kind, index_id, notices).await?;
+        }
+        client.batch_execute(&format!("ANALYZE {}, {}", entry.tables.embeddings, entry.tables.documents)).await?;
+        self.publish(&client, &entry, index_id).await?;
+        drop_unregistered(&client, &self.inner.names, &entry).await
+    }
+
+    /// Whether an attempt before this one completed the index; what is left of one that did not is dropped.
+    async fn find_valid(
+        &self,
+        client: &tokio_postgres::Client,
+        entry: &Entry,
+        kind: IndexKind,
+        index_id: i64,
+    ) -> Result<bool, StoreError> {
+        let index = self.qualified(entry, kind, index_id);
+        let sql = "-- find_valid\n SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
+        match client.query_opt(sql, &[&index]).await?.map(|row| row.get(0)) {
+            Some(true) => Ok(true),
+            Some(false) => {
+                client.batch_execute(&format!("DROP INDEX CONCURRENTLY {index}")).await?;
+                Ok(false)
+            }
+            None => Ok(false),
+        }
+    }
+
+    async fn create_index(
+        &self,
+        client: &tokio_postgres::Client,
+        entry: &Entry,
+        kind: IndexKind,
+        index_id: i64,
+        notices: Notices,
+    ) -> Result<(), StoreError> {
+        self.set_memory(client, entry, kind, index_id).await?;
+        let recorder = tokio::spawn(record_notices(self.clone(), index_id, notices));
+
+        let definition = &entry.collection.definition;
+        let class = format!("{}_{}_ops", definition.vector_type.name(), definition.distance.operator_class());
+        let with = match kind {
+            IndexKind::Hnsw { m, ef_construction } => format!("m = {m}, ef_construction = {ef_construction}"),
+            IndexKind::IvfFlat { lists } => format!("lists = {lists}"),
+        };
+        let created = client
+            .batch_execute(&format!(
+                "CREATE INDEX CONCURRENTLY {name} ON {embeddings} USING {method} (embedding {extension}.{class})
+                 WITH ({with})",
+                name = schema::quote(&entry.tables.index(kind.method(), index_id)),
+                embeddings = entry.tables.embeddings,
+                method = kind.method(),
+                extension = entry.tables.extension,
+            ))
+            .await;
+        recorder.abort();
+        let Err(error) = created else {
+            return if self.find_valid(client, entry, kind, index_id).await? {
+                Ok(())
+            } else {
+                Err(StoreError::BuildFailed("Postgres left it invalid".into()))
+            };
+        };
+        if classify(&error) == Kind::ConnectionLost {
+            return Err(error.into());
+        }
+        // A failed CREATE INDEX CONCURRENTLY leaves an invalid index that costs on every write.
+        self.find_valid(client, entry, kind, index_id).await?;
+        Err(match classify(&error) {
+            Kind::Cancelled => StoreError::BuildFailed("it was stopped".into()),
+            // pgvector says how much it needs, in words that hold nothing of the data.
+            _ if error.as_db_error().is_some_and(|error| error.message().starts_with("memory required is")) => {
+                let needs = error.as_db_error().map_or("", |error| error.message());
+                StoreError::BuildFailed(format!("{needs}; give it more with --build-memory"))
+            }
+            _ => error.into(),
+        })
+    }
+
+    /// Gives the build the memory it needs, as far as the operator allows, and says when that is too little.
+    async fn set_memory(
+        &self,
+        client: &tokio_postgres::Client,
+        entry: &Entry,
+        kind: IndexKind,
+        index_id: i64,
+    ) -> Result<(), StoreError> {
+        let sql = format!(
+            "-- set_memory
+             SELECT greatest(c.reltuples::float8, 0), pg_size_bytes(current_setting('maintenance_work_mem')),
+                    (SELECT count(*) FROM (SELECT FROM {0} LIMIT 100000) few)
+             FROM pg_class c WHERE c.oid = to_regclass('{0}')",
+            entry.tables.embeddings
+        );
+        let row = client.query_one(&sql, &[]).await?;
+        let rows = row.get::<_, f64>(0).max(row.get::<_, i64>(2) as f64);
+        let configured: i64 = row.get(1);
+        let needed = needed_memory(entry, kind, rows);
+        let allowed = self.inner.config.build_memory.map_or(configured, |bytes| bytes as i64);
+        if needed > configured && allowed > configured {
+            let kilobytes = needed.min(allowed) / 1024;
+            client.batch_execute(&format!("SET maintenance_work_mem = '{kilobytes}kB'")).await?;
+        }
+        if needed > allowed && matches!(kind, IndexKind::Hnsw { .. }) {
+            let warning = format!(
+                "the graph needs about {} MB and the build has {} MB: it will be many times slower; \
+                 raise --build-memory of the server",
+                needed / MB,
+                allowed / MB
+            );
+            tracing::warn!(index_id, "{warning}");
+            self.warn_build(index_id, &warning).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the index the one that serves searches.
+    async fn publish(
+        &self,
+        client: &tokio_postgres::Client,
+        entry: &Entry,
+        index_id: i64,
+    ) -> Result<(), StoreError> {
+        let internal = &self.inner.names.internal;
+        let collection = &entry.collection;
+        let sql = |statement: &str| format!("-- publish\n {statement}").replace("{internal}", internal);
+        client.batch_execute("BEGIN").await?;
+        let replace = sql("DELETE FROM {internal}.indexes WHERE space_id = $1 AND state = 'ready'");
+        client.execute(&replace, &[&collection.space_id]).await?;
+        let publish = sql("UPDATE {internal}.indexes SET state = 'ready' WHERE id = $1 AND state = 'building'");
+        if client.execute(&publish, &[&index_id]).await? == 0 {
+            client.batch_execute("ROLLBACK").await?;
+            return Ok(()); // stopped meanwhile: the index is a leftover now
+        }
+        let revise = sql("UPDATE {internal}.collections SET revision = revision + 1 WHERE id = $1");
+        client.execute(&revise, &[&collection.id]).await?;
+        client.batch_execute("COMMIT").await?;
+        self.forget(&collection.definition.name);
+        Ok(())
+    }
+
+    async fn fail_build(&self, index_id: i64, why: &str) -> Result<(), StoreError> {
+        let connection = self.connection().await?;
+        let internal = &self.inner.names.internal;
+        let sql = format!(
+            "-- fail_build
+             UPDATE {internal}.indexes SET state = 'failed', error = $2 WHERE id = $1 AND state = 'building'"
+        );
+        connection.execute(&sql, &[&index_id, &why]).await?;
+        connection.done();
+        Ok(())
+    }
+
+    async fn warn_build(&self, index_id: i64, warning: &str) -> Result<(), StoreError> {
+        let connection = self.connection().await?;
+        let internal = &self.inner.names.internal;
+        let sql = format!(
+            "-- warn_build
+             UPDATE {internal}.indexes SET warnings = warnings || $2::text
+             WHERE id = $1 AND NOT warnings @> ARRAY[$2::text]"
+        );
+        connection.execute(&sql, &[&index_id, &warning]).await?;
+        connection.done();
+        Ok(())
+    }
+
+    /// Stops the build of an embedding space, if there is one, and forgets the job.
+    pub(super) async fn stop_build(&self, space_id: i64) -> Result<(), StoreError> {
+        let connection = self.connection().await?;
+        let internal = &self.inner.names.internal;
+        let sql = format!("-- stop_build\n DELETE FROM {internal}.indexes WHERE space_id = $1 AND state = 'building'");
+        let stopped = connection.execute(&sql, &[&space_id]).await?;
+        connection.done();
+        if stopped > 0 { self.cancel_build(space_id).await } else { Ok(()) }
+    }
+
+    /// Cancels the session that works on an embedding space, until it lets go of its lock.
+    pub(super) async fn cancel_build(&self, space_id: i64) -> Result<(), StoreError> {
+        const ROUNDS: u32 = 100;
+        const ROUNDS_BETWEEN_CANCELS: u32 = 50;
+        let connection = self.connection().await?;
+        let sql = "-- cancel_build
+             SELECT CASE WHEN $3 THEN pg_cancel_backend(pid) END FROM pg_locks
+             WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND classid = $1::int::oid AND objid = $2::int::oid AND objsubid = 2";
+        let statement = connection.prepare_cached(sql).await?;
+        let keys = (self.inner.names.lock_class, lock_key(space_id));
+        for round in 0..ROUNDS {
+            // The session drops the invalid index before it ends, and that must not be cancelled too.
+            let cancel = round % ROUNDS_BETWEEN_CANCELS == 0;
+            if connection.query(&statement, &[&keys.0, &keys.1, &cancel]).await?.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        connection.done();
+        Ok(())
+    }
+
+    async fn is_locked(&self, connection: &Connection, space_id: i64) -> Result<bool, StoreError> {
+        let sql = "-- is_locked
+             SELECT EXISTS (SELECT FROM pg_locks
+                 WHERE locktype = 'advisory' AND granted
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                   AND classid = $1::int::oid AND objid = $2::int::oid AND objsubid = 2)";
+        let statement = connection.prepare_cached(sql).await?;
+        let keys = (self.inner.names.lock_class, lock_key(space_id));
+        Ok(connection.query_one(&statement, &[&keys.0, &keys.1]).await?.get(0))
+    }
+
+    fn qualified(&self, entry: &Entry, kind: IndexKind, index_id: i64) -> String {
+        let index = schema::quote(&entry.tables.index(kind.method(), index_id));
+        format!("{}.{index}", self.inner.names.internal)
+    }
+}
+
+const MB: i64 = 1024 * 1024;
+
+/// Memory of a build, measured: an HNSW graph takes the elements and about 700 bytes of links per row at m = 16, and 500
+/// more at m = 32; IVFFlat takes its centres and a sample of 50 rows per list, at least 10,000.
+fn needed_memory(entry: &Entry, kind: IndexKind, rows: f64) -> i64 {
+    let definition = &entry.collection.definition;
+    let vector = (definition.dimensions * definition.vector_type.element_size()) as f64;
+    let bytes = match kind {
+        IndexKind::Hnsw { m, .. } => rows * (vector + 200.0 + 31.25 * f64::from(m)),
+        IndexKind::IvfFlat { lists } => {
+            let lists = f64::from(lists);
+            let samples = (lists * 50.0).max(10_000.0).min(rows);
+            // Elkan's k-means keeps bounds for every sample and centre, and distances between the centres.
+            samples * vector + lists * vector * 2.0 + 4.0 * (samples * lists + lists * lists)
+        }
+    };
+    // A reserve, since too little is many times slower than too much.
+    (bytes * 1.2) as i64 + 8 * MB
+}
+
+/// The phase that pg_stat_progress_create_index names, and the share of the whole build that is done by then.
+fn read_phase(phase: &str, done: f64) -> (Phase, f64) {
+    let within = |from: f64, to: f64| from + (to - from) * done.clamp(0.0, 1.0);
+    match phase {
+        "initializing" | "waiting for writers before build" => (Phase::Waiting, 0.0),
+        "building index: initializing" => (Phase::Building, 0.01),
+        "building index: performing k-means" => (Phase::Training, 0.02),
+        "building index: assigning tuples" => (Phase::Building, within(0.1, 0.5)),
+        "building index: loading tuples" => (Phase::Building, within(0.1, 0.9)),
+        "waiting for writers before validation" => (Phase::Waiting, 0.91),
+        "index validation: scanning index" => (Phase::Validating, within(0.92, 0.94)),
+        "index validation: sorting tuples" => (Phase::Validating, 0.94),
+        "index validation: scanning table" => (Phase::Validating, within(0.94, 0.96)),
+        "waiting for old snapshots" | "waiting for readers before marking dead" => (Phase::Waiting, 0.97),
+        _ => (Phase::Finishing, 0.98),
+    }
+}
+
+/// Keeps what Postgres remarks during a build, such as that the graph no longer fits its memory.
+async fn record_notices(store: Store, index_id: i64, mut notices: Notices) {
+    while let Some(notice) = notices.recv().await {
+        let text = notice.message().to_owned();
+        tracing::warn!(index_id, "Postgres remarks on the build of an index: {text}");
+        if let Err(error) = store.warn_build(index_id, &text).await {
+            tracing::warn!(index_id, "the remark could not be recorded: {error}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Why the store could not do what it was asked. Messages are fit for callers; what the driver said is for the log only.
+
+use std::sync::Arc;
+
+use deadpool_postgres::PoolError;
+
+use super::{
+    connect::ConnectError,
+    errors::{Kind, classify, explain},
+};
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("there is no collection \"{0}\"")]
+    CollectionNotFound(String),
+    #[error("the collection \"{0}\" exists already")]
+    CollectionExists(String),
+    #[error("views or other objects of the database depend on the collection \"{0}\"; drop them first")]
+    CollectionInUse(String),
+    #[error("the collection \"{collection}\" has no document {}", list(ids))]
+    DocumentsNotFound { collection: String, ids: Vec<String> },
+    #[error("the document \"{id}\" of the collection \"{collection}\" has no vector, since it has no text")]
+    DocumentWithoutVector { collection: String, id: String },
+    #[error("the collection \"{0}\" has no such index")]
+    IndexNotFound(String),
+    #[error("the index {index} of the collection \"{collection}\" is being built with other parameters; \
+             wait for it, or stop it with DropIndex")]
+    BuildRunning { collection: String, index: String },
+    #[error("the index was not built: {0}")]
+    BuildFailed(String),
+    #[error("the documents found are larger than {limit} bytes together; ask for fewer")]
+    ResponseTooLarge { limit: usize },
+    /// What to run to get the vector extension.
+    #[error("{0}")]
+    ExtensionMissing(String),
+    /// The schema belongs to another version of pgfox.
+    #[error("{0}")]
+    SchemaVersion(String),
+    /// The database cannot be used (yet); the error within says why.
+    #[error("{0}")]
+    NotReady(Arc<StoreError>),
+    #[error("the database cannot be reached: {why}")]
+    Unavailable { why: String },
+    #[error("the database is busy: {0}")]
+    Busy(String),
+    #[error("the role that the server uses lacks a privilege in the database; the log of the server names it")]
+    Refused(#[source] tokio_postgres::Error),
+    /// The statement timeout, or a cancel request.
+    #[error("the query took too long and was stopped")]
+    TimedOut,
+    /// Something that was cached is not true any more; repeating reads it anew.
+    #[error("the database has changed meanwhile")]
+    Stale(#[source] Option<tokio_postgres::Error>),
+    /// Two transactions stood in each other's way; repeating helps.
+    #[error("another transaction stood in the way")]
+    Conflict(#[source] tokio_postgres::Error),
+    /// A defect of pgfox.
+    #[error("{0}")]
+    Internal(String),
+    /// An error of the database that pgfox does not foresee.
+    #[error("the database reported an unexpected error")]
+    Database(#[source] tokio_postgres::Error),
+}
+
+impl StoreError {
+    pub(super) fn unavailable(why: impl Into<String>) -> Self {
+        Self::Unavailable { why: why.into() }
+    }
+}
+
+impl StoreError {
+    /// The error with its causes, for the log of the operator.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Refused(source) | Self::Conflict(source) | Self::Database(source) | Self::Stale(Some(source)) => {
+                format!("{self}: {}", explain(source))
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match classify(&error) {
+            Kind::ConnectionLost => {
+                tracing::warn!("lost the database: {}", explain(&error));
+                Self::unavailable("the connection was lost")
+            }
+            Kind::Login => {
+                tracing::error!("the database refuses the login: {}", explain(&error));
+                Self::unavailable("it refuses the login of the server")
+            }
+            Kind::OutOfConnections => Self::Busy("it takes no more connections now".into()),
+            Kind::Resources => {
+                tracing::error!("the database is out of a resource: {}", explain(&error));
+                Self::Busy("it is out of memory, disk or another resource".into())
+            }
+            Kind::Privilege | Kind::ReadOnly => Self::Refused(error),
+            Kind::Cancelled => Self::TimedOut,
+            Kind::Conflict | Kind::LockTimeout => Self::Conflict(error),
+            Kind::StalePlan | Kind::UndefinedTable => Self::Stale(Some(error)),
+            Kind::UniqueViolation | Kind::Other => Self::Database(error),
+        }
+    }
+}
+
+impl From<ConnectError> for StoreError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Timeout { .. } => {
+                tracing::warn!("{error}");
+                Self::unavailable("it does not answer")
+            }
+            ConnectError::Refused { source, .. } => source.into(),
+        }
+    }
+}
+
+impl From<PoolError> for StoreError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
+                Self::Busy("every connection of the server's pool is in use".into())
+            }
+            PoolError::Backend(source) => source.into(),
+            PoolError::Closed => Self::unavailable("the server is shutting down"),
+            PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+                tracing::warn!("no connection to the database: {error}");
+                Self::unavailable("it does not answer")
+            }
+        }
+    }
+}
+
+/// Ids in quotes, the first few of them.
+fn list(ids: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<String> = ids.iter().take(SHOWN).map(|id| format!("\"{id}\"")).collect();
+    let more = ids.len().saturating_sub(SHOWN);
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}

@@ -1,0 +1,218 @@
+//! The schemas of pgfox in the database: their names, their migrations, and the vector extension they need.
+
+use tokio_postgres::Client;
+
+use super::{
+    StoreError,
+    errors::{Kind, classify},
+};
+
+/// Schema changes in order; the position is the version. Append only: an applied migration is never edited.
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_registry.sql")];
+
+/// The schema version that this server works with.
+pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// First version of pgvector with halfvec.
+const MIN_VECTOR_VERSION: (u32, u32, u32) = (0, 7, 0);
+/// First version with iterative index scans.
+const ITERATIVE_VECTOR_VERSION: (u32, u32, u32) = (0, 8, 0);
+/// 0.8.2 to 0.8.4 fix memory errors in parallel builds and index corruption by vacuum.
+const SAFE_VECTOR_VERSION: (u32, u32, u32) = (0, 8, 4);
+
+/// The quoted names of the two schemas.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    /// Holds one view per collection, for people and SQL.
+    pub(super) views: String,
+    /// Holds the registry and the tables.
+    pub(super) internal: String,
+    /// First key of every advisory lock, so that several pgfox share a database.
+    pub(super) lock_class: i32,
+}
+
+impl Names {
+    /// `schema` is what the operator chose with `--schema`.
+    pub(super) fn new(schema: &str) -> Self {
+        let internal = format!("{schema}_internal");
+        // FNV-1a, since the number must be the same in every server and every version.
+        let hash = internal.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        Self { views: quote(schema), internal: quote(&internal), lock_class: hash.cast_signed() }
+    }
+}
+
+/// An identifier in double quotes.
+pub(super) fn quote(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}
+
+/// The vector extension as the database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// Quoted name of the schema that holds its types and operators.
+    pub(super) schema: String,
+    /// Iterative index scans are there.
+    pub(super) iterative_scan: bool,
+    /// As pg_extension has it, such as 0.8.5.
+    pub version: String,
+}
+
+/// What to do with a schema of an older version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrate {
+    /// Set up an empty database, refuse an older schema.
+    IfEmpty,
+    /// Bring any older schema up to date.
+    Always,
+}
+
+/// Makes the database ready: extension and schemas. Servers that start together take turns.
+pub(super) async fn prepare(client: &mut Client, names: &Names, migrate: Migrate) -> Result<Extension, StoreError> {
+    let transaction = client.transaction().await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1, 0)", &[&names.lock_class]).await?;
+
+    let found = applied_version(&transaction, names).await?;
+    if found > SCHEMA_VERSION {
+        return Err(StoreError::SchemaVersion(format!(
+            "the schema {} has version {found}, made by a newer pgfox; this one works with version {SCHEMA_VERSION}: \
+             run the newer pgfox, or choose another --schema",
+            names.internal
+        )));
+    }
+    if found > 0 && found < SCHEMA_VERSION && migrate == Migrate::IfEmpty {
+        return Err(StoreError::SchemaVersion(format!(
+            "the schema {} has version {found} and this pgfox works with version {SCHEMA_VERSION}: \
+             run `pgfox-server migrate`, or start with --migrate",
+            names.internal
+        )));
+    }
+    // The extension comes first: without it nothing of pgfox is left in the database.
+    let extension = ensure_extension(&transaction).await?;
+    if found < SCHEMA_VERSION {
+        apply(&transaction, names, found).await?;
+    }
+    transaction.commit().await?;
+    Ok(extension)
+}
+
+async fn applied_version(transaction: &tokio_postgres::Transaction<'_>, names: &Names) -> Result<i32, StoreError> {
+    let registry = format!("{}.schema_migrations", names.internal);
+    let exists: bool = transaction.query_one("SELECT to_regclass($1) IS NOT NULL", &[&registry]).await?.get(0);
+    if !exists {
+        return Ok(0);
+    }
+    let row = transaction.query_one(&format!("SELECT coalesce(max(version), 0) FROM {registry}"), &[]).await?;
+    Ok(row.get(0))
+}
+
+async fn apply(transaction: &tokio_postgres::Transaction<'_>, names: &Names, found: i32) -> Result<(), StoreError> {
+    let Names { views, internal, .. } = names;
+    transaction
+        .batch_execute(&format!(
+            "CREATE SCHEMA IF NOT EXISTS {views};
+             CREATE SCHEMA IF NOT EXISTS {internal};
+             CREATE TABLE IF NOT EXISTS {internal}.schema_migrations (
+                 version int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());"
+        ))
+        .await?;
+    for (migration, version) in MIGRATIONS.iter().zip(1..).skip_while(|(_, version)| *version <= found) {
+        tracing::info!(version, "migrating the schema {internal}");
+        transaction.batch_execute(&migration.replace("{internal}", internal)).await?;
+        let record = format!("INSERT INTO {internal}.schema_migrations (version) VALUES ($1)");
+        transaction.execute(&record, &[&version]).await?;
+    }
+    Ok(())
+}
+
+/// Creates the extension where the role may, and checks its version.
+async fn ensure_extension(transaction: &tokio_postgres::Transaction<'_>) -> Result<Extension, StoreError> {
+    if let Some(extension) = find_extension(transaction).await? {
+        return Ok(extension);
+    }
+    // A savepoint, so that a refusal leaves the transaction usable for its own error.
+    transaction.batch_execute("SAVEPOINT extension").await?;
+    if let Err(error) = transaction.batch_execute("CREATE EXTENSION vector").await {
+        transaction.batch_execute("ROLLBACK TO SAVEPOINT extension").await?;
+        return Err(match classify(&error) {
+            Kind::ConnectionLost | Kind::OutOfConnections => error.into(),
+            Kind::Privilege => StoreError::ExtensionMissing(
+                "the database has no vector extension and this role may not create it; \
+                 have a privileged role run: CREATE EXTENSION vector"
+                    .into(),
+            ),
+            _ => StoreError::ExtensionMissing(
+                "the vector extension is not installed on the database server; \
+                 install pgvector 0.8.4 or later there, then run: CREATE EXTENSION vector"
+                    .into(),
+            ),
+        });
+    }
+    find_extension(transaction).await?.ok_or_else(|| StoreError::Internal("CREATE EXTENSION made no extension".into()))
+}
+
+/// The extension in this database, if it is there.
+pub(super) async fn find_extension(
+    client: &impl tokio_postgres::GenericClient,
+) -> Result<Option<Extension>, StoreError> {
+    let sql = "-- find_extension
+        SELECT n.nspname, e.extversion
+        FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
+    let Some(row) = client.query_opt(sql, &[]).await? else {
+        return Ok(None);
+    };
+    let version: String = row.get(1);
+    let parsed = parse_version(&version);
+    if parsed < MIN_VECTOR_VERSION {
+        return Err(StoreError::ExtensionMissing(format!(
+            "the vector extension has version {version} and pgfox needs 0.7.0 or later; \
+             install pgvector 0.8.4 or later, then run: ALTER EXTENSION vector UPDATE"
+        )));
+    }
+    Ok(Some(Extension {
+        schema: quote(row.get(0)),
+        iterative_scan: parsed >= ITERATIVE_VECTOR_VERSION,
+        version,
+    }))
+}
+
+impl Extension {
+    /// What the operator should know about this version.
+    pub fn warning(&self) -> Option<String> {
+        (parse_version(&self.version) < SAFE_VECTOR_VERSION).then(|| {
+            format!(
+                "pgvector {} has known defects that can corrupt HNSW indexes; update to 0.8.4 or later and run: \
+                 ALTER EXTENSION vector UPDATE",
+                self.version
+            )
+        })
+    }
+}
+
+fn parse_version(text: &str) -> (u32, u32, u32) {
+    let mut parts = text.split('.').map(|part| part.parse().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    (next(), next(), next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert_eq!(parse_version("0.8.5"), (0, 8, 5));
+        assert_eq!(parse_version("0.10"), (0, 10, 0));
+        assert!(parse_version("0.10.0") > SAFE_VECTOR_VERSION);
+        assert!(parse_version("0.6.2") < MIN_VECTOR_VERSION);
+    }
+
+    #[test]
+    fn identifiers_are_quoted() {
+        assert_eq!(quote(r#"a"b"#), r#""a""b""#);
+    }
+
+    #[test]
+    fn schemas_have_locks_of_their_own() {
+        assert_ne!(Names::new("pgfox").lock_class, Names::new("other").lock_class);
+    }
+}

@@ -1,0 +1,168 @@
+//! What the store speaks of: collections, documents and indexes as they are in the database.
+
+use std::time::SystemTime;
+
+use crate::embed::Model;
+
+/// How near two vectors are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distance {
+    L2,
+    Cosine,
+    InnerProduct,
+    L1,
+}
+
+impl Distance {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        [Self::L2, Self::Cosine, Self::InnerProduct, Self::L1].into_iter().find(|distance| distance.name() == name)
+    }
+
+    /// As stored in the registry.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Cosine => "cosine",
+            Self::InnerProduct => "inner_product",
+            Self::L1 => "l1",
+        }
+    }
+
+    pub(super) fn operator(self) -> &'static str {
+        match self {
+            Self::L2 => "<->",
+            Self::Cosine => "<=>",
+            Self::InnerProduct => "<#>",
+            Self::L1 => "<+>",
+        }
+    }
+
+    /// The middle of the name of its operator classes, as in `vector_ip_ops`.
+    pub(super) fn operator_class(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::Cosine => "cosine",
+            Self::InnerProduct => "ip",
+            Self::L1 => "l1",
+        }
+    }
+
+    /// Larger is nearer; the definition is in the proto, at `SearchResult.score`.
+    pub fn score(self, distance: f64) -> f64 {
+        match self {
+            Self::Cosine => 1.0 - distance,
+            Self::InnerProduct => -distance,
+            Self::L2 | Self::L1 => 1.0 / (1.0 + distance),
+        }
+    }
+}
+
+/// How the elements of vectors are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VectorType {
+    Vector,
+    HalfVec,
+}
+
+impl VectorType {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        [Self::Vector, Self::HalfVec].into_iter().find(|vector_type| vector_type.name() == name)
+    }
+
+    /// The name of the type in pgvector.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vector => "vector",
+            Self::HalfVec => "halfvec",
+        }
+    }
+
+    /// Bytes per element.
+    pub(super) fn element_size(self) -> usize {
+        match self {
+            Self::Vector => 4,
+            Self::HalfVec => 2,
+        }
+    }
+
+    /// Most dimensions that HNSW and IVFFlat can index: two elements and more must fit on a page of 8 kB.
+    pub fn max_indexed_dimensions(self) -> usize {
+        match self {
+            Self::Vector => 2_000,
+            Self::HalfVec => 4_000,
+        }
+    }
+}
+
+/// What a new collection shall be.
+#[derive(Clone, Debug)]
+pub struct NewCollection {
+    pub name: String,
+    /// The model; `None` when callers send vectors.
+    pub model: Option<Model>,
+    pub dimensions: usize,
+    pub distance: Distance,
+    pub vector_type: VectorType,
+    pub query_prefix: String,
+    pub document_prefix: String,
+}
+
+/// A collection as the registry has it. Shared and cached; `revision` tells whether it is still true.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    pub id: i64,
+    pub space_id: i64,
+    pub revision: i64,
+    pub created_at: SystemTime,
+    /// The index that serves searches.
+    pub index: Option<IndexKind>,
+    pub definition: NewCollection,
+}
+
+/// A collection with what is not cached.
+#[derive(Clone, Debug)]
+pub struct CollectionInfo {
+    pub collection: Collection,
+    /// Exact up to about 100,000, above that the estimate of Postgres.
+    pub document_count: i64,
+}
+
+/// A vector index with its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexKind {
+    Hnsw { m: i32, ef_construction: i32 },
+    IvfFlat { lists: i32 },
+}
+
+impl IndexKind {
+    /// The name of its access method.
+    pub(super) fn method(self) -> &'static str {
+        match self {
+            Self::Hnsw { .. } => "hnsw",
+            Self::IvfFlat { .. } => "ivfflat",
+        }
+    }
+}
+
+/// A vector index in the database.
+#[derive(Clone, Debug)]
+pub struct Index {
+    pub id: i64,
+    pub name: String,
+    pub kind: IndexKind,
+    pub ready: bool,
+    pub size_bytes: i64,
+    pub scan_count: i64,
+    pub created_at: SystemTime,
+}
+
+/// A document as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredDocument {
+    pub id: String,
+    pub text: String,
+    /// A JSON object.
+    pub metadata: String,
+    /// Asked for and there.
+    pub vector: Option<Vec<f32>>,
+}

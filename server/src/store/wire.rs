@@ -1,0 +1,173 @@
+//! Values on the wire to Postgres, written without a copy or an allocation per value.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use half::f16;
+use pgvector::{HalfVector, Vector};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+use super::VectorType;
+
+type BoxedError = Box<dyn std::error::Error + Sync + Send>;
+
+/// A vector as `vector` or `halfvec`. Written here, since pgvector's types own their values and
+/// write them one by one, 17 times slower: two bytes of dimensions, two of zero, then the elements, all big-endian.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VectorValue<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) vector_type: VectorType,
+}
+
+impl VectorValue<'_> {
+    fn size(self) -> usize {
+        4 + self.values.len() * self.vector_type.element_size()
+    }
+
+    fn write(self, out: &mut BytesMut) {
+        // Collections have at most 16,000 dimensions, so the number fits.
+        out.put_u16(self.values.len() as u16);
+        out.put_u16(0);
+        let start = out.len();
+        out.resize(start + self.values.len() * self.vector_type.element_size(), 0);
+        // Fixed-size chunks compile to vector instructions.
+        match self.vector_type {
+            VectorType::Vector => {
+                let (chunks, _) = out[start..].as_chunks_mut::<4>();
+                for (chunk, value) in chunks.iter_mut().zip(self.values) {
+                    *chunk = value.to_be_bytes();
+                }
+            }
+            VectorType::HalfVec => {
+                let (chunks, _) = out[start..].as_chunks_mut::<2>();
+                for (chunk, value) in chunks.iter_mut().zip(self.values) {
+                    *chunk = f16::from_f32(*value).to_be_bytes();
+                }
+            }
+        }
+    }
+}
+
+impl ToSql for VectorValue<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, BoxedError> {
+        self.write(out);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(ty.name(), "vector" | "halfvec")
+    }
+
+    to_sql_checked!();
+}
+
+/// A vector of either type, as it comes back.
+pub(super) struct VectorColumn(pub(super) Vec<f32>);
+
+impl<'a> FromSql<'a> for VectorColumn {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, BoxedError> {
+        Ok(Self(if ty.name() == "halfvec" {
+            HalfVector::from_sql(ty, raw)?.as_slice().iter().map(|value| value.to_f32()).collect()
+        } else {
+            Vector::from_sql(ty, raw)?.into()
+        }))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(ty.name(), "vector" | "halfvec")
+    }
+}
+
+/// JSON text as `jsonb`, without a tree in between.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub(super) T);
+
+/// `jsonb` on the wire is this byte, then the JSON text.
+const JSONB_VERSION: u8 = 1;
+
+impl<T: AsRef<str> + std::fmt::Debug> ToSql for Json<T> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, BoxedError> {
+        out.put_u8(JSONB_VERSION);
+        out.put_slice(self.0.as_ref().as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSONB
+    }
+
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Json<&'a str> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, BoxedError> {
+        match raw.split_first() {
+            Some((&JSONB_VERSION, json)) => Ok(Self(std::str::from_utf8(json)?)),
+            _ => Err("an unknown version of jsonb".into()),
+        }
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSONB
+    }
+}
+
+/// Rows `(bigint, vector)` in the binary format of COPY, in frames of about half a megabyte.
+pub(super) fn copy_frames<'a>(
+    rows: impl Iterator<Item = (i64, VectorValue<'a>)>,
+) -> impl Iterator<Item = Bytes> {
+    const FRAME: usize = 512 * 1024;
+    const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+    let mut rows = rows;
+    let mut frame = BytesMut::with_capacity(FRAME);
+    frame.put_slice(SIGNATURE);
+    let mut ended = false;
+    std::iter::from_fn(move || {
+        while !ended && frame.len() < FRAME {
+            if let Some((key, vector)) = rows.next() {
+                let size = vector.size();
+                frame.reserve(18 + size);
+                frame.put_i16(2);
+                frame.put_i32(8);
+                frame.put_i64(key);
+                frame.put_i32(size as i32);
+                vector.write(&mut frame);
+            } else {
+                frame.put_i16(-1);
+                ended = true;
+            }
+        }
+        (!frame.is_empty()).then(|| frame.split().freeze())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_is_written_big_endian() {
+        let mut out = BytesMut::new();
+        VectorValue { values: &[1.0, -2.5], vector_type: VectorType::Vector }.write(&mut out);
+        assert_eq!(out[..], [0, 2, 0, 0, 0x3f, 0x80, 0, 0, 0xc0, 0x20, 0, 0]);
+
+        out.clear();
+        VectorValue { values: &[1.0], vector_type: VectorType::HalfVec }.write(&mut out);
+        assert_eq!(out[..], [0, 1, 0, 0, 0x3c, 0]);
+    }
+
+    #[test]
+    fn frames_hold_every_row_once() {
+        let values = vec![0.5; 1536];
+        let vector = VectorValue { values: &values, vector_type: VectorType::Vector };
+        let frames: Vec<Bytes> = copy_frames((0..300).map(|key| (key, vector))).collect();
+        let total: usize = frames.iter().map(Bytes::len).sum();
+        assert_eq!(total, 19 + 300 * (2 + 4 + 8 + 4 + vector.size()) + 2);
+        assert!(frames.len() > 3);
+        assert!(frames.last().is_some_and(|frame| frame.ends_with(&[0xff, 0xff])));
+    }
+
+    #[test]
+    fn an_empty_copy_is_header_and_trailer() {
+        assert_eq!(copy_frames(std::iter::empty()).map(|frame| frame.len()).sum::<usize>(), 21);
+    }
+}

@@ -1,0 +1,71 @@
+//! What is between HTTP/2 and the service: compression only for those who want it, and a clear answer to a message that
+//! is too large.
+
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, Request, Response};
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use crate::error::Error;
+
+/// Wraps the services of a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transport {
+    pub(crate) max_request_bytes: usize,
+}
+
+impl<S> Layer<S> for Transport {
+    type Service = TransportService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TransportService { inner, transport: *self }
+    }
+}
+
+/// See [`Transport`].
+#[derive(Clone, Debug)]
+pub(crate) struct TransportService<S> {
+    inner: S,
+    transport: Transport,
+}
+
+impl<S, B, R> Service<Request<B>> for TransportService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = futures_util::future::BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // Many clients say that they accept gzip without their user having asked for it, and compressing an answer takes
+        // longer than a search. One that compresses its requests means it.
+        if !request.headers().contains_key("grpc-encoding") {
+            request.headers_mut().remove("grpc-accept-encoding");
+        }
+        let answer = self.inner.call(request);
+        let limit = self.transport.max_request_bytes;
+        Box::pin(async move {
+            let answer = answer.await?;
+            Ok(if is_too_large(answer.headers()) { too_large(limit).into_http() } else { answer })
+        })
+    }
+}
+
+/// tonic answers OUT_OF_RANGE to a message above the limit, without details; answers of pgfox have details.
+fn is_too_large(headers: &HeaderMap) -> bool {
+    let out_of_range = (Code::OutOfRange as i32).to_string();
+    headers.get("grpc-status").is_some_and(|status| status.as_bytes() == out_of_range.as_bytes())
+        && !headers.contains_key("grpc-status-details-bin")
+}
+
+pub(crate) fn too_large(limit: usize) -> Status {
+    Error::TooLarge(format!("a message may have at most {limit} bytes; send fewer documents at a time")).into()
+}
