@@ -8,6 +8,7 @@ mod build_index;
 mod collections;
 mod documents;
 pub mod embed;
+pub mod embedded;
 mod error;
 mod health;
 mod ingest;

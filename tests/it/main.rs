@@ -4,4 +4,5 @@
 mod provider; // an OpenAI-shaped embedding server
 
 // tests
+mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers

@@ -1,0 +1,288 @@
+//! The embedded default: a private PostgreSQL with pgvector, and the weights of the local model, so that a fresh machine
+//! needs neither a database nor an account.
+
+mod data_dir;
+mod error;
+mod fetch;
+mod postmaster;
+mod progress;
+mod sizing;
+mod user;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::Pid;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use data_dir::stored_database_url;
+pub use error::EmbeddedError;
+pub use fetch::Cache;
+pub use progress::Progress;
+
+use data_dir::{DataDir, cannot_run};
+use postmaster::Launcher;
+use sizing::Machine;
+
+/// The major version of PostgreSQL for new databases.
+pub const DEFAULT_MAJOR: u32 = 18;
+
+/// How often the state of a process is looked at while it starts or stops.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Settings that make PostgreSQL keep a log of its own, bounded by a week.
+const LOGGING: [(&str, &str); 6] = [
+    ("logging_collector", "on"),
+    ("log_directory", "log"),
+    ("log_filename", "postgresql-%a.log"),
+    ("log_truncate_on_rotation", "on"),
+    ("log_rotation_size", "0"),
+    // Statements can hold documents, and those do not belong in a log.
+    ("log_min_error_statement", "panic"),
+];
+
+/// How to run the private PostgreSQL.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the data is kept; created when it is not there.
+    pub data_dir: PathBuf,
+    /// Where the binaries are fetched to.
+    pub cache: Cache,
+    /// The bin directory of an installed PostgreSQL that has pgvector. `None`: fetched binaries.
+    pub postgres_bin: Option<PathBuf>,
+    /// The user that PostgreSQL runs as when pgfox runs as root. `None`: postgres, else nobody.
+    pub run_as: Option<String>,
+    /// The major version of a new database, 16 or 18 with fetched binaries. An existing one keeps its own.
+    pub major: u32,
+    /// Memory in bytes that PostgreSQL is sized for. `None`: the memory of the machine or of the control group.
+    pub memory: Option<u64>,
+    /// Longest time PostgreSQL may take to start, recovery after a crash included.
+    pub start_timeout: Duration,
+    /// Settings of PostgreSQL beyond those that follow from the machine; of two with the same name the last one wins.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Options {
+    /// The defaults, with data in `data_dir`.
+    #[must_use]
+    pub fn new(data_dir: PathBuf, cache: Cache) -> Options {
+        Options {
+            data_dir,
+            cache,
+            postgres_bin: None,
+            run_as: None,
+            major: DEFAULT_MAJOR,
+            memory: None,
+            start_timeout: Duration::from_secs(300),
+            settings: Vec::new(),
+        }
+    }
+}
+
+/// The programs of one version of PostgreSQL.
+#[derive(Clone, Debug)]
+struct Binaries {
+    bin: PathBuf,
+    major: u32,
+}
+
+/// A private PostgreSQL that runs, and is started again when it dies.
+#[derive(Debug)]
+pub struct EmbeddedPostgres {
+    database_url: String,
+    bin: PathBuf,
+    cluster: PathBuf,
+    /// The process id of the postmaster, 0 while it is down.
+    pid: Arc<AtomicU32>,
+    stopping: CancellationToken,
+    /// Owns the process and the lock on the data directory. `None` after it was stopped.
+    supervisor: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedPostgres {
+    /// Fetches what is missing, creates the database when there is none, and starts PostgreSQL.
+    ///
+    /// One that a killed server has left behind is stopped first; what it had committed is there again.
+    ///
+    /// # Errors
+    /// When another server uses the data directory, the binaries can be neither found nor fetched, or PostgreSQL does not
+    /// start.
+    pub async fn start(options: &Options) -> Result<EmbeddedPostgres, EmbeddedError> {
+        let user = user::choose(options.run_as.as_deref())?;
+        let data_dir = DataDir::open(&options.data_dir)?;
+        let major = data_dir.major()?;
+        let binaries = find_binaries(options, major, user.as_ref(), &data_dir.path).await?;
+        let mut access = data_dir.set_up(&binaries, user.as_ref(), options).await?;
+        let machine = Machine::detect(options.memory).settings();
+        let own = machine
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .chain(LOGGING);
+        let extra = options
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        data_dir.write_settings(own.chain(extra))?;
+        data_dir.stop_orphan().await?;
+
+        let cluster = data_dir.cluster();
+        let launcher = Launcher {
+            binaries,
+            data_dir,
+            user,
+            limit: options.start_timeout,
+        };
+        let bin = launcher.binaries.bin.clone();
+        let child = launcher.start(&mut access).await?;
+        let pid = Arc::new(AtomicU32::new(child.id().unwrap_or(0)));
+        let stopping = CancellationToken::new();
+        let supervisor = tokio::spawn(launcher.supervise(child, access.port, Arc::clone(&pid), stopping.clone()));
+        Ok(EmbeddedPostgres {
+            database_url: access.database_url(),
+            bin,
+            cluster,
+            pid,
+            stopping,
+            supervisor: Some(supervisor),
+        })
+    }
+
+    /// How to connect, as the superuser. It stays the same while PostgreSQL is started again.
+    #[must_use]
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// The folder with psql and the other programs.
+    #[must_use]
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
+    /// The process id of the postmaster; `None` while it is down.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    /// Kills the postmaster as kill -9 does; it is started again soon after. For tests of what happens then.
+    ///
+    /// # Errors
+    /// When it is down.
+    pub fn kill(&self) -> io::Result<()> {
+        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        data_dir::kill(pid.ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    /// Stops PostgreSQL: a fast shutdown, and firmer ways when it takes more than 30 seconds.
+    pub async fn stop(mut self) {
+        self.stopping.cancel();
+        if let Some(supervisor) = self.supervisor.take() {
+            // It fails only when it was aborted with the runtime, and then there is nothing left to do.
+            let _ = supervisor.await;
+        }
+    }
+
+    /// Starts a small process that, when this process has ended in whatever way, kills PostgreSQL and removes `folder`.
+    /// For tests: destructors do not run for statics, nor after kill -9.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn remove_at_exit(&self, folder: &Path) -> io::Result<()> {
+        // The pipe closes when this process ends. By then PostgreSQL may have another process id than now.
+        let script = r#"read -r _
+            pid=$(head -n 1 "$1/postmaster.pid") && kill -QUIT "$pid" 2>/dev/null
+            for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
+            rm -rf -- "$2""#;
+        let mut watcher = std::process::Command::new("/bin/sh");
+        watcher.args(["-c", script, "sh"]).arg(&self.cluster).arg(folder);
+        watcher
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        // Ctrl-C must not end it before its work is done.
+        std::os::unix::process::CommandExt::process_group(&mut watcher, 0);
+        let mut watcher = watcher.spawn()?;
+        // Kept open until this process ends.
+        std::mem::forget(watcher.stdin.take());
+        Ok(())
+    }
+}
+
+impl Drop for EmbeddedPostgres {
+    /// Without [`EmbeddedPostgres::stop`], as after an error, PostgreSQL is still told to shut down.
+    fn drop(&mut self) {
+        if self.supervisor.is_some()
+            && let Some(pid) = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()))
+        {
+            self.stopping.cancel();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        }
+    }
+}
+
+/// Finds the programs for a cluster of version `existing`, or for a new one.
+async fn find_binaries(
+    options: &Options,
+    existing: Option<u32>,
+    user: Option<&user::User>,
+    dir: &Path,
+) -> Result<Binaries, EmbeddedError> {
+    let bin = match &options.postgres_bin {
+        Some(bin) => bin.clone(),
+        None => options.cache.postgres_bin(existing.unwrap_or(options.major)).await?,
+    };
+    // Asked as the user that it will run as, so that a folder which that user cannot enter shows here.
+    let mut command = user::command(&bin.join("postgres"), user, dir);
+    command.arg("--version").stdin(Stdio::null());
+    let output = command.output().await.map_err(|error| {
+        let who = user.map_or_else(String::new, |user| format!(" as the user {}", user.name));
+        EmbeddedError::Version(format!("{}{who}", cannot_run(&command, &error)))
+    })?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let major = parse_major(&version).ok_or_else(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        EmbeddedError::Version(format!(
+            "{}/postgres --version says {version:?} {}",
+            bin.display(),
+            said.trim()
+        ))
+    })?;
+    match existing {
+        Some(existing) if existing != major => Err(EmbeddedError::Version(format!(
+            "the database in {} was made by PostgreSQL {existing}, but {} holds PostgreSQL {major}",
+            options.data_dir.display(),
+            bin.display()
+        ))),
+        _ => Ok(Binaries { bin, major }),
+    }
+}
+
+/// Reads the major version from "postgres (PostgreSQL) 18.4 (Debian 18.4-1)".
+fn parse_major(version: &str) -> Option<u32> {
+    let number = version.strip_prefix("postgres (PostgreSQL) ")?;
+    let digits = number
+        .find(|digit: char| !digit.is_ascii_digit())
+        .unwrap_or(number.len());
+    number[..digits].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_versions() {
+        assert_eq!(
+            parse_major("postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)"),
+            Some(15)
+        );
+        assert_eq!(parse_major("postgres (PostgreSQL) 19beta1"), Some(19));
+        assert_eq!(parse_major("psql (PostgreSQL) 15.13"), None);
+    }
+}

@@ -1,0 +1,218 @@
+//! Starts PostgreSQL, watches it, starts it again when it dies, and stops it.
+
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use tokio::process::Child;
+use tokio_util::sync::CancellationToken;
+
+use super::data_dir::{Access, DataDir, cannot_run};
+use super::user::{self, User};
+use super::{Binaries, EmbeddedError, POLL};
+
+/// How PostgreSQL is asked to stop, and how long each way may take: fast shutdown ends the sessions and writes a
+/// checkpoint, immediate shutdown leaves recovery to the next start.
+pub(super) const SHUTDOWN: [(Signal, Duration); 3] = [
+    (Signal::INT, Duration::from_secs(30)),
+    (Signal::QUIT, Duration::from_secs(5)),
+    (Signal::KILL, Duration::from_secs(5)),
+];
+
+/// Attempts to start when the port is taken meanwhile or the remains of a killed PostgreSQL still hold its memory.
+const START_ATTEMPTS: u32 = 20;
+
+/// Pause before PostgreSQL is started again after it died; doubles up to the longest while it keeps dying.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(10);
+
+/// After this time a death counts as the first one again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+
+/// All that is needed to start PostgreSQL.
+#[derive(Debug)]
+pub(super) struct Launcher {
+    pub(super) binaries: Binaries,
+    pub(super) data_dir: DataDir,
+    pub(super) user: Option<User>,
+    /// Longest time from the start to the first connection; recovery after a crash is part of it.
+    pub(super) limit: Duration,
+}
+
+impl Launcher {
+    /// Starts PostgreSQL on the port of the last time when that is free, else on any free one, and stores the port.
+    pub(super) async fn start(&self, access: &mut Access) -> Result<Child, EmbeddedError> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let port = if is_free(access.port) {
+                access.port
+            } else {
+                free_port()?
+            };
+            match self.launch(port).await {
+                Ok(child) => {
+                    access.port = port;
+                    self.data_dir.store(access)?;
+                    return Ok(child);
+                }
+                Err(EmbeddedError::Start { log, .. }) if attempt < START_ATTEMPTS && passes(&log) => {
+                    tokio::time::sleep(RESTART_PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Starts PostgreSQL again on the same port.
+    async fn restart(&self, port: u16) -> Result<Child, EmbeddedError> {
+        // Its remains are gone when the new one starts: what is left of them holds the memory, which is waited for.
+        self.data_dir.stop_orphan().await?;
+        self.launch(port).await
+    }
+
+    async fn launch(&self, port: u16) -> Result<Child, EmbeddedError> {
+        let log = self.data_dir.open_log()?;
+        let log_again = log
+            .try_clone()
+            .map_err(EmbeddedError::io("open", &self.data_dir.path))?;
+        let mut command = user::command(
+            &self.binaries.bin.join("postgres"),
+            self.user.as_ref(),
+            &self.data_dir.path,
+        );
+        command
+            .arg("-D")
+            .arg(self.data_dir.cluster())
+            // On the command line, where neither a file nor ALTER SYSTEM changes them.
+            .args([
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-c",
+                "unix_socket_directories=",
+                "-p",
+            ])
+            .arg(port.to_string())
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(log_again)
+            // Ctrl-C in a terminal reaches the whole group; running calls must be able to finish first.
+            .process_group(0);
+        let mut child = command
+            .spawn()
+            .map_err(|error| self.failed(cannot_run(&command, &error)))?;
+        let ready = async {
+            loop {
+                match child.try_wait() {
+                    Ok(None) => {}
+                    Ok(Some(_)) => return Err(self.failed(self.data_dir.log_tail())),
+                    Err(error) => return Err(self.failed(error.to_string())),
+                }
+                let own = |pid: Pid| child.id() == u32::try_from(pid.as_raw_nonzero().get()).ok();
+                if self
+                    .data_dir
+                    .postmaster()
+                    .is_some_and(|(pid, status)| own(pid) && status == "ready")
+                {
+                    return Ok(());
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        match tokio::time::timeout(self.limit, ready).await {
+            Ok(Ok(())) => Ok(child),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                stop(&mut child).await;
+                Err(EmbeddedError::Timeout {
+                    what: "starting PostgreSQL".into(),
+                    limit: self.limit,
+                })
+            }
+        }
+    }
+
+    fn failed(&self, log: String) -> EmbeddedError {
+        EmbeddedError::Start {
+            data_dir: self.data_dir.path.clone(),
+            log,
+        }
+    }
+
+    /// Keeps PostgreSQL running until `stopping` is cancelled, then stops it. `pid` holds its process id, 0 while it is
+    /// down.
+    pub(super) async fn supervise(self, mut child: Child, port: u16, pid: Arc<AtomicU32>, stopping: CancellationToken) {
+        let mut pause = RESTART_PAUSE;
+        loop {
+            let started = Instant::now();
+            pid.store(child.id().unwrap_or(0), Ordering::Relaxed);
+            let status = tokio::select! {
+                status = child.wait() => status,
+                () = stopping.cancelled() => {
+                    stop(&mut child).await;
+                    pid.store(0, Ordering::Relaxed);
+                    return;
+                }
+            };
+            pid.store(0, Ordering::Relaxed);
+            let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            tracing::error!(%status, "PostgreSQL died; starting it again");
+            if started.elapsed() > HEALTHY_AFTER {
+                pause = RESTART_PAUSE;
+            }
+            child = loop {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stopping.cancelled() => return,
+                }
+                pause = (pause * 2).min(LONGEST_RESTART_PAUSE);
+                match self.restart(port).await {
+                    Ok(child) => break child,
+                    Err(error) => tracing::error!(%error, "PostgreSQL does not start; trying again"),
+                }
+            };
+            tracing::info!("PostgreSQL is up again");
+        }
+    }
+}
+
+/// Stops PostgreSQL, more and more firmly.
+async fn stop(child: &mut Child) {
+    for (signal, limit) in SHUTDOWN {
+        let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else {
+            return;
+        };
+        // It may have ended meanwhile.
+        let _ = rustix::process::kill_process(pid, signal);
+        if tokio::time::timeout(limit, child.wait()).await.is_ok() {
+            return;
+        }
+        tracing::warn!("PostgreSQL did not stop within {} s", limit.as_secs());
+    }
+}
+
+/// Whether what PostgreSQL said about a failed start passes by itself.
+fn passes(log: &str) -> bool {
+    [
+        "Address already in use",
+        "pre-existing shared memory block",
+        "postmaster.pid\" already exists",
+    ]
+    .iter()
+    .any(|message| log.contains(message))
+}
+
+fn is_free(port: u16) -> bool {
+    port != 0 && TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+fn free_port() -> Result<u16, EmbeddedError> {
+    let listener = TcpListener::bind(("127.0.0.1", 0));
+    let address = listener.and_then(|listener| listener.local_addr());
+    Ok(address
+        .map_err(EmbeddedError::io("listen on", "127.0.0.1".as_ref()))?
+        .port())
+}
