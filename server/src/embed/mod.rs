@@ -3,6 +3,8 @@
 //! A model is named by its provider and its name there: `openai/text-embedding-3-small` or `local/all-MiniLM-L6-v2`.
 //! [`Embedders`] is what the server offers; [`openai`] asks a provider over HTTP, [`local`] computes in this process.
 
+pub mod local;
+
 use std::time::Duration;
 
 pub use self::local::LocalModel;

@@ -1,0 +1,219 @@
+//! Embedding in this process: BERT models of the sentence-transformers kind, such as all-MiniLM-L6-v2, on the CPU.
+//!
+//! `config` and `tokens` read the model's folder, `weights` its numbers; `bert` is the network, on the products of `matrix`
+//! and the elementwise functions of `kernels`.
+
+mod bert;
+mod config;
+mod folder;
+mod kernels;
+mod matrix;
+mod tokens;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use self::bert::Bert;
+use self::config::Config;
+use self::tokens::{Tokenized, Tokens, readable};
+use super::{EmbedError, Embeddings};
+
+pub use self::folder::ModelFolder;
+
+/// Tokens (as estimated) that are embedded in one go. Enough to keep a core busy, few enough that a query that comes while
+/// thousands of documents are embedded waits for some 0.1 s at most.
+const BATCH_TOKENS: usize = 512;
+
+/// Batches run at the same time in this process: one per core. The queue is fair, and every call of [`LocalModel::embed`]
+/// stands in it once, however many texts it brings.
+static CORES: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))));
+
+/// A model in memory; clones share it.
+#[derive(Clone)]
+pub struct LocalModel {
+    model: Arc<Model>,
+}
+
+struct Model {
+    tokens: Tokens,
+    bert: Bert,
+}
+
+/// Why a folder cannot be used as a model.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot read {}: {source}", file.display())]
+    Read { file: PathBuf, source: io::Error },
+    /// Broken, or a model of another kind.
+    #[error("{} cannot be used: {why}", file.display())]
+    Unusable { file: PathBuf, why: String },
+}
+
+impl LocalModel {
+    /// Loads a sentence-transformers folder: `config.json`, `tokenizer.json`, `model.safetensors`, and if they are there
+    /// `sentence_bert_config.json`, `modules.json` and the pooling module's `config.json`. Takes a fraction of a second per
+    /// 100 MB and blocks.
+    ///
+    /// # Errors
+    /// When a file is missing or broken, or the model is none of BERT with mean or CLS pooling.
+    pub fn load(dir: &Path) -> Result<Self, LoadError> {
+        let config = Config::read(dir)?;
+        let (vocabulary, max_tokens) = (config.vocabulary, config.max_tokens);
+        let tokens = Tokens::load(&dir.join("tokenizer.json"), vocabulary, max_tokens, config.lower_case)?;
+        let weights = dir.join("model.safetensors");
+        let model = Self {
+            model: Arc::new(Model {
+                tokens,
+                bert: Bert::load(&weights, config)?,
+            }),
+        };
+        // Weights of NaN, or so large that they become infinite, would poison every vector.
+        match model.embed_blocking(&["a text"]) {
+            Ok(embeddings) if embeddings.values.iter().all(|value| value.is_finite()) => Ok(model),
+            _ => Err(LoadError::Unusable {
+                file: weights,
+                why: "it gives vectors that are not finite".to_owned(),
+            }),
+        }
+    }
+
+    /// Elements of a vector.
+    pub fn dimensions(&self) -> usize {
+        self.model.bert.dimensions()
+    }
+
+    /// Tokens that the model reads of a text, [CLS] and [SEP] included; the rest of a longer text is cut off.
+    pub fn max_tokens(&self) -> usize {
+        self.model.tokens.max_tokens()
+    }
+
+    /// Embeds the texts on the blocking threads, as many batches at a time as there are cores. Other calls get their turn
+    /// between the batches. Dropping the future gives up the batches that have not begun.
+    ///
+    /// # Errors
+    /// [`EmbedError::Refused`] when the tokenizer fails on a text, which BERT's own never does.
+    pub async fn embed(&self, texts: &[&str]) -> Result<Embeddings, EmbedError> {
+        let mut batches = JoinSet::new();
+        for range in self.model.batches(texts) {
+            let stopping = |_| EmbedError::Unavailable {
+                why: "the server is stopping".to_owned(),
+                retry_after: Duration::from_secs(1),
+            };
+            let permit = Arc::clone(&CORES).acquire_owned().await.map_err(stopping)?;
+            let model = Arc::clone(&self.model);
+            let start = range.start;
+            let texts: Vec<String> = texts[range].iter().map(|text| readable(text).to_owned()).collect();
+            batches.spawn_blocking(move || {
+                let batch = model.embed_batch(&texts);
+                drop(permit);
+                (start, batch)
+            });
+        }
+        let dimensions = self.dimensions();
+        let mut embeddings = Embeddings {
+            values: vec![0.0; texts.len() * dimensions],
+            tokens: 0,
+            truncated: vec![false; texts.len()],
+        };
+        while let Some(done) = batches.join_next().await {
+            let (start, batch) = match done {
+                Ok((start, batch)) => (start, batch?),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(error) => {
+                        let why = format!("the server is stopping: {error}");
+                        return Err(EmbedError::Unavailable {
+                            why,
+                            retry_after: Duration::from_secs(1),
+                        });
+                    }
+                },
+            };
+            embeddings.values[start * dimensions..][..batch.values.len()].copy_from_slice(&batch.values);
+            embeddings.truncated[start..][..batch.truncated.len()].copy_from_slice(&batch.truncated);
+            embeddings.tokens += batch.tokens;
+        }
+        Ok(embeddings)
+    }
+
+    /// Embeds the texts on this thread.
+    ///
+    /// # Errors
+    /// As [`LocalModel::embed`].
+    pub fn embed_blocking(&self, texts: &[&str]) -> Result<Embeddings, EmbedError> {
+        let texts: Vec<&str> = texts.iter().map(|text| readable(text)).collect();
+        self.model.embed_batch(&texts)
+    }
+}
+
+impl fmt::Debug for LocalModel {
+    /// Without the weights: there are millions.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut model = f.debug_struct("LocalModel");
+        model
+            .field("dimensions", &self.dimensions())
+            .field("max_tokens", &self.max_tokens())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// Cuts the texts into batches of about the same size.
+    fn batches(&self, texts: &[&str]) -> Vec<Range<usize>> {
+        // A token of English is some 4 bytes, and there are two more tokens per text.
+        let estimate = |text: &&str| (text.len() / 4 + 2).min(self.tokens.max_tokens());
+        let total: usize = texts.iter().map(estimate).sum();
+        let batch_tokens = total.div_ceil(total.div_ceil(BATCH_TOKENS).max(1));
+        let (mut batches, mut start, mut tokens) = (Vec::new(), 0, 0);
+        for (index, text) in texts.iter().enumerate() {
+            tokens += estimate(text);
+            if tokens >= batch_tokens || index + 1 == texts.len() {
+                batches.push(start..index + 1);
+                (start, tokens) = (index + 1, 0);
+            }
+        }
+        batches
+    }
+
+    /// Embeds [`readable`] texts.
+    fn embed_batch(&self, texts: &[impl AsRef<str>]) -> Result<Embeddings, EmbedError> {
+        let tokenized: Vec<Tokenized> = texts
+            .iter()
+            .map(|text| self.tokens.tokenize(text.as_ref()))
+            .collect::<Result<_, _>>()
+            .map_err(|error| EmbedError::Refused {
+                why: format!("the tokenizer cannot read the text: {error}"),
+            })?;
+        let mut values = Vec::with_capacity(texts.len() * self.bert.dimensions());
+        let mut rest: Vec<&[u32]> = tokenized.iter().map(|text| text.ids.as_slice()).collect();
+        // The estimate can be far off; the memory for a run through the model is bounded by its true tokens.
+        while !rest.is_empty() {
+            let mut tokens = 0;
+            let fitting = rest.iter().take_while(|ids| {
+                tokens += ids.len();
+                tokens <= 2 * BATCH_TOKENS
+            });
+            let count = fitting.count().max(1);
+            values.extend(self.bert.embed(&rest[..count]));
+            rest.drain(..count);
+        }
+        Ok(Embeddings {
+            values,
+            tokens: tokenized.iter().map(|text| text.ids.len() as u64).sum(),
+            truncated: tokenized.iter().map(|text| text.truncated).collect(),
+        })
+    }
+}
