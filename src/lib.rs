@@ -1,13 +1,7 @@
 //! The pgfox API in Rust: the messages and stubs of the package `pgfox.v1`, generated from `proto/`.
 
 /// The package `pgfox.v1`.
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod v1 {
     tonic::include_proto!("pgfox.v1");
 

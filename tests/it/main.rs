@@ -6,3 +6,4 @@ mod provider; // an OpenAI-shaped embedding server
 // tests
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
+mod tls; // every sslmode against a Postgres with TLS

@@ -74,7 +74,7 @@ pub enum ConnectError {
     Refused {
         /// The server, without the password.
         target: Arc<str>,
-        /// What refused, for [`classify`].
+        /// What refused, for [`classify`](super::errors::classify).
         source: tokio_postgres::Error,
     },
 }

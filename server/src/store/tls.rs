@@ -2,6 +2,7 @@
 //!
 //! rustls has one level, libpq's `verify-full`. [`Verifier`] adds the weaker ones from rustls' own parts.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,14 +41,16 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, DsnErr
         Some((certificate, key)) => {
             let chain = certificates("sslcert", certificate)?;
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
-                pem::Error::NoItemsFound => {
-                    file_error("sslkey", key, "there is no unencrypted private key in PEM format in it")
-                }
-                error => file_error("sslkey", key, error),
+                pem::Error::NoItemsFound => file_error(
+                    "sslkey",
+                    key,
+                    &"there is no unencrypted private key in PEM format in it",
+                ),
+                error => file_error("sslkey", key, &error),
             })?;
             builder
                 .with_client_auth_cert(chain, private)
-                .map_err(|error| file_error("sslkey", key, error))?
+                .map_err(|error| file_error("sslkey", key, &error))?
         }
     };
     config.enable_sni = options.server_name_indication;
@@ -110,7 +113,11 @@ impl Trusted {
                 let pinned = certificates("sslrootcert", path)?;
                 let (used, _) = authorities.add_parsable_certificates(pinned.iter().cloned());
                 if used == 0 {
-                    return Err(file_error("sslrootcert", path, "there is no certificate of a CA in it"));
+                    return Err(file_error(
+                        "sslrootcert",
+                        path,
+                        &"there is no certificate of a CA in it",
+                    ));
                 }
                 Ok(Trusted { authorities, pinned })
             }
@@ -181,13 +188,13 @@ impl ServerCertVerifier for Verifier {
 fn certificates(name: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, DsnError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     match found {
-        Ok(found) if found.is_empty() => Err(file_error(name, path, "there is no certificate in PEM format in it")),
+        Ok(found) if found.is_empty() => Err(file_error(name, path, &"there is no certificate in PEM format in it")),
         Ok(found) => Ok(found),
-        Err(error) => Err(file_error(name, path, error)),
+        Err(error) => Err(file_error(name, path, &error)),
     }
 }
 
-fn file_error(name: &'static str, path: &Path, reason: impl ToString) -> DsnError {
+fn file_error(name: &'static str, path: &Path, reason: &dyn Display) -> DsnError {
     let reason = reason.to_string();
     DsnError::File {
         name,

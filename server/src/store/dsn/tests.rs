@@ -168,7 +168,7 @@ fn parameters_reach_the_driver() {
     assert_eq!(config.get_hostaddrs().len(), 2);
     assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
     assert_eq!(config.get_channel_binding(), ChannelBinding::Disable);
-    assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(3)));
+    assert_eq!(config.get_connect_timeout(), Some(&Duration::from_millis(1500)));
     assert_eq!(dsn.connect_timeout, Duration::from_secs(6), "3 s for each host");
     assert!(!config.get_keepalives());
     assert_eq!(config.get_keepalives_idle(), Duration::from_secs(30));
