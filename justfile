@@ -1,7 +1,7 @@
 # The steps of CI, one recipe each. `just` alone lists them; none of them is needed to build or use pgfox.
 
 _default:
-    @just --list --unsorted
+    @{{ just_executable() }} --list --unsorted
 
 # Everything CI checks
 ci: fmt clippy doc test demo deny proto
