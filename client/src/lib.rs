@@ -1,1 +1,30 @@
-//! client
+//! A thin client for pgfox: connect, then use the generated stub and messages of [`v1`] as they are.
+//!
+//! ```no_run
+//! use pgfox_client::{ConnectOptions, connect, v1};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut client = connect(&ConnectOptions::new("127.0.0.1:50051")).await?;
+//! let request = v1::SearchRequest {
+//!     collection: "films".into(),
+//!     query: Some(v1::search_request::Query::Text("a fox in love".into())),
+//!     ..Default::default()
+//! };
+//! for result in client.search(request).await?.into_inner().results {
+//!     println!("{:?} {}", result.distance, result.document.unwrap_or_default().id);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What the stub does not give by itself: [`ingest`](fn@ingest) streams any number of documents with back-pressure and takes
+//! up again after a broken connection, and [`error`] reads what pgfox says in a [`tonic::Status`].
+
+pub mod connect;
+pub mod error;
+pub mod ingest;
+pub mod retry;
+
+pub use connect::{Client, ConnectError, ConnectOptions, Transport, connect, transport};
+pub use ingest::{IngestCause, IngestError, IngestEvent, IngestOptions, IngestTotals, SkippedDocument, ingest};
+pub use pgfox::v1;

@@ -1,0 +1,205 @@
+//! Why a command failed: the message, what the server says in detail, a hint, and the exit code.
+
+use std::process::ExitCode;
+
+use pgfox_client::v1::ErrorReason;
+use pgfox_client::{ConnectError, error};
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+
+use super::Globals;
+
+/// The exit codes, as `pgfox --help` lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Refused = 1,
+    Usage = 2,
+    Connect = 3,
+}
+
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+    hint: Option<String>,
+    status: Option<Box<Status>>,
+    /// Everything is printed already.
+    is_silent: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+            status: None,
+            is_silent: false,
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, message)
+    }
+
+    /// Exit code 1 after the command itself has said why.
+    pub(crate) fn silent() -> Self {
+        Self {
+            is_silent: true,
+            ..Self::refused("")
+        }
+    }
+
+    pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// Prints the failure to stderr and gives the exit code.
+    pub(crate) fn report(&self, globals: &Globals) -> ExitCode {
+        if !self.is_silent {
+            let text = if globals.json {
+                self.to_json(globals).to_string() + "\n"
+            } else {
+                self.to_text(globals)
+            };
+            super::output::note(&text);
+        }
+        ExitCode::from(self.exit as u8)
+    }
+
+    fn hint(&self, globals: &Globals) -> Option<String> {
+        match self.exit {
+            Exit::Connect => Some(format!(
+                "the server is {}; --server or PGFOX_SERVER names another one, and `pgfox-server` starts one",
+                globals.server
+            )),
+            Exit::Refused | Exit::Usage => self.hint.clone(),
+        }
+    }
+
+    fn to_text(&self, globals: &Globals) -> String {
+        let mut text = format!("error: {}\n", self.message);
+        for violation in self.status.as_deref().map(error::violations).unwrap_or_default() {
+            text += &format!("  {}: {}\n", violation.field, violation.description);
+        }
+        if let Some(hint) = self.hint(globals) {
+            text += &format!("hint: {hint}\n");
+        }
+        text
+    }
+
+    fn to_json(&self, globals: &Globals) -> Value {
+        let mut error = json!({ "message": self.message, "exit_code": self.exit as u8 });
+        if let Some(hint) = self.hint(globals) {
+            error["hint"] = hint.into();
+        }
+        if let Some(status) = self.status.as_deref() {
+            error["code"] = code_name(status.code()).into();
+            if let Some(reason) = error::reason(status) {
+                error["reason"] = super::output::reason_name(reason).into();
+            }
+            if let Some(delay) = error::retry_delay(status) {
+                error["retry_after_seconds"] = delay.as_secs_f64().into();
+            }
+            let violations: Vec<Value> = error::violations(status)
+                .into_iter()
+                .map(|violation| json!({ "field": violation.field, "description": violation.description }))
+                .collect();
+            if !violations.is_empty() {
+                error["violations"] = violations.into();
+            }
+        }
+        json!({ "error": error })
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let failure = if error::is_timeout(&status) && error::reason(&status).is_none() {
+            Self::refused("the server did not answer in time").with_hint("--timeout sets how many seconds to wait")
+        } else if error::is_transport(&status) {
+            Self::new(
+                Exit::Connect,
+                format!(
+                    "the connection to the server broke: {}",
+                    error::transport_cause(&status)
+                ),
+            )
+        } else {
+            let message = if status.message().is_empty() {
+                status.code().description()
+            } else {
+                status.message()
+            };
+            let failure = Self::refused(message);
+            match error::reason(&status).and_then(hint) {
+                Some(hint) => failure.with_hint(hint),
+                None => failure,
+            }
+        };
+        Self {
+            status: Some(Box::new(status)),
+            ..failure
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unreachable { .. } => Self::new(Exit::Connect, error.to_string()),
+            ConnectError::Endpoint { .. } | ConnectError::ApiKey | ConnectError::Tls(_) => {
+                Self::usage(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::refused(error.to_string())
+    }
+}
+
+/// What to do about an error of the server, where its message cannot know the command.
+fn hint(reason: ErrorReason) -> Option<&'static str> {
+    match reason {
+        ErrorReason::CollectionNotFound => Some("`pgfox collections list` shows what there is"),
+        ErrorReason::CollectionExists => Some("`pgfox collections get NAME` shows it"),
+        ErrorReason::TooFewRows => Some("use --hnsw or fewer --lists, or --allow-few-rows to build it all the same"),
+        ErrorReason::BuildRunning => Some("`pgfox indexes list` shows it; `pgfox indexes drop` stops it"),
+        ErrorReason::Unauthenticated => Some("set PGFOX_API_KEY or --api-key-file"),
+        ErrorReason::DeadlineExceeded => Some("--timeout sets how many seconds to wait"),
+        _ => None,
+    }
+}
+
+/// The name of a code as gRPC writes it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

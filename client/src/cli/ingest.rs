@@ -1,0 +1,369 @@
+//! `pgfox ingest`: documents from files, folders and stdin into a collection.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::StreamExt as _;
+use pgfox_client::{Client, IngestCause, IngestError, IngestEvent, IngestOptions, IngestTotals, error, v1};
+use serde_json::json;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use super::collections::Settings;
+use super::failure::{Exit, Failure};
+use super::progress::Progress;
+use super::read::{self, Columns, Format, Place, Problem, Record};
+use super::{Globals, output};
+
+/// Skipped documents that are listed one by one; with --json all are.
+const LISTED_MAX: u64 = 20;
+/// Widest id in a message.
+const ID_COLUMNS_MAX: usize = 80;
+/// Documents per request where the server computes the vectors itself: few, so that the progress moves.
+const DOCUMENTS_PER_LOCAL_REQUEST: usize = 100;
+
+/// Store documents from files, folders and stdin
+///
+/// Reads JSON Lines, JSON arrays, CSV, plain text and Markdown, each also with gzip. A folder is read with everything
+/// below it, except hidden files and what .gitignore names. Of a repeated id the last one wins; documents that are stored
+/// already just as they are cost nothing, so the same command can be run again at any time.
+///
+/// Documents that cannot be read or that the server refuses are skipped and listed, and the exit code is 1. A broken
+/// connection is taken up again.
+#[derive(Args)]
+#[command(after_help = "\
+Formats:
+  .jsonl .ndjson  one document per line: {\"id\": \"1\", \"text\": \"...\", \"vector\": [0.1, 0.2], \"metadata\": {\"year\": 1999}}
+  .json           an array of such documents
+  .csv .tsv       columns id and text, vector if there is one (a JSON array); every other column becomes metadata, as a
+                  string, with or without `metadata.` before its name
+  .txt .md        one document: its id is the path as given, below a folder the path relative to it
+
+Examples:
+  pgfox ingest films films.jsonl.gz --create
+  pgfox ingest notes ~/notes --create --distance cosine
+  pgfox ingest products products.csv --id-column sku --text-column description
+  pg_dump_to_jsonl | pgfox ingest films - --format jsonl")]
+pub(crate) struct Ingest {
+    /// Name of the collection
+    collection: String,
+    /// Files and folders; - is stdin
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Format of all files, instead of what their names say
+    #[arg(short, long)]
+    format: Option<Format>,
+    /// Make the collection if there is none; the collection flags say how
+    #[arg(long)]
+    create: bool,
+    /// Id of a single text or Markdown file
+    #[arg(long)]
+    id: Option<String>,
+    /// CSV: the column of ids
+    #[arg(long, default_value = "id", value_name = "NAME")]
+    id_column: String,
+    /// CSV: the column of texts
+    #[arg(long, default_value = "text", value_name = "NAME")]
+    text_column: String,
+    /// CSV: the column of vectors, each a JSON array
+    #[arg(long, default_value = "vector", value_name = "NAME")]
+    vector_column: String,
+    /// CSV: what separates cells [default: a comma, in .tsv files a tab]
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    delimiter: Option<u8>,
+    /// Documents per request, 1 to 1,000 [default: 500, with a local model 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    batch_size: Option<u16>,
+    /// Seconds to try again after a broken connection
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = super::seconds)]
+    retry_timeout: Duration,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text {
+        "\\t" => Ok(b'\t'),
+        _ if text.len() == 1 => Ok(text.as_bytes()[0]),
+        _ => Err("write one ASCII character, or \\t".to_owned()),
+    }
+}
+
+impl Ingest {
+    pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
+        if !self.create && !self.settings.is_empty() {
+            return Err(Failure::usage("the collection flags say how to make a collection").with_hint("add --create"));
+        }
+        let (sources, bytes_total) = read::find(&self.paths, self.format, self.id.as_deref())?;
+        if sources.is_empty() {
+            return Err(Failure::usage("there is no file of a known format in the folder")
+                .with_hint("pgfox reads .jsonl, .json, .csv, .txt and .md files; --format is for single files"));
+        }
+        let client = globals.connect().await?;
+        let collection = self.collection(&client, globals).await?;
+        let columns = Columns {
+            id: self.id_column.clone(),
+            text: self.text_column.clone(),
+            vector: self.vector_column.clone(),
+            delimiter: self.delimiter,
+        };
+        let mut options = IngestOptions::new(&self.collection);
+        options.skip_invalid = true;
+        options.retry_timeout = self.retry_timeout;
+        if let Some(batch_size) = self.batch_size {
+            options.documents_per_request = batch_size.into();
+        } else if collection
+            .embedding
+            .is_some_and(|embedding| embedding.model.starts_with("local/"))
+        {
+            options.documents_per_request = DOCUMENTS_PER_LOCAL_REQUEST;
+        }
+
+        let progress = Progress::new(!globals.quiet && !globals.json, bytes_total);
+        let report = RefCell::new(Report::new(globals.json, progress)?);
+        let chunks = ReceiverStream::new(read::start(sources, columns)?);
+        let documents = chunks.flat_map(futures_util::stream::iter).filter_map(|record| {
+            std::future::ready(match record {
+                Record::Document(document, place) => {
+                    report.borrow_mut().places.push_back(place);
+                    Some(Ok::<_, Infallible>(document))
+                }
+                Record::Problem(problem) => {
+                    report.borrow_mut().unreadable(&problem);
+                    None
+                }
+            })
+        });
+        let outcome = pgfox_client::ingest(&client, documents, &options, |event| {
+            report.borrow_mut().observe(&event)
+        })
+        .await;
+        let report = report.into_inner();
+        let (totals, failure) = match outcome {
+            Ok(totals) => (totals, None),
+            Err(IngestError { cause, acknowledged }) => (acknowledged, Some(failure(cause))),
+        };
+        report.finish(&self.collection, &totals, globals, failure.is_some())?;
+        match failure {
+            Some(failure) => Err(failure.with_hint("run the same command again: what is stored already costs nothing")),
+            None if report.skipped > 0 => Err(Failure::silent()),
+            None => Ok(()),
+        }
+    }
+
+    /// The collection, made if need be.
+    async fn collection(&self, client: &Client, globals: &Globals) -> Result<v1::Collection, Failure> {
+        let mut client = client.clone();
+        let name = self.collection.clone();
+        match client
+            .get_collection(v1::GetCollectionRequest { name: name.clone() })
+            .await
+        {
+            Ok(response) => {
+                let collection = response.into_inner().collection.unwrap_or_default();
+                self.settings.check(&collection)?;
+                return Ok(collection);
+            }
+            Err(status) if status.code() == Code::NotFound && self.create => {}
+            Err(status) if status.code() == Code::NotFound => {
+                return Err(Failure::from(status).with_hint("add --create to make it"));
+            }
+            Err(status) => return Err(status.into()),
+        }
+        let collection = Some(self.settings.to_collection(&name));
+        match client
+            .create_collection(v1::CreateCollectionRequest { collection })
+            .await
+        {
+            Ok(response) => {
+                if !globals.quiet && !globals.json {
+                    output::note(&format!("made the collection {name}\n"));
+                }
+                Ok(response.into_inner().collection.unwrap_or_default())
+            }
+            // Somebody else was faster.
+            Err(status) if status.code() == Code::AlreadyExists => {
+                let response = client.get_collection(v1::GetCollectionRequest { name }).await?;
+                let collection = response.into_inner().collection.unwrap_or_default();
+                self.settings.check(&collection)?;
+                Ok(collection)
+            }
+            Err(status) => Err(status.into()),
+        }
+    }
+}
+
+fn failure(cause: IngestCause) -> Failure {
+    match cause {
+        IngestCause::Refused(status) => Failure::from(*status),
+        IngestCause::Interrupted { status, tried_for } => {
+            let exit = if error::is_transport(&status) {
+                Exit::Connect
+            } else {
+                Exit::Refused
+            };
+            let cause = error::transport_cause(&status);
+            Failure::new(
+                exit,
+                format!("gave up after {}: {cause}", output::seconds(tried_for.as_secs_f64())),
+            )
+        }
+        cause @ (IngestCause::Source(_) | IngestCause::TooLarge { .. } | IngestCause::OutOfOrder { .. }) => {
+            Failure::refused(cause.to_string())
+        }
+    }
+}
+
+/// What the user hears: progress, what was skipped and where it stands, and the totals.
+struct Report {
+    progress: Progress,
+    is_json: bool,
+    /// Where the documents stand that are not acknowledged yet, oldest first.
+    places: VecDeque<Place>,
+    /// Documents acknowledged so far.
+    acknowledged: u64,
+    skipped: u64,
+}
+
+impl Report {
+    /// With JSON the list of what is skipped is written as it grows, since it can be longer than memory.
+    fn new(is_json: bool, progress: Progress) -> Result<Self, Failure> {
+        if is_json {
+            output::print("{\"skipped\":[")?;
+        }
+        Ok(Self {
+            progress,
+            is_json,
+            places: VecDeque::new(),
+            acknowledged: 0,
+            skipped: 0,
+        })
+    }
+
+    fn observe(&mut self, event: &IngestEvent<'_>) {
+        match event {
+            IngestEvent::Interrupted { status, pause } => self.progress.remark(&format!(
+                "{}; trying again in {}\n",
+                error::transport_cause(status),
+                output::seconds(pause.as_secs_f64())
+            )),
+            IngestEvent::Acknowledged { totals, skipped } => {
+                let acknowledged = totals.documents - std::mem::replace(&mut self.acknowledged, totals.documents);
+                let first = totals.documents - acknowledged;
+                let places: Vec<Place> = self.places.drain(..acknowledged as usize).collect();
+                for document in *skipped {
+                    if let Some(place) = places.get((document.position - first) as usize) {
+                        let reason = output::reason_name(document.reason);
+                        self.skip(place, None, Some(&document.id), reason, &document.message);
+                    }
+                }
+                self.progress
+                    .update(totals.documents, places.last().map_or(0, |place| place.bytes_read));
+            }
+        }
+    }
+
+    fn unreadable(&mut self, problem: &Problem) {
+        self.skip(&problem.place, problem.column, None, "UNREADABLE", &problem.message);
+    }
+
+    fn skip(&mut self, place: &Place, column: Option<usize>, id: Option<&str>, reason: &str, message: &str) {
+        self.skipped += 1;
+        if self.is_json {
+            let separator = if self.skipped == 1 { "" } else { "," };
+            let skipped = json!({
+                "source": *place.source,
+                "line": place.line,
+                "column": column,
+                "id": id,
+                "reason": reason,
+                "message": message,
+            });
+            // Whatever keeps stdout from being written shows again at the end.
+            let _ = output::print(&format!("{separator}{skipped}"));
+            return;
+        }
+        if self.skipped > LISTED_MAX {
+            return;
+        }
+        let mut text = format!("skipped {}", place.source);
+        for number in [place.line, column.map(|column| column as u64)].into_iter().flatten() {
+            text += &format!(":{number}");
+        }
+        if let Some(id) = id {
+            text += &format!(" {}", output::one_line(id, ID_COLUMNS_MAX));
+        }
+        self.progress.note(&format!("{text}: {message}\n"));
+        if self.skipped == LISTED_MAX {
+            self.progress
+                .note("further skipped documents are only counted; --json lists them all\n");
+        }
+    }
+
+    fn finish(
+        &self,
+        collection: &str,
+        totals: &IngestTotals,
+        globals: &Globals,
+        has_failed: bool,
+    ) -> Result<(), Failure> {
+        self.progress.clear();
+        let seconds = self.progress.seconds();
+        if self.is_json {
+            let summary = json!({
+                "collection": collection,
+                "complete": !has_failed,
+                "documents": totals.documents,
+                "upserted_count": totals.upserted,
+                "updated_count": totals.updated,
+                "unchanged_count": totals.unchanged,
+                "skipped_count": self.skipped,
+                "truncated_count": totals.truncated,
+                "unembedded_count": totals.unembedded,
+                "usage": { "tokens": totals.tokens },
+                "seconds": (seconds * 1e3).round() / 1e3,
+            });
+            // The object that `new` began goes on with the fields of this one.
+            return output::print(&format!("],{}\n", &summary.to_string()[1..]));
+        }
+        if globals.quiet {
+            return Ok(());
+        }
+        output::print(&summary(collection, totals, self.skipped, seconds))
+    }
+}
+
+fn summary(collection: &str, totals: &IngestTotals, skipped: u64, seconds: f64) -> String {
+    let inserted = totals.upserted - totals.updated.min(totals.upserted);
+    let rate = (totals.documents as f64 / seconds.max(0.001)) as u64;
+    let mut text = format!(
+        "{collection}: {} in {} ({}/s): {} new, {} changed, {} unchanged, {} skipped\n",
+        output::counted(totals.documents, "document"),
+        output::seconds(seconds),
+        output::count(rate),
+        output::count(inserted),
+        output::count(totals.updated),
+        output::count(totals.unchanged),
+        output::count(skipped),
+    );
+    if totals.unembedded > 0 {
+        text += &format!(
+            "{} without a text: search does not find them\n",
+            output::counted(totals.unembedded, "document")
+        );
+    }
+    if totals.truncated > 0 {
+        text += &format!(
+            "{} longer than the model reads: their vectors stand for the beginning\n",
+            output::counted(totals.truncated, "document")
+        );
+    }
+    if totals.tokens > 0 {
+        text += &format!("{} embedded\n", output::counted(totals.tokens, "token"));
+    }
+    text
+}

@@ -1,0 +1,151 @@
+//! Messages as JSON: the names of the proto, as protobuf's JSON mapping with two friendlier choices: 64-bit integers are
+//! numbers, and a vector is an array. What `get --json` prints of a document can be ingested again.
+
+use pgfox_client::v1;
+use prost_types::value::Kind;
+use serde_json::{Map, Value, json};
+
+/// Integers up to here are exact as doubles.
+pub(crate) const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+
+pub(crate) fn metadata(metadata: &prost_types::Struct) -> Value {
+    Value::Object(
+        metadata
+            .fields
+            .iter()
+            .map(|(name, field)| (name.clone(), value(field)))
+            .collect(),
+    )
+}
+
+fn value(value: &prost_types::Value) -> Value {
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(value)) => json!(value),
+        Some(Kind::NumberValue(value)) => number(*value),
+        Some(Kind::StringValue(value)) => json!(value),
+        Some(Kind::StructValue(value)) => metadata(value),
+        Some(Kind::ListValue(list)) => Value::Array(list.values.iter().map(self::value).collect()),
+    }
+}
+
+/// A whole number without a fraction, since `Struct` has only doubles and people wrote `1999`.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() <= EXACT_INTEGER_MAX {
+        json!(value as i64)
+    } else {
+        json!(value)
+    }
+}
+
+/// A float in the fewest digits that give it back, rather than the digits of the double next to it.
+pub(crate) fn float(value: f32) -> Value {
+    value
+        .to_string()
+        .parse::<f64>()
+        .map_or(Value::Null, |double| json!(double))
+}
+
+pub(crate) fn document(document: &v1::Document) -> Value {
+    let mut object = Map::new();
+    object.insert("id".into(), json!(document.id));
+    object.insert("text".into(), json!(document.text));
+    if let Some(vector) = &document.vector {
+        object.insert(
+            "vector".into(),
+            vector.values.iter().map(|value| float(*value)).collect(),
+        );
+    }
+    if let Some(fields) = &document.metadata {
+        object.insert("metadata".into(), metadata(fields));
+    }
+    Value::Object(object)
+}
+
+pub(crate) fn collection(collection: &v1::Collection) -> Value {
+    let embedding = collection.embedding.clone().unwrap_or_default();
+    let mut object = json!({
+        "name": collection.name,
+        "embedding": {
+            "model": embedding.model,
+            "dimensions": embedding.dimensions,
+            "query_prefix": embedding.query_prefix,
+            "document_prefix": embedding.document_prefix,
+        },
+        "distance": collection.distance().as_str_name(),
+        "vector_type": collection.vector_type().as_str_name(),
+        "document_count": collection.document_count,
+    });
+    if let Some(time) = &collection.create_time {
+        object["create_time"] = time.to_string().into();
+    }
+    object
+}
+
+pub(crate) fn index(index: &v1::Index) -> Value {
+    let spec = index.spec.unwrap_or_default();
+    let spec = match spec.kind {
+        Some(v1::index_spec::Kind::Hnsw(hnsw)) => {
+            json!({ "hnsw": { "m": hnsw.m, "ef_construction": hnsw.ef_construction } })
+        }
+        Some(v1::index_spec::Kind::IvfFlat(ivf_flat)) => json!({ "ivf_flat": { "lists": ivf_flat.lists } }),
+        None => json!({}),
+    };
+    let mut object = json!({
+        "name": index.name,
+        "spec": spec,
+        "state": index.state().as_str_name(),
+        "size_bytes": index.size_bytes,
+        "scan_count": index.scan_count,
+    });
+    if let Some(time) = &index.create_time {
+        object["create_time"] = time.to_string().into();
+    }
+    object
+}
+
+pub(crate) fn search(response: &v1::SearchResponse) -> Value {
+    let results: Vec<Value> = response
+        .results
+        .iter()
+        .map(|result| {
+            let mut object = Map::new();
+            object.insert(
+                "document".into(),
+                document(&result.document.clone().unwrap_or_default()),
+            );
+            if let Some(distance) = result.distance {
+                object.insert("distance".into(), float(distance));
+            }
+            object.insert("score".into(), float(result.score));
+            Value::Object(object)
+        })
+        .collect();
+    let timing = response.timing.unwrap_or_default();
+    let duration = |part: Option<prost_types::Duration>| part.unwrap_or_default().to_string();
+    json!({
+        "results": results,
+        "completeness": response.completeness().as_str_name(),
+        "short_reason": response.short_reason().as_str_name(),
+        "usage": { "tokens": response.usage.unwrap_or_default().tokens },
+        "timing": {
+            "embed": duration(timing.embed),
+            "wait": duration(timing.wait),
+            "database": duration(timing.database),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_look_as_people_wrote_them() {
+        assert_eq!(number(1999.0).to_string(), "1999");
+        assert_eq!(number(-0.5).to_string(), "-0.5");
+        assert_eq!(number(1e300).to_string(), "1e+300");
+        assert_eq!(float(0.1).to_string(), "0.1");
+        assert_eq!(float(f32::NAN), Value::Null);
+    }
+}

@@ -1,0 +1,193 @@
+//! The arguments that every command shares, and the way from a command to its exit code.
+
+mod collections;
+mod documents;
+mod failure;
+mod health;
+mod indexes;
+mod ingest;
+mod json;
+mod output;
+mod progress;
+mod read;
+mod search;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use pgfox_client::{Client, ConnectOptions};
+
+use failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  pgfox ingest films films.jsonl.gz --create     store documents in a new collection
+  pgfox build-index films                        make its searches fast
+  pgfox search films \"a fox in love\"             find the nearest documents
+  pgfox search films \"a fox in love\" --json      the same for programs
+
+Environment:
+  PGFOX_API_KEY   API key of the server, or use --api-key-file
+
+Exit codes:
+  0  done
+  1  the server said no, or documents were skipped
+  2  the command line or its input cannot be used
+  3  the server cannot be reached";
+
+/// Semantic search on PostgreSQL and pgvector: the command line of a pgfox server.
+#[derive(Parser)]
+#[command(name = "pgfox", version, max_term_width = 100, after_help = EXAMPLES, propagate_version = false)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args)]
+#[command(next_help_heading = "Global options")]
+struct Globals {
+    /// The server: host:port, http://host:port or https://host:port
+    #[arg(
+        long,
+        global = true,
+        env = "PGFOX_SERVER",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "URL"
+    )]
+    server: String,
+    /// File that holds the API key; the variable PGFOX_API_KEY holds the key itself
+    #[arg(long, global = true, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// Certificates in PEM to trust instead of those of the system; implies https
+    #[arg(long, global = true, env = "PGFOX_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Seconds after which a call is given up; ingest and build-index take as long as they take
+    #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
+    timeout: Duration,
+    /// Print one JSON object, and errors as JSON on stderr
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress and no notes
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Collections(collections::Command),
+    Ingest(ingest::Ingest),
+    BuildIndex(indexes::BuildIndex),
+    #[command(subcommand)]
+    Indexes(indexes::Command),
+    Search(search::Search),
+    Get(documents::Get),
+    Delete(documents::Delete),
+    Health(health::Health),
+    Completions(Completions),
+}
+
+/// Print a script that completes pgfox commands in a shell
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pgfox completions bash > /etc/bash_completion.d/pgfox
+  pgfox completions zsh > ~/.zfunc/_pgfox
+  pgfox completions fish > ~/.config/fish/completions/pgfox.fish")]
+struct Completions {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .trim_end_matches('s')
+        .parse()
+        .map_err(|_| "write a number of seconds, such as 30".to_owned())?;
+    if !(0.001..=86_400.0).contains(&seconds) {
+        return Err("write 0.001 to 86400 seconds".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+impl Globals {
+    fn connect_options(&self) -> Result<ConnectOptions, Failure> {
+        let api_key = match (&self.api_key_file, std::env::var("PGFOX_API_KEY")) {
+            (Some(path), _) => Some(String::from_utf8_lossy(&read_file(path, "API key")?).trim().to_owned()),
+            (None, Ok(key)) if !key.trim().is_empty() => Some(key),
+            (None, _) => None,
+        };
+        let ca_pem = self.ca.as_deref().map(|path| read_file(path, "CA")).transpose()?;
+        Ok(ConnectOptions {
+            api_key,
+            ca_pem,
+            call_timeout: self.timeout,
+            ..ConnectOptions::new(&self.server)
+        })
+    }
+
+    async fn connect(&self) -> Result<Client, Failure> {
+        Ok(pgfox_client::connect(&self.connect_options()?).await?)
+    }
+}
+
+fn read_file(path: &std::path::Path, what: &str) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path)
+        .map_err(|error| Failure::usage(format!("cannot read the {what} file {}: {error}", path.display())))
+}
+
+/// Parses the arguments, runs the command and gives the exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::from(error).report(&cli.globals),
+    };
+    match runtime.block_on(run(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(&cli.globals),
+    }
+}
+
+async fn run(cli: &Cli) -> Result<(), Failure> {
+    let globals = &cli.globals;
+    match &cli.command {
+        Command::Collections(command) => command.run(globals).await,
+        Command::Ingest(command) => command.run(globals).await,
+        Command::BuildIndex(command) => command.run(globals).await,
+        Command::Indexes(command) => command.run(globals).await,
+        Command::Search(command) => command.run(globals).await,
+        Command::Get(command) => command.run(globals).await,
+        Command::Delete(command) => command.run(globals).await,
+        Command::Health(command) => command.run(globals).await,
+        Command::Completions(command) => {
+            let mut script = Vec::new();
+            clap_complete::generate(command.shell, &mut Cli::command(), "pgfox", &mut script);
+            output::print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn timeouts() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds("30s"), Ok(Duration::from_secs(30)));
+        for bad in ["", "-1", "0", "NaN", "1e9", "abc"] {
+            assert!(seconds(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+}

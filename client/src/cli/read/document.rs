@@ -1,0 +1,396 @@
+//! Parses one JSON document straight into a message, without a tree in between.
+
+use std::fmt;
+
+use pgfox_client::v1::{Document, Vector};
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::Flaw;
+use crate::cli::json::EXACT_INTEGER_MAX;
+
+/// Nested messages that the protobuf decoders of most languages take: 100, less those around the metadata. An object in
+/// an object costs three (Struct, map entry, Value), a list two.
+const NESTING_MAX: usize = 90;
+
+const FIELDS: &str = "a document has the fields id, text, vector and metadata";
+
+/// Parses `{"id": ..., "text": ..., "vector": [...], "metadata": {...}}`.
+pub(super) fn parse(json: &str) -> Result<Document, Flaw> {
+    serde_json::from_str::<Parsed>(json)
+        .map(|Parsed(document)| document)
+        .map_err(|error| flaw(&error))
+}
+
+/// The error of one line, whose own position says more than the parser's.
+pub(super) fn flaw(error: &serde_json::Error) -> Flaw {
+    let text = error.to_string();
+    let message = text
+        .split_once(" at line ")
+        .map_or(text.as_str(), |(message, _)| message);
+    let message = match error.classify() {
+        serde_json::error::Category::Eof => {
+            format!("the JSON ends too early ({message}): each line is one whole object")
+        }
+        serde_json::error::Category::Syntax => format!("this is not JSON: {message}"),
+        serde_json::error::Category::Data | serde_json::error::Category::Io => message.to_owned(),
+    };
+    if error.column() > 0 {
+        Flaw::at(message, error.column())
+    } else {
+        Flaw::new(message)
+    }
+}
+
+struct Parsed(Document);
+
+impl<'de> Deserialize<'de> for Parsed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DocumentVisitor;
+        impl<'de> Visitor<'de> for DocumentVisitor {
+            type Value = Parsed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(r#"a document such as {"id": "1", "text": "...", "metadata": {}}"#)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parsed, A::Error> {
+                let (mut id, mut text, mut vector, mut metadata) = (None, None, None, None);
+                while let Some(key) = map.next_key::<Key>()? {
+                    match key {
+                        Key::Id => put(&mut id, "id", map.next_value::<Id>()?)?,
+                        Key::Text => put(&mut text, "text", map.next_value::<Option<String>>()?)?,
+                        Key::Vector => put(&mut vector, "vector", map.next_value::<Option<Floats>>()?)?,
+                        Key::Metadata => put(&mut metadata, "metadata", map.next_value::<Option<Metadata>>()?)?,
+                    }
+                }
+                let Some(Id(id)) = id else {
+                    return Err(de::Error::custom(format!(
+                        "the document has no id: {FIELDS}, and id is required"
+                    )));
+                };
+                Ok(Parsed(Document {
+                    id,
+                    text: text.flatten().unwrap_or_default(),
+                    vector: vector.flatten().map(|Floats(values)| Vector { values }),
+                    metadata: metadata.flatten().map(|Metadata(fields)| fields),
+                }))
+            }
+        }
+        deserializer.deserialize_map(DocumentVisitor)
+    }
+}
+
+fn put<T, E: de::Error>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), E> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(E::custom(format!("the field `{name}` stands there twice"))),
+    }
+}
+
+enum Key {
+    Id,
+    Text,
+    Vector,
+    Metadata,
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a field name")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
+                let hint = match name {
+                    "id" => return Ok(Key::Id),
+                    "text" => return Ok(Key::Text),
+                    "vector" => return Ok(Key::Vector),
+                    "metadata" => return Ok(Key::Metadata),
+                    "_id" | "ID" | "Id" | "key" => "did you mean `id`?",
+                    "content" | "body" | "document" | "Text" => "did you mean `text`?",
+                    "embedding" | "values" | "vectors" => "did you mean `vector`?",
+                    "meta" | "payload" | "attributes" => "did you mean `metadata`?",
+                    _ => "put your own fields into `metadata`",
+                };
+                let name: String = name.chars().take(60).collect();
+                Err(E::custom(format!("unknown field `{name}`: {FIELDS}; {hint}")))
+            }
+        }
+        deserializer.deserialize_identifier(KeyVisitor)
+    }
+}
+
+/// A string, or a whole number as its digits.
+struct Id(String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IdVisitor;
+        impl Visitor<'_> for IdVisitor {
+            type Value = Id;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a whole number as id")
+            }
+
+            fn visit_str<E>(self, id: &str) -> Result<Id, E> {
+                Ok(Id(id.to_owned()))
+            }
+
+            fn visit_string<E>(self, id: String) -> Result<Id, E> {
+                Ok(Id(id))
+            }
+
+            fn visit_u64<E>(self, id: u64) -> Result<Id, E> {
+                Ok(Id(id.to_string()))
+            }
+
+            fn visit_i64<E>(self, id: i64) -> Result<Id, E> {
+                Ok(Id(id.to_string()))
+            }
+
+            // A fraction, or more than 64 bits: there is more than one way to write it.
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Id, E> {
+                Err(E::custom("the id is a number that is not exact: write it as a string"))
+            }
+        }
+        deserializer.deserialize_any(IdVisitor)
+    }
+}
+
+/// `[0.1, 0.2]`, or `{"values": [0.1, 0.2]}` as protobuf writes a Vector.
+struct Floats(Vec<f32>);
+
+impl<'de> Deserialize<'de> for Floats {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FloatsVisitor;
+        impl<'de> Visitor<'de> for FloatsVisitor {
+            type Value = Floats;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of numbers as vector")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Floats, A::Error> {
+                let mut values = Vec::new();
+                while let Some(value) = elements.next_element()? {
+                    values.push(value);
+                }
+                Ok(Floats(values))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Floats, A::Error> {
+                match map.next_key::<String>()?.as_deref() {
+                    Some("values") => {}
+                    _ => {
+                        return Err(de::Error::custom(
+                            r#"a vector is an array of numbers, or {"values": [...]}"#,
+                        ));
+                    }
+                }
+                let values = map.next_value()?;
+                if map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    return Err(de::Error::custom("a vector has nothing but `values`"));
+                }
+                Ok(Floats(values))
+            }
+        }
+        deserializer.deserialize_any(FloatsVisitor)
+    }
+}
+
+/// Parses a vector that stands alone, as in a CSV cell or on the command line.
+pub(crate) fn parse_vector(json: &str) -> Result<Vector, String> {
+    serde_json::from_str::<Floats>(json)
+        .map(|Floats(values)| Vector { values })
+        .map_err(|error| flaw(&error).message)
+}
+
+struct Metadata(Struct);
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match (ValueSeed { nesting: 0 }).deserialize(deserializer)?.kind {
+            Some(Kind::StructValue(fields)) => Ok(Self(fields)),
+            _ => Err(de::Error::custom("`metadata` is not a JSON object")),
+        }
+    }
+}
+
+/// Parses any JSON value into protobuf's.
+#[derive(Clone, Copy)]
+struct ValueSeed {
+    nesting: usize,
+}
+
+impl ValueSeed {
+    fn below<E: de::Error>(self, cost: usize) -> Result<Self, E> {
+        let nesting = self.nesting + cost;
+        if nesting > NESTING_MAX {
+            return Err(E::custom(
+                "the metadata is nested too deeply, about 30 levels is the limit",
+            ));
+        }
+        Ok(Self { nesting })
+    }
+}
+
+fn kind(kind: Kind) -> Value {
+    Value { kind: Some(kind) }
+}
+
+fn integer<E: de::Error>(value: f64, digits: &dyn fmt::Display) -> Result<Value, E> {
+    if value.abs() > EXACT_INTEGER_MAX {
+        return Err(E::custom(format!(
+            "the integer {digits} in the metadata would lose digits, since its numbers are doubles: write it as a string"
+        )));
+    }
+    Ok(kind(Kind::NumberValue(value)))
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(kind(Kind::NullValue(0)))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(kind(Kind::BoolValue(value)))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        integer(value as f64, &value)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        integer(value as f64, &value)
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(kind(Kind::NumberValue(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(kind(Kind::StringValue(value.to_owned())))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(kind(Kind::StringValue(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+        let seed = self.below(2)?;
+        let mut values = Vec::new();
+        while let Some(value) = elements.next_element_seed(seed)? {
+            values.push(value);
+        }
+        Ok(kind(Kind::ListValue(ListValue { values })))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let seed = self.below(3)?;
+        let mut fields = Struct::default();
+        while let Some(name) = map.next_key::<String>()? {
+            fields.fields.insert(name, map.next_value_seed(seed)?);
+        }
+        Ok(kind(Kind::StructValue(fields)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(json: &str) -> String {
+        parse(json).expect_err(json).message
+    }
+
+    #[test]
+    fn every_field() {
+        let document =
+            parse(r#"{"id":"a","text":"Füchse","vector":[1,-0.5,2e-3],"metadata":{"y":1999,"t":[null,true,"x",{}]}}"#)
+                .unwrap();
+        assert_eq!((document.id.as_str(), document.text.as_str()), ("a", "Füchse"));
+        assert_eq!(document.vector.unwrap().values, [1.0, -0.5, 0.002]);
+        let metadata = crate::cli::json::metadata(&document.metadata.unwrap());
+        assert_eq!(metadata.to_string(), r#"{"t":[null,true,"x",{}],"y":1999}"#);
+    }
+
+    #[test]
+    fn null_is_absent_and_protobuf_vectors_are_taken() {
+        let document = parse(r#"{"id":"a","text":null,"vector":{"values":[1]},"metadata":null}"#).unwrap();
+        assert_eq!(
+            document,
+            Document {
+                id: "a".into(),
+                vector: Some(Vector { values: vec![1.0] }),
+                ..Default::default()
+            }
+        );
+    }
+
+    #[test]
+    fn ids_are_strings_or_whole_numbers() {
+        assert_eq!(parse(r#"{"id":42}"#).unwrap().id, "42");
+        assert_eq!(parse(r#"{"id":-7}"#).unwrap().id, "-7");
+        assert_eq!(
+            parse(r#"{"id":18446744073709551615}"#).unwrap().id,
+            "18446744073709551615"
+        );
+        assert!(message(r#"{"id":1.5}"#).contains("write it as a string"));
+        assert!(message(r#"{"id":18446744073709551616}"#).contains("write it as a string"));
+        assert!(message(r#"{"id":null}"#).contains("expected a string or a whole number"));
+        assert!(message(r#"{"text":"x"}"#).contains("no id"));
+    }
+
+    #[test]
+    fn flaws_say_what_to_do() {
+        assert!(message(r#"{"id":"a","title":"x"}"#).contains("unknown field `title`"));
+        assert!(message(r#"{"id":"a","title":"x"}"#).contains("into `metadata`"));
+        assert!(message(r#"{"id":"a","content":"x"}"#).contains("did you mean `text`?"));
+        assert!(message(r#"{"id":"a","id":"b"}"#).contains("twice"));
+        assert!(message(r#"{"id":"a","metadata":[1]}"#).contains("not a JSON object"));
+        assert!(message(r#"{"id":"a","vector":["1"]}"#).contains("expected f32"));
+        assert!(message(r#"{"id":"a""#).contains("ends too early"));
+        assert!(message(r#"{"id":"a"} {"id":"b"}"#).contains("trailing characters"));
+        assert!(message("[1]").contains("a document such as"));
+        assert!(message(r#"{"id":"a","metadata":{"n":9007199254740993}}"#).contains("9007199254740993"));
+        assert_eq!(parse(r#"{"id":"a", x}"#).unwrap_err().column, Some(12));
+    }
+
+    #[test]
+    fn nesting_is_bounded_as_protobuf_bounds_it() {
+        use prost::Message as _;
+        let nested = |levels: usize| {
+            let json = r#"{"a":"#.repeat(levels) + "1" + &"}".repeat(levels);
+            parse(&format!(r#"{{"id":"a","metadata":{json}}}"#))
+        };
+        let document = nested(30).unwrap();
+        let request = pgfox_client::v1::IngestRequest {
+            documents: vec![document],
+            ..Default::default()
+        };
+        pgfox_client::v1::IngestRequest::decode(request.encode_to_vec().as_slice()).unwrap();
+        assert!(nested(31).unwrap_err().message.contains("nested too deeply"));
+        assert!(nested(100_000).is_err());
+    }
+}

@@ -1,0 +1,194 @@
+//! Reads documents out of files, folders and stdin, of any size in constant memory: one thread parses and hands over chunks
+//! through a bounded channel. What cannot be read is a [`Problem`] with its place, and reading goes on.
+
+mod csv;
+pub(crate) mod document;
+mod jsonl;
+mod source;
+mod text;
+
+use std::sync::Arc;
+
+use pgfox_client::v1::Document;
+use prost::Message as _;
+use tokio::sync::mpsc;
+
+pub(crate) use source::{Source, find};
+
+/// Largest record of a file in bytes, such as one line: a text of 8 MiB in which every character is escaped, and room for
+/// metadata and vector.
+pub(crate) const RECORD_BYTES_MAX: usize = 32 << 20;
+/// Largest text in bytes: the limit of the server.
+const TEXT_BYTES_MAX: usize = 8 << 20;
+/// Largest document as a message in bytes, below the 16 MiB of a request.
+const DOCUMENT_BYTES_MAX: usize = 15 << 20;
+
+/// Records handed over at once, since one at a time costs more than parsing it.
+const CHUNK_RECORDS: usize = 128;
+/// Bytes of documents at which a chunk is handed over before it is full.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Chunks that wait for the network.
+const CHUNKS_WAITING: usize = 4;
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// JSON Lines: one document per line
+    Jsonl,
+    /// A JSON array of documents
+    Json,
+    /// Comma-separated values with a header
+    Csv,
+    /// One plain text, one document
+    Text,
+    /// One Markdown text, one document
+    Markdown,
+}
+
+/// How CSV columns become documents.
+#[derive(Debug, Clone)]
+pub(crate) struct Columns {
+    pub(crate) id: String,
+    pub(crate) text: String,
+    pub(crate) vector: String,
+    /// None: a comma, or a tab in a file named .tsv.
+    pub(crate) delimiter: Option<u8>,
+}
+
+/// Where a record stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The file as the user knows it.
+    pub(crate) source: Arc<str>,
+    /// Its line, from 1. None: the whole file.
+    pub(crate) line: Option<u64>,
+    /// Bytes of all input that were read up to here, as they are on disk.
+    pub(crate) bytes_read: u64,
+}
+
+/// What cannot become a document.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) place: Place,
+    /// Column in bytes, from 1, where it is known.
+    pub(crate) column: Option<usize>,
+    pub(crate) message: String,
+}
+
+/// A record that was read.
+#[derive(Debug)]
+pub(crate) enum Record {
+    Document(Document, Place),
+    Problem(Problem),
+}
+
+/// Starts reading. The thread ends with the last source, or when the receiver is dropped.
+pub(crate) fn start(sources: Vec<Source>, columns: Columns) -> std::io::Result<mpsc::Receiver<Vec<Record>>> {
+    let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+    std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
+        let mut records = Records {
+            sender,
+            chunk: Vec::new(),
+            chunk_bytes: 0,
+        };
+        // The only error is that nobody listens any more.
+        let _ = sources
+            .iter()
+            .try_for_each(|source| source.read(&columns, &mut records))
+            .and_then(|()| records.flush());
+    })?;
+    Ok(receiver)
+}
+
+/// Nobody wants more records.
+#[derive(Debug)]
+pub(crate) struct Stopped;
+
+/// Takes the records of the readers and hands them over in chunks.
+pub(crate) struct Records {
+    sender: mpsc::Sender<Vec<Record>>,
+    chunk: Vec<Record>,
+    chunk_bytes: usize,
+}
+
+impl Records {
+    /// Takes one parsed record. Refuses what the server is known to refuse and what would not fit into a request.
+    fn push(&mut self, parsed: Result<Document, Flaw>, place: Place) -> Result<(), Stopped> {
+        let record = match parsed.and_then(check_size) {
+            Ok(document) => {
+                self.chunk_bytes += document.encoded_len();
+                Record::Document(document, place)
+            }
+            Err(flaw) => Record::Problem(Problem {
+                place,
+                column: flaw.column,
+                message: flaw.message,
+            }),
+        };
+        self.chunk.push(record);
+        if self.chunk.len() < CHUNK_RECORDS && self.chunk_bytes < CHUNK_BYTES {
+            Ok(())
+        } else {
+            self.flush()
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Stopped> {
+        self.chunk_bytes = 0;
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_RECORDS));
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        self.sender.blocking_send(chunk).map_err(|_| Stopped)
+    }
+}
+
+fn check_size(document: Document) -> Result<Document, Flaw> {
+    if document.text.len() > TEXT_BYTES_MAX {
+        return Err(Flaw::new(format!(
+            "the text has {} bytes, above the limit of 8 MiB: split it",
+            document.text.len()
+        )));
+    }
+    let bytes = document.encoded_len();
+    if bytes > DOCUMENT_BYTES_MAX {
+        return Err(Flaw::new(format!(
+            "the document has {bytes} bytes, more than a request can carry"
+        )));
+    }
+    Ok(document)
+}
+
+/// What is wrong with a record.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Flaw {
+    message: String,
+    column: Option<usize>,
+}
+
+impl Flaw {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            column: None,
+        }
+    }
+
+    fn at(message: impl Into<String>, column: usize) -> Self {
+        Self {
+            message: message.into(),
+            column: Some(column),
+        }
+    }
+}
+
+/// The text of bytes that should be UTF-8.
+fn utf8(bytes: &[u8]) -> Result<&str, Flaw> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let byte = bytes[error.valid_up_to()];
+        Flaw::at(
+            format!("byte 0x{byte:02x} is not UTF-8: convert the file, for example with `iconv -f latin1 -t utf-8`"),
+            error.valid_up_to() + 1,
+        )
+    })
+}

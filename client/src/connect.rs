@@ -1,0 +1,279 @@
+//! Opens a connection to a pgfox server.
+
+use std::time::Duration;
+
+use pgfox::v1::pgfox_service_client::PgfoxServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{GrpcMethod, Request, Status};
+
+/// Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame.
+pub const MESSAGE_BYTES_MAX: usize = (16 << 20) + (64 << 10);
+
+/// Interval of the HTTP/2 pings that notice a server that went away without a word.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long a ping may stay unanswered.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The calls that last as long as they have something to say, so that no deadline is put on them.
+const LASTING_METHODS: [&str; 3] = ["IngestStream", "BuildIndex", "Watch"];
+
+/// The generated stub over [`Transport`].
+pub type Client = PgfoxServiceClient<Transport>;
+
+/// A connection that adds the API key and the deadline to every call. It connects again by itself.
+pub type Transport = InterceptedService<Channel, CallSettings>;
+
+/// Where the server is and how to reach it.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    /// `host:port`, `http://host:port` or `https://host:port`. Without a scheme: https when `ca_pem` is set, else http.
+    pub endpoint: String,
+    /// Sent as `authorization: Bearer <key>`. None: nothing is sent.
+    pub api_key: Option<String>,
+    /// Certificates, in PEM, that the server's certificate must descend from. None: those of the system.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Longest wait for the connection. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Deadline of every call but IngestStream, BuildIndex and Watch, unless the request sets its own. Default 30 s.
+    pub call_timeout: Duration,
+    /// Compress messages both ways: for slow networks; vectors hardly get smaller. Default false.
+    pub gzip: bool,
+}
+
+impl ConnectOptions {
+    /// The defaults for a server at `endpoint`.
+    pub fn new(endpoint: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            api_key: None,
+            ca_pem: None,
+            connect_timeout: Duration::from_secs(10),
+            call_timeout: Duration::from_secs(30),
+            gzip: false,
+        }
+    }
+}
+
+/// Without the API key.
+impl std::fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("endpoint", &self.endpoint)
+            .field("api_key", &self.api_key.as_ref().map(|_| "<hidden>"))
+            .field("connect_timeout", &self.connect_timeout)
+            .field("call_timeout", &self.call_timeout)
+            .field("gzip", &self.gzip)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The endpoint cannot be read, or contradicts the other options.
+    #[error("`{endpoint}` is no server address: {reason}")]
+    Endpoint {
+        /// The endpoint as given.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The API key has characters that cannot stand in a header.
+    #[error("the API key may have visible ASCII characters only")]
+    ApiKey,
+    /// The certificates of `ca_pem` cannot be used.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// Nobody answers there, or no gRPC server does.
+    #[error("cannot connect to {endpoint}: {reason}")]
+    Unreachable {
+        /// The endpoint with its scheme.
+        endpoint: String,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+/// Connects and returns the stub, set to the message sizes of the server.
+pub async fn connect(options: &ConnectOptions) -> Result<Client, ConnectError> {
+    let mut client = PgfoxServiceClient::new(transport(options).await?)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    if options.gzip {
+        use tonic::codec::CompressionEncoding::Gzip;
+        client = client.send_compressed(Gzip).accept_compressed(Gzip);
+    }
+    Ok(client)
+}
+
+/// Connects for stubs other than pgfox's own, such as that of `grpc.health.v1`.
+pub async fn transport(options: &ConnectOptions) -> Result<Transport, ConnectError> {
+    let settings = CallSettings::new(options)?;
+    let endpoint = endpoint(options)?;
+    let channel = endpoint.connect().await.map_err(|error| ConnectError::Unreachable {
+        endpoint: endpoint.uri().to_string().trim_end_matches('/').to_owned(),
+        reason: crate::error::root_cause(&error),
+    })?;
+    Ok(InterceptedService::new(channel, settings))
+}
+
+fn endpoint(options: &ConnectOptions) -> Result<Endpoint, ConnectError> {
+    let invalid = |reason: &str| ConnectError::Endpoint {
+        endpoint: options.endpoint.clone(),
+        reason: reason.to_owned(),
+    };
+    let given = options.endpoint.trim();
+    let uri = match given.split_once("://") {
+        Some(("http", _)) if options.ca_pem.is_some() => {
+            return Err(invalid(
+                "http:// has no TLS, so that the CA would not be used; write https://",
+            ));
+        }
+        Some(("http" | "https", _)) => given.to_owned(),
+        Some(_) => return Err(invalid("the scheme is http or https")),
+        None if options.ca_pem.is_some() => format!("https://{given}"),
+        None => format!("http://{given}"),
+    };
+    let endpoint =
+        Endpoint::from_shared(uri).map_err(|_| invalid("write host:port, http://host:port or https://host:port"))?;
+    let parsed = endpoint.uri();
+    if parsed.host().is_none_or(str::is_empty) || parsed.path().len() > 1 {
+        return Err(invalid("write host:port, http://host:port or https://host:port"));
+    }
+    let is_tls = parsed.scheme_str() == Some("https");
+    let mut endpoint = endpoint
+        .connect_timeout(options.connect_timeout)
+        // With Nagle's algorithm a small call waits 40 ms for a delayed acknowledgement.
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .user_agent(concat!("pgfox-client/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| invalid(&error.to_string()))?;
+    if is_tls {
+        let tls = match &options.ca_pem {
+            Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        endpoint = endpoint
+            .tls_config(tls)
+            .map_err(|error| ConnectError::Tls(crate::error::root_cause(&error)))?;
+    }
+    Ok(endpoint)
+}
+
+/// Adds the API key and the deadline to every call.
+#[derive(Clone)]
+pub struct CallSettings {
+    authorization: Option<MetadataValue<Ascii>>,
+    call_timeout: Duration,
+}
+
+impl CallSettings {
+    fn new(options: &ConnectOptions) -> Result<Self, ConnectError> {
+        let authorization = match &options.api_key {
+            None => None,
+            Some(key) => {
+                let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.trim())
+                    .parse()
+                    .map_err(|_| ConnectError::ApiKey)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        Ok(Self {
+            authorization,
+            call_timeout: options.call_timeout,
+        })
+    }
+}
+
+impl std::fmt::Debug for CallSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallSettings")
+            .field("call_timeout", &self.call_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Interceptor for CallSettings {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        let lasts = request
+            .extensions()
+            .get::<GrpcMethod<'static>>()
+            .is_some_and(|m| LASTING_METHODS.contains(&m.method()));
+        if !lasts && !request.metadata().contains_key("grpc-timeout") {
+            request.set_timeout(self.call_timeout);
+        }
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str, ca: Option<&str>) -> Result<String, String> {
+        let options = ConnectOptions {
+            ca_pem: ca.map(|pem| pem.as_bytes().to_vec()),
+            ..ConnectOptions::new(text)
+        };
+        endpoint(&options)
+            .map(|e| e.uri().to_string())
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn endpoints() {
+        assert_eq!(uri("localhost:50051", None).unwrap(), "http://localhost:50051/");
+        assert_eq!(uri("http://[::1]:1", None).unwrap(), "http://[::1]:1/");
+        assert_eq!(uri("https://pgfox.example", None).unwrap(), "https://pgfox.example/");
+        for bad in ["", "ftp://x:1", "http://", "http://host:1/path", "host:port", "a b:1"] {
+            assert!(uri(bad, None).is_err(), "{bad:?} was accepted");
+        }
+        assert!(uri("http://host:1", Some("pem")).unwrap_err().contains("https://"));
+    }
+
+    #[test]
+    fn the_api_key_stays_hidden() {
+        let options = ConnectOptions {
+            api_key: Some("s3cret".into()),
+            ..ConnectOptions::new("h:1")
+        };
+        let settings = CallSettings::new(&options).unwrap();
+        assert!(!format!("{options:?} {settings:?}").contains("s3cret"));
+        let broken = ConnectOptions {
+            api_key: Some("a\nb".into()),
+            ..options
+        };
+        assert!(matches!(CallSettings::new(&broken), Err(ConnectError::ApiKey)));
+    }
+
+    #[test]
+    fn a_deadline_unless_the_call_lasts_or_has_one() {
+        let mut settings = CallSettings::new(&ConnectOptions::new("h:1")).unwrap();
+        let mut timeout_of = |method: &'static str, own: Option<u64>| {
+            let mut request = Request::new(());
+            request
+                .extensions_mut()
+                .insert(GrpcMethod::new("pgfox.v1.PgfoxService", method));
+            if let Some(seconds) = own {
+                request.set_timeout(Duration::from_secs(seconds));
+            }
+            let request = settings.call(request).unwrap();
+            request
+                .metadata()
+                .get("grpc-timeout")
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(timeout_of("Search", None).as_deref(), Some("30000000u"));
+        assert_eq!(timeout_of("Search", Some(1)).as_deref(), Some("1000000u"));
+        assert_eq!(timeout_of("IngestStream", None), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! Reads what pgfox says in a [`tonic::Status`].
+
+use std::time::Duration;
+
+use pgfox::ERROR_DOMAIN;
+use pgfox::v1::ErrorReason;
+pub use tonic_types::FieldViolation;
+use tonic_types::StatusExt as _;
+
+use tonic::{Code, Status};
+
+/// Why the call failed, for programs. None when the answer is not from pgfox, as for a lost connection, or when this
+/// client is older than the reason.
+pub fn reason(status: &Status) -> Option<ErrorReason> {
+    let info = status
+        .get_details_error_info()
+        .filter(|info| info.domain == ERROR_DOMAIN)?;
+    ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
+}
+
+/// Every field that breaks a rule; empty when the error is not about fields.
+pub fn violations(status: &Status) -> Vec<FieldViolation> {
+    status
+        .get_details_bad_request()
+        .map(|details| details.field_violations)
+        .unwrap_or_default()
+}
+
+/// How long to wait before the call is worth repeating, where the server says so.
+pub fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
+/// Whether the same call may succeed later: the connection broke, the server is not there, or it says when to come back.
+/// Only for calls that do no harm when they are repeated, as all of pgfox but CreateCollection.
+pub fn is_retryable(status: &Status) -> bool {
+    match status.code() {
+        // The client never cancels by itself, so a cancelled call was reset on its way.
+        Code::Unavailable | Code::Cancelled => true,
+        Code::ResourceExhausted => retry_delay(status).is_some(),
+        // Broken connections are Unknown or Internal too, and known by their source: a server's answer has none.
+        Code::Unknown | Code::Internal => is_transport(status),
+        _ => false,
+    }
+}
+
+/// Whether the error arose between client and server, not in the server.
+pub fn is_transport(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+}
+
+/// Whether the deadline of the call is over, by the server's clock or by the client's.
+pub fn is_timeout(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        source = error.source();
+    }
+    status.code() == Code::DeadlineExceeded
+}
+
+/// What the system says about a broken connection; the message of the status where there is nothing deeper.
+pub fn transport_cause(status: &Status) -> String {
+    std::error::Error::source(status).map_or_else(|| status.message().to_owned(), root_cause)
+}
+
+/// The last error of a chain, which is where the system says what is wrong.
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn details_are_read() {
+        let mut details = ErrorDetails::new();
+        details.set_error_info("DIMENSION_MISMATCH", "pgfox", std::collections::HashMap::new());
+        details.add_bad_request_violation("documents[3].vector", "must have 3 values");
+        details.set_retry_info(Some(Duration::from_secs(2)));
+        let status = Status::with_error_details(Code::InvalidArgument, "no", details);
+        assert_eq!(reason(&status), Some(ErrorReason::DimensionMismatch));
+        assert_eq!(violations(&status)[0].field, "documents[3].vector");
+        assert_eq!(retry_delay(&status), Some(Duration::from_secs(2)));
+        assert!(!is_retryable(&status));
+    }
+
+    #[test]
+    fn foreign_errors_have_no_reason() {
+        let details = ErrorDetails::with_error_info("INTERNAL", "other.example", std::collections::HashMap::new());
+        assert_eq!(reason(&Status::with_error_details(Code::Internal, "no", details)), None);
+        assert_eq!(reason(&Status::internal("no")), None);
+        assert!(violations(&Status::internal("no")).is_empty());
+    }
+
+    #[test]
+    fn what_is_worth_repeating() {
+        assert!(is_retryable(&Status::unavailable("")));
+        assert!(!is_retryable(&Status::resource_exhausted("quota")));
+        let busy = ErrorDetails::with_retry_info(Some(Duration::from_millis(10)));
+        assert!(is_retryable(&Status::with_error_details(
+            Code::ResourceExhausted,
+            "busy",
+            busy
+        )));
+        assert!(!is_retryable(&Status::internal("a defect")));
+        let mut broken = Status::unknown("h2 protocol error");
+        broken.set_source(std::sync::Arc::new(std::io::Error::other("connection reset")));
+        assert!(is_retryable(&broken));
+    }
+}

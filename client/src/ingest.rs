@@ -1,0 +1,521 @@
+//! Streams documents into a collection: groups them into requests, keeps a bounded number of them on the way, and after a
+//! broken connection sends again whatever was not acknowledged. Ids make that safe, so nothing is lost and nothing doubled.
+
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+use pgfox::v1::{Document, ErrorReason, IngestRequest, IngestResponse};
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+use crate::connect::Client;
+use crate::error;
+use crate::retry::Backoff;
+
+/// Most documents that the server takes in one request.
+pub const DOCUMENTS_PER_REQUEST_MAX: usize = 1_000;
+/// Most bytes of documents in one request: the server's 16 MiB less room for the rest of the message.
+pub const BYTES_PER_REQUEST_MAX: usize = (16 << 20) - (64 << 10);
+
+/// An error of the caller's own.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long the end of the stream is waited for once everything is acknowledged.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// What to ingest into, and the bounds of the stream.
+#[derive(Debug, Clone)]
+pub struct IngestOptions {
+    /// Name of the collection.
+    pub collection: String,
+    /// Store the good documents and report the bad ones, instead of ending with the first bad request. Default false.
+    pub skip_invalid: bool,
+    /// Documents per request, 1 to 1,000. Default 500.
+    pub documents_per_request: usize,
+    /// Bytes of documents at which a request is sent, up to almost 16 MiB. A larger document goes alone. Default 2 MiB.
+    pub bytes_per_request: usize,
+    /// Requests sent and not acknowledged yet, at least 1. They are kept for sending again. Default 4.
+    pub requests_in_flight: usize,
+    /// Longest wait for an acknowledgement over a connection that stands. Default 10 minutes: embedding 1,000 long texts
+    /// on a busy machine takes minutes.
+    pub acknowledge_timeout: Duration,
+    /// How long to try again after an interruption when nothing is acknowledged meanwhile. Default 60 s.
+    pub retry_timeout: Duration,
+}
+
+impl IngestOptions {
+    /// The defaults for a collection.
+    pub fn new(collection: impl Into<String>) -> Self {
+        Self {
+            collection: collection.into(),
+            skip_invalid: false,
+            documents_per_request: 500,
+            bytes_per_request: 2 << 20,
+            requests_in_flight: 4,
+            acknowledge_timeout: Duration::from_secs(600),
+            retry_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What is acknowledged, which means committed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IngestTotals {
+    /// Documents, the skipped ones included.
+    pub documents: u64,
+    /// Size of these documents as messages.
+    pub bytes: u64,
+    /// Documents that were inserted or changed.
+    pub upserted: u64,
+    /// The part of `upserted` that existed before.
+    pub updated: u64,
+    /// Documents that were stored already just as they are; after an interruption also those that are sent twice.
+    pub unchanged: u64,
+    /// Documents that the server refused, with `skip_invalid`.
+    pub skipped: u64,
+    /// Documents whose text is longer than the model reads.
+    pub truncated: u64,
+    /// Documents stored without a vector because they have no text.
+    pub unembedded: u64,
+    /// Tokens that the model read.
+    pub tokens: u64,
+}
+
+/// A document that the server refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SkippedDocument {
+    /// Position in the whole stream, from 0.
+    pub position: u64,
+    /// Id of the document.
+    pub id: String,
+    /// The reason for programs.
+    pub reason: ErrorReason,
+    /// The reason for people.
+    pub message: String,
+}
+
+/// What happens while ingesting.
+#[derive(Debug)]
+pub enum IngestEvent<'a> {
+    /// A request was committed.
+    Acknowledged {
+        /// Everything acknowledged so far.
+        totals: &'a IngestTotals,
+        /// What was skipped of this request.
+        skipped: &'a [SkippedDocument],
+    },
+    /// The stream broke; it is taken up again after the pause.
+    Interrupted {
+        /// What broke it.
+        status: &'a Status,
+        /// The pause.
+        pause: Duration,
+    },
+}
+
+/// Why ingesting ended early, and what is stored nevertheless.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct IngestError {
+    /// What went wrong.
+    pub cause: IngestCause,
+    /// What was acknowledged before: the first `acknowledged.documents` of the stream.
+    pub acknowledged: IngestTotals,
+}
+
+/// What ended an ingest.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestCause {
+    /// The stream of documents failed.
+    #[error("{0}")]
+    Source(BoxError),
+    /// The server refused; [`crate::error`] reads the reason and the violations.
+    #[error("{}", .0.message())]
+    Refused(Box<Status>),
+    /// The interruption lasted longer than `retry_timeout`.
+    #[error("no success in {tried_for:.0?} of trying again: {}", .status.message())]
+    Interrupted {
+        /// The last failure.
+        status: Box<Status>,
+        /// Time since the interruption.
+        tried_for: Duration,
+    },
+    /// A document is larger than a request can be.
+    #[error("document {position} (`{id}`) has {bytes} bytes, above the {BYTES_PER_REQUEST_MAX} of one request")]
+    TooLarge {
+        /// Position in the whole stream, from 0.
+        position: u64,
+        /// Id of the document.
+        id: String,
+        /// Its size as a message.
+        bytes: usize,
+    },
+    /// The server acknowledged something else than what was sent.
+    #[error("the server acknowledged request {actual} where {expected} was due")]
+    OutOfOrder {
+        /// Sequence of the oldest request on the way; -1 when there is none.
+        expected: i64,
+        /// Sequence of the response.
+        actual: i64,
+    },
+}
+
+/// Streams `documents` into a collection and returns when everything is committed.
+///
+/// `observe` hears of every acknowledgement and every interruption. It is called between messages and should be quick.
+/// At most `requests_in_flight` requests and one that is being filled are held in memory.
+pub async fn ingest<E: Into<BoxError>>(
+    client: &Client,
+    documents: impl Stream<Item = Result<Document, E>>,
+    options: &IngestOptions,
+    mut observe: impl FnMut(IngestEvent<'_>),
+) -> Result<IngestTotals, IngestError> {
+    let documents = pin!(documents);
+    let mut ingest = Ingest {
+        requests: Requests::new(documents, options),
+        unacknowledged: VecDeque::new(),
+        totals: IngestTotals::default(),
+        backoff: Backoff::new(options.retry_timeout),
+    };
+    match ingest.run(client, options, &mut observe).await {
+        Ok(()) => Ok(ingest.totals),
+        Err(cause) => Err(IngestError {
+            cause,
+            acknowledged: ingest.totals,
+        }),
+    }
+}
+
+/// A request on the way, kept until it is acknowledged.
+struct Pending {
+    request: IngestRequest,
+    bytes: usize,
+}
+
+/// Why one connection ended.
+enum Broken {
+    /// Worth another connection.
+    Interrupted(Status),
+    Ended(IngestCause),
+}
+
+impl From<IngestCause> for Broken {
+    fn from(cause: IngestCause) -> Self {
+        Self::Ended(cause)
+    }
+}
+
+struct Ingest<'a, S> {
+    requests: Requests<'a, S>,
+    unacknowledged: VecDeque<Pending>,
+    totals: IngestTotals,
+    backoff: Backoff,
+}
+
+impl<S, E> Ingest<'_, S>
+where
+    S: Stream<Item = Result<Document, E>>,
+    E: Into<BoxError>,
+{
+    async fn run(
+        &mut self,
+        client: &Client,
+        options: &IngestOptions,
+        observe: &mut impl FnMut(IngestEvent<'_>),
+    ) -> Result<(), IngestCause> {
+        loop {
+            // The server may answer the call only after it has seen a request, so there must be one.
+            if self.unacknowledged.is_empty() {
+                match self.requests.next().await? {
+                    Some(pending) => self.unacknowledged.push_back(pending),
+                    None => return Ok(()),
+                }
+            }
+            let status = match self.connection(client, options, observe).await {
+                Ok(()) => return Ok(()),
+                Err(Broken::Ended(cause)) => return Err(cause),
+                Err(Broken::Interrupted(status)) => status,
+            };
+            let Some(pause) = self.backoff.pause(&status) else {
+                let tried_for = self.backoff.failing_for();
+                return Err(IngestCause::Interrupted {
+                    status: Box::new(status),
+                    tried_for,
+                });
+            };
+            observe(IngestEvent::Interrupted { status: &status, pause });
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Sends everything over one connection: first what an earlier one left unacknowledged.
+    async fn connection(
+        &mut self,
+        client: &Client,
+        options: &IngestOptions,
+        observe: &mut impl FnMut(IngestEvent<'_>),
+    ) -> Result<(), Broken> {
+        let in_flight_max = options.requests_in_flight.max(1);
+        // As large as the window, so that sending into it never waits.
+        let (sender, receiver) = mpsc::channel(in_flight_max);
+        for pending in &self.unacknowledged {
+            // Fails only when the call is gone, and then its status says more.
+            let _ = sender.try_send(pending.request.clone());
+        }
+        let mut sender = Some(sender);
+        let mut client = client.clone();
+        let call = client.ingest_stream(ReceiverStream::new(receiver));
+        let mut responses = tokio::time::timeout(options.acknowledge_timeout, call)
+            .await
+            .map_err(|_| Broken::Ended(silent(options)))?
+            .map_err(broken)?
+            .into_inner();
+
+        let mut deadline = pin!(tokio::time::sleep(options.acknowledge_timeout));
+        loop {
+            if self.requests.is_done() {
+                sender = None;
+                if self.unacknowledged.is_empty() {
+                    // All is stored; the end of the stream is a courtesy.
+                    let _ = tokio::time::timeout(CLOSE_WAIT, responses.message()).await;
+                    return Ok(());
+                }
+            }
+            let has_room = self.unacknowledged.len() < in_flight_max;
+            tokio::select! {
+                // Acknowledgements first: they make room and keep the totals true when the connection breaks.
+                biased;
+                response = responses.message() => match response.map_err(broken)? {
+                    Some(response) => {
+                        self.acknowledge(&response, observe)?;
+                        deadline.as_mut().reset(Instant::now() + options.acknowledge_timeout);
+                    }
+                    None => return Err(Broken::Interrupted(Status::unavailable("the server ended the stream early"))),
+                },
+                request = self.requests.next(), if has_room && !self.requests.is_done() => {
+                    if let Some(pending) = request? {
+                        if self.unacknowledged.is_empty() {
+                            deadline.as_mut().reset(Instant::now() + options.acknowledge_timeout);
+                        }
+                        if let Some(sender) = &sender {
+                            let _ = sender.try_send(pending.request.clone());
+                        }
+                        self.unacknowledged.push_back(pending);
+                    }
+                },
+                () = &mut deadline, if !self.unacknowledged.is_empty() => return Err(silent(options).into()),
+            }
+        }
+    }
+
+    fn acknowledge(
+        &mut self,
+        response: &IngestResponse,
+        observe: &mut impl FnMut(IngestEvent<'_>),
+    ) -> Result<(), IngestCause> {
+        let oldest = self.unacknowledged.pop_front();
+        let expected = oldest.as_ref().map_or(-1, |pending| pending.request.sequence);
+        let Some(pending) = oldest.filter(|_| response.sequence == expected) else {
+            return Err(IngestCause::OutOfOrder {
+                expected,
+                actual: response.sequence,
+            });
+        };
+        self.backoff.reset();
+        let first = self.totals.documents;
+        let skipped: Vec<SkippedDocument> = response
+            .errors
+            .iter()
+            .map(|error| SkippedDocument {
+                position: first + u64::try_from(error.index).unwrap_or(0),
+                id: error.id.clone(),
+                reason: error.reason(),
+                message: error.message.clone(),
+            })
+            .collect();
+        let count = |value: i32| u64::try_from(value).unwrap_or(0);
+        let totals = &mut self.totals;
+        totals.documents += pending.request.documents.len() as u64;
+        totals.bytes += pending.bytes as u64;
+        totals.upserted += count(response.upserted_count);
+        totals.updated += count(response.updated_count);
+        totals.unchanged += count(response.unchanged_count);
+        totals.skipped += skipped.len() as u64;
+        totals.truncated += count(response.truncated_count);
+        totals.unembedded += count(response.unembedded_count);
+        totals.tokens += response
+            .usage
+            .as_ref()
+            .map_or(0, |usage| u64::try_from(usage.tokens).unwrap_or(0));
+        observe(IngestEvent::Acknowledged {
+            totals,
+            skipped: &skipped,
+        });
+        Ok(())
+    }
+}
+
+fn broken(status: Status) -> Broken {
+    if error::is_retryable(&status) {
+        Broken::Interrupted(status)
+    } else {
+        Broken::Ended(IngestCause::Refused(Box::new(status)))
+    }
+}
+
+fn silent(options: &IngestOptions) -> IngestCause {
+    let message = format!(
+        "the server acknowledged nothing for {:.0?}",
+        options.acknowledge_timeout
+    );
+    IngestCause::Refused(Box::new(Status::new(Code::DeadlineExceeded, message)))
+}
+
+/// Groups documents into requests by count and by bytes.
+struct Requests<'a, S> {
+    documents: Pin<&'a mut S>,
+    is_exhausted: bool,
+    collection: String,
+    skip_invalid: bool,
+    documents_max: usize,
+    bytes_max: usize,
+    /// The request that is being filled. It stays here while a document is waited for, so that `next` can be dropped.
+    filling: Vec<Document>,
+    filling_bytes: usize,
+    /// A document that did not fit any more, with its size: the first of the next request.
+    carried: Option<(Document, usize)>,
+    documents_read: u64,
+    next_sequence: i64,
+}
+
+impl<'a, S, E> Requests<'a, S>
+where
+    S: Stream<Item = Result<Document, E>>,
+    E: Into<BoxError>,
+{
+    fn new(documents: Pin<&'a mut S>, options: &IngestOptions) -> Self {
+        Self {
+            documents,
+            is_exhausted: false,
+            collection: options.collection.clone(),
+            skip_invalid: options.skip_invalid,
+            documents_max: options.documents_per_request.clamp(1, DOCUMENTS_PER_REQUEST_MAX),
+            bytes_max: options.bytes_per_request.clamp(1, BYTES_PER_REQUEST_MAX),
+            filling: Vec::new(),
+            filling_bytes: 0,
+            carried: None,
+            documents_read: 0,
+            next_sequence: 1,
+        }
+    }
+
+    /// Whether every document is in a request that was handed out.
+    fn is_done(&self) -> bool {
+        self.is_exhausted && self.filling.is_empty() && self.carried.is_none()
+    }
+
+    /// The next request; None at the end. Safe to drop while it waits.
+    async fn next(&mut self) -> Result<Option<Pending>, IngestCause> {
+        if let Some((document, bytes)) = self.carried.take() {
+            self.filling.push(document);
+            self.filling_bytes = bytes;
+        }
+        while !self.is_exhausted && self.filling.len() < self.documents_max && self.filling_bytes < self.bytes_max {
+            let Some(document) = self.documents.next().await else {
+                self.is_exhausted = true;
+                break;
+            };
+            let document = document.map_err(|error| IngestCause::Source(error.into()))?;
+            // The field's tag and length come on top of the document.
+            let bytes = document.encoded_len() + 6;
+            if bytes > BYTES_PER_REQUEST_MAX {
+                return Err(IngestCause::TooLarge {
+                    position: self.documents_read,
+                    id: document.id,
+                    bytes,
+                });
+            }
+            self.documents_read += 1;
+            if self.filling_bytes + bytes > self.bytes_max && !self.filling.is_empty() {
+                self.carried = Some((document, bytes));
+                break;
+            }
+            self.filling.push(document);
+            self.filling_bytes += bytes;
+        }
+        if self.filling.is_empty() {
+            return Ok(None);
+        }
+        let request = IngestRequest {
+            collection: self.collection.clone(),
+            documents: std::mem::take(&mut self.filling),
+            sequence: self.next_sequence,
+            skip_invalid: self.skip_invalid,
+        };
+        self.next_sequence += 1;
+        Ok(Some(Pending {
+            request,
+            bytes: std::mem::take(&mut self.filling_bytes),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(id: usize, bytes: usize) -> Result<Document, String> {
+        Ok(Document {
+            id: id.to_string(),
+            text: "x".repeat(bytes),
+            ..Default::default()
+        })
+    }
+
+    async fn sizes(documents: Vec<Result<Document, String>>, options: &IngestOptions) -> Vec<usize> {
+        let stream = pin!(tokio_stream::iter(documents));
+        let mut requests = Requests::new(stream, options);
+        let mut sizes = Vec::new();
+        while let Some(pending) = requests.next().await.unwrap() {
+            assert!(pending.request.encoded_len() <= 16 << 20);
+            assert_eq!(pending.request.sequence, sizes.len() as i64 + 1);
+            sizes.push(pending.request.documents.len());
+        }
+        assert!(requests.is_done());
+        sizes
+    }
+
+    #[tokio::test]
+    async fn requests_are_bounded_by_count_and_bytes() {
+        let options = IngestOptions {
+            documents_per_request: 4,
+            bytes_per_request: 1000,
+            ..IngestOptions::new("c")
+        };
+        let small = (0..10).map(|i| document(i, 10)).collect();
+        assert_eq!(sizes(small, &options).await, [4, 4, 2]);
+        let mixed = [10, 2000, 10, 600, 600, 10]
+            .iter()
+            .enumerate()
+            .map(|(i, bytes)| document(i, *bytes))
+            .collect();
+        assert_eq!(sizes(mixed, &options).await, [1, 1, 2, 2]);
+        assert_eq!(sizes(Vec::new(), &options).await, [0; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_document_above_the_message_limit_is_named() {
+        let options = IngestOptions::new("c");
+        let stream = pin!(tokio_stream::iter([document(0, 1), document(1, 17 << 20)]));
+        let mut requests = Requests::new(stream, &options);
+        match requests.next().await {
+            Err(IngestCause::TooLarge { position: 1, id, .. }) => assert_eq!(id, "1"),
+            _ => panic!("not refused"),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! How long to wait before trying again, and when to give up.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::Status;
+
+use crate::error;
+
+/// First pause; it doubles with every failure up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest pause, unless the server asks for more.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Pauses between attempts: they grow, keep apart clients that failed together, and end after a time without success.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    timeout: Duration,
+    failing_since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Backoff {
+    /// Gives up when nothing succeeded for `timeout` after the first failure.
+    pub fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            failing_since: None,
+            pause: PAUSE_MIN,
+        }
+    }
+
+    /// Something succeeded: the next failure is a first one again.
+    pub fn reset(&mut self) {
+        self.failing_since = None;
+        self.pause = PAUSE_MIN;
+    }
+
+    /// The pause after this failure, at least as long as the server asks for. None: give up.
+    pub fn pause(&mut self, status: &Status) -> Option<Duration> {
+        let failing_for = self.failing_since.get_or_insert_with(Instant::now).elapsed();
+        // Half of the pause is chance, so that many clients do not come back at once.
+        let pause = self.pause.mul_f64(0.5 + 0.5 * fastrand::f64());
+        let pause = pause.max(error::retry_delay(status).unwrap_or_default());
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        (failing_for + pause <= self.timeout).then_some(pause)
+    }
+
+    /// Time since the first failure.
+    pub fn failing_for(&self) -> Duration {
+        self.failing_since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_and_end() {
+        let mut backoff = Backoff::new(Duration::from_secs(60));
+        let mut pauses = Vec::new();
+        while let Some(pause) = backoff.pause(&Status::unavailable("")) {
+            assert!(pause <= PAUSE_MAX);
+            tokio::time::sleep(pause).await;
+            pauses.push(pause);
+        }
+        assert!(pauses[0] <= PAUSE_MIN && pauses.len() > 10, "{pauses:?}");
+        assert!(backoff.failing_for() > Duration::from_secs(50));
+        backoff.reset();
+        assert!(backoff.pause(&Status::unavailable("")).unwrap() <= PAUSE_MIN);
+    }
+
+    #[tokio::test]
+    async fn the_server_may_ask_for_more() {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(20)));
+        let status = Status::with_error_details(Code::ResourceExhausted, "slow down", details);
+        assert_eq!(
+            Backoff::new(Duration::from_secs(60)).pause(&status),
+            Some(Duration::from_secs(20))
+        );
+        assert_eq!(Backoff::new(Duration::from_secs(10)).pause(&status), None);
+    }
+}
