@@ -361,8 +361,14 @@ async fn slow_and_absent_providers_are_unavailable() {
     eventually(|| provider.under_way() == 0).await;
 
     drop(provider);
-    let error = self::embedders(quick).embed(&model(), &["fox"]).await.unwrap_err();
-    assert!(matches!(error, EmbedError::Unavailable { .. }), "{error}");
+    let https = OpenAiConfig {
+        base_url: quick.base_url.as_ref().map(|url| url.replace("http", "https")),
+        ..quick.clone()
+    };
+    for absent in [quick, https] {
+        let error = self::embedders(absent).embed(&model(), &["fox"]).await.unwrap_err();
+        assert!(matches!(error, EmbedError::Unavailable { .. }), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -8,12 +8,17 @@ pub mod local;
 use std::time::Duration;
 
 pub use self::local::LocalModel;
+pub use self::local_models::{FetchModel, LocalConfig};
 pub use self::openai::{OpenAi, OpenAiConfig};
-pub use self::registry::{Embedder, Embedders, EmbeddingConfig, FetchModel, LocalConfig};
+pub use self::registry::{Embedder, Embedders, EmbeddingConfig};
 
 pub mod local;
+mod local_models;
 pub mod openai;
 mod registry;
+
+/// Longest model name, in bytes; Hugging Face's are below 200.
+const MAX_NAME_BYTES: usize = 256;
 
 /// A model as a collection uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,4 +96,12 @@ pub enum ConfigError {
     HttpClient { why: String },
     #[error("the default model \"{model}\" is not offered: {why}")]
     DefaultModel { model: String, why: String },
+}
+
+fn unknown(model: &str, why: &str) -> EmbedError {
+    // the name is the caller's and may be anything
+    EmbedError::UnknownModel {
+        model: model.chars().take(MAX_NAME_BYTES).collect(),
+        why: why.to_owned(),
+    }
 }

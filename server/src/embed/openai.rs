@@ -1,28 +1,25 @@
 //! Embedding by a server that speaks OpenAI's `POST /embeddings`: OpenAI, gateways, vLLM, Ollama, TEI, llama.cpp.
 //!
-//! `async-openai` makes the requests; its own retries are replaced by [`OpenAi::request`], which sees the status and the
-//! headers of every answer, bounds the reply, and honours Retry-After up to a cap.
+//! `async-openai` makes the requests; its own retries are replaced by those in here, which see the status and the
+//! headers of every answer and honour Retry-After up to a cap.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_openai::config::Config;
-use async_openai::error::OpenAIError;
-use async_openai::middleware::HttpRequestFactory;
-use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::failure::{Failure, Kind};
+use self::http::into_failure;
 use self::reply::{Reply, Vectors};
 use super::{ConfigError, EmbedError, Embeddings, Model};
 
 mod failure;
+mod http;
 mod reply;
 
 /// OpenAI's own address, used when there is a key and no base URL.
@@ -95,7 +92,7 @@ pub struct OpenAi(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    client: async_openai::Client<Endpoint>,
+    client: http::Client,
     config: OpenAiConfig,
     /// One permit per request under way. Not held while a retry waits.
     requests: Semaphore,
@@ -115,14 +112,8 @@ impl OpenAi {
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Zero { name });
         }
-        let endpoint = Endpoint::new(&config)?;
-        let http = endpoint.http_client()?;
-        let (key, max_bytes) = (endpoint.key.clone(), config.max_reply_bytes);
-        let client = async_openai::Client::build(http.clone(), endpoint).with_http_service(tower::service_fn(
-            move |request: HttpRequestFactory| send(http.clone(), request, key.clone(), max_bytes),
-        ));
         Ok(Self(Arc::new(Inner {
-            client,
+            client: http::client(&config)?,
             requests: Semaphore::new(config.concurrency.min(Semaphore::MAX_PERMITS)),
             batch_texts: AtomicUsize::new(config.max_batch_texts),
             config,
@@ -235,7 +226,7 @@ impl OpenAi {
     /// One request with its retries.
     async fn request(&self, name: &str, dimensions: Option<usize>, texts: &[&str]) -> Result<Vectors, Failure> {
         let config = &self.0.config;
-        let deadline = Instant::now() + config.max_elapsed;
+        let start = Instant::now();
         let mut attempt = 0;
         loop {
             let failure = match self.attempt(name, dimensions, texts).await {
@@ -248,10 +239,10 @@ impl OpenAi {
             let pause = match failure.retry_after {
                 Some(asked) if asked > config.retry_after_cap => return Err(failure),
                 // a little later than asked, and not everyone at once
-                Some(asked) => asked + FIRST_BACKOFF.mul_f64(rand::random_range(0.0..1.0)),
+                Some(asked) => asked.saturating_add(FIRST_BACKOFF.mul_f64(rand::random_range(0.0..1.0))),
                 None => backoff(attempt).mul_f64(rand::random_range(0.0..1.0)),
             };
-            if Instant::now() + pause >= deadline {
+            if start.elapsed().saturating_add(pause) >= config.max_elapsed {
                 return Err(failure);
             }
             attempt += 1;
@@ -311,162 +302,6 @@ struct Request<'t> {
     encoding_format: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     dimensions: Option<usize>,
-}
-
-/// Address and headers; in place of `OpenAIConfig`, which reads the environment and panics on a key with a line break.
-#[derive(Clone, Debug)]
-struct Endpoint {
-    base_url: reqwest::Url,
-    key: SecretString,
-    headers: HeaderMap,
-}
-
-impl Endpoint {
-    fn new(config: &OpenAiConfig) -> Result<Self, ConfigError> {
-        let text = config.base_url.as_deref().unwrap_or(OPENAI_BASE_URL);
-        let invalid = |why: String| ConfigError::BaseUrl {
-            url: text.to_owned(),
-            why,
-        };
-        let base_url = reqwest::Url::parse(text).map_err(|error| invalid(error.to_string()))?;
-        if !matches!(base_url.scheme(), "http" | "https") || base_url.query().is_some() || base_url.fragment().is_some()
-        {
-            return Err(invalid(
-                "it has the form http://host:port/v1 or https://host/v1".to_owned(),
-            ));
-        }
-
-        let mut headers = HeaderMap::new();
-        if let Some(key) = &config.api_key {
-            let bearer = format!("Bearer {}", key.expose_secret());
-            let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| ConfigError::ApiKey)?;
-            bearer.set_sensitive(true);
-            headers.insert(AUTHORIZATION, bearer);
-        }
-        Ok(Self {
-            base_url,
-            key: config.api_key.clone().unwrap_or_default(),
-            headers,
-        })
-    }
-
-    fn http_client(&self) -> Result<reqwest::Client, ConfigError> {
-        // reqwest is built without a TLS provider of its own. Fails when there is one already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("pgfox/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(Duration::from_secs(10))
-            // a redirected POST becomes a GET, and would take the key along
-            .redirect(reqwest::redirect::Policy::none());
-        if self.base_url.scheme() == "http" {
-            // no certificates are needed then, and a small container has none
-            builder = builder.tls_certs_only([]);
-        }
-        if self.is_loopback() {
-            // HTTP_PROXY is meant for the world outside
-            builder = builder.no_proxy();
-        }
-        builder
-            .build()
-            .map_err(|error| ConfigError::HttpClient { why: chain(&error) })
-    }
-
-    fn is_loopback(&self) -> bool {
-        let host = self.base_url.host_str().unwrap_or_default();
-        let address = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<std::net::IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    }
-}
-
-impl Config for Endpoint {
-    fn headers(&self) -> HeaderMap {
-        self.headers.clone()
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base_url.as_str().trim_end_matches('/'))
-    }
-
-    fn query(&self) -> Vec<(&str, &str)> {
-        Vec::new()
-    }
-
-    fn api_base(&self) -> &str {
-        self.base_url.as_str()
-    }
-
-    fn api_key(&self) -> &SecretString {
-        &self.key
-    }
-}
-
-/// Sends a request and reads the whole answer: the place where the status, the headers and the size can be seen.
-async fn send(
-    client: reqwest::Client,
-    request: HttpRequestFactory,
-    key: SecretString,
-    max_bytes: usize,
-) -> Result<reqwest::Response, OpenAIError> {
-    let fail = |failure: Failure| OpenAIError::Boxed(Box::new(failure));
-    let lost = |error: reqwest::Error| fail(Failure::new(Kind::Unavailable, chain(&error.without_url())));
-
-    let mut response = client.execute(request.build().await?).await.map_err(lost)?;
-    let status = response.status();
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(lost)? {
-        if body.len() + chunk.len() > max_bytes {
-            return Err(fail(Failure::new(
-                Kind::Garbage,
-                format!("its answer is longer than {max_bytes} bytes"),
-            )));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    if !status.is_success() {
-        let mut failure = Failure::from_answer(status, response.headers(), &body);
-        if !key.expose_secret().is_empty() {
-            failure.why = failure.why.replace(key.expose_secret(), "***");
-        }
-        return Err(fail(failure));
-    }
-    // async-openai logs a body that is not JSON in full
-    if !(body.trim_ascii().starts_with(b"{") && body.trim_ascii().ends_with(b"}")) {
-        return Err(fail(Failure::new(
-            Kind::Garbage,
-            format!("its answer (status {}) is not JSON", status.as_u16()),
-        )));
-    }
-    Ok(http::Response::new(Bytes::from(body)).into())
-}
-
-fn into_failure(error: OpenAIError) -> Failure {
-    match error {
-        OpenAIError::Boxed(error) => match error.downcast::<Failure>() {
-            Ok(failure) => *failure,
-            Err(error) => Failure::new(Kind::Unavailable, error.to_string()),
-        },
-        OpenAIError::JSONDeserialize(error, _body) => Failure::new(
-            Kind::Garbage,
-            format!("its answer is not a list of embeddings: {error}"),
-        ),
-        OpenAIError::Reqwest(error) => Failure::new(Kind::Unavailable, chain(&error.without_url())),
-        error => Failure::new(Kind::Refused, error.to_string()),
-    }
-}
-
-/// An error with its causes: reqwest's own text is only "error sending request".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// The pause before retry number `attempt` (from 0), before jitter.

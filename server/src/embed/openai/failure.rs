@@ -11,6 +11,9 @@ use crate::embed::EmbedError;
 /// When a caller may come back, if neither the provider nor the retries say.
 const RETRY_LATER: Duration = Duration::from_secs(5);
 
+/// The longest wait that is passed on; more is a mistake of the provider or of a clock.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Longest part of a provider's message that callers get to see, in characters.
 const MAX_MESSAGE_CHARS: usize = 300;
 
@@ -70,7 +73,7 @@ impl Failure {
         Self {
             kind,
             why,
-            retry_after: retry_after(headers, SystemTime::now()),
+            retry_after: retry_after(headers, SystemTime::now()).map(|wait| wait.min(MAX_RETRY_AFTER)),
         }
     }
 
