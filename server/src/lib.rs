@@ -6,6 +6,7 @@
 mod auth;
 mod build_index;
 mod collections;
+pub mod config;
 mod documents;
 pub mod embed;
 pub mod embedded;

@@ -1,1 +1,218 @@
-fn main() {}
+//! The pgfox-server program: subcommands, signals and exit codes.
+
+mod demo;
+mod healthcheck;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use pgfox_server::config::{self, Cli, Command, Config, DatabaseUrlArgs, LogArgs, MigrateArgs, ServeArgs, Settings};
+use pgfox_server::embedded::{EmbeddedPostgres, Options, stored_database_url};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// What a program that a signal ends exits with: 128 and the number of SIGINT.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Why the program ends before its work is done.
+enum Failure {
+    /// The settings are wrong: exit code 2.
+    Settings(Vec<String>),
+    /// Something does not work: exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Failed(error.into())
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The crates that speak TLS are built without a provider of their own, so that there is one. It fails only when there
+    // is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("pgfox-server: cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Settings(errors)) => {
+            for error in errors {
+                eprintln!("pgfox-server: {error}");
+            }
+            eprintln!("See pgfox-server --help.");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            eprintln!("pgfox-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        None => serve(&cli.serve).await,
+        Some(Command::Serve(args)) => serve(&args).await,
+        Some(Command::Demo(args)) => {
+            init_log(&args.log)?;
+            let settings = Settings::read_demo(&args).map_err(Failure::Settings)?;
+            let stopping = on_signal()?;
+            until(&stopping, demo::run(settings, args.listen, args.exit, stopping.clone())).await
+        }
+        Some(Command::Migrate(args)) => migrate(&args).await,
+        Some(Command::DatabaseUrl(args)) => print_database_url(&args),
+        Some(Command::Healthcheck(args)) => Ok(healthcheck::run(&args).await?),
+    }
+}
+
+async fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    init_log(&args.log)?;
+    let settings = Settings::read(args).map_err(Failure::Settings)?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let stopping = on_signal()?;
+    // Bound first: an address in use shows before a database is started.
+    let listener = bind(&settings.listen).await?;
+    let Some(started) = stopping.run_until_cancelled(start(settings)).await else {
+        return Ok(());
+    };
+    let (config, postgres) = started?;
+    let served = serve_on(config, listener, stopping.cancelled_owned()).await;
+    stop(postgres).await;
+    Ok(served?)
+}
+
+async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
+    init_log(&args.log)?;
+    let (url, embedded, database) = Settings::read_migrate(args).map_err(Failure::Settings)?;
+    let stopping = on_signal()?;
+    let work = async {
+        let (url, postgres) = start_database(url, &embedded).await?;
+        let migrated = pgfox_server::migrate(config::DatabaseConfig { url, ..database }).await;
+        stop(postgres).await;
+        migrated
+    };
+    until(&stopping, work).await
+}
+
+fn print_database_url(args: &DatabaseUrlArgs) -> Result<(), Failure> {
+    if let Some(url) = args.url.get() {
+        println!("{}", url.expose_secret());
+        return Ok(());
+    }
+    let no_folder = || {
+        Failure::Settings(vec![
+            "there is no home folder: say with --data-dir where the data is".into(),
+        ])
+    };
+    let data_dir = args.data_dir().ok_or_else(no_folder)?;
+    let url = stored_database_url(&data_dir)?.with_context(|| {
+        format!(
+            "no server has run on {} yet: start pgfox-server, or name another --data-dir",
+            data_dir.display()
+        )
+    })?;
+    println!("{url}");
+    Ok(())
+}
+
+/// Starts what serving needs: the embedded database when none is configured, and beside it the fetch of the local model
+/// when that is the default.
+async fn start(settings: Settings) -> anyhow::Result<(Config, Option<EmbeddedPostgres>)> {
+    let database = start_database(settings.database_url.clone(), &settings.embedded);
+    let model = async {
+        if settings.embedding().needs_fetched_model() {
+            settings.embedding().cache.model().await?;
+        }
+        anyhow::Ok(())
+    };
+    let ((url, postgres), ()) = tokio::try_join!(database, model)?;
+    Ok((settings.with_database(url), postgres))
+}
+
+async fn start_database(
+    url: Option<SecretString>,
+    options: &Options,
+) -> anyhow::Result<(SecretString, Option<EmbeddedPostgres>)> {
+    if let Some(url) = url {
+        return Ok((url, None));
+    }
+    let postgres = EmbeddedPostgres::start(options).await?;
+    let data_dir = options.data_dir.display().to_string();
+    tracing::info!(%data_dir, "the embedded PostgreSQL is up; `pgfox-server database-url` tells how to connect");
+    Ok((postgres.database_url().into(), Some(postgres)))
+}
+
+async fn stop(postgres: Option<EmbeddedPostgres>) {
+    if let Some(postgres) = postgres {
+        postgres.stop().await;
+        tracing::info!("the embedded PostgreSQL has stopped");
+    }
+}
+
+/// Serves, naming the address, which port 0 leaves open.
+async fn serve_on(config: Config, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{address}");
+    pgfox_server::serve(config, listener, shutdown).await
+}
+
+async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: choose another address with --listen"))
+}
+
+fn init_log(args: &LogArgs) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .parse(&args.log)
+        .map_err(|error| Failure::Settings(vec![format!("--log {:?}: {error}", args.log)]))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
+}
+
+/// A token that the first SIGTERM or SIGINT cancels; the second one ends the process.
+fn on_signal() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let token = CancellationToken::new();
+    let stopping = token.clone();
+    tokio::spawn(async move {
+        for attempt in 0.. {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if attempt > 0 {
+                std::process::exit(EXIT_INTERRUPTED);
+            }
+            tracing::info!("stopping: running calls finish first; a second signal stops at once");
+            stopping.cancel();
+        }
+    });
+    Ok(token)
+}
+
+/// Runs `work`, but no longer than until a signal comes.
+async fn until(stopping: &CancellationToken, work: impl Future<Output = anyhow::Result<()>>) -> Result<(), Failure> {
+    match stopping.run_until_cancelled(work).await {
+        Some(result) => Ok(result?),
+        None => Ok(()),
+    }
+}

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use data_dir::stored_database_url;
 pub use error::EmbeddedError;
@@ -99,9 +99,10 @@ pub struct EmbeddedPostgres {
     cluster: PathBuf,
     /// The process id of the postmaster, 0 while it is down.
     pid: Arc<AtomicU32>,
-    stopping: CancellationToken,
-    /// Owns the process and the lock on the data directory. `None` after it was stopped.
-    supervisor: Option<JoinHandle<()>>,
+    /// Tells the supervisor to stop, also when this is dropped.
+    stopping: DropGuard,
+    /// Owns the process and the lock on the data directory.
+    supervisor: JoinHandle<()>,
 }
 
 impl EmbeddedPostgres {
@@ -138,17 +139,21 @@ impl EmbeddedPostgres {
             limit: options.start_timeout,
         };
         let bin = launcher.binaries.bin.clone();
-        let child = launcher.start(&mut access).await?;
-        let pid = Arc::new(AtomicU32::new(child.id().unwrap_or(0)));
+        let postmaster = launcher.start(&mut access).await?;
+        let pid = Arc::new(AtomicU32::new(
+            postmaster
+                .pid()
+                .map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned()),
+        ));
         let stopping = CancellationToken::new();
-        let supervisor = tokio::spawn(launcher.supervise(child, access.port, Arc::clone(&pid), stopping.clone()));
+        let supervisor = tokio::spawn(launcher.supervise(postmaster, access.port, Arc::clone(&pid), stopping.clone()));
         Ok(EmbeddedPostgres {
             database_url: access.database_url(),
             bin,
             cluster,
             pid,
-            stopping,
-            supervisor: Some(supervisor),
+            stopping: stopping.drop_guard(),
+            supervisor,
         })
     }
 
@@ -180,12 +185,10 @@ impl EmbeddedPostgres {
     }
 
     /// Stops PostgreSQL: a fast shutdown, and firmer ways when it takes more than 30 seconds.
-    pub async fn stop(mut self) {
-        self.stopping.cancel();
-        if let Some(supervisor) = self.supervisor.take() {
-            // It fails only when it was aborted with the runtime, and then there is nothing left to do.
-            let _ = supervisor.await;
-        }
+    pub async fn stop(self) {
+        drop(self.stopping);
+        // It fails only when it was aborted with the runtime, and then there is nothing left to do.
+        let _ = self.supervisor.await;
     }
 
     /// Starts a small process that, when this process has ended in whatever way, kills PostgreSQL and removes `folder`.
@@ -211,18 +214,6 @@ impl EmbeddedPostgres {
         // Kept open until this process ends.
         std::mem::forget(watcher.stdin.take());
         Ok(())
-    }
-}
-
-impl Drop for EmbeddedPostgres {
-    /// Without [`EmbeddedPostgres::stop`], as after an error, PostgreSQL is still told to shut down.
-    fn drop(&mut self) {
-        if self.supervisor.is_some()
-            && let Some(pid) = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()))
-        {
-            self.stopping.cancel();
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
-        }
     }
 }
 

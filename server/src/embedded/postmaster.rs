@@ -44,7 +44,7 @@ pub(super) struct Launcher {
 
 impl Launcher {
     /// Starts PostgreSQL on the port of the last time when that is free, else on any free one, and stores the port.
-    pub(super) async fn start(&self, access: &mut Access) -> Result<Child, EmbeddedError> {
+    pub(super) async fn start(&self, access: &mut Access) -> Result<Postmaster, EmbeddedError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -54,10 +54,10 @@ impl Launcher {
                 free_port()?
             };
             match self.launch(port).await {
-                Ok(child) => {
+                Ok(postmaster) => {
                     access.port = port;
                     self.data_dir.store(access)?;
-                    return Ok(child);
+                    return Ok(postmaster);
                 }
                 Err(EmbeddedError::Start { log, .. }) if attempt < START_ATTEMPTS && passes(&log) => {
                     tokio::time::sleep(RESTART_PAUSE).await;
@@ -68,13 +68,13 @@ impl Launcher {
     }
 
     /// Starts PostgreSQL again on the same port.
-    async fn restart(&self, port: u16) -> Result<Child, EmbeddedError> {
+    async fn restart(&self, port: u16) -> Result<Postmaster, EmbeddedError> {
         // Its remains are gone when the new one starts: what is left of them holds the memory, which is waited for.
         self.data_dir.stop_orphan().await?;
         self.launch(port).await
     }
 
-    async fn launch(&self, port: u16) -> Result<Child, EmbeddedError> {
+    async fn launch(&self, port: u16) -> Result<Postmaster, EmbeddedError> {
         let log = self.data_dir.open_log()?;
         let log_again = log
             .try_clone()
@@ -101,21 +101,22 @@ impl Launcher {
             .stderr(log_again)
             // Ctrl-C in a terminal reaches the whole group; running calls must be able to finish first.
             .process_group(0);
-        let mut child = command
+        let child = command
             .spawn()
             .map_err(|error| self.failed(cannot_run(&command, &error)))?;
+        let mut postmaster = Postmaster(child);
+        let own_pid = postmaster.pid();
         let ready = async {
             loop {
-                match child.try_wait() {
+                match postmaster.0.try_wait() {
                     Ok(None) => {}
                     Ok(Some(_)) => return Err(self.failed(self.data_dir.log_tail())),
                     Err(error) => return Err(self.failed(error.to_string())),
                 }
-                let own = |pid: Pid| child.id() == u32::try_from(pid.as_raw_nonzero().get()).ok();
                 if self
                     .data_dir
                     .postmaster()
-                    .is_some_and(|(pid, status)| own(pid) && status == "ready")
+                    .is_some_and(|(pid, status)| Some(pid) == own_pid && status == "ready")
                 {
                     return Ok(());
                 }
@@ -123,10 +124,10 @@ impl Launcher {
             }
         };
         match tokio::time::timeout(self.limit, ready).await {
-            Ok(Ok(())) => Ok(child),
+            Ok(Ok(())) => Ok(postmaster),
             Ok(Err(error)) => Err(error),
             Err(_) => {
-                stop(&mut child).await;
+                postmaster.stop().await;
                 Err(EmbeddedError::Timeout {
                     what: "starting PostgreSQL".into(),
                     limit: self.limit,
@@ -144,15 +145,21 @@ impl Launcher {
 
     /// Keeps PostgreSQL running until `stopping` is cancelled, then stops it. `pid` holds its process id, 0 while it is
     /// down.
-    pub(super) async fn supervise(self, mut child: Child, port: u16, pid: Arc<AtomicU32>, stopping: CancellationToken) {
+    pub(super) async fn supervise(
+        self,
+        mut postmaster: Postmaster,
+        port: u16,
+        pid: Arc<AtomicU32>,
+        stopping: CancellationToken,
+    ) {
         let mut pause = RESTART_PAUSE;
         loop {
             let started = Instant::now();
-            pid.store(child.id().unwrap_or(0), Ordering::Relaxed);
+            pid.store(postmaster.0.id().unwrap_or(0), Ordering::Relaxed);
             let status = tokio::select! {
-                status = child.wait() => status,
+                status = postmaster.0.wait() => status,
                 () = stopping.cancelled() => {
-                    stop(&mut child).await;
+                    postmaster.stop().await;
                     pid.store(0, Ordering::Relaxed);
                     return;
                 }
@@ -163,14 +170,14 @@ impl Launcher {
             if started.elapsed() > HEALTHY_AFTER {
                 pause = RESTART_PAUSE;
             }
-            child = loop {
+            postmaster = loop {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = stopping.cancelled() => return,
                 }
                 pause = (pause * 2).min(LONGEST_RESTART_PAUSE);
                 match self.restart(port).await {
-                    Ok(child) => break child,
+                    Ok(started) => break started,
                     Err(error) => tracing::error!(%error, "PostgreSQL does not start; trying again"),
                 }
             };
@@ -179,18 +186,38 @@ impl Launcher {
     }
 }
 
-/// Stops PostgreSQL, more and more firmly.
-async fn stop(child: &mut Child) {
-    for (signal, limit) in SHUTDOWN {
-        let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) else {
-            return;
-        };
-        // It may have ended meanwhile.
-        let _ = rustix::process::kill_process(pid, signal);
-        if tokio::time::timeout(limit, child.wait()).await.is_ok() {
-            return;
+/// The first process of a PostgreSQL that runs. Dropped, as after an error, it is still told to shut down.
+#[derive(Debug)]
+pub(super) struct Postmaster(Child);
+
+impl Postmaster {
+    /// Its process id; `None` when it has ended.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(self.0.id()?.cast_signed())
+    }
+
+    /// Stops it, more and more firmly.
+    async fn stop(&mut self) {
+        for (signal, limit) in SHUTDOWN {
+            self.signal(signal);
+            if tokio::time::timeout(limit, self.0.wait()).await.is_ok() {
+                return;
+            }
+            tracing::warn!("PostgreSQL did not stop within {} s", limit.as_secs());
         }
-        tracing::warn!("PostgreSQL did not stop within {} s", limit.as_secs());
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            // It may have ended meanwhile.
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Postmaster {
+    fn drop(&mut self) {
+        self.signal(Signal::INT);
     }
 }
 
