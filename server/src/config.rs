@@ -21,7 +21,6 @@ pub use args::{
 pub use dirs::{Dirs, default_dirs};
 
 use crate::embedded::{Cache, Options};
-use value::present;
 
 /// The local model that is used when no other is configured; its weights are fetched.
 pub const FETCHED_MODEL: &str = "local/all-MiniLM-L6-v2";
@@ -169,7 +168,7 @@ impl Settings {
     pub fn read(args: &ServeArgs) -> Result<Settings, Vec<String>> {
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
-        let database_url = args.database.url.get();
+        let database_url = args.database.url.database_url.clone();
         let (embedded, cache) = read_embedded(&args.embedded, database_url.is_none(), &mut errors);
         let embedding = read_embedding(&args.embedding, cache, &mut errors);
         if embedding.needs_fetched_model() && args.embedded.cache_dir.is_none() && default_dirs().is_none() {
@@ -228,7 +227,7 @@ impl Settings {
     /// Every violation, as a text for people.
     pub fn read_migrate(args: &MigrateArgs) -> Result<(Option<SecretString>, Options, DatabaseConfig), Vec<String>> {
         let mut errors = Vec::new();
-        let url = args.database.url.get();
+        let url = args.database.url.database_url.clone();
         let (embedded, _) = read_embedded(&args.embedded, url.is_none(), &mut errors);
         let database = read_database(&args.database, &mut errors);
         if errors.is_empty() {
@@ -278,9 +277,12 @@ fn read_database(args: &DatabaseArgs, errors: &mut Vec<String>) -> DatabaseConfi
             args.schema
         ));
     }
+    if args.direct_database_url.is_some() && args.url.database_url.is_none() {
+        errors.push("--direct-database-url needs --database-url".into());
+    }
     DatabaseConfig {
         url: SecretString::default(),
-        direct_url: args::non_empty(args.direct_database_url.as_ref()),
+        direct_url: args.direct_database_url.clone(),
         schema: args.schema.clone(),
         migrate: args.migrate,
         pool_size: args.pool_size as usize,
@@ -293,16 +295,17 @@ fn read_database(args: &DatabaseArgs, errors: &mut Vec<String>) -> DatabaseConfi
 fn read_embedded(args: &EmbeddedArgs, needed: bool, errors: &mut Vec<String>) -> (Options, Cache) {
     let dirs = default_dirs();
     let choose = |given: &Option<PathBuf>, default: fn(&Dirs) -> &PathBuf, fallback: &str| {
-        present(given.as_ref())
+        given
+            .as_ref()
             .or(dirs.as_ref().map(default))
             .cloned()
             .unwrap_or_else(|| PathBuf::from(fallback))
     };
     if needed && dirs.is_none() {
-        if present(args.data_dir.as_ref()).is_none() {
+        if args.data_dir.as_ref().is_none() {
             errors.push("neither HOME nor XDG_DATA_HOME is set: say with --data-dir where to keep the data".into());
         }
-        if present(args.cache_dir.as_ref()).is_none() && present(args.postgres_bin.as_ref()).is_none() {
+        if args.cache_dir.as_ref().is_none() && args.postgres_bin.as_ref().is_none() {
             errors.push("neither HOME nor XDG_CACHE_HOME is set: say with --cache-dir where to keep PostgreSQL".into());
         }
     }
@@ -313,8 +316,8 @@ fn read_embedded(args: &EmbeddedArgs, needed: bool, errors: &mut Vec<String>) ->
     };
     let data_dir = choose(&args.data_dir, |dirs| &dirs.data, dirs::SYSTEM_DATA);
     let options = Options {
-        postgres_bin: present(args.postgres_bin.as_ref()).cloned(),
-        run_as: present(args.run_as.as_ref()).cloned(),
+        postgres_bin: args.postgres_bin.clone(),
+        run_as: args.run_as.clone(),
         memory: args.postgres_memory,
         start_timeout: args.start_timeout,
         ..Options::new(data_dir, cache.clone())
@@ -323,13 +326,15 @@ fn read_embedded(args: &EmbeddedArgs, needed: bool, errors: &mut Vec<String>) ->
 }
 
 fn read_embedding(args: &EmbeddingArgs, cache: Cache, errors: &mut Vec<String>) -> EmbeddingConfig {
-    let base_url = present(args.openai_base_url.as_ref()).cloned();
+    let base_url = args.openai_base_url.clone();
     if let Some(url) = &base_url
         && !(url.starts_with("http://") || url.starts_with("https://"))
     {
         errors.push(format!("--openai-base-url {url:?}: expected http://... or https://..."));
     }
-    let from_file = present(args.openai_api_key_file.as_ref())
+    let from_file = args
+        .openai_api_key_file
+        .as_ref()
         .and_then(|path| value::read_file("--openai-api-key-file", path, errors).map(|text| text.trim().to_owned()));
     let api_key = from_file.or_else(|| value::variable(&["OPENAI_API_KEY", "OPENAI_KEY"]));
     if let Some(key) = &api_key
@@ -346,13 +351,13 @@ fn read_embedding(args: &EmbeddingArgs, cache: Cache, errors: &mut Vec<String>) 
         retries: args.embed_retries as usize,
         retry_after_cap: args.embed_retry_after_cap,
     });
-    let local_models = present(args.local_models.as_ref()).cloned();
+    let local_models = args.local_models.clone();
     if let Some(folder) = &local_models
         && !folder.is_dir()
     {
         errors.push(format!("--local-models {}: there is no such folder", folder.display()));
     }
-    let default_model = match (present(args.default_model.as_ref()), &openai) {
+    let default_model = match (args.default_model.as_ref(), &openai) {
         (Some(model), openai) => {
             let named = |prefix| model.strip_prefix(prefix).is_some_and(|name: &str| !name.is_empty());
             if !named("openai/") && !named("local/") {

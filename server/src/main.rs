@@ -7,7 +7,6 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use pgfox_server::config::{self, Cli, Command, Config, DatabaseUrlArgs, LogArgs, MigrateArgs, ServeArgs, Settings};
 use pgfox_server::embedded::{EmbeddedPostgres, Options, stored_database_url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -33,7 +32,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     // The crates that speak TLS are built without a provider of their own, so that there is one. It fails only when there
     // is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -108,7 +107,7 @@ async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
 }
 
 fn print_database_url(args: &DatabaseUrlArgs) -> Result<(), Failure> {
-    if let Some(url) = args.url.get() {
+    if let Some(url) = &args.url.database_url {
         println!("{}", url.expose_secret());
         return Ok(());
     }

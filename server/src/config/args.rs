@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, FromArgMatches, Parser, Subcommand};
-use secrecy::{ExposeSecret as _, SecretString};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
+use secrecy::SecretString;
 
-use super::value::{build_memory, bytes, duration, flag, postgres_memory, present};
+use super::value::{build_memory, bytes, duration, flag, postgres_memory};
 
 const AFTER_HELP: &str = "\
 Secrets are never flags:
@@ -30,6 +31,29 @@ pub struct Cli {
     /// The settings of serve.
     #[command(flatten)]
     pub serve: ServeArgs,
+}
+
+impl Cli {
+    /// Reads the command line and the environment; ends the process with a message when they make no sense.
+    #[must_use]
+    pub fn read() -> Cli {
+        let matches = prepare(Cli::command()).get_matches();
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Has empty variables count as ones that are not set, which is how `docker compose` and the like pass those, and keeps
+/// values of variables out of `--help`.
+fn prepare(command: clap::Command) -> clap::Command {
+    let prepare_arg = |arg: clap::Arg| {
+        let empty = arg
+            .get_env()
+            .and_then(std::env::var_os)
+            .is_some_and(|value| value.is_empty());
+        let arg = if empty { arg.env(Resettable::Reset) } else { arg };
+        arg.hide_env_values(true)
+    };
+    command.mut_args(prepare_arg).mut_subcommands(prepare)
 }
 
 /// What to do.
@@ -119,9 +143,7 @@ impl DatabaseUrlArgs {
     /// The folder of the embedded default; `None` when none is given and there is no home folder.
     #[must_use]
     pub fn data_dir(&self) -> Option<PathBuf> {
-        present(self.data_dir.as_ref())
-            .cloned()
-            .or_else(|| Some(super::default_dirs()?.data))
+        self.data_dir.clone().or_else(|| Some(super::default_dirs()?.data))
     }
 }
 
@@ -227,14 +249,6 @@ pub struct UrlArgs {
     pub database_url: Option<SecretString>,
 }
 
-impl UrlArgs {
-    /// The URL; `None`: the embedded default.
-    #[must_use]
-    pub fn get(&self) -> Option<SecretString> {
-        non_empty(self.database_url.as_ref())
-    }
-}
-
 /// The database.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
@@ -243,7 +257,7 @@ pub struct DatabaseArgs {
     #[command(flatten)]
     pub url: UrlArgs,
     /// The same database without a pooler, for migrations and index builds [default: --database-url]
-    #[arg(long, env = "PGFOX_DIRECT_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "PGFOX_DIRECT_DATABASE_URL", value_name = "URL")]
     pub direct_database_url: Option<SecretString>,
     /// Schema for the views of the collections; NAME_internal holds the tables
     #[arg(long, env = "PGFOX_SCHEMA", value_name = "NAME", default_value = "pgfox")]
@@ -328,15 +342,10 @@ pub struct EmbeddedArgs {
     pub fetch_timeout: Duration,
 }
 
-/// A secret that is not empty: see [`super::value::present`].
-pub(super) fn non_empty(secret: Option<&SecretString>) -> Option<SecretString> {
-    secret.filter(|secret| !secret.expose_secret().is_empty()).cloned()
-}
-
 /// What the settings are when neither the command line nor the environment says anything.
 pub(super) fn defaults<T: Args + FromArgMatches>() -> T {
     let command = T::augment_args(clap::Command::new("defaults").no_binary_name(true));
-    let command = command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
+    let command = command.mut_args(|arg| arg.env(Resettable::Reset));
     let matches = command.get_matches_from([""; 0]);
     // No setting is required; a test of this module reads them all.
     T::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())

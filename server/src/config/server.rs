@@ -4,7 +4,7 @@ use std::net::ToSocketAddrs as _;
 
 use secrecy::SecretString;
 
-use super::value::{self, present, read_file};
+use super::value::{self, read_file};
 use super::{ServerArgs, ServerConfig, TlsConfig};
 
 impl ServerArgs {
@@ -51,7 +51,9 @@ impl ServerArgs {
     /// Keys of the variable, separated by commas, and of the file, one per line.
     fn read_api_keys(&self, errors: &mut Vec<String>) -> Vec<SecretString> {
         let from_variable = value::variable(&["PGFOX_API_KEYS"]).unwrap_or_default();
-        let from_file = present(self.api_keys_file.as_ref())
+        let from_file = self
+            .api_keys_file
+            .as_ref()
             .and_then(|path| read_file("--api-keys-file", path, errors))
             .inspect(|text| {
                 if key_lines(text).next().is_none() {
@@ -76,7 +78,7 @@ impl ServerArgs {
     }
 
     fn read_tls(&self, errors: &mut Vec<String>) -> Option<TlsConfig> {
-        match (present(self.tls_cert.as_ref()), present(self.tls_key.as_ref())) {
+        match (self.tls_cert.as_ref(), self.tls_key.as_ref()) {
             (None, None) => None,
             (Some(certificate), Some(key)) => {
                 let certificate = read_file("--tls-cert", certificate, errors);

@@ -3,11 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-/// A value that is empty counts as none: `docker compose` and the like pass variables that are not set as empty ones.
-pub(super) fn present<T: AsRef<std::ffi::OsStr>>(value: Option<&T>) -> Option<&T> {
-    value.filter(|value| !value.as_ref().is_empty())
-}
-
 /// The first of the environment variables that is set and not empty. For secrets, which have no flag.
 pub(super) fn variable(names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| {
