@@ -2,8 +2,10 @@
 
 // fixtures
 mod provider; // an OpenAI-shaped embedding server
+mod support; // Postgres, servers and clients
 
 // tests
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
 mod tls; // every sslmode against a Postgres with TLS
+mod walk; // create, ingest, index, search, delete

@@ -1,0 +1,278 @@
+//! Real Postgres clusters, one per major version and test run, and real servers on free ports, one per test.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
+use pgfox_server::{
+    ApiKeys, Limits, ServeConfig,
+    embed::{EmbeddingConfig, LocalConfig, OpenAiConfig},
+    embedded::{Cache, EmbeddedPostgres, Options, Progress},
+    store::{Migrate, StoreConfig, connect::Connector, dsn::Dsn},
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tonic::{Status, transport::Channel};
+use tonic_types::StatusExt as _;
+
+pub(crate) type Client = PgfoxServiceClient<Channel>;
+
+/// The major versions that every test of SQL runs on.
+pub(crate) const MAJORS: [u32; 2] = [16, 18];
+
+/// A cluster that lives as long as the test run.
+pub(crate) struct Cluster {
+    pub(crate) postgres: EmbeddedPostgres,
+    /// Keeps the supervisor of Postgres going, which no test's runtime could.
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// The cluster of a major version, shared by all tests.
+pub(crate) fn cluster(major: u32) -> &'static Cluster {
+    static CLUSTERS: [OnceLock<Cluster>; MAJORS.len()] = [const { OnceLock::new() }; MAJORS.len()];
+    let position = MAJORS.iter().position(|known| *known == major).expect("a tested version");
+    CLUSTERS[position].get_or_init(|| {
+        // A thread of its own, since a runtime cannot be entered from within another.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+            let postgres = runtime.block_on(start_postgres(major));
+            Cluster { postgres, _runtime: runtime }
+        })
+        .join()
+        .expect("Postgres starts")
+    })
+}
+
+/// Starts a small Postgres of its own for a test that kills it; see [`cluster`] for the shared ones.
+pub(crate) async fn start_postgres(major: u32) -> EmbeddedPostgres {
+    let folder = tempfile::tempdir().expect("a folder").keep();
+    let settings = [("fsync", "off"), ("logging_collector", "off"), ("max_connections", "300")];
+    let options = Options {
+        major,
+        memory: Some(1 << 30),
+        settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        ..Options::new(folder.clone(), cache())
+    };
+    let postgres = EmbeddedPostgres::start(&options).await.expect("Postgres starts");
+    postgres.remove_at_exit(&folder).expect("a watcher");
+    postgres
+}
+
+/// Where fetched binaries and weights are kept between runs.
+pub(crate) fn cache() -> Cache {
+    let dir = std::env::var_os("PGFOX_CACHE_DIR")
+        .map_or_else(|| pgfox_server::config::default_dirs().expect("a home folder").cache, PathBuf::from);
+    Cache { dir, timeout: Duration::from_secs(1800), progress: Progress::Silent }
+}
+
+/// A connection for looking into a database, and for meddling with it.
+pub(crate) async fn sql(database_url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(database_url, tokio_postgres::NoTls).await.expect("a connection");
+    tokio::spawn(connection);
+    client
+}
+
+/// Creates a database of its own for a test; returns its DSN.
+pub(crate) async fn create_database(postgres: &EmbeddedPostgres) -> String {
+    static CREATED: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("test_{}", CREATED.fetch_add(1, Ordering::Relaxed));
+    sql(postgres.database_url()).await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+    let (server, _) = postgres.database_url().rsplit_once('/').expect("a URL");
+    format!("{server}/{name}")
+}
+
+/// How a test wants its server.
+pub(crate) struct Setup {
+    pub(crate) database_url: String,
+    pub(crate) openai: OpenAiConfig,
+    pub(crate) limits: Limits,
+    pub(crate) api_keys: ApiKeys,
+    pub(crate) tls: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) migrate: Migrate,
+    pub(crate) schema: String,
+    pub(crate) pool_size: usize,
+}
+
+impl Setup {
+    /// The usual server on a database.
+    pub(crate) fn new(database_url: String) -> Self {
+        Self {
+            database_url,
+            openai: OpenAiConfig::default(),
+            limits: Limits::default(),
+            api_keys: ApiKeys::default(),
+            tls: None,
+            migrate: Migrate::IfEmpty,
+            schema: "pgfox".into(),
+            pool_size: 8,
+        }
+    }
+
+    /// Starts the server, without waiting until it is ready.
+    pub(crate) async fn start(self) -> Server {
+        let dsn = Dsn::parse(&self.database_url).expect("a DSN");
+        let connector = Connector::new(&dsn).expect("a connector");
+        let default_model = (!self.openai.is_enabled()).then(|| "local/tiny-bert".to_owned());
+        let models = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data"));
+        let config = ServeConfig {
+            store: StoreConfig {
+                connector: connector.clone(),
+                direct: connector,
+                schema: self.schema,
+                pool_size: self.pool_size,
+                pool_wait: Duration::from_secs(5),
+                build_memory: None,
+            },
+            migrate: self.migrate,
+            embedding: EmbeddingConfig {
+                default_model,
+                openai: self.openai,
+                local: LocalConfig { models_dir: Some(models), ..LocalConfig::default() },
+            },
+            limits: self.limits,
+            api_keys: self.api_keys,
+            tls: self.tls,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (shutdown, stopped) = oneshot::channel();
+        let task = tokio::spawn(pgfox_server::serve(config, listener, async {
+            let _ = stopped.await;
+        }));
+        let channel = Channel::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
+        Server { address, database_url: self.database_url, channel, shutdown: Some(shutdown), task }
+    }
+}
+
+/// A server in this process. Aborted when dropped.
+pub(crate) struct Server {
+    pub(crate) address: String,
+    pub(crate) database_url: String,
+    pub(crate) channel: Channel,
+    shutdown: Option<oneshot::Sender<()>>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    /// A ready server on a database of its own, with the tiny model as default.
+    pub(crate) async fn start(major: u32) -> Self {
+        Self::start_with(major, |_| {}).await
+    }
+
+    /// The same, changed.
+    pub(crate) async fn start_with(major: u32, change: impl FnOnce(&mut Setup)) -> Self {
+        let mut setup = Setup::new(create_database(&cluster(major).postgres).await);
+        change(&mut setup);
+        let server = setup.start().await;
+        server.ready().await;
+        server
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let limit = 64 * 1024 * 1024;
+        PgfoxServiceClient::new(self.channel.clone()).max_decoding_message_size(limit).max_encoding_message_size(limit)
+    }
+
+    pub(crate) async fn sql(&self) -> tokio_postgres::Client {
+        sql(&self.database_url).await
+    }
+
+    /// Waits until the service says SERVING.
+    pub(crate) async fn ready(&self) {
+        let mut health = tonic_health::pb::health_client::HealthClient::new(self.channel.clone());
+        eventually("the server is ready", async || {
+            let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
+            health.check(request).await.is_ok_and(|response| response.into_inner().status == 1)
+        })
+        .await;
+    }
+
+    /// Shuts down as SIGTERM does, and waits for the end.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.shutdown.take());
+        (&mut self.task).await?
+    }
+}
+
+/// Waits until `done`, at most 30 seconds.
+pub(crate) async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "not in 30 s: {what}");
+}
+
+/// The reason of an error, and the fields that it names.
+pub(crate) fn reason(status: &Status) -> (String, Vec<String>) {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    assert_eq!(info.domain, "pgfox");
+    let violations = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+    (info.reason.clone(), violations.into_iter().map(|violation| violation.field).collect())
+}
+
+/// A collection whose callers send vectors.
+pub(crate) fn vectors(name: &str, dimensions: i32, distance: v1::Distance) -> v1::CreateCollectionRequest {
+    v1::CreateCollectionRequest {
+        collection: Some(v1::Collection {
+            name: name.into(),
+            embedding: Some(v1::Embedding { dimensions, ..Default::default() }),
+            distance: distance.into(),
+            ..Default::default()
+        }),
+    }
+}
+
+/// A collection with the default model.
+pub(crate) fn texts(name: &str) -> v1::CreateCollectionRequest {
+    v1::CreateCollectionRequest {
+        collection: Some(v1::Collection { name: name.into(), ..Default::default() }),
+    }
+}
+
+/// A document with a vector.
+pub(crate) fn vector_document(id: &str, values: &[f32]) -> v1::Document {
+    v1::Document { id: id.into(), vector: Some(v1::Vector { values: values.to_vec() }), ..Default::default() }
+}
+
+/// A document with a text.
+pub(crate) fn text_document(id: &str, text: &str) -> v1::Document {
+    v1::Document { id: id.into(), text: text.into(), ..Default::default() }
+}
+
+/// Stamps a test for each major version of Postgres: `on_each_postgres!(async fn name(server: Server) { .. })`.
+macro_rules! on_each_postgres {
+    ($($(#[$meta:meta])* async fn $name:ident($server:ident: Server) $body:block)*) => { $(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $(#[$meta])*
+            async fn run($server: $crate::support::Server) $body
+
+            #[tokio::test]
+            async fn pg16() {
+                run($crate::support::Server::start(16).await).await;
+            }
+
+            #[tokio::test]
+            async fn pg18() {
+                run($crate::support::Server::start(18).await).await;
+            }
+        }
+    )* };
+}
+pub(crate) use on_each_postgres;
