@@ -6,6 +6,7 @@ mod support; // Postgres, servers and clients
 
 // tests
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
+mod invariants; // what ARCHITECTURE.md says is absent
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
 mod tls; // every sslmode against a Postgres with TLS
 mod walk; // create, ingest, index, search, delete
