@@ -73,6 +73,9 @@ pub(crate) async fn store(app: &App, checked: Checked, deadline: Instant) -> Res
         })
         .collect();
     let unembedded = new.iter().filter(|document| matches!(document.content, Content::NoVector)).count();
+    let Ok(_writer) = app.writers.acquire().await else {
+        return Err(Error::ShuttingDown);
+    };
     let timeout = deadline.saturating_duration_since(Instant::now());
     let written = app.store.write(&collection, &new, timeout).await?;
 

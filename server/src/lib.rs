@@ -25,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use pgfox::v1::{FILE_DESCRIPTOR_SET, pgfox_service_server::PgfoxServiceServer};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{
     codec::CompressionEncoding,
@@ -61,6 +61,8 @@ pub struct Limits {
     pub call_timeout: Duration,
     /// Longest time to embed and store one request of documents.
     pub ingest_timeout: Duration,
+    /// Requests of documents that are written at a time; the others wait, so that searches find a connection.
+    pub ingest_concurrency: usize,
     /// Longest time for the exact search that fills up a result which the index left short.
     pub fill_up: Duration,
     /// Most calls at a time on one connection.
@@ -78,6 +80,7 @@ impl Default for Limits {
             max_response_bytes: 16 * 1024 * 1024,
             call_timeout: Duration::from_secs(30),
             ingest_timeout: Duration::from_secs(600),
+            ingest_concurrency: 4,
             fill_up: Duration::from_secs(2),
             max_concurrent_calls: 256,
             keepalive: Duration::from_secs(30),
@@ -86,12 +89,19 @@ impl Default for Limits {
     }
 }
 
+/// Sets up the database, or brings what an older version has set up to this one.
+pub async fn migrate(store: StoreConfig) -> anyhow::Result<()> {
+    Ok(Store::new(store).prepare(Migrate::Always).await?)
+}
+
 /// What every call needs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     store: Store,
     embedders: Embedders,
     limits: Arc<Limits>,
+    /// One permit for each request of documents that is being written.
+    writers: Arc<Semaphore>,
     /// Cancelled when the server shuts down: streams end after the request they are at.
     draining: CancellationToken,
 }
@@ -111,6 +121,7 @@ pub async fn serve(
     let app = App {
         store: Store::new(store),
         embedders: Embedders::new(embedding)?,
+        writers: Arc::new(Semaphore::new(limits.ingest_concurrency)),
         limits: Arc::new(limits),
         draining: CancellationToken::new(),
     };

@@ -4,18 +4,18 @@
 //! [`Embedders`] is what the server offers; [`openai`] asks a provider over HTTP, [`local`] computes in this process.
 
 pub mod local;
-
-use std::time::Duration;
-
-pub use self::local::LocalModel;
-pub use self::local_models::{FetchModel, LocalConfig};
-pub use self::openai::{OpenAi, OpenAiConfig};
-pub use self::registry::{Embedder, Embedders, EmbeddingConfig};
-
-pub mod local;
 mod local_models;
 pub mod openai;
 mod registry;
+
+use std::time::Duration;
+
+pub use self::{
+    local::LocalModel,
+    local_models::{FetchModel, LocalConfig},
+    openai::{OpenAi, OpenAiConfig},
+    registry::{Embedder, Embedders, EmbeddingConfig},
+};
 
 /// Longest model name, in bytes; Hugging Face's are below 200.
 const MAX_NAME_BYTES: usize = 256;

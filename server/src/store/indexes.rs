@@ -132,7 +132,10 @@ impl Store {
             }
         }
         self.forget(collection);
-        self.drop_leftovers(&entry).await
+        // A task of its own: a caller that leaves must not leave half an index.
+        let store = self.clone();
+        let dropped = tokio::spawn(async move { store.drop_leftovers(&entry).await }).await;
+        dropped.map_err(|error| StoreError::Internal(format!("dropping an index failed: {error}")))?
     }
 
     /// Takes indexes out of the registry: from then on they are leftovers.

@@ -5,7 +5,6 @@
 
 mod bert;
 mod config;
-mod folder;
 mod kernels;
 mod matrix;
 mod tokens;
@@ -30,7 +29,6 @@ use self::config::Config;
 use self::tokens::{Tokenized, Tokens, readable};
 use super::{EmbedError, Embeddings};
 
-pub use self::folder::ModelFolder;
 
 /// Tokens (as estimated) that are embedded in one go. Enough to keep a core busy, few enough that a query that comes while
 /// thousands of documents are embedded waits for some 0.1 s at most.
