@@ -31,7 +31,9 @@ pub(crate) async fn get(app: &App, request: v1::GetDocumentsRequest) -> Result<v
     if !missing_ids.is_empty() && !allow_missing {
         return Err(StoreError::DocumentsNotFound { collection, ids: missing_ids }.into());
     }
-    Ok(v1::GetDocumentsResponse { documents, missing_ids })
+    let response = v1::GetDocumentsResponse { documents, missing_ids };
+    check_size(app, &response)?;
+    Ok(response)
 }
 
 pub(crate) async fn delete(
@@ -61,4 +63,13 @@ pub(crate) fn to_message(document: StoredDocument) -> Result<v1::Document, Error
         vector: document.vector.map(|values| v1::Vector { values }),
         metadata: (!metadata.fields.is_empty()).then_some(metadata),
     })
+}
+
+/// Metadata can be several times larger as a message than it is as JSON.
+pub(crate) fn check_size(app: &App, response: &impl prost::Message) -> Result<(), Error> {
+    let limit = app.limits.max_response_bytes;
+    if response.encoded_len() > limit {
+        return Err(StoreError::ResponseTooLarge { limit }.into());
+    }
+    Ok(())
 }

@@ -55,7 +55,7 @@ pub struct ServeConfig {
 pub struct Limits {
     /// Most bytes of a request.
     pub max_request_bytes: usize,
-    /// Most bytes of the documents of a response.
+    /// Most bytes of a response.
     pub max_response_bytes: usize,
     /// Longest time for a call, beside those that ingest or stream.
     pub call_timeout: Duration,
@@ -106,8 +106,6 @@ pub(crate) struct App {
     draining: CancellationToken,
 }
 
-/// An answer carries little beside its documents.
-const RESPONSE_RESERVE: usize = 1024 * 1024;
 /// How long a client may take to answer whether it is still there.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -132,7 +130,7 @@ pub async fn serve(
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limits.max_request_bytes)
-        .max_encoding_message_size(limits.max_response_bytes.saturating_add(RESPONSE_RESERVE));
+        .max_encoding_message_size(limits.max_response_bytes);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

@@ -9,7 +9,7 @@ use pgfox::v1::{self, search_request::Query};
 
 use crate::{
     App,
-    documents::to_message,
+    documents::{check_size, to_message},
     error::Error,
     ingest::check_embedding,
     store::{Collection, Completeness, Found, MAX_EF_SEARCH, SearchSettings},
@@ -77,7 +77,9 @@ pub(crate) async fn search(
         max_bytes: app.limits.max_response_bytes,
     };
     let found = app.store.search(&name, &vector, &settings).await?;
-    respond(&collection, found, limit, embed, tokens)
+    let response = respond(&collection, found, limit, embed, tokens)?;
+    check_size(app, &response)?;
+    Ok(response)
 }
 
 /// A query as a vector.
