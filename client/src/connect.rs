@@ -140,7 +140,13 @@ fn endpoint(options: &ConnectOptions) -> Result<Endpoint, ConnectError> {
     let endpoint =
         Endpoint::from_shared(uri).map_err(|_| invalid("write host:port, http://host:port or https://host:port"))?;
     let parsed = endpoint.uri();
-    if parsed.host().is_none_or(str::is_empty) || parsed.path().len() > 1 {
+    // A port that is no number is not an error for `Uri`; it is just not there.
+    let authority = parsed.authority().map_or("", |authority| authority.as_str());
+    let is_whole = parsed.host().is_some_and(|host| match parsed.port_u16() {
+        Some(port) => authority == format!("{host}:{port}"),
+        None => authority == host,
+    });
+    if authority.is_empty() || !is_whole || parsed.path().len() > 1 || parsed.query().is_some() {
         return Err(invalid("write host:port, http://host:port or https://host:port"));
     }
     let is_tls = parsed.scheme_str() == Some("https");

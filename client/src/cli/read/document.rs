@@ -245,13 +245,16 @@ fn kind(kind: Kind) -> Value {
     Value { kind: Some(kind) }
 }
 
-fn integer<E: de::Error>(value: f64, digits: &dyn fmt::Display) -> Result<Value, E> {
-    if value.abs() > EXACT_INTEGER_MAX {
+/// An integer as the double that it is exactly.
+fn integer<E: de::Error>(is_negative: bool, digits: u64) -> Result<Value, E> {
+    let sign = if is_negative { "-" } else { "" };
+    if digits > EXACT_INTEGER_MAX {
         return Err(E::custom(format!(
-            "the integer {digits} in the metadata would lose digits, since its numbers are doubles: write it as a string"
+            "the integer {sign}{digits} in the metadata would lose digits, since its numbers are doubles: write it as a string"
         )));
     }
-    Ok(kind(Kind::NumberValue(value)))
+    let value = digits as f64;
+    Ok(kind(Kind::NumberValue(if is_negative { -value } else { value })))
 }
 
 impl<'de> DeserializeSeed<'de> for ValueSeed {
@@ -278,11 +281,11 @@ impl<'de> Visitor<'de> for ValueSeed {
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        integer(value as f64, &value)
+        integer(false, value)
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        integer(value as f64, &value)
+        integer(value < 0, value.unsigned_abs())
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {

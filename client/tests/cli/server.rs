@@ -1,0 +1,357 @@
+//! A pgfox server in memory: just enough of the service for the client to have something to talk to.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pgfox_client::v1::pgfox_service_server::{PgfoxService, PgfoxServiceServer};
+use pgfox_client::v1::*;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+type Reply<T> = Result<Response<T>, Status>;
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) collections: BTreeMap<String, (Collection, BTreeMap<String, Document>)>,
+    /// Errors that the next IngestStream requests get, one each.
+    pub(crate) refuse_ingest: VecDeque<Status>,
+    /// Pause before a request is stored.
+    pub(crate) ingest_pause: Duration,
+    /// Requests that came in and documents that were stored, repeated ones too.
+    pub(crate) ingest_requests: usize,
+    pub(crate) stored: usize,
+    pub(crate) build_requests: Vec<BuildIndexRequest>,
+    /// Messages after which the next BuildIndex breaks off.
+    pub(crate) break_build_after: Option<usize>,
+    /// The `authorization` of the last call.
+    pub(crate) authorization: Option<String>,
+    pub(crate) search_requests: Vec<SearchRequest>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Server {
+    pub(crate) state: Arc<Mutex<State>>,
+}
+
+impl Server {
+    /// Starts on a free port; it ends with the runtime of the test. Returns it with its endpoint.
+    pub(crate) async fn start() -> (Self, String) {
+        let server = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health
+            .set_service_status("pgfox.v1.PgfoxService", tonic_health::ServingStatus::Serving)
+            .await;
+        health
+            .set_service_status("pgfox.embedder", tonic_health::ServingStatus::NotServing)
+            .await;
+        let router = tonic::transport::Server::builder()
+            .add_service(PgfoxServiceServer::new(server.clone()).max_decoding_message_size(17 << 20))
+            .add_service(health_service)
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        tokio::spawn(router);
+        (server, endpoint)
+    }
+
+    pub(crate) async fn with_collection(collection: Collection) -> (Self, String) {
+        let (server, endpoint) = Self::start().await;
+        let name = collection.name.clone();
+        server.lock().collections.insert(name, (collection, BTreeMap::new()));
+        (server, endpoint)
+    }
+
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn documents(&self, collection: &str) -> BTreeMap<String, Document> {
+        self.lock().collections[collection].1.clone()
+    }
+
+    fn store(&self, request: IngestRequest) -> Result<IngestResponse, Status> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        state.ingest_requests += 1;
+        if let Some(status) = state.refuse_ingest.pop_front() {
+            return Err(status);
+        }
+        let Some((_, stored)) = state.collections.get_mut(&request.collection) else {
+            return Err(not_found(&request.collection));
+        };
+        let mut response = IngestResponse {
+            sequence: request.sequence,
+            ..Default::default()
+        };
+        for (index, document) in request.documents.into_iter().enumerate() {
+            if document.id.is_empty() || document.text.contains("refuse me") {
+                if !request.skip_invalid {
+                    return Err(invalid(&format!("documents[{index}].id"), "must not be empty"));
+                }
+                response.errors.push(DocumentError {
+                    index: index as i32,
+                    id: document.id,
+                    reason: ErrorReason::InvalidField.into(),
+                    message: "id: must not be empty".into(),
+                });
+                continue;
+            }
+            state.stored += 1;
+            match stored.get(&document.id) {
+                Some(old) if *old == document => response.unchanged_count += 1,
+                Some(_) => {
+                    response.upserted_count += 1;
+                    response.updated_count += 1;
+                }
+                None => response.upserted_count += 1,
+            }
+            response.unembedded_count += i32::from(document.text.is_empty() && document.vector.is_none());
+            stored.insert(document.id.clone(), document);
+        }
+        Ok(response)
+    }
+}
+
+pub(crate) fn collection(name: &str) -> Collection {
+    Collection {
+        name: name.into(),
+        embedding: Some(Embedding {
+            model: "local/tiny".into(),
+            dimensions: 3,
+            ..Default::default()
+        }),
+        distance: Distance::L2.into(),
+        vector_type: VectorType::Vector.into(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn failed(code: Code, reason: &str, message: &str, retry_after: Option<Duration>) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, "pgfox", HashMap::new());
+    if retry_after.is_some() {
+        details.set_retry_info(retry_after);
+    }
+    Status::with_error_details(code, message, details)
+}
+
+fn not_found(collection: &str) -> Status {
+    failed(
+        Code::NotFound,
+        "COLLECTION_NOT_FOUND",
+        &format!("there is no collection `{collection}`"),
+        None,
+    )
+}
+
+fn invalid(field: &str, rule: &str) -> Status {
+    let mut details = ErrorDetails::with_error_info("INVALID_FIELD", "pgfox", HashMap::new());
+    details.add_bad_request_violation(field, rule);
+    Status::with_error_details(Code::InvalidArgument, format!("{field}: {rule}"), details)
+}
+
+#[tonic::async_trait]
+impl PgfoxService for Server {
+    async fn create_collection(&self, request: Request<CreateCollectionRequest>) -> Reply<CreateCollectionResponse> {
+        let mut collection = request.into_inner().collection.unwrap_or_default();
+        if collection.name.contains('-') {
+            return Err(invalid("collection.name", "must match ^[a-z][a-z0-9_]{0,62}$"));
+        }
+        collection.embedding.get_or_insert_with(|| Embedding {
+            model: "local/tiny".into(),
+            dimensions: 3,
+            ..Default::default()
+        });
+        let entry = (collection.clone(), BTreeMap::new());
+        if self.lock().collections.insert(collection.name.clone(), entry).is_some() {
+            return Err(failed(
+                Code::AlreadyExists,
+                "COLLECTION_EXISTS",
+                "the collection exists",
+                None,
+            ));
+        }
+        Ok(Response::new(CreateCollectionResponse {
+            collection: Some(collection),
+        }))
+    }
+
+    async fn get_collection(&self, request: Request<GetCollectionRequest>) -> Reply<GetCollectionResponse> {
+        let key = request
+            .metadata()
+            .get("authorization")
+            .map(|value| value.to_str().unwrap().to_owned());
+        let name = request.into_inner().name;
+        let mut state = self.lock();
+        state.authorization = key;
+        let (collection, _) = state.collections.get(&name).ok_or_else(|| not_found(&name))?;
+        Ok(Response::new(GetCollectionResponse {
+            collection: Some(collection.clone()),
+        }))
+    }
+
+    async fn list_collections(&self, request: Request<ListCollectionsRequest>) -> Reply<ListCollectionsResponse> {
+        // One per page, so that the client has to turn pages.
+        let after = request.into_inner().page_token;
+        let state = self.lock();
+        let mut rest = state
+            .collections
+            .values()
+            .map(|(collection, _)| collection)
+            .filter(|c| c.name > after);
+        let collections: Vec<Collection> = rest.next().cloned().into_iter().collect();
+        let next_page_token = rest.next().map(|_| collections[0].name.clone()).unwrap_or_default();
+        Ok(Response::new(ListCollectionsResponse {
+            collections,
+            next_page_token,
+        }))
+    }
+
+    async fn delete_collection(&self, request: Request<DeleteCollectionRequest>) -> Reply<DeleteCollectionResponse> {
+        let name = request.into_inner().name;
+        self.lock().collections.remove(&name).ok_or_else(|| not_found(&name))?;
+        Ok(Response::new(DeleteCollectionResponse {}))
+    }
+
+    async fn ingest(&self, request: Request<IngestRequest>) -> Reply<IngestResponse> {
+        self.store(request.into_inner()).map(Response::new)
+    }
+
+    type IngestStreamStream = Responses<IngestResponse>;
+
+    async fn ingest_stream(&self, request: Request<Streaming<IngestRequest>>) -> Reply<Self::IngestStreamStream> {
+        let server = self.clone();
+        let pause = self.lock().ingest_pause;
+        let responses = request.into_inner().then(move |request| {
+            let server = server.clone();
+            async move {
+                tokio::time::sleep(pause).await;
+                server.store(request?)
+            }
+        });
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn get_documents(&self, request: Request<GetDocumentsRequest>) -> Reply<GetDocumentsResponse> {
+        let request = request.into_inner();
+        let state = self.lock();
+        let (_, stored) = state
+            .collections
+            .get(&request.collection)
+            .ok_or_else(|| not_found(&request.collection))?;
+        let mut response = GetDocumentsResponse::default();
+        for id in request.ids {
+            match stored.get(&id) {
+                Some(document) => response.documents.push(document.clone()),
+                None => response.missing_ids.push(id),
+            }
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn delete_documents(&self, request: Request<DeleteDocumentsRequest>) -> Reply<DeleteDocumentsResponse> {
+        let request = request.into_inner();
+        let mut state = self.lock();
+        let (_, stored) = state
+            .collections
+            .get_mut(&request.collection)
+            .ok_or_else(|| not_found(&request.collection))?;
+        let deleted = request.ids.iter().filter(|id| stored.remove(*id).is_some()).count();
+        Ok(Response::new(DeleteDocumentsResponse {
+            deleted_count: deleted as i64,
+        }))
+    }
+
+    type BuildIndexStream = Responses<BuildIndexResponse>;
+
+    async fn build_index(&self, request: Request<BuildIndexRequest>) -> Reply<Self::BuildIndexStream> {
+        let request = request.into_inner();
+        let break_after = {
+            let mut state = self.lock();
+            state.build_requests.push(request.clone());
+            state.break_build_after.take()
+        };
+        let index = Index {
+            name: "films_1".into(),
+            spec: request.spec,
+            size_bytes: 3 << 20,
+            ..Default::default()
+        };
+        let message = |phase: IndexPhase, fraction_done: f64| BuildIndexResponse {
+            phase: phase.into(),
+            fraction_done,
+            elapsed: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+            index: Some(index.clone()),
+            warnings: Vec::new(),
+        };
+        let mut messages = vec![
+            Ok(BuildIndexResponse {
+                warnings: vec!["little memory".into()],
+                ..message(IndexPhase::Queued, 0.0)
+            }),
+            Ok(message(IndexPhase::Building, 0.5)),
+            Ok(message(IndexPhase::Ready, 1.0)),
+        ];
+        if let Some(count) = break_after {
+            messages.truncate(count);
+            messages.push(Err(failed(Code::Unavailable, "SHUTTING_DOWN", "shutting down", None)));
+        }
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
+    }
+
+    async fn list_indexes(&self, _: Request<ListIndexesRequest>) -> Reply<ListIndexesResponse> {
+        let spec = IndexSpec {
+            kind: Some(index_spec::Kind::IvfFlat(IvfFlat { lists: 10 })),
+            allow_few_rows: false,
+        };
+        let index = Index {
+            name: "films_1".into(),
+            spec: Some(spec),
+            state: IndexState::Ready.into(),
+            size_bytes: 1024,
+            scan_count: 1_234,
+            create_time: None,
+        };
+        Ok(Response::new(ListIndexesResponse { indexes: vec![index] }))
+    }
+
+    async fn drop_index(&self, _: Request<DropIndexRequest>) -> Reply<DropIndexResponse> {
+        Ok(Response::new(DropIndexResponse {}))
+    }
+
+    /// Finds every document in the order of the ids.
+    async fn search(&self, request: Request<SearchRequest>) -> Reply<SearchResponse> {
+        let request = request.into_inner();
+        if request.collection == "slow" {
+            std::future::pending::<()>().await;
+        }
+        let mut state = self.lock();
+        state.search_requests.push(request.clone());
+        let (_, stored) = state
+            .collections
+            .get(&request.collection)
+            .ok_or_else(|| not_found(&request.collection))?;
+        let found = stored
+            .values()
+            .take(request.limit as usize)
+            .enumerate()
+            .map(|(i, document)| SearchResult {
+                document: Some(document.clone()),
+                distance: Some(i as f32 + 0.1),
+                score: 1.0 / (i as f32 + 1.1),
+            });
+        let results: Vec<SearchResult> = found.collect();
+        let is_short = results.len() < request.limit as usize;
+        Ok(Response::new(SearchResponse {
+            completeness: Completeness::Exact.into(),
+            usage: Some(Usage { tokens: 4 }),
+            timing: None,
+            short_reason: if is_short { ShortReason::FewDocuments.into() } else { 0 },
+            results,
+        }))
+    }
+}
