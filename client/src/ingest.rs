@@ -1,13 +1,14 @@
 //! Streams documents into a collection: groups them into requests, keeps a bounded number of them on the way, and after a
 //! broken connection sends again whatever was not acknowledged. Ids make that safe, so nothing is lost and nothing doubled.
 
+mod requests;
+
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt as _};
-use pgfox::v1::{Document, ErrorReason, IngestRequest, IngestResponse};
-use prost::Message as _;
+use futures_util::Stream;
+use pgfox::v1::{Document, ErrorReason, IngestResponse};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,6 +17,7 @@ use tonic::{Code, Status};
 use crate::connect::Client;
 use crate::error;
 use crate::retry::Backoff;
+use requests::{Pending, Requests};
 
 /// Most documents that the server takes in one request.
 pub const DOCUMENTS_PER_REQUEST_MAX: usize = 1_000;
@@ -189,12 +191,6 @@ pub async fn ingest<E: Into<BoxError>>(
             acknowledged: ingest.totals,
         }),
     }
-}
-
-/// A request on the way, kept until it is acknowledged.
-struct Pending {
-    request: IngestRequest,
-    bytes: usize,
 }
 
 /// Why one connection ended.
@@ -374,148 +370,4 @@ fn silent(options: &IngestOptions) -> IngestCause {
         options.acknowledge_timeout
     );
     IngestCause::Refused(Box::new(Status::new(Code::DeadlineExceeded, message)))
-}
-
-/// Groups documents into requests by count and by bytes.
-struct Requests<'a, S> {
-    documents: Pin<&'a mut S>,
-    is_exhausted: bool,
-    collection: String,
-    skip_invalid: bool,
-    documents_max: usize,
-    bytes_max: usize,
-    /// The request that is being filled. It stays here while a document is waited for, so that `next` can be dropped.
-    filling: Vec<Document>,
-    filling_bytes: usize,
-    /// A document that did not fit any more, with its size: the first of the next request.
-    carried: Option<(Document, usize)>,
-    documents_read: u64,
-    next_sequence: i64,
-}
-
-impl<'a, S, E> Requests<'a, S>
-where
-    S: Stream<Item = Result<Document, E>>,
-    E: Into<BoxError>,
-{
-    fn new(documents: Pin<&'a mut S>, options: &IngestOptions) -> Self {
-        Self {
-            documents,
-            is_exhausted: false,
-            collection: options.collection.clone(),
-            skip_invalid: options.skip_invalid,
-            documents_max: options.documents_per_request.clamp(1, DOCUMENTS_PER_REQUEST_MAX),
-            bytes_max: options.bytes_per_request.clamp(1, BYTES_PER_REQUEST_MAX),
-            filling: Vec::new(),
-            filling_bytes: 0,
-            carried: None,
-            documents_read: 0,
-            next_sequence: 1,
-        }
-    }
-
-    /// Whether every document is in a request that was handed out.
-    fn is_done(&self) -> bool {
-        self.is_exhausted && self.filling.is_empty() && self.carried.is_none()
-    }
-
-    /// The next request; None at the end. Safe to drop while it waits.
-    async fn next(&mut self) -> Result<Option<Pending>, IngestCause> {
-        if let Some((document, bytes)) = self.carried.take() {
-            self.filling.push(document);
-            self.filling_bytes = bytes;
-        }
-        while !self.is_exhausted && self.filling.len() < self.documents_max && self.filling_bytes < self.bytes_max {
-            let Some(document) = self.documents.next().await else {
-                self.is_exhausted = true;
-                break;
-            };
-            let document = document.map_err(|error| IngestCause::Source(error.into()))?;
-            // The field's tag and length come on top of the document.
-            let bytes = document.encoded_len() + 6;
-            if bytes > BYTES_PER_REQUEST_MAX {
-                return Err(IngestCause::TooLarge {
-                    position: self.documents_read,
-                    id: document.id,
-                    bytes,
-                });
-            }
-            self.documents_read += 1;
-            if self.filling_bytes + bytes > self.bytes_max && !self.filling.is_empty() {
-                self.carried = Some((document, bytes));
-                break;
-            }
-            self.filling.push(document);
-            self.filling_bytes += bytes;
-        }
-        if self.filling.is_empty() {
-            return Ok(None);
-        }
-        let request = IngestRequest {
-            collection: self.collection.clone(),
-            documents: std::mem::take(&mut self.filling),
-            sequence: self.next_sequence,
-            skip_invalid: self.skip_invalid,
-        };
-        self.next_sequence += 1;
-        Ok(Some(Pending {
-            request,
-            bytes: std::mem::take(&mut self.filling_bytes),
-        }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn document(id: usize, bytes: usize) -> Result<Document, String> {
-        Ok(Document {
-            id: id.to_string(),
-            text: "x".repeat(bytes),
-            ..Default::default()
-        })
-    }
-
-    async fn sizes(documents: Vec<Result<Document, String>>, options: &IngestOptions) -> Vec<usize> {
-        let stream = pin!(tokio_stream::iter(documents));
-        let mut requests = Requests::new(stream, options);
-        let mut sizes = Vec::new();
-        while let Some(pending) = requests.next().await.unwrap() {
-            assert!(pending.request.encoded_len() <= 16 << 20);
-            assert_eq!(pending.request.sequence, sizes.len() as i64 + 1);
-            sizes.push(pending.request.documents.len());
-        }
-        assert!(requests.is_done());
-        sizes
-    }
-
-    #[tokio::test]
-    async fn requests_are_bounded_by_count_and_bytes() {
-        let options = IngestOptions {
-            documents_per_request: 4,
-            bytes_per_request: 1000,
-            ..IngestOptions::new("c")
-        };
-        let small = (0..10).map(|i| document(i, 10)).collect();
-        assert_eq!(sizes(small, &options).await, [4, 4, 2]);
-        let mixed = [10, 2000, 10, 600, 600, 10]
-            .iter()
-            .enumerate()
-            .map(|(i, bytes)| document(i, *bytes))
-            .collect();
-        assert_eq!(sizes(mixed, &options).await, [1, 1, 2, 2]);
-        assert_eq!(sizes(Vec::new(), &options).await, [0; 0]);
-    }
-
-    #[tokio::test]
-    async fn a_document_above_the_message_limit_is_named() {
-        let options = IngestOptions::new("c");
-        let stream = pin!(tokio_stream::iter([document(0, 1), document(1, 17 << 20)]));
-        let mut requests = Requests::new(stream, &options);
-        match requests.next().await {
-            Err(IngestCause::TooLarge { position: 1, id, .. }) => assert_eq!(id, "1"),
-            _ => panic!("not refused"),
-        }
-    }
 }

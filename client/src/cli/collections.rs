@@ -21,9 +21,9 @@ pub(crate) enum Command {
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  pgfox collections create films                                   the default model of the server
+  pgfox collections create films                     the default model of the server
   pgfox collections create films --model openai/text-embedding-3-small --dimensions 512
-  pgfox collections create images --dimensions 768 --distance cosine    your own vectors, no model")]
+  pgfox collections create images --dimensions 768   your own vectors, no model")]
 pub(crate) struct Create {
     /// Name: a lower-case letter, then up to 62 lower-case letters, digits and underscores
     name: String,

@@ -28,8 +28,10 @@ const WATCH_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  pgfox health            exit code 0 when the server as a whole serves, 1 when not, 3 when nobody answers
-  pgfox health --watch    a line for every change, until stopped")]
+  pgfox health
+  pgfox health --watch    a line for every change, until stopped
+
+Exit codes: 0 when the server as a whole serves, 1 when it does not, 3 when nobody answers.")]
 pub(crate) struct Health {
     /// Go on, and print a line for every change
     #[arg(long)]

@@ -26,10 +26,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  pgfox build-index films                                        HNSW with its defaults
-  pgfox build-index films --hnsw --m 24 --ef-construction 200    better recall, slower build
-  pgfox build-index films --ivfflat --lists 1000                 faster build, for data that is complete
-  pgfox build-index films --ivfflat --rebuild                    again, after much of the data has changed")]
+  pgfox build-index films                                HNSW with its defaults
+  pgfox build-index films --m 24 --ef-construction 200   better recall, slower build
+  pgfox build-index films --ivfflat --lists 1000         faster build, when the data is in
+  pgfox build-index films --ivfflat --rebuild            again, when much of the data has changed")]
 pub(crate) struct BuildIndex {
     /// Name of the collection
     collection: String,

@@ -37,17 +37,19 @@ const DOCUMENTS_PER_LOCAL_REQUEST: usize = 100;
 #[derive(Args)]
 #[command(after_help = "\
 Formats:
-  .jsonl .ndjson  one document per line: {\"id\": \"1\", \"text\": \"...\", \"vector\": [0.1, 0.2], \"metadata\": {\"year\": 1999}}
+  .jsonl .ndjson  one document per line, with any of these fields and an id:
+                  {\"id\": \"1\", \"text\": \"...\", \"vector\": [0.1, 0.2], \"metadata\": {\"year\": 1999}}
   .json           an array of such documents
-  .csv .tsv       columns id and text, vector if there is one (a JSON array); every other column becomes metadata, as a
-                  string, with or without `metadata.` before its name
-  .txt .md        one document: its id is the path as given, below a folder the path relative to it
+  .csv .tsv       the columns id, text and vector (a JSON array); every other column becomes
+                  metadata, as a string, under its name without `metadata.`
+  .txt .md        one document; its id is the path as given, below a folder the path relative to it
 
 Examples:
   pgfox ingest films films.jsonl.gz --create
   pgfox ingest notes ~/notes --create --distance cosine
   pgfox ingest products products.csv --id-column sku --text-column description
-  pg_dump_to_jsonl | pgfox ingest films - --format jsonl")]
+  psql -Atc \"SELECT json_build_object('id', id, 'text', title) FROM film\" |
+    pgfox ingest films - --format jsonl")]
 pub(crate) struct Ingest {
     /// Name of the collection
     collection: String,
@@ -139,7 +141,7 @@ impl Ingest {
             })
         });
         let outcome = pgfox_client::ingest(&client, documents, &options, |event| {
-            report.borrow_mut().observe(&event)
+            report.borrow_mut().observe(&event);
         })
         .await;
         let report = report.into_inner();
@@ -254,7 +256,8 @@ impl Report {
             IngestEvent::Acknowledged { totals, skipped } => {
                 let acknowledged = totals.documents - std::mem::replace(&mut self.acknowledged, totals.documents);
                 let first = totals.documents - acknowledged;
-                let places: Vec<Place> = self.places.drain(..acknowledged as usize).collect();
+                let count = self.places.len().min(acknowledged as usize);
+                let places: Vec<Place> = self.places.drain(..count).collect();
                 for document in *skipped {
                     if let Some(place) = places.get((document.position - first) as usize) {
                         let reason = output::reason_name(document.reason);

@@ -56,6 +56,7 @@ struct Globals {
         long,
         global = true,
         env = "PGFOX_SERVER",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:50051",
         value_name = "URL"
     )]
@@ -64,7 +65,7 @@ struct Globals {
     #[arg(long, global = true, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
     /// Certificates in PEM to trust instead of those of the system; implies https
-    #[arg(long, global = true, env = "PGFOX_CA", value_name = "FILE")]
+    #[arg(long, global = true, env = "PGFOX_CA", hide_env_values = true, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Seconds after which a call is given up; ingest and build-index take as long as they take
     #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]

@@ -14,6 +14,7 @@ const ID_COLUMNS_MAX: usize = 40;
 
 /// Find the documents nearest to a text, a vector or a stored document
 #[derive(Args)]
+#[command(override_usage = "pgfox search [OPTIONS] <COLLECTION> <TEXT | --vector <JSON> | --id <ID>>")]
 #[command(after_help = "\
 Examples:
   pgfox search films \"a fox in love\"
@@ -119,7 +120,7 @@ fn table(results: &[v1::SearchResult], columns: usize) -> String {
                     .map_or_else(|| "-".to_owned(), |distance| format!("{distance:.4}")),
                 format!("{:.4}", result.score),
                 output::one_line(
-                    &result.document.as_ref().map_or("", |document| &document.id),
+                    result.document.as_ref().map_or("", |document| &document.id),
                     ID_COLUMNS_MAX,
                 ),
             ]
