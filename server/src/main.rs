@@ -7,8 +7,10 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use pgfox_server::config::{self, Cli, Command, Config, DatabaseUrlArgs, LogArgs, MigrateArgs, ServeArgs, Settings};
+use pgfox_server::ServeConfig;
+use pgfox_server::config::{Cli, Command, DatabaseUrlArgs, LogArgs, MigrateArgs, ServeArgs, Settings};
 use pgfox_server::embedded::{EmbeddedPostgres, Options, stored_database_url};
+use pgfox_server::store::{Migrate, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -78,9 +80,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     init_log(&args.log)?;
     let settings = Settings::read(args).map_err(Failure::Settings)?;
-    for warning in &settings.warnings {
-        tracing::warn!("{warning}");
-    }
+    warn(&settings.warnings);
     let stopping = on_signal()?;
     // Bound first: an address in use shows before a database is started.
     let listener = bind(&settings.listen).await?;
@@ -95,13 +95,17 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
 
 async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
     init_log(&args.log)?;
-    let (url, embedded, database) = Settings::read_migrate(args).map_err(Failure::Settings)?;
+    let (embedded, database) = Settings::read_migrate(args).map_err(Failure::Settings)?;
     let stopping = on_signal()?;
     let work = async {
-        let (url, postgres) = start_database(url, &embedded).await?;
-        let migrated = pgfox_server::migrate(config::DatabaseConfig { url, ..database }).await;
+        let (url, postgres) = start_database(database.url.clone(), &embedded).await?;
+        let (store, warnings) = database.into_store(&url)?;
+        warn(&warnings);
+        let store = Store::new(store);
+        let migrated = store.prepare(Migrate::Always).await;
+        store.close();
         stop(postgres).await;
-        migrated
+        migrated.map_err(|error| anyhow::anyhow!(error.detail()))
     };
     until(&stopping, work).await
 }
@@ -129,16 +133,18 @@ fn print_database_url(args: &DatabaseUrlArgs) -> Result<(), Failure> {
 
 /// Starts what serving needs: the embedded database when none is configured, and beside it the fetch of the local model
 /// when that is the default.
-async fn start(settings: Settings) -> anyhow::Result<(Config, Option<EmbeddedPostgres>)> {
-    let database = start_database(settings.database_url.clone(), &settings.embedded);
+async fn start(settings: Settings) -> anyhow::Result<(ServeConfig, Option<EmbeddedPostgres>)> {
+    let database = start_database(settings.database.url.clone(), &settings.embedded);
     let model = async {
-        if settings.embedding().needs_fetched_model() {
-            settings.embedding().cache.model().await?;
+        if settings.needs_fetched_model() {
+            settings.embedded.cache.model().await?;
         }
         anyhow::Ok(())
     };
     let ((url, postgres), ()) = tokio::try_join!(database, model)?;
-    Ok((settings.with_database(url), postgres))
+    let (config, warnings) = settings.into_config(&url)?;
+    warn(&warnings);
+    Ok((config, postgres))
 }
 
 async fn start_database(
@@ -162,11 +168,21 @@ async fn stop(postgres: Option<EmbeddedPostgres>) {
 }
 
 /// Serves, naming the address, which port 0 leaves open.
-async fn serve_on(config: Config, listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+async fn serve_on(
+    config: ServeConfig,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    let scheme = if config.server.tls.is_some() { "https" } else { "http" };
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     tracing::info!("listening on {scheme}://{address}");
     pgfox_server::serve(config, listener, shutdown).await
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
 }
 
 async fn bind(address: &str) -> anyhow::Result<TcpListener> {

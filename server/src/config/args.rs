@@ -217,16 +217,15 @@ pub struct ServerArgs {
     #[arg(long, env = "PGFOX_MAX_CALLS_PER_CONNECTION", value_name = "COUNT", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub max_calls_per_connection: u32,
-    /// Ingest requests that are worked on at a time; further ones wait
-    #[arg(long, env = "PGFOX_INGEST_CONCURRENCY", value_name = "COUNT", default_value_t = 8,
-        value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub ingest_concurrency: u32,
     /// Longest time for a call, except for those that store documents or build an index
     #[arg(long, env = "PGFOX_CALL_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub call_timeout: Duration,
     /// Longest time for one ingest request, embedding included
-    #[arg(long, env = "PGFOX_INGEST_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    #[arg(long, env = "PGFOX_INGEST_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub ingest_timeout: Duration,
+    /// Longest time for the exact search that fills up a result which the index left short
+    #[arg(long, env = "PGFOX_FILL_UP_TIMEOUT", value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub fill_up_timeout: Duration,
     /// Pause after which a silent connection is asked whether it is still there
     #[arg(long, env = "PGFOX_KEEPALIVE", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub keepalive: Duration,
@@ -290,8 +289,12 @@ pub struct EmbeddingArgs {
     /// Folder with a folder for each model local/<name>: config.json, tokenizer.json, model.safetensors
     #[arg(long, env = "PGFOX_LOCAL_MODELS", value_name = "DIR")]
     pub local_models: Option<PathBuf>,
+    /// Most local models in memory at a time, about 100 MB each; they stay until the server ends
+    #[arg(long, env = "PGFOX_MAX_LOCAL_MODELS", value_name = "COUNT", default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_local_models: u32,
     /// Model of collections that name none [default: local/all-MiniLM-L6-v2; with a key of OpenAI
-    /// openai/text-embedding-3-small; with another server none]
+    /// or --openai-base-url openai/text-embedding-3-small]
     #[arg(long, env = "PGFOX_DEFAULT_MODEL", value_name = "MODEL")]
     pub default_model: Option<String>,
     /// Most texts in one request to the server
@@ -309,6 +312,9 @@ pub struct EmbeddingArgs {
     #[arg(long, env = "PGFOX_EMBED_RETRIES", value_name = "COUNT", default_value_t = 5,
         value_parser = clap::value_parser!(u32).range(0..=100))]
     pub embed_retries: u32,
+    /// Longest time after the first attempt that another one starts
+    #[arg(long, env = "PGFOX_EMBED_MAX_ELAPSED", value_name = "TIME", default_value = "2m", value_parser = duration)]
+    pub embed_max_elapsed: Duration,
     /// Longest Retry-After of the server that is waited for
     #[arg(long, env = "PGFOX_EMBED_RETRY_AFTER_CAP", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub embed_retry_after_cap: Duration,

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 /// For root: a user that root changes to cannot enter root's home folder.
-pub(super) const SYSTEM_DATA: &str = "/var/lib/pgfox";
-pub(super) const SYSTEM_CACHE: &str = "/var/cache/pgfox";
+const SYSTEM_DATA: &str = "/var/lib/pgfox";
+const SYSTEM_CACHE: &str = "/var/cache/pgfox";
 
 /// The folders of the embedded default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,15 @@ pub struct Dirs {
     pub data: PathBuf,
     /// Fetched binaries and weights.
     pub cache: PathBuf,
+}
+
+impl Dirs {
+    pub(super) fn of_the_system() -> Dirs {
+        Dirs {
+            data: SYSTEM_DATA.into(),
+            cache: SYSTEM_CACHE.into(),
+        }
+    }
 }
 
 /// The folders for the current user: those of the system for root, else those of the XDG Base Directory Specification.
@@ -25,10 +34,7 @@ pub fn default_dirs() -> Option<Dirs> {
 
 fn dirs_for(is_root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> Option<Dirs> {
     if is_root {
-        return Some(Dirs {
-            data: SYSTEM_DATA.into(),
-            cache: SYSTEM_CACHE.into(),
-        });
+        return Some(Dirs::of_the_system());
     }
     // The specification has relative paths ignored.
     let absolute = |name| variable(name).filter(|path| path.is_absolute());

@@ -2,13 +2,23 @@
 
 use std::net::ToSocketAddrs as _;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
+use super::ServerArgs;
 use super::value::{self, read_file};
-use super::{ServerArgs, ServerConfig, TlsConfig};
+use crate::{ApiKeys, Limits};
+
+/// The gRPC server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ServerSettings {
+    pub(super) limits: Limits,
+    pub(super) api_keys: ApiKeys,
+    /// Certificate chain and key, PEM.
+    pub(super) tls: Option<(Vec<u8>, Vec<u8>)>,
+}
 
 impl ServerArgs {
-    pub(super) fn read(&self, errors: &mut Vec<String>, warnings: &mut Vec<String>) -> ServerConfig {
+    pub(super) fn read(&self, errors: &mut Vec<String>, warnings: &mut Vec<String>) -> ServerSettings {
         let api_keys = self.read_api_keys(errors);
         let tls = self.read_tls(errors);
         match self.listen.to_socket_addrs() {
@@ -34,17 +44,19 @@ impl ServerArgs {
                 self.listen
             )),
         }
-        ServerConfig {
-            api_keys,
+        ServerSettings {
+            limits: Limits {
+                max_request_bytes: to_usize(self.max_request_bytes),
+                max_response_bytes: to_usize(self.max_response_bytes),
+                call_timeout: self.call_timeout,
+                ingest_timeout: self.ingest_timeout,
+                fill_up: self.fill_up_timeout,
+                max_concurrent_calls: self.max_calls_per_connection,
+                keepalive: self.keepalive,
+                drain: self.drain_timeout,
+            },
+            api_keys: ApiKeys::new(api_keys.iter().map(SecretString::expose_secret)),
             tls,
-            max_request_bytes: to_usize(self.max_request_bytes),
-            max_response_bytes: to_usize(self.max_response_bytes),
-            max_calls_per_connection: self.max_calls_per_connection,
-            ingest_concurrency: self.ingest_concurrency as usize,
-            call_timeout: self.call_timeout,
-            ingest_timeout: self.ingest_timeout,
-            keepalive: self.keepalive,
-            drain_timeout: self.drain_timeout,
         }
     }
 
@@ -77,7 +89,7 @@ impl ServerArgs {
         .collect()
     }
 
-    fn read_tls(&self, errors: &mut Vec<String>) -> Option<TlsConfig> {
+    fn read_tls(&self, errors: &mut Vec<String>) -> Option<(Vec<u8>, Vec<u8>)> {
         match (self.tls_cert.as_ref(), self.tls_key.as_ref()) {
             (None, None) => None,
             (Some(certificate), Some(key)) => {
@@ -90,10 +102,7 @@ impl ServerArgs {
                 if key.as_ref().is_some_and(|text| !pem(text, "PRIVATE KEY-----")) {
                     errors.push("--tls-key: there is no private key in PEM in it".into());
                 }
-                Some(TlsConfig {
-                    certificate: certificate?.into_bytes(),
-                    key: key?.into(),
-                })
+                Some((certificate?.into_bytes(), key?.into_bytes()))
             }
             (Some(_), None) => {
                 errors.push("--tls-cert needs --tls-key".into());
@@ -103,25 +112,6 @@ impl ServerArgs {
                 errors.push("--tls-key needs --tls-cert".into());
                 None
             }
-        }
-    }
-}
-
-impl Default for ServerConfig {
-    /// The defaults of the command line: no keys and no TLS.
-    fn default() -> ServerConfig {
-        let args: ServerArgs = super::args::defaults();
-        ServerConfig {
-            api_keys: Vec::new(),
-            tls: None,
-            max_request_bytes: to_usize(args.max_request_bytes),
-            max_response_bytes: to_usize(args.max_response_bytes),
-            max_calls_per_connection: args.max_calls_per_connection,
-            ingest_concurrency: args.ingest_concurrency as usize,
-            call_timeout: args.call_timeout,
-            ingest_timeout: args.ingest_timeout,
-            keepalive: args.keepalive,
-            drain_timeout: args.drain_timeout,
         }
     }
 }

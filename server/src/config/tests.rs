@@ -53,7 +53,7 @@ fn a_bind_beyond_loopback_needs_keys_or_insecure() {
         assert_eq!(read(&["--listen", listen, "--insecure"]).unwrap().warnings.len(), 1);
         let settings = read(&["--listen", listen, "--api-keys-file", keys]).unwrap();
         assert!(settings.warnings[0].contains("plain text"), "{:?}", settings.warnings);
-        assert_eq!(settings.server.api_keys.len(), 2);
+        assert_eq!(format!("{:?}", settings.server.api_keys), "2 API keys");
     }
     for listen in ["127.0.0.1:0", "[::1]:0"] {
         assert!(read(&["--listen", listen]).unwrap().warnings.is_empty());
@@ -99,26 +99,51 @@ fn all_violations_are_reported_at_once() {
 }
 
 #[test]
-fn the_default_model_follows_the_provider() {
+fn the_local_model_is_fetched_when_it_is_the_default() {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("key");
     std::fs::write(&key, "sk-1\n").unwrap();
     let key = key.to_str().unwrap();
-    let model = |flags: &[&str]| read(flags).unwrap().embedding.default_model;
+    let fetched = |flags: &[&str]| read(flags).unwrap().needs_fetched_model();
 
-    assert_eq!(
-        model(&["--openai-api-key-file", key]).as_deref(),
-        Some("openai/text-embedding-3-small")
-    );
-    assert_eq!(model(&["--openai-base-url", "http://127.0.0.1:1/v1"]), None);
-    assert_eq!(model(&["--default-model", "local/fox"]).as_deref(), Some("local/fox"));
-    let both = [
-        "--openai-base-url",
-        "http://127.0.0.1:1/v1",
+    assert!(!fetched(&["--openai-api-key-file", key]));
+    assert!(!fetched(&["--openai-base-url", "http://127.0.0.1:1/v1"]));
+    assert!(!fetched(&["--default-model", "local/fox"]));
+    assert!(fetched(&[
+        "--openai-api-key-file",
+        key,
         "--default-model",
-        "openai/nomic",
+        FETCHED_MODEL
+    ]));
+
+    let own = dir.path().join("all-MiniLM-L6-v2");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("config.json"), "{}").unwrap();
+    let models = [
+        "--local-models",
+        dir.path().to_str().unwrap(),
+        "--default-model",
+        FETCHED_MODEL,
     ];
-    assert_eq!(model(&both).as_deref(), Some("openai/nomic"));
+    assert!(!fetched(&models), "the operator has it already");
+}
+
+#[test]
+fn the_defaults_are_those_of_the_library() {
+    let server: ServerArgs = args::defaults();
+    let limits = server.read(&mut Vec::new(), &mut Vec::new()).limits;
+    assert_eq!(format!("{limits:?}"), format!("{:?}", crate::Limits::default()));
+    let embedding: EmbeddingArgs = args::defaults();
+    let cache = Cache {
+        dir: "/c".into(),
+        timeout: std::time::Duration::from_secs(1),
+        progress: Progress::Silent,
+    };
+    let openai = OpenAiConfig {
+        api_key: None,
+        ..embedding.read(&cache, &mut Vec::new()).openai
+    };
+    assert_eq!(format!("{openai:?}"), format!("{:?}", OpenAiConfig::default()));
 }
 
 #[test]
@@ -131,7 +156,7 @@ fn secrets_are_not_shown() {
         "--database-url",
         "postgresql://fox:hidden-2@127.0.0.1/x",
         "--direct-database-url",
-        "hidden-3",
+        "postgresql://fox:hidden-3@127.0.0.1/x",
         "--api-keys-file",
         file,
         "--openai-api-key-file",
@@ -144,8 +169,11 @@ fn secrets_are_not_shown() {
     let settings = Settings::read(&args).unwrap();
     let shown = format!("{args:?} {settings:?}");
     assert!(!shown.contains("hidden"), "{shown}");
-    let config = settings.with_database("hidden-4".into());
-    assert!(!format!("{config:?}").contains("hidden"));
+    let (config, _) = settings
+        .into_config(&"postgresql://fox:hidden-4@127.0.0.1/x".into())
+        .unwrap();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("hidden"), "{shown}");
 }
 
 #[test]
@@ -155,7 +183,6 @@ fn the_demo_knows_no_provider_and_no_keys() {
         panic!("not the demo")
     };
     let settings = Settings::read_demo(&args).unwrap();
-    assert!(settings.database_url.is_none() && settings.embedding.openai.is_none());
-    assert!(settings.server.api_keys.is_empty());
-    assert_eq!(settings.embedding.default_model.as_deref(), Some(FETCHED_MODEL));
+    assert!(settings.database.url.is_none() && !settings.embedding.openai.is_enabled());
+    assert!(settings.server.api_keys.is_empty() && settings.needs_fetched_model());
 }
