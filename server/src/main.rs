@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use pgfox_server::ServeConfig;
 use pgfox_server::config::{Cli, Command, DatabaseUrlArgs, LogArgs, MigrateArgs, ServeArgs, Settings};
 use pgfox_server::embedded::{EmbeddedPostgres, Options, stored_database_url};
-use pgfox_server::store::{Migrate, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -101,11 +100,9 @@ async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
         let (url, postgres) = start_database(database.url.clone(), &embedded).await?;
         let (store, warnings) = database.into_store(&url)?;
         warn(&warnings);
-        let store = Store::new(store);
-        let migrated = store.prepare(Migrate::Always).await;
-        store.close();
+        let migrated = pgfox_server::migrate(store).await;
         stop(postgres).await;
-        migrated.map_err(|error| anyhow::anyhow!(error.detail()))
+        migrated
     };
     until(&stopping, work).await
 }

@@ -217,6 +217,10 @@ pub struct ServerArgs {
     #[arg(long, env = "PGFOX_MAX_CALLS_PER_CONNECTION", value_name = "COUNT", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub max_calls_per_connection: u32,
+    /// Requests of documents that are written at a time; further ones wait, so that searches find a connection
+    #[arg(long, env = "PGFOX_INGEST_CONCURRENCY", value_name = "COUNT", default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub ingest_concurrency: u32,
     /// Longest time for a call, except for those that store documents or build an index
     #[arg(long, env = "PGFOX_CALL_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub call_timeout: Duration,
