@@ -15,6 +15,8 @@ use pgfox_server::embedded::EmbeddedPostgres;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 /// Made anew by every demo.
 const COLLECTION: &str = "foxes";
@@ -34,6 +36,9 @@ const QUESTION: &str = "I was wondering, how many sounds can foxes make?";
 /// Longest time for the whole walk; there are only four sentences.
 const WALK_LIMIT: Duration = Duration::from_secs(120);
 
+/// How often the state of the server is looked at while it starts.
+const POLL: Duration = Duration::from_millis(50);
+
 /// Runs the demo, then serves until `stopping`, or stops at once with `exit`.
 pub(crate) async fn run(
     settings: Settings,
@@ -46,7 +51,7 @@ pub(crate) async fn run(
     }
     let listener = bind(listen).await?;
     let address = listener.local_addr()?;
-    let data_dir = settings.embedded.data_dir.clone();
+    let data_dir = std::path::absolute(&settings.embedded.data_dir)?;
     let Some(started) = stopping.run_until_cancelled(crate::start(settings)).await else {
         return Ok(());
     };
@@ -88,13 +93,14 @@ async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
 
 async fn ended<T>(task: &tokio::task::JoinHandle<T>) {
     while !task.is_finished() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
 /// The walk: collection, documents, index, question.
 async fn walk(address: SocketAddr) -> anyhow::Result<()> {
     let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
+    until_serving(HealthClient::new(channel.clone())).await?;
     let mut client = PgfoxServiceClient::new(channel);
 
     eprintln!("pgfox: storing four sentences about foxes, embedded by {FETCHED_MODEL}");
@@ -124,6 +130,17 @@ async fn walk(address: SocketAddr) -> anyhow::Result<()> {
     let (distance, document) = (nearest.distance, nearest.document.unwrap_or_default());
     println!("Distance: {}, Content: {}", distance.unwrap_or_default(), document.text);
     Ok(())
+}
+
+/// Waits until the server has made its database ready; the caller bounds the wait.
+async fn until_serving(mut health: HealthClient<Channel>) -> anyhow::Result<()> {
+    loop {
+        let request = HealthCheckRequest::default();
+        if health.check(request).await?.into_inner().status() == ServingStatus::Serving {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// Makes the collection, instead of the one of a demo before.

@@ -4,6 +4,7 @@ mod demo;
 mod healthcheck;
 
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -68,7 +69,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             init_log(&args.log)?;
             let settings = Settings::read_demo(&args).map_err(Failure::Settings)?;
             let stopping = on_signal()?;
-            until(&stopping, demo::run(settings, args.listen, args.exit, stopping.clone())).await
+            Ok(demo::run(settings, args.listen, args.exit, stopping).await?)
         }
         Some(Command::Migrate(args)) => migrate(&args).await,
         Some(Command::DatabaseUrl(args)) => print_database_url(&args),
@@ -192,8 +193,10 @@ fn init_log(args: &LogArgs) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse(&args.log)
         .map_err(|error| Failure::Settings(vec![format!("--log {:?}: {error}", args.log)]))?;
+    let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(colours)
         .with_writer(std::io::stderr)
         .init();
     Ok(())

@@ -21,6 +21,7 @@ use rand::distr::{Alphanumeric, SampleString as _};
 use rustix::process::{Pid, Signal};
 use tokio::io::AsyncWriteExt as _;
 
+use super::error::quote;
 use super::user::{self, User};
 use super::{Binaries, EmbeddedError, Options};
 
@@ -30,9 +31,6 @@ const INCLUDE: &str = "\n# Settings that pgfox-server writes at every start. Cha
 
 /// How long initdb and the single-user mode may take.
 const SETUP_LIMIT: Duration = Duration::from_secs(300);
-
-/// How many bytes of a log an error quotes.
-const LOG_TAIL: usize = 2000;
 
 const DATABASE_URL: &str = "database-url";
 
@@ -267,12 +265,8 @@ impl DataDir {
         if output.status.success() {
             return Ok(());
         }
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Err(failed(format!("{} ({})", tail(&said), output.status)))
+        let said = quote(&[output.stdout, output.stderr].concat());
+        Err(failed(format!("{said} ({})", output.status)))
     }
 
     /// Writes the database URL for people and programs of the same user.
@@ -320,7 +314,7 @@ impl DataDir {
             .into_iter()
             .flatten()
             .filter_map(|path| fs::read(path).ok())
-            .map(|bytes| tail(&String::from_utf8_lossy(&bytes)).to_owned())
+            .map(|bytes| quote(&bytes))
             .collect();
         texts.join("\n")
     }
@@ -398,11 +392,6 @@ fn write_private(path: &Path, text: &str) -> Result<(), EmbeddedError> {
         .map_err(EmbeddedError::io("create", path))?;
     file.write_all(text.as_bytes())
         .map_err(EmbeddedError::io("write", path))
-}
-
-fn tail(text: &str) -> &str {
-    let text = text.trim();
-    &text[text.ceil_char_boundary(text.len().saturating_sub(LOG_TAIL))..]
 }
 
 #[cfg(test)]

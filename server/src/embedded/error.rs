@@ -115,3 +115,12 @@ impl EmbeddedError {
         move |source| EmbeddedError::Io { action, path, source }
     }
 }
+
+/// How much of what a program said an error quotes, in bytes.
+const QUOTE_LIMIT: usize = 2000;
+
+/// The end of what a program said.
+pub(super) fn quote(output: &[u8]) -> String {
+    let start = output.len().saturating_sub(QUOTE_LIMIT);
+    String::from_utf8_lossy(&output[start..]).trim().to_owned()
+}

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
+use super::error::quote;
 use super::{EmbeddedError, Progress};
 
 /// The list of files in an unpacked folder: a line with size and path for each.
@@ -22,9 +23,6 @@ const FILE_LIST: &str = ".pgfox-files";
 
 /// How often the size of a running download is looked at, and a lock that is held by another process is tried.
 const POLL: Duration = Duration::from_millis(200);
-
-/// How much of pip's output an error quotes, in bytes.
-const PIP_OUTPUT_LIMIT: usize = 2000;
 
 /// A published wheel.
 struct Package {
@@ -154,13 +152,15 @@ impl Cache {
             return Ok(folder);
         }
         create_public_dir(&self.dir)?;
-        let _lock = self.lock().await?;
+        let _lock = self
+            .lock(&self.dir.join(format!("{name}-{version}-{platform}.lock")))
+            .await?;
         if is_complete(&folder) {
             return Ok(folder);
         }
 
         // Under the lock a staging folder can only be the leftover of a process that was killed.
-        let staging = self.dir.join("staging");
+        let staging = self.dir.join(format!("{name}-{version}-{platform}.staging"));
         remove_dir(&staging)?;
         let wheel_dir = staging.join("wheel");
         fs::create_dir_all(&wheel_dir).map_err(EmbeddedError::io("create", &wheel_dir))?;
@@ -183,16 +183,15 @@ impl Cache {
         Ok(folder)
     }
 
-    /// Waits for the lock on the cache, so that processes that start at once fetch once.
-    async fn lock(&self) -> Result<File, EmbeddedError> {
-        let path = self.dir.join("lock");
-        let file = File::create(&path).map_err(EmbeddedError::io("open", &path))?;
+    /// Waits for the lock on a package, so that processes that start at once fetch it once.
+    async fn lock(&self, path: &Path) -> Result<File, EmbeddedError> {
+        let file = File::create(path).map_err(EmbeddedError::io("open", path))?;
         let started = Instant::now();
         let mut said = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
-                Err(fs::TryLockError::Error(source)) => return Err(EmbeddedError::io("lock", &path)(source)),
+                Err(fs::TryLockError::Error(source)) => return Err(EmbeddedError::io("lock", path)(source)),
                 Err(fs::TryLockError::WouldBlock) if started.elapsed() > self.timeout => {
                     let what = format!("waiting for another process to fetch into {}", self.dir.display());
                     return Err(EmbeddedError::Timeout {
@@ -270,14 +269,8 @@ impl Cache {
         if status.success() {
             return Ok(());
         }
-        let output = String::from_utf8_lossy(&output);
-        let output = output.trim();
-        let start = output.ceil_char_boundary(output.len().saturating_sub(PIP_OUTPUT_LIMIT));
-        Err(failed(if output.is_empty() {
-            status.to_string()
-        } else {
-            output[start..].to_owned()
-        }))
+        let said = quote(&output);
+        Err(failed(if said.is_empty() { status.to_string() } else { said }))
     }
 }
 

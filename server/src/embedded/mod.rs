@@ -228,6 +228,8 @@ async fn find_binaries(
         Some(bin) => bin.clone(),
         None => options.cache.postgres_bin(existing.unwrap_or(options.major)).await?,
     };
+    // Programs are run in another folder than this one.
+    let bin = std::path::absolute(&bin).map_err(EmbeddedError::io("find", &bin))?;
     // Asked as the user that it will run as, so that a folder which that user cannot enter shows here.
     let mut command = user::command(&bin.join("postgres"), user, dir);
     command.arg("--version").stdin(Stdio::null());
