@@ -101,8 +101,6 @@ pub(crate) async fn follow(
         if ready {
             return Ok(());
         }
-        // Whoever worked on it may have died: another look finds that out.
-        app.store.spawn_build(collection, index_id);
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = responses.closed() => return Ok(()),

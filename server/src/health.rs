@@ -1,6 +1,6 @@
 //! grpc.health.v1 with the true state: the database and its extension for the service, the provider for the embedder.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pgfox::v1::pgfox_service_server::SERVICE_NAME;
 use tokio::sync::watch;
@@ -21,10 +21,10 @@ const RESUME_EVERY: u32 = 3;
 
 /// Makes the database ready, then watches it, for as long as the server runs. Fails only when this server can never work
 /// with this database.
-pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<(), StoreError> {
+pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<(), Arc<StoreError>> {
     let mut last = String::new();
     while let Err(error) = store.prepare(migrate).await {
-        if matches!(error, StoreError::SchemaVersion(_)) {
+        if matches!(*error, StoreError::SchemaVersion(_)) {
             return Err(error);
         }
         // Once for each reason.

@@ -5,6 +5,7 @@ mod provider; // an OpenAI-shaped embedding server
 mod support; // Postgres, servers and clients
 
 // tests
+mod builds; // vector indexes: built, attached to, interrupted, stopped
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod invariants; // what ARCHITECTURE.md says is absent
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers

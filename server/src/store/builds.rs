@@ -4,7 +4,11 @@
 //! it. The lock belongs to the session that runs CREATE INDEX, so when a server dies, the lock is free exactly when Postgres
 //! has ended that session, and another server takes the job up: it finds the index complete, or starts it again.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::hash_map,
+    sync::PoisonError,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     Index, IndexKind, Store, StoreError,
@@ -46,23 +50,21 @@ pub enum Phase {
 }
 
 impl Store {
-    /// Works on the jobs that nobody works on: those that another server left behind, or this one before a restart.
+    /// Works on the jobs that another server left behind, or this one before a restart. One that somebody works on costs a
+    /// connection that finds that out.
     pub async fn resume_builds(&self) -> Result<(), StoreError> {
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
         let sql = format!(
             "-- resume_builds
-             SELECT i.id, i.space_id, c.name FROM {internal}.indexes i
+             SELECT i.id, c.name FROM {internal}.indexes i
              JOIN {internal}.embedding_spaces s ON s.id = i.space_id
              JOIN {internal}.collections c ON c.id = s.collection_id WHERE i.state = 'building'"
         );
         let statement = connection.prepare_cached(&sql).await?;
         let rows = connection.query(&statement, &[]).await?;
         for row in rows {
-            let space_id: i64 = row.get(1);
-            if !self.is_locked(&connection, space_id).await? {
-                self.spawn_build(row.get(2), row.get(0));
-            }
+            self.spawn_build(row.get(1), row.get(0));
         }
         connection.done();
         Ok(())
@@ -70,16 +72,15 @@ impl Store {
 
     /// Works on a job in the background, unless this process does already.
     pub fn spawn_build(&self, collection: &str, index_id: i64) {
-        if !self.inner.building.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(index_id) {
-            return;
-        }
+        // Locked until the task is entered, so that it cannot end before.
+        let mut building = self.inner.building.lock().unwrap_or_else(PoisonError::into_inner);
+        let hash_map::Entry::Vacant(job) = building.entry(index_id) else { return };
         let (store, collection) = (self.clone(), collection.to_owned());
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let result = store.build(&collection, index_id).await;
-            store.inner.building.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&index_id);
             match result {
                 Ok(()) => {}
-                Err(error @ (StoreError::Unavailable { .. } | StoreError::NotReady(_) | StoreError::Busy(_))) => {
+                Err(error) if is_interruption(&error) => {
                     tracing::warn!(collection, index_id, "the build of an index was interrupted and will be resumed: {error}");
                 }
                 Err(error) => {
@@ -89,10 +90,21 @@ impl Store {
                     }
                 }
             }
+            store.inner.building.lock().unwrap_or_else(PoisonError::into_inner).remove(&index_id);
         });
+        job.insert(task.abort_handle());
     }
 
-    /// How far a build has come. An error when it failed or was stopped.
+    /// Leaves the jobs of this process to others. Postgres completes the statements that run; a job is taken up after that.
+    pub(super) fn leave_builds(&self) {
+        let mut building = self.inner.building.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, task) in building.drain() {
+            task.abort();
+        }
+    }
+
+    /// How far a build has come. An error when it failed or was stopped. Whoever looks at a job that nobody works on takes
+    /// it up.
     pub async fn build_progress(&self, collection: &str, index_id: i64) -> Result<BuildProgress, StoreError> {
         let entry = self.entry(collection).await?;
         let connection = self.connection().await?;
@@ -101,15 +113,20 @@ impl Store {
         let sql = format!(
             "-- build_progress
              SELECT i.state, i.error, i.warnings, i.created_at, i.attempts, p.phase,
+                    EXISTS (SELECT FROM pg_locks
+                        WHERE locktype = 'advisory' AND granted
+                          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                          AND classid = $1::int::oid AND objid = $2::int::oid AND objsubid = 2) AS locked,
                     coalesce(CASE WHEN p.blocks_total > 0 THEN p.blocks_done::float8 / p.blocks_total
                                   WHEN p.tuples_total > 0 THEN p.tuples_done::float8 / p.tuples_total END, 0) AS done
              FROM {internal}.indexes i
              LEFT JOIN pg_stat_progress_create_index p
                     ON p.datname = current_database() AND p.relid = to_regclass('{embeddings}')
-             WHERE i.id = $1"
+             WHERE i.id = $3"
         );
         let statement = connection.prepare_cached(&sql).await?;
-        let row = connection.query_opt(&statement, &[&index_id]).await?;
+        let keys = (self.inner.names.lock_class, lock_key(entry.collection.space_id));
+        let row = connection.query_opt(&statement, &[&keys.0, &keys.1, &index_id]).await?;
         connection.done();
         let stopped = || StoreError::BuildFailed("it was stopped".into());
         let row = row.ok_or_else(stopped)?;
@@ -124,6 +141,9 @@ impl Store {
         if state == "ready" {
             return Ok(BuildProgress::Ready { began, index, warnings });
         }
+        if !row.get::<_, bool>("locked") {
+            self.spawn_build(collection, index_id);
+        }
         let (phase, fraction) = match row.get("phase") {
             Some(phase) => read_phase(phase, row.get("done")),
             None if row.get::<_, i32>("attempts") == 0 => (Phase::Queued, 0.0),
@@ -133,16 +153,16 @@ impl Store {
         Ok(BuildProgress::Running { phase, fraction, began, index, warnings })
     }
 
-    /// The job itself.
+    /// The job itself, unless another session works on it.
     async fn build(&self, collection: &str, index_id: i64) -> Result<(), StoreError> {
         let entry = self.entry(collection).await?;
         let (client, notices) = self.inner.config.direct.connect().await?;
-        let internal = &self.inner.names.internal;
-        let keys = (self.inner.names.lock_class, lock_key(entry.collection.space_id));
-        let locked = client.query_one("SELECT pg_try_advisory_lock($1, $2)", &[&keys.0, &keys.1]).await?;
-        if !locked.get::<_, bool>(0) {
+        if !self.try_lock_builds(&client, &entry).await? {
             return Ok(());
         }
+        // The job may wait for the transactions of others as long as it takes.
+        client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0").await?;
+        let internal = &self.inner.names.internal;
         let sql = format!(
             "-- build
              UPDATE {internal}.indexes SET attempts = attempts + 1 WHERE id = $1 AND state = 'building'
@@ -151,23 +171,40 @@ impl Store {
         let Some(row) = client.query_opt(&sql, &[&index_id]).await? else {
             return Ok(()); // finished or stopped meanwhile
         };
-        if row.get::<_, i32>("attempts") > MAX_ATTEMPTS {
-            return Err(StoreError::BuildFailed(format!(
-                "Postgres ended {MAX_ATTEMPTS} times during the build; its log says why, often too little memory"
-            )));
-        }
         let kind = read_index_kind(&row)?
             .ok_or_else(|| StoreError::Internal("an index without a kind".into()))?;
+        let built = if row.get::<_, i32>("attempts") > MAX_ATTEMPTS {
+            Err(StoreError::BuildFailed(format!(
+                "it was interrupted {MAX_ATTEMPTS} times; the log of Postgres says why, often too little memory"
+            )))
+        } else {
+            self.attempt(&client, &entry, kind, index_id, notices).await
+        };
+        if let Err(error) = &built
+            && !is_interruption(error)
+        {
+            // An invalid index costs on every write, so it goes before anyone is told.
+            let index = self.qualified(&entry, kind, index_id);
+            client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await?;
+        }
+        built
+    }
 
-        // The job may wait for the transactions of others as long as it takes.
-        client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0").await?;
-        drop_unregistered(&client, &self.inner.names, &entry).await?;
-        if !self.find_valid(&client, &entry, kind, index_id).await? {
-            self.create_index(&client, &entry, kind, index_id, notices).await?;
+    async fn attempt(
+        &self,
+        client: &tokio_postgres::Client,
+        entry: &Entry,
+        kind: IndexKind,
+        index_id: i64,
+        notices: Notices,
+    ) -> Result<(), StoreError> {
+        drop_unregistered(client, &self.inner.names, entry).await?;
+        if !self.find_valid(client, entry, kind, index_id).await? {
+            self.create_index(client, entry, kind, index_id, notices).await?;
         }
         client.batch_execute(&format!("ANALYZE {}, {}", entry.tables.embeddings, entry.tables.documents)).await?;
-        self.publish(&client, &entry, index_id).await?;
-        drop_unregistered(&client, &self.inner.names, &entry).await
+        self.publish(client, entry, index_id).await?;
+        drop_unregistered(client, &self.inner.names, entry).await
     }
 
     /// Whether an attempt before this one completed the index; what is left of one that did not is dropped.
@@ -225,13 +262,11 @@ impl Store {
                 Err(StoreError::BuildFailed("Postgres left it invalid".into()))
             };
         };
-        if classify(&error) == Kind::ConnectionLost {
-            return Err(error.into());
-        }
-        // A failed CREATE INDEX CONCURRENTLY leaves an invalid index that costs on every write.
-        self.find_valid(client, entry, kind, index_id).await?;
         Err(match classify(&error) {
             Kind::Cancelled => StoreError::BuildFailed("it was stopped".into()),
+            Kind::Resources => StoreError::BuildFailed(
+                "the database is out of memory, disk or another resource; the log of Postgres says which".into(),
+            ),
             // pgvector says how much it needs, in words that hold nothing of the data.
             _ if error.as_db_error().is_some_and(|error| error.message().starts_with("memory required is")) => {
                 let needs = error.as_db_error().map_or("", |error| error.message());
@@ -362,21 +397,16 @@ impl Store {
         Ok(())
     }
 
-    async fn is_locked(&self, connection: &Connection, space_id: i64) -> Result<bool, StoreError> {
-        let sql = "-- is_locked
-             SELECT EXISTS (SELECT FROM pg_locks
-                 WHERE locktype = 'advisory' AND granted
-                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   AND classid = $1::int::oid AND objid = $2::int::oid AND objsubid = 2)";
-        let statement = connection.prepare_cached(sql).await?;
-        let keys = (self.inner.names.lock_class, lock_key(space_id));
-        Ok(connection.query_one(&statement, &[&keys.0, &keys.1]).await?.get(0))
-    }
-
     fn qualified(&self, entry: &Entry, kind: IndexKind, index_id: i64) -> String {
         let index = schema::quote(&entry.tables.index(kind.method(), index_id));
         format!("{}.{index}", self.inner.names.internal)
     }
+}
+
+/// Whether another attempt can succeed where this one ended.
+fn is_interruption(error: &StoreError) -> bool {
+    use StoreError::{Busy, Conflict, NotReady, Unavailable};
+    matches!(error, Unavailable { .. } | NotReady(_) | Busy(_) | Conflict(_))
 }
 
 const MB: i64 = 1024 * 1024;

@@ -10,9 +10,9 @@ use tokio_postgres::error::SqlState;
 /// What an error means for the caller; the cases differ in what to do about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The connection or the server went away, or cannot be reached.
+    /// The connection or the server went away, cannot be reached, or is starting up or shutting down.
     ConnectionLost,
-    /// The server takes no more connections now: too many, starting up, or shutting down.
+    /// The server takes no more connections now: there are too many.
     OutOfConnections,
     /// The server does not accept the credentials, or has no such database.
     Login,
@@ -45,8 +45,9 @@ pub fn classify(error: &tokio_postgres::Error) -> Kind {
     };
     let code = db.code();
     match *code {
-        SqlState::TOO_MANY_CONNECTIONS | SqlState::CANNOT_CONNECT_NOW => Kind::OutOfConnections,
-        SqlState::ADMIN_SHUTDOWN
+        SqlState::TOO_MANY_CONNECTIONS => Kind::OutOfConnections,
+        SqlState::CANNOT_CONNECT_NOW
+        | SqlState::ADMIN_SHUTDOWN
         | SqlState::CRASH_SHUTDOWN
         | SqlState::IDLE_SESSION_TIMEOUT
         | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Kind::ConnectionLost,

@@ -152,15 +152,27 @@ impl Store {
         Ok(())
     }
 
-    /// Drops the vector indexes of a collection that the registry does not know, under the lock of its builds.
+    /// Drops the vector indexes of a collection that the registry does not know. A build that runs does so at its end.
     async fn drop_leftovers(&self, entry: &Entry) -> Result<(), StoreError> {
         let (client, _notices) = self.inner.config.direct.connect().await?;
-        // A build that was told to stop lets go of the lock when it has cleaned up.
-        client.batch_execute("SET lock_timeout = '30s'").await?;
-        let lock = "SELECT pg_advisory_lock($1, $2)";
-        let keys = (self.inner.names.lock_class, lock_key(entry.collection.space_id));
-        client.execute(lock, &[&keys.0, &keys.1]).await?;
+        if !self.try_lock_builds(&client, entry).await? {
+            return Ok(());
+        }
+        // As long as the transactions of others take that use the index.
+        client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
         drop_unregistered(&client, &self.inner.names, entry).await
+    }
+
+    /// Takes the lock of the builds of a collection for this session, if it is free. Waiting for it would be a deadlock: a
+    /// build waits for the statements of others, the waiting ones too.
+    pub(super) async fn try_lock_builds(
+        &self,
+        client: &tokio_postgres::Client,
+        entry: &Entry,
+    ) -> Result<bool, StoreError> {
+        let keys = (self.inner.names.lock_class, lock_key(entry.collection.space_id));
+        let locked = client.query_one("SELECT pg_try_advisory_lock($1, $2)", &[&keys.0, &keys.1]).await?;
+        Ok(locked.get(0))
     }
 }
 

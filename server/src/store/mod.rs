@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 
 pub use builds::{BuildProgress, Phase};
 pub use error::StoreError;
@@ -70,8 +70,8 @@ struct Inner {
     readiness: watch::Sender<Readiness>,
     /// What is known of collections, by name. Never trusted for longer than a statement: see `Collection::revision`.
     catalog: RwLock<HashMap<String, Arc<collections::Entry>>>,
-    /// Ids of the indexes that this process is building.
-    building: Mutex<std::collections::HashSet<i64>>,
+    /// The indexes that this process is building, by id.
+    building: Mutex<HashMap<i64, AbortHandle>>,
 }
 
 /// Whether the database can be used.
@@ -105,7 +105,7 @@ impl Store {
     }
 
     /// Sets up an empty database, checks the extension and the version of the schema, and so makes the store usable.
-    pub async fn prepare(&self, migrate: Migrate) -> Result<(), StoreError> {
+    pub async fn prepare(&self, migrate: Migrate) -> Result<(), Arc<StoreError>> {
         let prepared = async {
             let (mut client, _notices) = self.inner.config.direct.connect().await?;
             schema::prepare(&mut client, &self.inner.names, migrate).await
@@ -116,13 +116,14 @@ impl Store {
                 Ok(())
             }
             Err(error) => {
-                let told = StoreError::unavailable(error.to_string());
-                let told = if let StoreError::ExtensionMissing(why) = &error {
-                    StoreError::ExtensionMissing(why.clone())
-                } else {
-                    told
+                let error = Arc::new(error);
+                let told = match *error {
+                    StoreError::ExtensionMissing(_) | StoreError::Refused(_) | StoreError::Unavailable { .. } => {
+                        Arc::clone(&error)
+                    }
+                    _ => Arc::new(StoreError::unavailable(error.to_string())),
                 };
-                self.inner.readiness.send_replace(Readiness::NotReady(Arc::new(told)));
+                self.inner.readiness.send_replace(Readiness::NotReady(told));
                 Err(error)
             }
         }
@@ -161,8 +162,9 @@ impl Store {
         self.inner.readiness.subscribe()
     }
 
-    /// Ends every connection that is not in use.
+    /// Ends the work in the background and every connection that is not in use.
     pub fn close(&self) {
+        self.leave_builds();
         self.inner.pool.inner().close();
     }
 

@@ -49,6 +49,8 @@ pub(super) fn quote(identifier: &str) -> String {
 /// The vector extension as the database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension {
+    /// Another one when it was dropped and created again, and its types with it.
+    oid: u32,
     /// Quoted name of the schema that holds its types and operators.
     pub(super) schema: String,
     /// Iterative index scans are there.
@@ -155,7 +157,7 @@ pub(super) async fn find_extension(
     client: &impl tokio_postgres::GenericClient,
 ) -> Result<Option<Extension>, StoreError> {
     let sql = "-- find_extension
-        SELECT n.nspname, e.extversion
+        SELECT n.nspname, e.extversion, e.oid
         FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
     let Some(row) = client.query_opt(sql, &[]).await? else {
         return Ok(None);
@@ -169,6 +171,7 @@ pub(super) async fn find_extension(
         )));
     }
     Ok(Some(Extension {
+        oid: row.get(2),
         schema: quote(row.get(0)),
         iterative_scan: parsed >= ITERATIVE_VECTOR_VERSION,
         version,
