@@ -1,6 +1,10 @@
 //! Ingest and IngestStream: check, find out what changed, embed that, and store it in one transaction.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pgfox::v1;
 
@@ -20,6 +24,8 @@ pub(crate) struct Checked {
     documents: Vec<CheckedDocument>,
     errors: Vec<v1::DocumentError>,
     sequence: i64,
+    /// How long checking took, most of it hashing.
+    check: Duration,
 }
 
 pub(crate) async fn ingest(
@@ -38,19 +44,23 @@ pub(crate) async fn check(app: &App, request: v1::IngestRequest) -> Result<Check
     violations.name("collection", &collection);
     violations.finish()?;
     let collection = app.store.collection(&collection).await?;
+    let began = Instant::now();
     let (documents, errors) = validate::documents(documents, &collection, skip_invalid)?;
-    Ok(Checked { collection, documents, errors, sequence })
+    Ok(Checked { collection, documents, errors, sequence, check: began.elapsed() })
 }
 
 pub(crate) async fn store(app: &App, checked: Checked, deadline: Instant) -> Result<v1::IngestResponse, Error> {
-    let Checked { collection, documents, errors, sequence } = checked;
+    let Checked { collection, documents, errors, sequence, check } = checked;
     let mut response = v1::IngestResponse { sequence, errors, ..Default::default() };
     if documents.is_empty() {
         return Ok(response);
     }
     let ids: Vec<&str> = documents.iter().map(|document| document.id.as_str()).collect();
+    let began = Instant::now();
     let stored = app.store.stored_hashes(&collection, &ids).await?;
+    let read = Instant::now();
     let embedded = embed(app, &collection, &documents, &stored).await?;
+    let embed = read.elapsed();
 
     let dimensions = collection.definition.dimensions;
     let mut vectors = embedded.values.chunks_exact(dimensions.max(1));
@@ -77,7 +87,16 @@ pub(crate) async fn store(app: &App, checked: Checked, deadline: Instant) -> Res
         return Err(Error::ShuttingDown);
     };
     let timeout = deadline.saturating_duration_since(Instant::now());
+    let writing = Instant::now();
     let written = app.store.write(&collection, &new, timeout).await?;
+    tracing::debug!(
+        documents = documents.len(),
+        check_us = check.as_micros(),
+        read_us = (read - began).as_micros(),
+        embed_us = embed.as_micros(),
+        write_us = writing.elapsed().as_micros(),
+        "stored a request"
+    );
 
     // Counts of at most 1,000 documents.
     response.upserted_count = (written.inserted + written.updated) as i32;
@@ -129,7 +148,7 @@ pub(crate) fn check_embedding(collection: &Collection, vector: &[f32]) -> Result
     if definition.distance == Distance::Cosine && !has_direction(vector, definition.vector_type) {
         return Err(EmbedError::Unavailable {
             why: "it gave a vector of length zero, which DISTANCE_COSINE cannot compare".into(),
-            retry_after: std::time::Duration::from_secs(10),
+            retry_after: Duration::from_secs(10),
         }
         .into());
     }

@@ -81,11 +81,11 @@ impl Statements {
         let distance = format!("e.embedding OPERATOR({extension}.{}) $1", collection.definition.distance.operator());
         // The documents are joined after the nearest are known. `+ 0` sorts for real: an iterative scan may return rows
         // slightly out of order, which Postgres does not know.
-        let statement = |order: &str, vector: &str| {
+        let statement = |distance: &str, vector: &str| {
             format!(
                 "-- search
                  WITH nearest AS MATERIALIZED (
-                     SELECT e.document_key, {distance} AS distance {vector} FROM {embeddings} e ORDER BY {order} LIMIT $2)
+                     SELECT e.document_key, {distance} AS distance {vector} FROM {embeddings} e ORDER BY distance LIMIT $2)
                  SELECT d.id, d.text, d.metadata, n.distance, d.key,
                         (SELECT revision FROM {internal}.collections WHERE id = {id}) {vector_out}
                  FROM nearest n JOIN {documents} d ON d.key = n.document_key

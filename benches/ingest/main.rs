@@ -1,0 +1,330 @@
+//! IngestStream against `psql` with COPY BINARY and against a loop of one INSERT and COMMIT per row, in alternating rounds.
+//!
+//! ```text
+//! cargo bench -p pgfox-server --bench ingest    # about two minutes
+//! ```
+//!
+//! Rows have an id and a vector of 1,536 dimensions; COPY and the loop write them to a plain table, pgfox to a new
+//! collection each time. Every side is durable: what counts as stored survives a loss of power.
+
+#[path = "../setup.rs"]
+mod setup;
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
+use prost::Message as _;
+use prost_types::{Struct, Value, value::Kind};
+use setup::{Postgres, Random, Server, median};
+use tonic::transport::Channel;
+
+const ROWS: usize = 10_000;
+const DIMENSIONS: usize = 1536;
+/// Documents in a request.
+const BATCH: usize = 500;
+const TEXT_LENGTH: usize = 500;
+const ROUNDS: usize = 5;
+/// Of the loop of INSERTs.
+const LOOP_TIME: Duration = Duration::from_secs(2);
+/// Documents of the stream during which memory is looked at.
+const LONG_STREAM: usize = 100_000;
+const COLLECTION: &str = "bench";
+
+/// What a change may not fall below, in rows/s of COPY: of vectors, and of documents with text and metadata.
+const VECTORS_RATIO_MIN: f64 = 0.5;
+const DOCUMENTS_RATIO_MIN: f64 = 0.25;
+/// The most memory of the server.
+const MEMORY_MAX: u64 = 300 << 20;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    ensure!(setup::arguments().is_empty(), "usage: ingest");
+    let postgres = Postgres::start().await?;
+    let kept = measure(&postgres).await;
+    postgres.stop().await;
+    ensure!(kept?, "a limit is not kept");
+    Ok(())
+}
+
+/// Prints the tables; false when a limit is not kept.
+async fn measure(postgres: &Postgres) -> anyhow::Result<bool> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("rows");
+    let rows = Rows::new();
+    rows.write_copy_file(&file)?;
+    let mut server = Server::start(postgres, "warn,pgfox_server=info,pgfox_server::ingest=debug").await?;
+    let sql = postgres.connect().await?;
+    // A checkpoint in the middle of one side's turn would be luck.
+    let checkpoint = || sql.batch_execute("CHECKPOINT");
+
+    println!("{ROWS} rows of {DIMENSIONS} dimensions, {BATCH} documents per request, {ROUNDS} rounds, rows/s");
+    println!("{:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8}", "COPY", "INSERT", "vectors", "documents", "", "ratios", "");
+    println!("{:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8}", "", "", "", "", "to COPY", "INSERT", "to COPY");
+    let mut ratios: [Vec<f64>; 3] = Default::default();
+    let mut spent: [Spent; 2] = Default::default();
+    // The first round warms up.
+    for round in 0..=ROUNDS {
+        checkpoint().await?;
+        let copied = copy(postgres, &sql, &file).await?;
+        checkpoint().await?;
+        let inserted = insert_one_by_one(&sql, &rows).await?;
+        let mut ingested = [0.0; 2];
+        for (kind, documents) in [false, true].into_iter().enumerate() {
+            checkpoint().await?;
+            while server.log.try_recv().is_ok() {}
+            let (rate, times) = ingest(postgres, &mut server, &rows, documents, ROWS, BATCH).await?;
+            ingested[kind] = rate;
+            if round > 0 {
+                spent[kind].add(times);
+            }
+        }
+        let [vectors, documents] = ingested;
+        let found = [vectors / copied, vectors / inserted, documents / copied];
+        if round > 0 {
+            println!(
+                "{copied:>8.0} {inserted:>8.0} {vectors:>8.0} {documents:>9.0} {:>8.2} {:>8.1} {:>8.2}",
+                found[0], found[1], found[2]
+            );
+            ratios.iter_mut().zip(found).for_each(|(ratios, found)| ratios.push(found));
+        }
+    }
+    let [vectors, to_loop, documents] = ratios.map(|ratios| median(&ratios));
+    println!("medians: vectors {vectors:.2} of COPY and {to_loop:.1} times the loop, documents {documents:.2} of COPY\n");
+    for (name, spent) in ["vectors", "documents"].into_iter().zip(&spent) {
+        spent.print(name, ROUNDS * ROWS);
+    }
+
+    println!("\n{:>22} {:>10}", "documents per request", "rows/s");
+    for (batch, count) in [(1, 300), (10, 1_500), (100, 5_000), (1_000, 10_000)] {
+        let (rate, _) = ingest(postgres, &mut server, &rows, false, count, batch).await?;
+        println!("{batch:>22} {rate:>10.0}");
+    }
+    server.stop().await?;
+
+    // A server of its own, so that the memory is that of this stream.
+    let mut server = Server::start(postgres, "warn,pgfox_server=info").await?;
+    let (rate, _) = ingest(postgres, &mut server, &rows, true, LONG_STREAM, BATCH).await?;
+    let memory = server.peak_memory()?;
+    println!("\na stream of {LONG_STREAM} documents: {rate:.0} rows/s, peak memory of the server {} MB", memory >> 20);
+    server.stop().await?;
+    Ok(vectors >= VECTORS_RATIO_MIN && documents >= DOCUMENTS_RATIO_MIN && memory <= MEMORY_MAX)
+}
+
+/// What every side stores.
+struct Rows {
+    vectors: Vec<Vec<f32>>,
+    text: String,
+}
+
+impl Rows {
+    fn new() -> Self {
+        let mut random = Random::new();
+        let words = "semantic search finds what is meant and not only what is written ";
+        Self {
+            vectors: (0..ROWS).map(|_| random.vector(DIMENSIONS)).collect(),
+            text: words.chars().cycle().take(TEXT_LENGTH - 8).collect(),
+        }
+    }
+
+    fn id(number: usize) -> String {
+        format!("document-{number}")
+    }
+
+    fn vector(&self, number: usize) -> &[f32] {
+        &self.vectors[number % self.vectors.len()]
+    }
+
+    /// `with_text`: with text and five fields of metadata.
+    fn document(&self, number: usize, with_text: bool) -> v1::Document {
+        let string = |text: String| Value { kind: Some(Kind::StringValue(text)) };
+        let fields = || {
+            let fields = [
+                ("title", string(format!("The title of document {number}"))),
+                ("language", string("en".into())),
+                ("year", Value { kind: Some(Kind::NumberValue((1900 + number % 120) as f64)) }),
+                ("score", Value { kind: Some(Kind::NumberValue(number as f64 / 7.0)) }),
+                ("public", Value { kind: Some(Kind::BoolValue(number.is_multiple_of(2))) }),
+            ];
+            Struct { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() }
+        };
+        v1::Document {
+            id: Self::id(number),
+            text: if with_text { format!("{number:08}{}", self.text) } else { String::new() },
+            vector: Some(v1::Vector { values: self.vector(number).to_vec() }),
+            metadata: with_text.then(fields),
+        }
+    }
+
+    fn request(&self, first: usize, end: usize, with_text: bool) -> v1::IngestRequest {
+        let documents = (first..end).map(|number| self.document(number, with_text)).collect();
+        v1::IngestRequest { collection: COLLECTION.into(), documents, ..Default::default() }
+    }
+
+    /// Ids and vectors in the binary format of COPY.
+    fn write_copy_file(&self, path: &Path) -> anyhow::Result<()> {
+        let mut out = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
+        for (number, vector) in self.vectors.iter().enumerate() {
+            let id = Self::id(number);
+            out.extend(2_i16.to_be_bytes());
+            out.extend((id.len() as i32).to_be_bytes());
+            out.extend(id.as_bytes());
+            out.extend((4 + 4 * DIMENSIONS as i32).to_be_bytes());
+            out.extend((DIMENSIONS as i16).to_be_bytes());
+            out.extend(0_i16.to_be_bytes());
+            out.extend(vector.iter().flat_map(|value| value.to_be_bytes()));
+        }
+        out.extend((-1_i16).to_be_bytes());
+        Ok(std::fs::write(path, out)?)
+    }
+}
+
+async fn create_plain_table(sql: &tokio_postgres::Client) -> anyhow::Result<()> {
+    let table = format!(
+        "DROP TABLE IF EXISTS plain; CREATE TABLE plain (id text PRIMARY KEY, embedding vector({DIMENSIONS}))"
+    );
+    Ok(sql.batch_execute(&table).await?)
+}
+
+/// Rows/s of psql.
+async fn copy(postgres: &Postgres, sql: &tokio_postgres::Client, file: &Path) -> anyhow::Result<f64> {
+    create_plain_table(sql).await?;
+    let mut psql = postgres.program("psql");
+    psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--command"]);
+    psql.arg(format!("\\copy plain FROM '{}' (FORMAT binary)", file.display()));
+    let began = Instant::now();
+    let output = psql.arg(postgres.url()).stderr(Stdio::piped()).output().await?;
+    let elapsed = began.elapsed();
+    ensure!(output.status.success(), "psql failed: {}", String::from_utf8_lossy(&output.stderr));
+    let count: i64 = sql.query_one("SELECT count(*) FROM plain", &[]).await?.get(0);
+    ensure!(count == ROWS as i64, "COPY stored {count} rows");
+    Ok(ROWS as f64 / elapsed.as_secs_f64())
+}
+
+/// Rows/s of a loop that most tutorials show: a statement and so a transaction per row, prepared once.
+async fn insert_one_by_one(sql: &tokio_postgres::Client, rows: &Rows) -> anyhow::Result<f64> {
+    create_plain_table(sql).await?;
+    let statement = sql.prepare("INSERT INTO plain (id, embedding) VALUES ($1, $2)").await?;
+    let began = Instant::now();
+    let mut inserted = 0;
+    while began.elapsed() < LOOP_TIME {
+        let vector = pgvector::Vector::from(rows.vector(inserted).to_vec());
+        sql.execute(&statement, &[&Rows::id(inserted), &vector]).await?;
+        inserted += 1;
+    }
+    Ok(inserted as f64 / began.elapsed().as_secs_f64())
+}
+
+/// Where the time of an ingest went.
+#[derive(Default)]
+struct Spent {
+    /// Of the server's stages, by name.
+    stages: HashMap<String, Duration>,
+    elapsed: Duration,
+    client: Duration,
+    server: Duration,
+    postgres: Duration,
+}
+
+impl Spent {
+    fn add(&mut self, other: Self) {
+        for (name, time) in other.stages {
+            *self.stages.entry(name).or_default() += time;
+        }
+        self.elapsed += other.elapsed;
+        self.client += other.client;
+        self.server += other.server;
+        self.postgres += other.postgres;
+    }
+
+    fn print(&self, name: &str, rows: usize) {
+        let per_row = |time: Duration| time.as_secs_f64() * 1e6 / rows as f64;
+        let mut stages: Vec<_> = self.stages.iter().collect();
+        stages.sort_by_key(|(_, time)| std::cmp::Reverse(**time));
+        let share = |time: Duration| time.as_secs_f64() / self.elapsed.as_secs_f64() * 100.0;
+        let stages: Vec<String> =
+            stages.iter().map(|(stage, time)| format!("{stage} {:.0} ({:.0} %)", per_row(**time), share(**time))).collect();
+        println!("{name}: {:.0} us per row: {}", per_row(self.elapsed), stages.join(", "));
+        println!(
+            "    processor time per row in us: client {:.0}, server {:.0}, Postgres {:.0}",
+            per_row(self.client),
+            per_row(self.server),
+            per_row(self.postgres)
+        );
+    }
+}
+
+/// Stores documents in a new collection by one stream; returns rows/s.
+async fn ingest(
+    postgres: &Postgres,
+    server: &mut Server,
+    rows: &Rows,
+    with_text: bool,
+    count: usize,
+    batch: usize,
+) -> anyhow::Result<(f64, Spent)> {
+    let mut client: PgfoxServiceClient<Channel> = server.client()?;
+    let embedding = v1::Embedding { model: String::new(), dimensions: DIMENSIONS as i32 };
+    let collection = v1::Collection { name: COLLECTION.into(), embedding: Some(embedding), ..Default::default() };
+    client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
+
+    // A stream of requests that are made when there is room for them.
+    let (sender, requests) = tokio::sync::mpsc::channel(2);
+    let before = [setup::own_processor_time(), server.processor_time(), postgres.processor_time()];
+    let began = Instant::now();
+    let send = async {
+        for first in (0..count).step_by(batch) {
+            let request = rows.request(first, count.min(first + batch), with_text);
+            if sender.send(request).await.is_err() {
+                break;
+            }
+        }
+        drop(sender);
+        anyhow::Ok(())
+    };
+    let receive = async {
+        let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+        let mut responses = client.clone().ingest_stream(requests).await?.into_inner();
+        let mut stored = 0;
+        while let Some(response) = responses.message().await? {
+            stored += response.upserted_count as usize;
+        }
+        anyhow::Ok(stored)
+    };
+    let ((), stored) = tokio::try_join!(send, receive)?;
+    let elapsed = began.elapsed();
+    let after = [setup::own_processor_time(), server.processor_time(), postgres.processor_time()];
+    ensure!(stored == count, "{stored} of {count} documents were stored");
+    client.delete_collection(v1::DeleteCollectionRequest { name: COLLECTION.into() }).await?;
+
+    let mut stages = HashMap::from([("decode".to_owned(), decode_time(rows, with_text, count, batch)?)]);
+    while let Ok(line) = server.log.try_recv() {
+        for (name, time) in stage_times(&line) {
+            *stages.entry(name.to_owned()).or_default() += time;
+        }
+    }
+    let [client, server, postgres] = std::array::from_fn(|side| after[side] - before[side]);
+    let spent = Spent { stages, elapsed, client, server, postgres };
+    Ok((count as f64 / elapsed.as_secs_f64(), spent))
+}
+
+/// tonic decodes while it reads, so the server cannot tell this time: it is that of decoding a request here.
+fn decode_time(rows: &Rows, with_text: bool, count: usize, batch: usize) -> anyhow::Result<Duration> {
+    let bytes = rows.request(0, batch, with_text).encode_to_vec();
+    let began = Instant::now();
+    let request = v1::IngestRequest::decode(&bytes[..])?;
+    let elapsed = began.elapsed();
+    ensure!(request.documents.len() == batch);
+    Ok(elapsed * u32::try_from(count / batch)?)
+}
+
+/// The times in a line of the server's log, such as `write_us=1234`.
+fn stage_times(line: &str) -> impl Iterator<Item = (&str, Duration)> {
+    let fields = line.split_whitespace().filter_map(|field| field.split_once("_us="));
+    fields.filter_map(|(name, value)| Some((name, Duration::from_micros(value.parse().ok()?))))
+}

@@ -1,0 +1,222 @@
+//! What the benchmarks of the service share: a Postgres and a server process of their own, and the processor time that
+//! each of them took.
+
+// Each benchmark takes what it needs.
+#![allow(dead_code)]
+
+use std::{ffi::OsStr, fs, path::PathBuf, process::Stdio, time::Duration};
+
+use anyhow::Context as _;
+use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
+use pgfox_server::embedded::{Cache, EmbeddedPostgres, Options, Progress};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    sync::mpsc,
+};
+use tonic::transport::Channel;
+
+/// Longest time for the server to get ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The embedded Postgres in a folder of its own, as durable as any: nothing is switched off.
+pub struct Postgres {
+    postgres: EmbeddedPostgres,
+    options: Options,
+    /// Removed in the end.
+    _folder: TempDir,
+}
+
+impl Postgres {
+    pub async fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let cache = std::env::var_os("PGFOX_CACHE_DIR")
+            .map(PathBuf::from)
+            .or_else(|| Some(pgfox_server::config::default_dirs()?.cache))
+            .context("there is no home folder: set PGFOX_CACHE_DIR")?;
+        let cache = Cache { dir: cache, timeout: Duration::from_secs(1800), progress: Progress::Stderr };
+        let options = Options::new(folder.path().join("data"), cache);
+        let postgres = EmbeddedPostgres::start(&options).await?;
+        Ok(Self { postgres, options, _folder: folder })
+    }
+
+    /// Stops it and starts it again with other settings.
+    pub async fn restart(self, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let Self { postgres, mut options, _folder } = self;
+        postgres.stop().await;
+        options.settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let postgres = EmbeddedPostgres::start(&options).await?;
+        Ok(Self { postgres, options, _folder })
+    }
+
+    pub fn url(&self) -> &str {
+        self.postgres.database_url()
+    }
+
+    /// psql, pgbench and the like.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.postgres.bin().join(name));
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// A connection for setting things up and looking at them.
+    pub async fn connect(&self) -> anyhow::Result<tokio_postgres::Client> {
+        let (client, connection) = tokio_postgres::connect(self.url(), tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Processor time of the postmaster and all its children so far, those that have ended included.
+    pub fn processor_time(&self) -> Duration {
+        let Some(postmaster) = self.postgres.pid() else { return Duration::ZERO };
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter_map(read_stat)
+            .filter(|stat| stat.pid == postmaster || stat.parent == postmaster)
+            .map(|stat| if stat.pid == postmaster { stat.own + stat.ended_children } else { stat.own })
+            .sum()
+    }
+
+    pub async fn stop(self) {
+        self.postgres.stop().await;
+    }
+}
+
+/// The server, as `cargo bench` has built it: optimised.
+pub struct Server {
+    child: Child,
+    address: String,
+    /// What it logs.
+    pub log: mpsc::UnboundedReceiver<String>,
+}
+
+impl Server {
+    pub async fn start(postgres: &Postgres, log_filter: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgfox-server"));
+        // Settings of whoever runs the benchmark must not change what it measures.
+        let foreign = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("PGFOX_") || name.starts_with("OPENAI_"));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| foreign(name)) {
+            command.env_remove(name);
+        }
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--log", log_filter])
+            .env("DATABASE_URL", postgres.url())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("the server cannot be started")?;
+        let mut lines = BufReader::new(child.stderr.take().context("stderr is a pipe")?).lines();
+        let (sender, mut log) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut said = Vec::new();
+        let address = loop {
+            let Some(line) = log.recv().await else {
+                anyhow::bail!("the server ended: {}", said.join("\n"));
+            };
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                break address.trim().to_owned();
+            }
+            said.push(line);
+        };
+        let server = Self { child, address, log };
+        server.ready().await?;
+        Ok(server)
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        let mut client = self.client()?;
+        let answered = async {
+            while client.list_collections(v1::ListCollectionsRequest::default()).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(READY_TIMEOUT, answered).await.context("the server did not get ready")
+    }
+
+    /// A client with a connection of its own.
+    pub fn client(&self) -> anyhow::Result<PgfoxServiceClient<Channel>> {
+        let channel = Channel::from_shared(format!("http://{}", self.address))?.connect_lazy();
+        Ok(PgfoxServiceClient::new(channel).max_encoding_message_size(usize::MAX))
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id().unwrap_or(0)
+    }
+
+    pub fn processor_time(&self) -> Duration {
+        read_stat(self.pid()).map_or(Duration::ZERO, |stat| stat.own)
+    }
+
+    /// The most memory that it held so far, in bytes.
+    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux tells VmHWM")?;
+        Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+    }
+
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        Ok(())
+    }
+}
+
+/// Processor time of this process.
+pub fn own_processor_time() -> Duration {
+    read_stat(std::process::id()).map_or(Duration::ZERO, |stat| stat.own)
+}
+
+struct Stat {
+    pid: u32,
+    parent: u32,
+    own: Duration,
+    ended_children: Duration,
+}
+
+/// `None` where there is no such process or no /proc.
+fn read_stat(pid: u32) -> Option<Stat> {
+    // Linux counts in these wherever Rust runs.
+    const TICK: Duration = Duration::from_millis(10);
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name of the program, in brackets, may hold anything.
+    let (_, fields) = text.rsplit_once(')')?;
+    let fields: Vec<i64> = fields.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0)).collect();
+    let ticks = |user: usize| Some(TICK * u32::try_from(fields.get(user)? + fields.get(user + 1)?).ok()?);
+    Some(Stat { pid, parent: u32::try_from(*fields.first()?).ok()?, own: ticks(10)?, ended_children: ticks(12)? })
+}
+
+/// Random numbers that are the same in every run.
+#[derive(Debug)]
+pub struct Random(StdRng);
+
+impl Random {
+    pub fn new() -> Self {
+        Self(StdRng::seed_from_u64(20))
+    }
+
+    pub fn vector(&mut self, dimensions: usize) -> Vec<f32> {
+        (0..dimensions).map(|_| self.0.random_range(-1.0..1.0)).collect()
+    }
+}
+
+pub fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], values[middle]) } else { values[middle] }
+}
+
+/// What the command line says, without what cargo adds.
+pub fn arguments() -> Vec<String> {
+    std::env::args().skip(1).filter(|argument| argument != "--bench").collect()
+}
