@@ -28,7 +28,9 @@ pub(super) async fn run(mut postgres: Postgres) -> anyhow::Result<()> {
     let statement = Statement::capture(&postgres, server.client()?, &queries[0]).await?;
     server.stop().await?;
 
-    println!("{DOCUMENTS} vectors of {DIMENSIONS}, HNSW, the {LIMIT} nearest, {CONCURRENCY} at a time by pgbench, queries/s");
+    println!(
+        "{DOCUMENTS} vectors of {DIMENSIONS}, HNSW, the {LIMIT} nearest, {CONCURRENCY} at a time by pgbench, queries/s"
+    );
     println!("{:>10} {:>10} {:>8}", "sized", "defaults", "ratio");
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
