@@ -55,8 +55,23 @@ const RETRY_DATABASE: Duration = Duration::from_secs(1);
 /// When another server, or this one after its restart, can be expected to answer.
 const RETRY_SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Most bytes of violations in one error: they travel in HTTP/2 headers, of which clients accept 8 KiB, as base64.
-const MAX_VIOLATION_BYTES: usize = 4_000;
+// An error travels in HTTP/2 headers, of which many clients accept 8 KiB: the message once with up to three bytes for one,
+// and once more with the details as base64, which makes four bytes of three.
+/// Most bytes of a message.
+const MAX_MESSAGE_BYTES: usize = 500;
+/// Most bytes of a value of the metadata.
+const MAX_VALUE_BYTES: usize = 512;
+/// Most bytes of violations, each of which takes a few more than its words.
+const MAX_VIOLATION_BYTES: usize = 3_000;
+const VIOLATION_OVERHEAD: usize = 6;
+
+/// How tonic begins what it says of a message that it cannot decode, as INTERNAL.
+const UNDECODABLE: &str = "failed to decode Protobuf message";
+
+/// Whether tonic could not decode a message. Its caller made it, so that INTERNAL is not the word.
+pub(crate) fn is_undecodable(code: Code, message: &str) -> bool {
+    code == Code::Internal && message.starts_with(UNDECODABLE)
+}
 
 /// How an error is told: all but its message.
 struct Told {
@@ -88,6 +103,12 @@ impl Error {
         Self::Invalid(vec![Violation::new(field, description)])
     }
 
+    /// A message that is no protobuf, or nested too deeply; `why` is what tonic says of it.
+    pub(crate) fn undecodable(why: &str) -> Self {
+        let why = why.strip_prefix(UNDECODABLE).unwrap_or(why);
+        Self::invalid("", format!("the request cannot be read: {}", why.trim_start_matches(": ")))
+    }
+
     fn told(&self) -> Told {
         match self {
             Self::Invalid(violations) => {
@@ -113,10 +134,12 @@ impl Error {
         }
     }
 
-    /// What a broken stream means: the client left, or sent a message above the limit.
+    /// What a broken stream means: the client left, or sent a message that is too large or not readable.
     pub(crate) fn from_transport(status: Status) -> Self {
         if status.code() == Code::OutOfRange {
             Self::TooLarge(format!("a message is too large: {}; send fewer documents at a time", status.message()))
+        } else if is_undecodable(status.code(), status.message()) {
+            Self::undecodable(status.message())
         } else {
             Self::Transport(Box::new(status))
         }
@@ -131,7 +154,7 @@ impl Error {
 fn told_store(error: &StoreError) -> Told {
     use ErrorReason as Reason;
     match error {
-        StoreError::CollectionNotFound(name) => {
+        StoreError::CollectionNotFound(name) | StoreError::CollectionReplaced(name) => {
             told(Code::NotFound, Reason::CollectionNotFound).with("collection", name)
         }
         StoreError::CollectionExists(name) => {
@@ -142,7 +165,12 @@ fn told_store(error: &StoreError) -> Told {
         }
         StoreError::DocumentsNotFound { collection, ids } => {
             const SHOWN: usize = 5;
-            let ids: Vec<&str> = ids.iter().take(SHOWN).map(String::as_str).collect();
+            let mut bytes = 0;
+            let fits = |id: &&str| {
+                bytes += id.len() + 1;
+                bytes <= MAX_VALUE_BYTES + 1
+            };
+            let ids: Vec<&str> = ids.iter().take(SHOWN).map(String::as_str).take_while(fits).collect();
             told(Code::NotFound, Reason::DocumentNotFound).with("collection", collection).with("ids", ids.join(","))
         }
         StoreError::DocumentWithoutVector { collection, id } => {
@@ -210,23 +238,36 @@ impl From<Error> for Status {
         // The name of the enum value without the prefix, as its documentation says.
         let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
         let metadata: HashMap<String, String> =
-            metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+            metadata.into_iter().map(|(key, value)| (key.to_owned(), shorten(value, MAX_VALUE_BYTES))).collect();
         details.set_error_info(reason, ERROR_DOMAIN, metadata);
         if let Some(retry_after) = retry_after {
             details.set_retry_info(Some(retry_after));
         }
-        if let Error::Invalid(violations) = error {
-            let mut bytes = 0;
-            for Violation { field, description, .. } in violations {
-                bytes += field.len() + description.len();
-                if bytes > MAX_VIOLATION_BYTES {
-                    break;
-                }
-                details.add_bad_request_violation(field, description);
+        let violations = match error {
+            Error::Invalid(violations) => violations,
+            // The model has changed since the collection was created.
+            Error::Embed(EmbedError::Dimensions { .. }) => vec![Violation::new("collection", message.clone())],
+            _ => Vec::new(),
+        };
+        let mut bytes = 0;
+        for Violation { field, description, .. } in violations {
+            bytes += field.len() + description.len() + VIOLATION_OVERHEAD;
+            if bytes > MAX_VIOLATION_BYTES {
+                break;
             }
+            details.add_bad_request_violation(field, description);
         }
-        Status::with_error_details(code, message, details)
+        Status::with_error_details(code, shorten(message, MAX_MESSAGE_BYTES), details)
     }
+}
+
+/// Cuts what a caller made long, where a character ends.
+fn shorten(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.push('…');
+    }
+    text
 }
 
 impl Violation {
@@ -255,7 +296,7 @@ impl Violation {
 fn summary(violations: &[Violation]) -> String {
     match violations {
         [] => "the request is invalid".into(),
-        [Violation { field, description, .. }] => format!("{field} {description}"),
+        [Violation { field, description, .. }] => format!("{field} {description}").trim_start().to_owned(),
         [Violation { field, description, .. }, more @ ..] => {
             format!("{field} {description} (and {} more; the details name them)", more.len())
         }
@@ -279,6 +320,20 @@ mod tests {
         let info = details.error_info().expect("an ErrorInfo");
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("DIMENSION_MISMATCH", "pgfox"));
         assert_eq!(info.metadata["expected"], "384");
+    }
+
+    #[test]
+    fn errors_fit_into_headers() {
+        let id = "ü".repeat(256);
+        let missing = StoreError::DocumentsNotFound { collection: "c".repeat(63), ids: vec![id.clone(); 9] };
+        let unknown = StoreError::CollectionNotFound("\u{1f98a}".repeat(250));
+        let many = (0..1_000).map(|i| Violation::new(format!("documents[{i}].id"), "is required")).collect();
+        let long = Violation::new("metadata", "\u{1f98a}".repeat(2_000));
+        for error in [missing.into(), unknown.into(), Error::Invalid(many), Error::Invalid(vec![long])] {
+            let response = Status::from(error).into_http::<()>();
+            let bytes: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+            assert!(bytes < 8_000, "{bytes}");
+        }
     }
 
     #[test]

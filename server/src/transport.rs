@@ -1,5 +1,5 @@
 //! What is between HTTP/2 and the service: compression only for those who want it, and a clear answer to a message that
-//! is too large.
+//! is too large or cannot be read.
 
 use std::task::{Context, Poll};
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use crate::error::Error;
+use crate::error::{Error, is_undecodable};
 
 /// Wraps the services of a server.
 #[derive(Clone, Copy, Debug)]
@@ -54,18 +54,24 @@ where
         let limit = self.transport.max_request_bytes;
         Box::pin(async move {
             let answer = answer.await?;
-            Ok(if is_too_large(answer.headers()) { too_large(limit).into_http() } else { answer })
+            Ok(match refused_message(answer.headers(), limit) {
+                Some(error) => Status::from(error).into_http(),
+                None => answer,
+            })
         })
     }
 }
 
-/// tonic answers OUT_OF_RANGE to a message above the limit, without details; answers of pgfox have details.
-fn is_too_large(headers: &HeaderMap) -> bool {
-    let out_of_range = (Code::OutOfRange as i32).to_string();
-    headers.get("grpc-status").is_some_and(|status| status.as_bytes() == out_of_range.as_bytes())
-        && !headers.contains_key("grpc-status-details-bin")
-}
-
-pub(crate) fn too_large(limit: usize) -> Status {
-    Error::TooLarge(format!("a message may have at most {limit} bytes; send fewer documents at a time")).into()
+/// tonic answers OUT_OF_RANGE to a message above the limit and INTERNAL to one that it cannot decode, without details;
+/// answers of pgfox have details.
+fn refused_message(headers: &HeaderMap, limit: usize) -> Option<Error> {
+    if !headers.contains_key("grpc-status") || headers.contains_key("grpc-status-details-bin") {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    if status.code() == Code::OutOfRange {
+        let why = format!("a message may have at most {limit} bytes; send fewer documents at a time");
+        return Some(Error::TooLarge(why));
+    }
+    is_undecodable(status.code(), status.message()).then(|| Error::undecodable(status.message()))
 }
