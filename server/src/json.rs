@@ -8,20 +8,28 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 /// Most bytes of the metadata of a document, as JSON.
 pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 
+/// Most objects and lists within each other, the metadata itself among them. protobuf's libraries read 100 messages within
+/// each other, and an object is three of them.
+const MAX_DEPTH: usize = 32;
+
+/// From this length on the path in an error message grows no further.
+const MAX_PATH_BYTES: usize = 256;
+
 /// Integers up to here are exact as doubles and written without a fraction.
 const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 /// The JSON of a struct, or what jsonb would not take and where.
 pub(crate) fn write(fields: &Struct) -> Result<String, String> {
     let mut out = String::new();
-    write_struct(&mut out, fields, "metadata")?;
+    write_struct(&mut out, fields, "metadata", 1)?;
     if out.len() > MAX_BYTES {
         return Err(format!("metadata is {} bytes as JSON and may have {MAX_BYTES}", out.len()));
     }
     Ok(out)
 }
 
-fn write_struct(out: &mut String, fields: &Struct, path: &str) -> Result<(), String> {
+fn write_struct(out: &mut String, fields: &Struct, path: &str, depth: usize) -> Result<(), String> {
+    check_depth(path, depth)?;
     out.push('{');
     for (position, (key, value)) in fields.fields.iter().enumerate() {
         if position > 0 {
@@ -29,15 +37,25 @@ fn write_struct(out: &mut String, fields: &Struct, path: &str) -> Result<(), Str
         }
         write_string(out, key, path)?;
         out.push(':');
-        write_value(out, value, path, key)?;
+        write_value(out, value, path, key, depth)?;
     }
     out.push('}');
     Ok(())
 }
 
-fn write_value(out: &mut String, value: &Value, path: &str, key: &str) -> Result<(), String> {
+fn check_depth(path: &str, depth: usize) -> Result<(), String> {
+    if depth > MAX_DEPTH {
+        return Err(format!("{path} is nested more than {MAX_DEPTH} deep"));
+    }
+    Ok(())
+}
+
+/// `depth` is that of the object or list that holds the value.
+fn write_value(out: &mut String, value: &Value, path: &str, key: &str, depth: usize) -> Result<(), String> {
     // The path is put together only for what has parts or is wrong.
-    let path = || format!("{path}.{}", shorten(key));
+    let path = || {
+        if path.len() < MAX_PATH_BYTES { format!("{path}.{}", shorten(key)) } else { path.to_owned() }
+    };
     match &value.kind {
         None | Some(Kind::NullValue(_)) => out.push_str("null"),
         Some(Kind::BoolValue(value)) => out.push_str(if *value { "true" } else { "false" }),
@@ -52,15 +70,16 @@ fn write_value(out: &mut String, value: &Value, path: &str, key: &str) -> Result
             let _ = write!(out, "{value:e}");
         }
         Some(Kind::StringValue(value)) => write_string(out, value, key)?,
-        Some(Kind::StructValue(value)) => write_struct(out, value, &path())?,
+        Some(Kind::StructValue(value)) => write_struct(out, value, &path(), depth + 1)?,
         Some(Kind::ListValue(ListValue { values })) => {
             let path = path();
+            check_depth(&path, depth + 1)?;
             out.push('[');
             for (position, value) in values.iter().enumerate() {
                 if position > 0 {
                     out.push(',');
                 }
-                write_value(out, value, &path, &position.to_string())?;
+                write_value(out, value, &path, &position.to_string(), depth + 1)?;
             }
             out.push(']');
         }
@@ -186,7 +205,8 @@ mod tests {
 
     #[test]
     fn large_and_small_numbers_stay_what_they_are() {
-        for number in [1e300, -1.5e-300, 9_007_199_254_740_993.0, 0.1] {
+        let random = (0..1_000).map(|_| f64::from_bits(rand::random())).filter(|number| number.is_finite());
+        for number in [1e300, -1.5e-300, 5e-324, f64::MAX, 9_007_199_254_740_993.0, 0.1].into_iter().chain(random) {
             let fields = Struct { fields: [("n".to_owned(), value(Kind::NumberValue(number)))].into() };
             assert_eq!(object(&write(&fields).expect("JSON")), fields);
         }
