@@ -40,9 +40,10 @@ impl Statements {
                  FROM {documents} d LEFT JOIN {embeddings} e ON e.document_key = d.key AND e.chunk = 0
                  WHERE d.id = $1"
             ),
+            // Rows are locked in the order in which writes lock them.
             delete_documents: format!(
                 "-- delete_documents
-                 WITH doomed AS (SELECT key FROM {documents} WHERE id = ANY($1) ORDER BY id FOR UPDATE)
+                 WITH doomed AS (SELECT key FROM {documents} WHERE id = ANY($1) ORDER BY id COLLATE \"C\" FOR UPDATE)
                  DELETE FROM {documents} d USING doomed WHERE d.key = doomed.key RETURNING d.key"
             ),
             delete_embeddings: format!(

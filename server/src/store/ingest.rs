@@ -76,12 +76,16 @@ impl Statements {
                  RETURNING d.id, d.key, d.version > 1"
             ),
             // A row whose content has changed since it was read is left to the one who changed it: as if this write had
-            // come just before.
+            // come just before. Rows are locked in the order of their ids, as every write does, against deadlocks.
             update_metadata: format!(
                 "-- update_metadata
-                 UPDATE {documents} d SET metadata = n.metadata, version = d.version + 1, updated_at = now()
-                 FROM unnest($1::text[], $2::jsonb[], $3::bytea[]) AS n (id, metadata, content_hash)
-                 WHERE d.id = n.id AND d.content_hash = n.content_hash AND d.metadata <> n.metadata"
+                 WITH changed AS MATERIALIZED (
+                     SELECT d.key, n.metadata
+                     FROM {documents} d JOIN unnest($1::text[], $2::jsonb[], $3::bytea[]) AS n (id, metadata, content_hash)
+                         ON d.id = n.id AND d.content_hash = n.content_hash AND d.metadata <> n.metadata
+                     ORDER BY d.id COLLATE \"C\" FOR UPDATE OF d)
+                 UPDATE {documents} d SET metadata = c.metadata, version = d.version + 1, updated_at = now()
+                 FROM changed c WHERE d.key = c.key"
             ),
             upsert_embeddings: format!(
                 "-- upsert_embeddings
@@ -129,8 +133,8 @@ impl Store {
         let (kept, changed) = (&kept[..], &changed[..]);
         self.with_collection(&collection.definition.name, |entry| async move {
             if entry.collection.id != collection.id {
-                // Deleted and created again meanwhile: the documents were meant for the one that is gone.
-                return Err(StoreError::CollectionNotFound(collection.definition.name.clone()));
+                // The documents were meant for the one that is gone.
+                return Err(StoreError::CollectionReplaced(collection.definition.name.clone()));
             }
             let connection = self.connection().await?;
             let mut written = Written::default();
