@@ -4,6 +4,7 @@ use pgfox::v1;
 
 use crate::{
     App,
+    embed::EmbedError,
     error::{Error, Violation},
     store::{CollectionInfo, Distance, NewCollection, VectorType},
     validate::{MAX_DIMENSIONS, Violations},
@@ -51,10 +52,17 @@ pub(crate) async fn create(
         None
     } else {
         // Cheaper than asking a provider in vain; the insert decides.
-        if app.store.collection(&collection.name).await.is_ok() {
+        if app.store.current_collection(&collection.name).await.is_ok() {
             return Err(crate::store::StoreError::CollectionExists(collection.name).into());
         }
-        Some(app.embedders.resolve(&embedding.model, asked).await?)
+        let resolved = app.embedders.resolve(&embedding.model, asked).await;
+        Some(resolved.map_err(|error| match error {
+            EmbedError::Dimensions { expected, actual, .. } => Error::Invalid(vec![Violation {
+                description: format!("must be {actual}, as the model gives, not {expected}"),
+                ..Violation::dimensions("collection.embedding.dimensions", expected, actual)
+            }]),
+            error => error.into(),
+        })?)
     };
     let dimensions = model.as_ref().map_or(asked.unwrap_or_default(), |model| model.dimensions);
     if dimensions > MAX_DIMENSIONS as usize {

@@ -13,7 +13,7 @@ use crate::{
     embed::{EmbedError, Embeddings},
     error::Error,
     store::{Collection, Content, ContentHash, Distance, NewDocument},
-    validate::{self, CheckedDocument, Violations, has_direction},
+    validate::{self, CheckedDocument, Violations, can_hold, has_direction},
 };
 
 /// A request that keeps the rules.
@@ -43,7 +43,8 @@ pub(crate) async fn check(app: &App, request: v1::IngestRequest) -> Result<Check
     let mut violations = Violations::default();
     violations.name("collection", &collection);
     violations.finish()?;
-    let collection = app.store.collection(&collection).await?;
+    // Not the cache: documents for a collection that another server has replaced would be checked by the wrong rules.
+    let collection = app.store.current_collection(&collection).await?;
     let began = Instant::now();
     let (documents, errors) = validate::documents(documents, &collection, skip_invalid)?;
     Ok(Checked { collection, documents, errors, sequence, check: began.elapsed() })
@@ -51,7 +52,7 @@ pub(crate) async fn check(app: &App, request: v1::IngestRequest) -> Result<Check
 
 pub(crate) async fn store(app: &App, checked: Checked, deadline: Instant) -> Result<v1::IngestResponse, Error> {
     let Checked { collection, documents, errors, sequence, check } = checked;
-    let mut response = v1::IngestResponse { sequence, errors, ..Default::default() };
+    let mut response = v1::IngestResponse { sequence, errors, usage: Some(v1::Usage::default()), ..Default::default() };
     if documents.is_empty() {
         return Ok(response);
     }
@@ -145,12 +146,12 @@ async fn embed(
 /// A model can give what the collection cannot hold.
 pub(crate) fn check_embedding(collection: &Collection, vector: &[f32]) -> Result<(), Error> {
     let definition = &collection.definition;
-    if definition.distance == Distance::Cosine && !has_direction(vector, definition.vector_type) {
-        return Err(EmbedError::Unavailable {
-            why: "it gave a vector of length zero, which DISTANCE_COSINE cannot compare".into(),
-            retry_after: Duration::from_secs(10),
-        }
-        .into());
-    }
-    Ok(())
+    let why = if !can_hold(vector, definition.vector_type) {
+        "it gave a vector with a number that the collection cannot hold"
+    } else if definition.distance == Distance::Cosine && !has_direction(vector, definition.vector_type) {
+        "it gave a vector of length zero, which DISTANCE_COSINE cannot compare"
+    } else {
+        return Ok(());
+    };
+    Err(EmbedError::Unavailable { why: why.into(), retry_after: Duration::from_secs(10) }.into())
 }

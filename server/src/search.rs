@@ -1,9 +1,6 @@
 //! Search: turn the query into a vector, and find its nearest neighbours.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use pgfox::v1::{self, search_request::Query};
 
@@ -12,7 +9,7 @@ use crate::{
     documents::{check_size, to_message},
     error::Error,
     ingest::check_embedding,
-    store::{Collection, Completeness, Found, MAX_EF_SEARCH, SearchSettings},
+    store::{Collection, Completeness, Found, MAX_EF_SEARCH, SearchSettings, StoreError},
     validate::{MAX_LIMIT, Violations},
 };
 
@@ -29,7 +26,7 @@ pub(crate) async fn search(
     let v1::SearchRequest { collection: name, query, limit, params, include_vector } = request;
     let params = params.unwrap_or_default();
     let mut violations = Violations::default();
-    violations.name("collection", &name);
+    let plausible = violations.name("collection", &name);
     violations.range("limit", limit, 0, MAX_LIMIT);
     if let Some(ef_search) = params.ef_search {
         violations.range("params.ef_search", ef_search, 1, MAX_EF_SEARCH);
@@ -46,38 +43,71 @@ pub(crate) async fn search(
         Some(Query::DocumentId(id)) => violations.id("document_id", id),
         Some(Query::Vector(_)) => {}
     }
-    // What depends on the collection is told together with the rest, if there is such a collection.
-    let collection = if name.is_empty() { None } else { app.store.collection(&name).await.map(Some)? };
-    if let Some(collection) = &collection {
-        match &query {
-            Some(Query::Vector(vector)) => violations.vector("vector", &vector.values, collection),
-            Some(Query::Text(_)) => {
-                let rule = "cannot be embedded: the collection has no model; send a vector";
-                violations.check(collection.definition.model.is_some(), "text", rule);
-            }
-            _ => {}
-        }
-    }
-    violations.finish()?;
-    let (Some(collection), Some(query)) = (collection, query) else {
+    let (Some(query), true) = (query, plausible) else {
+        violations.finish()?;
         return Err(Error::invalid("query", "is required"));
     };
+    // What depends on the collection is told together with the rest. Before a caller is told that they are wrong, the
+    // database is asked: the cache may hold a collection that another server has replaced.
+    let mut collection = app.store.collection(&name).await?;
+    if !fits(&query, &collection) {
+        collection = app.store.current_collection(&name).await?;
+        check_query(&mut violations, &query, &collection);
+    }
+    violations.finish()?;
 
     let limit = if limit == 0 { DEFAULT_LIMIT } else { limit } as usize;
-    let Prepared { vector, exclude, embed, tokens } = prepare(app, &collection, query).await?;
     let settings = SearchSettings {
         limit,
         exact: params.exact,
         ef_search: params.ef_search,
         probes: params.probes,
         include_vector,
-        exclude,
+        exclude: None,
         deadline,
         fill_up: app.limits.fill_up,
         max_bytes: app.limits.max_response_bytes,
     };
-    let found = app.store.search(&name, &vector, &settings).await?;
-    let response = respond(&collection, found, limit, embed, tokens)?;
+    match search_in(app, &collection, &query, settings.clone()).await {
+        Err(Error::Store(StoreError::CollectionReplaced(_))) => {
+            collection = app.store.current_collection(&name).await?;
+            let mut violations = Violations::default();
+            check_query(&mut violations, &query, &collection);
+            violations.finish()?;
+            search_in(app, &collection, &query, settings).await
+        }
+        result => result,
+    }
+}
+
+fn fits(query: &Query, collection: &Collection) -> bool {
+    let mut violations = Violations::default();
+    check_query(&mut violations, query, collection);
+    violations.finish().is_ok()
+}
+
+/// What depends on the collection.
+fn check_query(violations: &mut Violations, query: &Query, collection: &Collection) {
+    match query {
+        Query::Vector(vector) => violations.vector("vector", &vector.values, collection),
+        Query::Text(_) => {
+            let rule = "cannot be embedded: the collection has no model; send a vector";
+            violations.check(collection.definition.model.is_some(), "text", rule);
+        }
+        Query::DocumentId(_) => {}
+    }
+}
+
+async fn search_in(
+    app: &App,
+    collection: &Collection,
+    query: &Query,
+    settings: SearchSettings,
+) -> Result<v1::SearchResponse, Error> {
+    let Prepared { vector, exclude, embed, tokens } = prepare(app, collection, query).await?;
+    let settings = SearchSettings { exclude, ..settings };
+    let found = app.store.search(collection, &vector, &settings).await?;
+    let response = respond(collection, found, settings.limit, embed, tokens)?;
     check_size(app, &response)?;
     Ok(response)
 }
@@ -90,21 +120,27 @@ struct Prepared {
     tokens: u64,
 }
 
-async fn prepare(app: &App, collection: &Arc<Collection>, query: Query) -> Result<Prepared, Error> {
+async fn prepare(app: &App, collection: &Collection, query: &Query) -> Result<Prepared, Error> {
     let definition = &collection.definition;
     let given = |vector, exclude| Prepared { vector, exclude, embed: Duration::ZERO, tokens: 0 };
     match query {
-        Query::Vector(vector) => Ok(given(vector.values, None)),
+        Query::Vector(vector) => Ok(given(vector.values.clone(), None)),
         Query::DocumentId(id) => {
-            let (key, vector) = app.store.vector_of(&definition.name, &id).await?;
+            let (key, vector) = app.store.vector_of(&definition.name, id).await?;
             Ok(given(vector, Some(key)))
         }
         Query::Text(text) => {
             let began = Instant::now();
             let model = definition.model.as_ref();
             let model = model.ok_or_else(|| Error::invalid("text", "cannot be embedded without a model"))?;
-            let text = if definition.query_prefix.is_empty() { text } else { definition.query_prefix.clone() + &text };
-            let embedded = app.embedders.embed(model, &[&text]).await?;
+            let prefixed: String;
+            let text = if definition.query_prefix.is_empty() {
+                text
+            } else {
+                prefixed = format!("{}{text}", definition.query_prefix);
+                &prefixed
+            };
+            let embedded = app.embedders.embed(model, &[text]).await?;
             check_embedding(collection, &embedded.values)?;
             Ok(Prepared {
                 vector: embedded.values,

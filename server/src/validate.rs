@@ -61,10 +61,12 @@ impl Violations {
         );
     }
 
-    /// The name of a collection that exists.
-    pub(crate) fn name(&mut self, field: &str, name: &str) {
+    /// The name of a collection that may exist; returns whether it may.
+    pub(crate) fn name(&mut self, field: &str, name: &str) -> bool {
+        let plausible = !name.contains('\0') && name.len() <= 1_000;
         self.check(!name.is_empty(), field, "is required");
-        self.check(!name.contains('\0') && name.len() <= 1_000, field, "is not the name of a collection");
+        self.check(plausible, field, "is not the name of a collection");
+        plausible && !name.is_empty()
     }
 
     pub(crate) fn range(&mut self, field: &str, value: i32, least: i32, most: i32) {
@@ -129,9 +131,8 @@ impl Violations {
             self.push(Violation::new(format!("{field}.values[{position}]"), "must be finite"));
             return;
         }
-        if definition.vector_type == VectorType::HalfVec
-            && let Some(position) = values.iter().position(|value| !f16::from_f32(*value).is_finite())
-        {
+        if !can_hold(values, definition.vector_type) {
+            let position = values.iter().position(|value| !f16::from_f32(*value).is_finite()).unwrap_or_default();
             let rule = "must be at most 65,504 in a collection of VECTOR_TYPE_HALFVEC";
             self.push(Violation::new(format!("{field}.values[{position}]"), rule));
             return;
@@ -141,6 +142,14 @@ impl Violations {
                         length: DISTANCE_COSINE compares directions";
             self.push(Violation::new(field, rule));
         }
+    }
+}
+
+/// Whether finite numbers are finite in the type of the collection too.
+pub(crate) fn can_hold(values: &[f32], vector_type: VectorType) -> bool {
+    match vector_type {
+        VectorType::Vector => true,
+        VectorType::HalfVec => values.iter().all(|value| f16::from_f32(*value).is_finite()),
     }
 }
 

@@ -208,6 +208,11 @@ impl Store {
         Ok(Arc::clone(&self.entry(name).await?.collection))
     }
 
+    /// A collection as the database has it now, for what would rather wait for it than be wrong.
+    pub async fn current_collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
+        Ok(Arc::clone(&self.load_entry(name).await?.collection))
+    }
+
     /// Runs an operation on a collection; once more with what the database says now when the cache was wrong, and a few
     /// times more when another transaction stood in the way.
     pub(super) async fn with_collection<T, F>(

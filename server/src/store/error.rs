@@ -14,6 +14,9 @@ use super::{
 pub enum StoreError {
     #[error("there is no collection \"{0}\"")]
     CollectionNotFound(String),
+    /// Deleted and created again since the caller looked.
+    #[error("the collection \"{0}\" was replaced by another one meanwhile")]
+    CollectionReplaced(String),
     #[error("the collection \"{0}\" exists already")]
     CollectionExists(String),
     #[error("views or other objects of the database depend on the collection \"{0}\"; drop them first")]

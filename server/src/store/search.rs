@@ -117,14 +117,15 @@ impl Store {
     /// The documents nearest to a vector.
     pub async fn search(
         &self,
-        collection: &str,
+        collection: &Collection,
         vector: &[f32],
         settings: &SearchSettings,
     ) -> Result<Found, StoreError> {
-        self.with_collection(collection, |entry| async move {
-            if vector.len() != entry.collection.definition.dimensions {
-                // Deleted and created again with other dimensions since the caller looked.
-                return Err(StoreError::CollectionNotFound(collection.into()));
+        let name = &collection.definition.name;
+        self.with_collection(name, |entry| async move {
+            if entry.collection.id != collection.id {
+                // The vector was made for the one that is gone.
+                return Err(StoreError::CollectionReplaced(name.clone()));
             }
             let index = entry.collection.index.filter(|_| !settings.exact);
             let run = self.run_search(&entry, index, vector, settings, settings.deadline).await?;
@@ -133,7 +134,7 @@ impl Store {
                     return Err(StoreError::Stale(None));
                 }
                 // Exact is exact, whatever has changed; the next search reads the collection anew.
-                self.forget(collection);
+                self.forget(name);
             }
             let completeness = if index.is_some() { Completeness::Approximate } else { Completeness::Exact };
             let found = Found { hits: run.hits, completeness, wait: run.wait, database: run.database };
