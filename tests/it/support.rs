@@ -1,7 +1,7 @@
 //! Real Postgres clusters, one per major version and test run, and real servers on free ports, one per test.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -51,16 +51,21 @@ pub(crate) fn cluster(major: u32) -> &'static Cluster {
 /// Starts a small Postgres of its own for a test that kills it; see [`cluster`] for the shared ones.
 pub(crate) async fn start_postgres(major: u32) -> EmbeddedPostgres {
     let folder = tempfile::tempdir().expect("a folder").keep();
+    let postgres = start_postgres_in(&folder, major).await;
+    postgres.remove_at_exit(&folder).expect("a watcher");
+    postgres
+}
+
+/// Starts a small Postgres in a folder of the caller's, who stops it too.
+pub(crate) async fn start_postgres_in(folder: &Path, major: u32) -> EmbeddedPostgres {
     let settings = [("fsync", "off"), ("logging_collector", "off"), ("max_connections", "300")];
     let options = Options {
         major,
         memory: Some(1 << 30),
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-        ..Options::new(folder.clone(), cache())
+        ..Options::new(folder.to_owned(), cache())
     };
-    let postgres = EmbeddedPostgres::start(&options).await.expect("Postgres starts");
-    postgres.remove_at_exit(&folder).expect("a watcher");
-    postgres
+    EmbeddedPostgres::start(&options).await.expect("Postgres starts")
 }
 
 /// Where fetched binaries and weights are kept between runs.
@@ -96,6 +101,7 @@ pub(crate) struct Setup {
     pub(crate) migrate: Migrate,
     pub(crate) schema: String,
     pub(crate) pool_size: usize,
+    pub(crate) pool_wait: Duration,
 }
 
 impl Setup {
@@ -110,6 +116,7 @@ impl Setup {
             migrate: Migrate::IfEmpty,
             schema: "pgfox".into(),
             pool_size: 8,
+            pool_wait: Duration::from_secs(5),
         }
     }
 
@@ -125,7 +132,7 @@ impl Setup {
                 direct: connector,
                 schema: self.schema,
                 pool_size: self.pool_size,
-                pool_wait: Duration::from_secs(5),
+                pool_wait: self.pool_wait,
                 build_memory: None,
             },
             migrate: self.migrate,
@@ -196,6 +203,12 @@ impl Server {
             health.check(request).await.is_ok_and(|response| response.into_inner().status == 1)
         })
         .await;
+    }
+
+    /// Waits until the server ends by itself.
+    pub(crate) async fn ended(mut self) -> anyhow::Result<()> {
+        let ended = tokio::time::timeout(Duration::from_secs(30), &mut self.task).await;
+        ended.expect("the server ends").expect("the server does not panic")
     }
 
     /// Shuts down as SIGTERM does, and waits for the end.

@@ -1,0 +1,202 @@
+//! The two programs as a user runs them: `pgfox-server` on a database, and `pgfox` against it.
+
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt as _;
+
+use crate::{
+    process::{ServerProcess, command},
+    support::{cluster, create_database, eventually},
+};
+
+/// What a program printed, and its exit code.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+async fn run(mut command: tokio::process::Command, input: &str) -> Ran {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // A program that reads nothing may be gone already.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = tokio::time::timeout(std::time::Duration::from_secs(60), child.wait_with_output()).await;
+    let output = output.expect("the program ends").expect("its output");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+async fn pgfox_server(arguments: &[&str]) -> Ran {
+    let mut command = command("pgfox-server");
+    command.args(arguments);
+    run(command, "").await
+}
+
+async fn pgfox(address: &str, arguments: &[&str], input: &str) -> Ran {
+    let mut command = command("pgfox");
+    command.args(["--server", address]).args(arguments);
+    run(command, input).await
+}
+
+/// A server on a database of its own that is ready.
+async fn start() -> (ServerProcess, String) {
+    let database_url = create_database(&cluster(18).postgres).await;
+    let server = ServerProcess::start(&database_url, "127.0.0.1:0").await;
+    eventually("the server is ready", async || pgfox(&server.address, &["health"], "").await.code == Some(0)).await;
+    (server, database_url)
+}
+
+#[tokio::test]
+async fn help_names_every_setting() {
+    let help = pgfox_server(&["--help"]).await;
+    assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
+    for named in [
+        "demo", "migrate", "database-url", "healthcheck", "--database-url", "DATABASE_URL", "--listen", "PGFOX_LISTEN",
+        "--data-dir", "--cache-dir", "--openai-base-url", "OPENAI_API_KEY", "PGFOX_API_KEYS", "--api-keys-file",
+        "--tls-cert", "--tls-key", "--insecure", "127.0.0.1:50051",
+    ] {
+        assert!(help.stdout.contains(named), "{named} is not in the help:\n{}", help.stdout);
+    }
+}
+
+#[tokio::test]
+async fn wrong_settings_are_told_all_at_once() {
+    let ran = pgfox_server(&["--database-url", "mysql://x", "--tls-cert", "/none.pem", "--schema", "a b"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+    for named in ["database", "--tls-key", "--schema"] {
+        assert!(ran.stderr.to_lowercase().contains(named), "{named} is not told:\n{}", ran.stderr);
+    }
+    let ran = pgfox_server(&["--no-such-flag"]).await;
+    assert_eq!(ran.code, Some(2));
+}
+
+#[tokio::test]
+async fn an_open_port_needs_keys() {
+    let ran = pgfox_server(&["--listen", "0.0.0.0:0", "--database-url", "postgres://127.0.0.1:1/none"]).await;
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("--insecure") && ran.stderr.contains("PGFOX_API_KEYS"), "{ran:?}");
+
+    let mut with_keys = command("pgfox-server");
+    with_keys.args(["--listen", "0.0.0.0:0", "--default-model", "openai/x", "--openai-base-url", "http://127.0.0.1:1/v1"]);
+    with_keys.env("PGFOX_API_KEYS", "topsecretkey").env("DATABASE_URL", "postgres://fox:hunter2@127.0.0.1:1/none");
+    let server = ServerProcess::spawn(with_keys).await;
+    let log = server.log();
+    assert!(log.contains("WARN") && log.contains("TLS"), "keys without TLS are warned about:\n{log}");
+    assert!(!log.contains("topsecretkey") && !log.contains("hunter2"), "{log}");
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_told() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ran = pgfox_server(&["--listen", &address, "--database-url", "postgres://127.0.0.1:1/none"]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains(&address) && ran.stderr.contains("--listen"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn migrate_sets_up_and_healthcheck_tells() {
+    let database_url = create_database(&cluster(18).postgres).await;
+    for _ in 0..2 {
+        let ran = pgfox_server(&["migrate", "--database-url", &database_url]).await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    let tables = "SELECT count(*) FROM pgfox_internal.schema_migrations";
+    let sql = crate::support::sql(&database_url).await;
+    assert!(sql.query_one(tables, &[]).await.unwrap().get::<_, i64>(0) > 0);
+
+    let mut server = ServerProcess::start(&database_url, "127.0.0.1:0").await;
+    let address = server.address.clone();
+    eventually("the check passes", async || pgfox_server(&["healthcheck", "--listen", &address]).await.code == Some(0)).await;
+    let ran = pgfox_server(&["database-url", "--database-url", &database_url]).await;
+    assert_eq!((ran.code, ran.stdout.trim()), (Some(0), database_url.as_str()));
+    server.terminate();
+    assert_eq!(server.exit_code().await, Some(0));
+    let ran = pgfox_server(&["healthcheck", "--listen", &address]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains(&address), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_newer_schema_ends_the_server() {
+    let database_url = create_database(&cluster(16).postgres).await;
+    pgfox_server(&["migrate", "--database-url", &database_url]).await;
+    let sql = crate::support::sql(&database_url).await;
+    sql.batch_execute("INSERT INTO pgfox_internal.schema_migrations (version) VALUES (999)").await.unwrap();
+    let mut server = ServerProcess::start(&database_url, "127.0.0.1:0").await;
+    assert_eq!(server.exit_code().await, Some(1));
+    assert!(server.log().contains("version 999"), "{}", server.log());
+    let ran = pgfox_server(&["migrate", "--database-url", &database_url]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_command_line_does_the_whole_walk() {
+    let (server, _) = start().await;
+    let address = server.address.as_str();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        std::fs::write(folder.path().join(name), content).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let lines: String = (0..100).map(|i| format!("{{\"id\": \"l{i}\", \"text\": \"line {i}\", \"metadata\": {{\"n\": {i}}}}}\n")).collect();
+    let jsonl = file("films.jsonl", &lines);
+    let csv = file("more.csv", "id,text,genre\nc1,\"foxes, in love\",romance\nc2,the moon,space\n");
+
+    let ran = pgfox(address, &["ingest", "films", &jsonl, "--create"], "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = pgfox(address, &["ingest", "films", &csv], "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let stdin = "{\"id\": \"s1\", \"text\": \"from a pipe\"}\n";
+    let ran = pgfox(address, &["ingest", "films", "-", "--format", "jsonl"], stdin).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = pgfox(address, &["collections", "get", "films", "--json"], "").await;
+    let collection: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(ran.stdout.contains("103"), "103 documents: {collection}");
+
+    let ran = pgfox(address, &["build-index", "films"], "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = pgfox(address, &["search", "films", "foxes, in love", "--limit", "3"], "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("c1") && ran.stdout.contains("foxes, in love"), "{ran:?}");
+    let ran = pgfox(address, &["search", "films", "foxes, in love", "--limit", "3", "--json"], "").await;
+    let found: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(found["results"][0]["document"]["id"], "c1", "{found}");
+    assert_eq!(found["results"].as_array().unwrap().len(), 3);
+
+    let ran = pgfox(address, &["get", "films", "l7", "--json"], "").await;
+    assert!(ran.code == Some(0) && ran.stdout.contains("line 7"), "{ran:?}");
+    let ran = pgfox(address, &["get", "films", "none"], "").await;
+    assert!(ran.code == Some(1) && ran.stderr.contains("none"), "{ran:?}");
+    let ran = pgfox(address, &["delete", "films", "l7", "none"], "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = pgfox(address, &["get", "films", "l7"], "").await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let ran = pgfox(address, &["health"], "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn exit_codes_tell_who_is_at_fault() {
+    let (server, _) = start().await;
+    let address = server.address.clone();
+    let refused = pgfox(&address, &["search", "none", "x"], "").await;
+    assert!(refused.code == Some(1) && refused.stderr.contains("none"), "{refused:?}");
+    for usage in [&["search"][..], &["search", "films"], &["ingest", "films", "/no/such/file"]] {
+        let ran = pgfox(&address, usage, "").await;
+        assert_eq!(ran.code, Some(2), "{usage:?}: {ran:?}");
+    }
+    let bad = "{\"id\": \"good\", \"text\": \"x\"}\n{\"id\": \"\", \"text\": \"no id\"}\n";
+    let skipped = pgfox(&address, &["ingest", "some", "-", "--format", "jsonl", "--create"], bad).await;
+    assert_eq!(skipped.code, Some(1), "{skipped:?}");
+    assert_eq!(pgfox(&address, &["get", "some", "good"], "").await.code, Some(0));
+    server.kill().await;
+    let gone = pgfox(&address, &["health"], "").await;
+    assert!(gone.code == Some(3) && gone.stderr.contains(&address), "{gone:?}");
+}

@@ -1,0 +1,59 @@
+//! What happens when something beneath the server fails: its database, its provider, itself.
+
+mod database;
+mod killed;
+mod provider;
+mod set_up;
+
+use pgfox::v1;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::support::{Client, Server, eventually, reason};
+
+/// The code, the reason, and whether repeating is said to help.
+fn told(status: &Status) -> (Code, String, bool) {
+    (status.code(), reason(status).0, status.get_error_details().retry_info().is_some())
+}
+
+fn expected(code: Code, reason: &str, retry: bool) -> (Code, String, bool) {
+    (code, reason.into(), retry)
+}
+
+/// What the server says of its health.
+async fn health(server: &Server, service: &str) -> tonic_health::pb::health_check_response::ServingStatus {
+    let mut client = tonic_health::pb::health_client::HealthClient::new(server.channel.clone());
+    let request = tonic_health::pb::HealthCheckRequest { service: service.into() };
+    client.check(request).await.expect("health is always told").into_inner().status()
+}
+
+async fn becomes(server: &Server, serving: bool) {
+    use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving};
+    let wanted = if serving { Serving } else { NotServing };
+    eventually(&format!("health is {wanted:?}"), async || health(server, "").await == wanted).await;
+}
+
+async fn get(client: &mut Client, collection: &str, id: &str) -> Result<v1::GetDocumentsResponse, Status> {
+    let request = v1::GetDocumentsRequest {
+        collection: collection.into(),
+        ids: vec![id.into()],
+        allow_missing: true,
+        ..Default::default()
+    };
+    Ok(client.get_documents(request).await?.into_inner())
+}
+
+async fn search(client: &mut Client, collection: &str, values: &[f32]) -> Result<v1::SearchResponse, Status> {
+    let request = v1::SearchRequest {
+        collection: collection.into(),
+        query: Some(v1::search_request::Query::Vector(v1::Vector { values: values.to_vec() })),
+        ..Default::default()
+    };
+    Ok(client.search(request).await?.into_inner())
+}
+
+async fn ingest(client: &mut Client, collection: &str, document: v1::Document) -> Result<v1::IngestResponse, Status> {
+    let request =
+        v1::IngestRequest { collection: collection.into(), documents: vec![document], ..Default::default() };
+    Ok(client.ingest(request).await?.into_inner())
+}

@@ -1,0 +1,112 @@
+//! The real binaries as processes, which end with the test that started them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Child,
+};
+
+use crate::support;
+
+/// The path of a binary of this workspace, built as this test is. Cargo builds no binaries of other packages for a test.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        // <target>/<profile>/deps/it-<hash>
+        let this = std::env::current_exe().expect("this program");
+        let folder = this.ancestors().nth(2).expect("a profile's folder").to_owned();
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        // With this test, since its dependencies decide on the features that everything was built with.
+        build.args(["build", "--quiet", "--workspace", "--bins", "--test", "it", "--target-dir"]);
+        build.arg(folder.parent().expect("the target folder")).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs").success(), "the binaries cannot be built");
+        folder
+    });
+    folder.join(name).with_extension(std::env::consts::EXE_EXTENSION)
+}
+
+/// A command with nothing of the environment that could change what it does.
+pub(crate) fn command(name: &str) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(binary(name));
+    command.env_clear().env("PGFOX_CACHE_DIR", support::cache().dir).stdin(Stdio::null()).kill_on_drop(true);
+    for kept in ["PATH", "HOME", "TMPDIR"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    command
+}
+
+/// A running `pgfox-server`. Killed when dropped.
+pub(crate) struct ServerProcess {
+    /// Host and port.
+    pub(crate) address: String,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl ServerProcess {
+    /// Starts a server on a database and waits until it listens.
+    pub(crate) async fn start(database_url: &str, listen: &str) -> Self {
+        let mut command = command("pgfox-server");
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        command.args(["--listen", listen, "--default-model", "local/tiny-bert", "--local-models"]).arg(models);
+        command.env("DATABASE_URL", database_url);
+        Self::spawn(command).await
+    }
+
+    /// Starts what the command says and waits until it listens.
+    pub(crate) async fn spawn(mut command: tokio::process::Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the server starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (sender, mut addresses) = tokio::sync::mpsc::channel(1);
+        let kept = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some((_, address)) = line.split_once("listening on http://") {
+                    let _ = sender.try_send(address.trim().to_owned());
+                }
+                let mut log = kept.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let address = tokio::time::timeout(Duration::from_secs(60), addresses.recv()).await.ok().flatten();
+        let address = address.unwrap_or_else(|| panic!("the server does not listen:\n{}", log.lock().unwrap()));
+        Self { address, child, log }
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// As kill -9 does.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("the server runs");
+    }
+
+    /// As `kill`, a service manager or Kubernetes does.
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().expect("the server runs").to_string();
+        let status = Command::new("/bin/sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid]).status();
+        assert!(status.expect("a shell").success());
+    }
+
+    /// Waits for the end, at most 30 seconds; returns the exit code.
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("the server does not end:\n{}", self.log())).expect("a status").code()
+    }
+}

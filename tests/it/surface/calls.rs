@@ -1,0 +1,128 @@
+//! Deadlines and cancellation, down to the query in Postgres; many calls at once.
+
+use std::time::{Duration, Instant};
+
+use hyper_util::{client::legacy, rt::TokioExecutor};
+
+use super::*;
+
+/// A client without timers of its own, so that an answer is the server's.
+fn patient(server: &Server) -> PgfoxServiceClient<legacy::Client<legacy::connect::HttpConnector, tonic::body::Body>> {
+    let transport = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    PgfoxServiceClient::with_origin(transport, format!("http://{}", server.address).parse().unwrap())
+}
+
+fn with_deadline<T>(message: T, timeout: &'static str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
+    request
+}
+
+fn assert_deadline(status: &Status) {
+    assert_eq!((status.code(), reason(status).0.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"), "{status:?}");
+}
+
+/// Makes searches wait, until it is dropped.
+async fn lock_documents(server: &Server) -> tokio_postgres::Client {
+    let client = server.sql().await;
+    client.batch_execute("BEGIN; LOCK TABLE pgfox_internal.documents_1 IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    client
+}
+
+async fn searches_in_postgres(sql: &tokio_postgres::Client) -> i64 {
+    let running = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND state = 'active' AND wait_event_type = 'Lock'";
+    sql.query_one(running, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_deadline_ends_the_call_and_its_query() {
+    for major in [16, 18] {
+        let server = Server::start(major).await;
+        fill(&mut server.client()).await;
+        let lock = lock_documents(&server).await;
+        let began = Instant::now();
+        let call = tokio::spawn({
+            let mut client = patient(&server);
+            async move { client.search(with_deadline(search_request(), "1000m")).await }
+        });
+        eventually("the query runs", async || searches_in_postgres(&lock).await == 1).await;
+        assert_deadline(&call.await.unwrap().expect_err("a deadline"));
+        assert!((900..1_500).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        eventually("the query is gone", async || searches_in_postgres(&lock).await == 0).await;
+        lock.batch_execute("COMMIT").await.unwrap();
+        // The connection that was cancelled is not handed to anyone in a bad state.
+        for _ in 0..20 {
+            server.client().search(search_request()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_servers_own_limit_is_a_deadline_too() {
+    let server = Server::start_with(18, |setup| setup.limits.call_timeout = Duration::from_millis(400)).await;
+    fill(&mut server.client()).await;
+    let _lock = lock_documents(&server).await;
+    assert_deadline(&patient(&server).search(search_request()).await.expect_err("a limit"));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_query_along() {
+    let server = Server::start(18).await;
+    fill(&mut server.client()).await;
+    let lock = lock_documents(&server).await;
+    let call = tokio::spawn({
+        let mut client = server.client();
+        async move { client.search(search_request()).await }
+    });
+    eventually("the query runs", async || searches_in_postgres(&lock).await == 1).await;
+    call.abort();
+    eventually("the query is gone", async || searches_in_postgres(&lock).await == 0).await;
+}
+
+#[tokio::test]
+async fn streams_have_deadlines() {
+    let server = Server::start(18).await;
+    fill(&mut server.client()).await;
+    let mut client = patient(&server);
+
+    let began = Instant::now();
+    let (requests, receiver) = tokio::sync::mpsc::channel(4);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let first = v1::IngestRequest { collection: "points".into(), sequence: 1, ..Default::default() };
+    requests.send(first).await.unwrap();
+    let mut answers = client.ingest_stream(with_deadline(stream, "700m")).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().sequence, 1);
+    assert_deadline(&answers.message().await.expect_err("a deadline"));
+
+    // A build goes on when the one who follows it leaves.
+    let hold = server.sql().await;
+    hold.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    let request = v1::BuildIndexRequest { collection: "points".into(), ..Default::default() };
+    let mut progress = client.build_index(with_deadline(request.clone(), "700m")).await.unwrap().into_inner();
+    let status = loop {
+        match progress.message().await {
+            Ok(message) => assert!(message.is_some(), "the stream ends with a status"),
+            Err(status) => break status,
+        }
+    };
+    assert_deadline(&status);
+    assert!(began.elapsed() < Duration::from_secs(4));
+    hold.batch_execute("COMMIT").await.unwrap();
+    let mut progress = client.build_index(request).await.unwrap().into_inner();
+    while progress.message().await.unwrap().is_some() {}
+}
+
+#[tokio::test]
+async fn more_calls_than_connections_take_turns() {
+    let server = Server::start_with(18, |setup| setup.pool_size = 4).await;
+    fill(&mut server.client()).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let mut client = server.client();
+        calls.spawn(async move { client.search(search_request()).await.map(|response| response.into_inner().results.len()) });
+    }
+    for found in calls.join_all().await {
+        assert_eq!(found.unwrap(), 50);
+    }
+}

@@ -1,0 +1,78 @@
+//! The end of a server: running calls finish, streams are told, then Postgres stops.
+
+use std::time::Duration;
+
+use super::*;
+use crate::process::{ServerProcess, command};
+
+fn documents(sequence: i64) -> v1::IngestRequest {
+    let documents = (0..50).map(|i| vector_document(&format!("{sequence}-{i}"), &[i as f32, 0.0, 1.0])).collect();
+    v1::IngestRequest { collection: "points".into(), documents, sequence, ..Default::default() }
+}
+
+#[tokio::test]
+async fn calls_finish_and_streams_end_after_what_they_stored() {
+    let server = Server::start(18).await;
+    fill(&mut server.client()).await;
+    let mut client = server.client();
+    let (requests, receiver) = tokio::sync::mpsc::channel(4);
+    requests.send(documents(1)).await.unwrap();
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut answers = client.ingest_stream(stream).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().upserted_count, 50);
+
+    let lock = server.sql().await;
+    lock.batch_execute("BEGIN; LOCK TABLE pgfox_internal.documents_1 IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let running = tokio::spawn({
+        let mut client = server.client();
+        async move { client.search(search_request()).await }
+    });
+    // This one waits for the lock too, and is told when it is stored.
+    requests.send(documents(2)).await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("both wait", async || lock.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 2).await;
+
+    let database_url = server.database_url.clone();
+    let stopping = tokio::spawn(server.stop());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!stopping.is_finished() && !running.is_finished());
+    lock.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(running.await.unwrap().unwrap().into_inner().results.len(), 50);
+    let second = answers.message().await.unwrap().unwrap();
+    assert_eq!((second.sequence, second.upserted_count), (2, 50));
+    let status = answers.message().await.expect_err("the server is going away");
+    assert_eq!((status.code(), reason(&status).0.as_str()), (Code::Unavailable, "SHUTTING_DOWN"));
+    stopping.await.unwrap().unwrap();
+    let stored: i64 = sql(&database_url).await.query_one("SELECT count(*) FROM pgfox.points", &[]).await.unwrap().get(0);
+    assert_eq!(stored, 200);
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_process_and_its_postgres() {
+    let data = tempfile::tempdir().unwrap();
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+    let mut serve = command("pgfox-server");
+    serve.args(["--listen", "127.0.0.1:0", "--postgres-memory", "256MB", "--local-models", models]);
+    serve.args(["--default-model", "local/tiny-bert", "--data-dir"]).arg(data.path());
+    let mut server = ServerProcess::spawn(serve).await;
+    let mut client = pgfox_client::connect(&pgfox_client::ConnectOptions::new(&server.address)).await.unwrap();
+    eventually("the server is ready", async || {
+        client.create_collection(vectors("points", 3, v1::Distance::L2)).await.is_ok()
+    })
+    .await;
+    let database_url = std::fs::read_to_string(data.path().join("database-url")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(data.path().join("database-url")).unwrap().permissions()) & 0o777, 0o600);
+    sql(database_url.trim()).await;
+    let (requests, receiver) = tokio::sync::mpsc::channel(4);
+    requests.send(documents(1)).await.unwrap();
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut answers = client.ingest_stream(stream).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().upserted_count, 50);
+
+    server.terminate();
+    let status = answers.message().await.expect_err("the server is going away");
+    assert_eq!((status.code(), reason(&status).0.as_str()), (Code::Unavailable, "SHUTTING_DOWN"));
+    assert_eq!(server.exit_code().await, Some(0), "{}", server.log());
+    let connected = tokio_postgres::connect(database_url.trim(), tokio_postgres::NoTls).await;
+    assert!(connected.is_err(), "its Postgres still runs");
+}
