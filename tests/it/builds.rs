@@ -223,7 +223,8 @@ on_each_postgres! {
         let (one, two) = (one.unwrap(), two.unwrap());
         assert_eq!(one.name, two.name);
         assert_only(&server, &one).await;
-        // The server that did not build it uses it too.
+        // The server that did not build it learns of it by its next search.
+        search(&mut other.client(), 7.1, 1).await;
         assert_eq!(search(&mut other.client(), 7.1, 1).await, (vec!["p7".into()], v1::Completeness::Approximate));
     }
 
@@ -275,6 +276,10 @@ on_each_postgres! {
     async fn scans_are_counted(server: Server) {
         let mut client = server.client();
         fill(&mut client).await;
+        // So many that Postgres prefers the index.
+        for thousand in 0..3 {
+            ingest(&mut client, thousand * 1_000..(thousand + 1) * 1_000).await;
+        }
         let index = build(&mut client, hnsw(0, 0)).await.unwrap();
         assert!(index.create_time.is_some());
         // Postgres gathers its statistics every second or so.

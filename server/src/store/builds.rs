@@ -13,7 +13,7 @@ use std::{
 use super::{
     Index, IndexKind, Store, StoreError,
     collections::{Entry, read_index_kind},
-    connect::{Connection, Notices},
+    connect::Notices,
     errors::{Kind, classify},
     indexes::{drop_unregistered, lock_key},
     schema,

@@ -44,11 +44,11 @@ async fn a_deadline_ends_the_call_and_its_query() {
         let began = Instant::now();
         let call = tokio::spawn({
             let mut client = patient(&server);
-            async move { client.search(with_deadline(search_request(), "1000m")).await }
+            async move { client.search(with_deadline(search_request(), "3000m")).await }
         });
         eventually("the query runs", async || searches_in_postgres(&lock).await == 1).await;
         assert_deadline(&call.await.unwrap().expect_err("a deadline"));
-        assert!((900..1_500).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+        assert!((2_900..6_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
         eventually("the query is gone", async || searches_in_postgres(&lock).await == 0).await;
         lock.batch_execute("COMMIT").await.unwrap();
         // The connection that was cancelled is not handed to anyone in a bad state.
