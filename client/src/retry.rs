@@ -58,17 +58,17 @@ mod tests {
     use tonic::Code;
     use tonic_types::{ErrorDetails, StatusExt as _};
 
-    #[tokio::test(start_paused = true)]
-    async fn pauses_grow_and_end() {
-        let mut backoff = Backoff::new(Duration::from_secs(60));
+    #[tokio::test]
+    async fn pauses_end_with_the_time() {
+        let mut backoff = Backoff::new(Duration::from_secs(1));
         let mut pauses = Vec::new();
         while let Some(pause) = backoff.pause(&Status::unavailable("")) {
             assert!(pause <= PAUSE_MAX);
             tokio::time::sleep(pause).await;
             pauses.push(pause);
         }
-        assert!(pauses[0] <= PAUSE_MIN && pauses.len() > 10, "{pauses:?}");
-        assert!(backoff.failing_for() > Duration::from_secs(50));
+        assert!(pauses[0] <= PAUSE_MIN && pauses.len() > 1, "{pauses:?}");
+        assert!(backoff.failing_for() > Duration::from_millis(200), "{pauses:?}");
         backoff.reset();
         assert!(backoff.pause(&Status::unavailable("")).unwrap() <= PAUSE_MIN);
     }
