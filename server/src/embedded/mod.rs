@@ -28,6 +28,7 @@ pub use progress::Progress;
 use data_dir::{DataDir, cannot_run};
 use postmaster::Launcher;
 use sizing::Machine;
+use user::User;
 
 /// The major version of PostgreSQL for new databases.
 pub const DEFAULT_MAJOR: u32 = 18;
@@ -221,7 +222,7 @@ impl EmbeddedPostgres {
 async fn find_binaries(
     options: &Options,
     existing: Option<u32>,
-    user: Option<&user::User>,
+    user: Option<&User>,
     dir: &Path,
 ) -> Result<Binaries, EmbeddedError> {
     let bin = match &options.postgres_bin {
@@ -234,8 +235,16 @@ async fn find_binaries(
     let mut command = user::command(&bin.join("postgres"), user, dir);
     command.arg("--version").stdin(Stdio::null());
     let output = command.output().await.map_err(|error| {
-        let who = user.map_or_else(String::new, |user| format!(" as the user {}", user.name));
-        EmbeddedError::Version(format!("{}{who}", cannot_run(&command, &error)))
+        let said = cannot_run(&command, &error);
+        match user.filter(|_| error.kind() == io::ErrorKind::PermissionDenied) {
+            Some(User { name, .. }) => EmbeddedError::User(format!(
+                "{said}: PostgreSQL runs as the user {name}, who must be able to enter {} and {}; choose other folders \
+                 with --data-dir and --cache-dir, or another user with --run-as",
+                dir.display(),
+                bin.display()
+            )),
+            None => EmbeddedError::Version(said),
+        }
     })?;
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let major = parse_major(&version).ok_or_else(|| {
