@@ -42,7 +42,9 @@ fn the_database_driver_is_only_in_the_store() {
 
 #[test]
 fn sql_is_only_in_the_store() {
-    only_in(&["server/src/store/"], &["SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM", "CREATE TABLE"]);
+    // The demo prints a line for psql.
+    let allowed = ["server/src/store/", "server/src/demo.rs"];
+    only_in(&allowed, &["SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM", "CREATE TABLE"]);
 }
 
 #[test]
