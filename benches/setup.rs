@@ -36,38 +36,19 @@ impl Postgres {
             .map(PathBuf::from)
             .or_else(|| Some(pgfox_server::config::default_dirs()?.cache))
             .context("there is no home folder: set PGFOX_CACHE_DIR")?;
-        let cache = Cache {
-            dir: cache,
-            timeout: Duration::from_secs(1800),
-            progress: Progress::Stderr,
-        };
+        let cache = Cache { dir: cache, timeout: Duration::from_secs(1800), progress: Progress::Stderr };
         let options = Options::new(folder.path().join("data"), cache);
         let postgres = EmbeddedPostgres::start(&options).await?;
-        Ok(Self {
-            postgres,
-            options,
-            _folder: folder,
-        })
+        Ok(Self { postgres, options, _folder: folder })
     }
 
     /// Stops it and starts it again with other settings.
     pub async fn restart(self, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let Self {
-            postgres,
-            mut options,
-            _folder,
-        } = self;
+        let Self { postgres, mut options, _folder } = self;
         postgres.stop().await;
-        options.settings = settings
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        options.settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let postgres = EmbeddedPostgres::start(&options).await?;
-        Ok(Self {
-            postgres,
-            options,
-            _folder,
-        })
+        Ok(Self { postgres, options, _folder })
     }
 
     pub fn url(&self) -> &str {
@@ -97,13 +78,7 @@ impl Postgres {
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         pids.filter_map(read_stat)
             .filter(|stat| stat.pid == postmaster || stat.parent == postmaster)
-            .map(|stat| {
-                if stat.pid == postmaster {
-                    stat.own + stat.ended_children
-                } else {
-                    stat.own
-                }
-            })
+            .map(|stat| if stat.pid == postmaster { stat.own + stat.ended_children } else { stat.own })
             .sum()
     }
 
@@ -124,10 +99,8 @@ impl Server {
     pub async fn start(postgres: &Postgres, log_filter: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgfox-server"));
         // Settings of whoever runs the benchmark must not change what it measures.
-        let foreign = |name: &OsStr| {
-            name.to_str()
-                .is_some_and(|name| name.starts_with("PGFOX_") || name.starts_with("OPENAI_"))
-        };
+        let foreign =
+            |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("PGFOX_") || name.starts_with("OPENAI_"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| foreign(name)) {
             command.env_remove(name);
         }
@@ -169,17 +142,11 @@ impl Server {
     async fn ready(&self) -> anyhow::Result<()> {
         let mut client = self.client()?;
         let answered = async {
-            while client
-                .list_collections(v1::ListCollectionsRequest::default())
-                .await
-                .is_err()
-            {
+            while client.list_collections(v1::ListCollectionsRequest::default()).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(READY_TIMEOUT, answered)
-            .await
-            .context("the server did not get ready")
+        tokio::time::timeout(READY_TIMEOUT, answered).await.context("the server did not get ready")
     }
 
     /// A client with a connection of its own.
@@ -199,10 +166,7 @@ impl Server {
     /// The most memory that it held so far, in bytes.
     pub fn peak_memory(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .context("Linux tells VmHWM")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux tells VmHWM")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
     }
 
@@ -231,18 +195,9 @@ fn read_stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name of the program, in brackets, may hold anything.
     let (_, fields) = text.rsplit_once(')')?;
-    let fields: Vec<i64> = fields
-        .split_whitespace()
-        .skip(1)
-        .map(|field| field.parse().unwrap_or(0))
-        .collect();
+    let fields: Vec<i64> = fields.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0)).collect();
     let ticks = |user: usize| Some(TICK * u32::try_from(fields.get(user)? + fields.get(user + 1)?).ok()?);
-    Some(Stat {
-        pid,
-        parent: u32::try_from(*fields.first()?).ok()?,
-        own: ticks(10)?,
-        ended_children: ticks(12)?,
-    })
+    Some(Stat { pid, parent: u32::try_from(*fields.first()?).ok()?, own: ticks(10)?, ended_children: ticks(12)? })
 }
 
 /// Random numbers that are the same in every run.
@@ -263,17 +218,10 @@ pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) {
-        f64::midpoint(values[middle - 1], values[middle])
-    } else {
-        values[middle]
-    }
+    if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], values[middle]) } else { values[middle] }
 }
 
 /// What the command line says, without what cargo adds.
 pub fn arguments() -> Vec<String> {
-    std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench")
-        .collect()
+    std::env::args().skip(1).filter(|argument| argument != "--bench").collect()
 }

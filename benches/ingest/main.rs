@@ -64,14 +64,8 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<bool> {
     let checkpoint = || sql.batch_execute("CHECKPOINT");
 
     println!("{ROWS} rows of {DIMENSIONS} dimensions, {BATCH} documents per request, {ROUNDS} rounds, rows/s");
-    println!(
-        "{:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8}",
-        "COPY", "INSERT", "vectors", "documents", "", "ratios", ""
-    );
-    println!(
-        "{:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8}",
-        "", "", "", "", "to COPY", "INSERT", "to COPY"
-    );
+    println!("{:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8}", "COPY", "INSERT", "vectors", "documents", "", "ratios", "");
+    println!("{:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8}", "", "", "", "", "to COPY", "INSERT", "to COPY");
     let mut ratios: [Vec<f64>; 3] = Default::default();
     let mut spent: [Spent; 2] = Default::default();
     // The first round warms up.
@@ -97,10 +91,7 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<bool> {
                 "{copied:>8.0} {inserted:>8.0} {vectors:>8.0} {documents:>9.0} {:>8.2} {:>8.1} {:>8.2}",
                 found[0], found[1], found[2]
             );
-            ratios
-                .iter_mut()
-                .zip(found)
-                .for_each(|(ratios, found)| ratios.push(found));
+            ratios.iter_mut().zip(found).for_each(|(ratios, found)| ratios.push(found));
         }
     }
     let [vectors, to_loop, documents] = ratios.map(|ratios| median(&ratios));
@@ -122,10 +113,7 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<bool> {
     let mut server = Server::start(postgres, "warn,pgfox_server=info").await?;
     let (rate, _) = ingest(postgres, &mut server, &rows, true, LONG_STREAM, BATCH).await?;
     let memory = server.peak_memory()?;
-    println!(
-        "\na stream of {LONG_STREAM} documents: {rate:.0} rows/s, peak memory of the server {} MB",
-        memory >> 20
-    );
+    println!("\na stream of {LONG_STREAM} documents: {rate:.0} rows/s, peak memory of the server {} MB", memory >> 20);
     server.stop().await?;
     Ok(vectors >= VECTORS_RATIO_MIN && documents >= DOCUMENTS_RATIO_MIN && memory <= MEMORY_MAX)
 }
@@ -156,57 +144,28 @@ impl Rows {
 
     /// `with_text`: with text and five fields of metadata.
     fn document(&self, number: usize, with_text: bool) -> v1::Document {
-        let string = |text: String| Value {
-            kind: Some(Kind::StringValue(text)),
-        };
+        let string = |text: String| Value { kind: Some(Kind::StringValue(text)) };
         let fields = || {
             let fields = [
                 ("title", string(format!("The title of document {number}"))),
                 ("language", string("en".into())),
-                (
-                    "year",
-                    Value {
-                        kind: Some(Kind::NumberValue((1900 + number % 120) as f64)),
-                    },
-                ),
-                (
-                    "score",
-                    Value {
-                        kind: Some(Kind::NumberValue(number as f64 / 7.0)),
-                    },
-                ),
-                (
-                    "public",
-                    Value {
-                        kind: Some(Kind::BoolValue(number.is_multiple_of(2))),
-                    },
-                ),
+                ("year", Value { kind: Some(Kind::NumberValue((1900 + number % 120) as f64)) }),
+                ("score", Value { kind: Some(Kind::NumberValue(number as f64 / 7.0)) }),
+                ("public", Value { kind: Some(Kind::BoolValue(number.is_multiple_of(2))) }),
             ];
-            Struct {
-                fields: fields.map(|(key, value)| (key.to_owned(), value)).into(),
-            }
+            Struct { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() }
         };
         v1::Document {
             id: Self::id(number),
-            text: if with_text {
-                format!("{number:08}{}", self.text)
-            } else {
-                String::new()
-            },
-            vector: Some(v1::Vector {
-                values: self.vector(number).to_vec(),
-            }),
+            text: if with_text { format!("{number:08}{}", self.text) } else { String::new() },
+            vector: Some(v1::Vector { values: self.vector(number).to_vec() }),
             metadata: with_text.then(fields),
         }
     }
 
     fn request(&self, first: usize, end: usize, with_text: bool) -> v1::IngestRequest {
         let documents = (first..end).map(|number| self.document(number, with_text)).collect();
-        v1::IngestRequest {
-            collection: COLLECTION.into(),
-            documents,
-            ..Default::default()
-        }
+        v1::IngestRequest { collection: COLLECTION.into(), documents, ..Default::default() }
     }
 
     /// Ids and vectors in the binary format of COPY.
@@ -242,11 +201,7 @@ async fn copy(postgres: &Postgres, sql: &tokio_postgres::Client, file: &Path) ->
     let began = Instant::now();
     let output = psql.arg(postgres.url()).stderr(Stdio::piped()).output().await?;
     let elapsed = began.elapsed();
-    ensure!(
-        output.status.success(),
-        "psql failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "psql failed: {}", String::from_utf8_lossy(&output.stderr));
     let count: i64 = sql.query_one("SELECT count(*) FROM plain", &[]).await?.get(0);
     ensure!(count == ROWS as i64, "COPY stored {count} rows");
     Ok(ROWS as f64 / elapsed.as_secs_f64())
@@ -317,28 +272,13 @@ async fn ingest(
     batch: usize,
 ) -> anyhow::Result<(f64, Spent)> {
     let mut client: PgfoxServiceClient<Channel> = server.client()?;
-    let embedding = v1::Embedding {
-        model: String::new(),
-        dimensions: DIMENSIONS as i32,
-    };
-    let collection = v1::Collection {
-        name: COLLECTION.into(),
-        embedding: Some(embedding),
-        ..Default::default()
-    };
-    client
-        .create_collection(v1::CreateCollectionRequest {
-            collection: Some(collection),
-        })
-        .await?;
+    let embedding = v1::Embedding { model: String::new(), dimensions: DIMENSIONS as i32 };
+    let collection = v1::Collection { name: COLLECTION.into(), embedding: Some(embedding), ..Default::default() };
+    client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
 
     // A stream of requests that are made when there is room for them.
     let (sender, requests) = tokio::sync::mpsc::channel(2);
-    let before = [
-        setup::own_processor_time(),
-        server.processor_time(),
-        postgres.processor_time(),
-    ];
+    let before = [setup::own_processor_time(), server.processor_time(), postgres.processor_time()];
     let began = Instant::now();
     let send = async {
         for first in (0..count).step_by(batch) {
@@ -361,17 +301,9 @@ async fn ingest(
     };
     let ((), stored) = tokio::try_join!(send, receive)?;
     let elapsed = began.elapsed();
-    let after = [
-        setup::own_processor_time(),
-        server.processor_time(),
-        postgres.processor_time(),
-    ];
+    let after = [setup::own_processor_time(), server.processor_time(), postgres.processor_time()];
     ensure!(stored == count, "{stored} of {count} documents were stored");
-    client
-        .delete_collection(v1::DeleteCollectionRequest {
-            name: COLLECTION.into(),
-        })
-        .await?;
+    client.delete_collection(v1::DeleteCollectionRequest { name: COLLECTION.into() }).await?;
 
     let mut stages = HashMap::from([("decode".to_owned(), decode_time(rows, with_text, count, batch)?)]);
     while let Ok(line) = server.log.try_recv() {
@@ -380,13 +312,7 @@ async fn ingest(
         }
     }
     let [client, server, postgres] = std::array::from_fn(|side| after[side] - before[side]);
-    let spent = Spent {
-        stages,
-        elapsed,
-        client,
-        server,
-        postgres,
-    };
+    let spent = Spent { stages, elapsed, client, server, postgres };
     Ok((count as f64 / elapsed.as_secs_f64(), spent))
 }
 

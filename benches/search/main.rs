@@ -75,28 +75,14 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
     );
     println!("with {}", statement.settings.join(", "));
 
-    println!(
-        "{:>10} {:>10} {:>8}   processor time per query in us",
-        "pgfox", "pgbench", "ratio"
-    );
-    println!(
-        "{:>10} {:>10} {:>8}   client, server, Postgres; Postgres for pgbench",
-        "queries/s", "queries/s", ""
-    );
+    println!("{:>10} {:>10} {:>8}   processor time per query in us", "pgfox", "pgbench", "ratio");
+    println!("{:>10} {:>10} {:>8}   client, server, Postgres; Postgres for pgbench", "queries/s", "queries/s", "");
     let mut ratios = Vec::new();
     // The first round warms up.
     for round in 0..=ROUNDS {
-        let before = [
-            setup::own_processor_time(),
-            server.processor_time(),
-            postgres.processor_time(),
-        ];
+        let before = [setup::own_processor_time(), server.processor_time(), postgres.processor_time()];
         let (searches, elapsed) = search_for(&client, &queries, TURN).await?;
-        let after = [
-            setup::own_processor_time(),
-            server.processor_time(),
-            postgres.processor_time(),
-        ];
+        let after = [setup::own_processor_time(), server.processor_time(), postgres.processor_time()];
         let ours = searches as f64 / elapsed.as_secs_f64();
         let times: Vec<String> = before
             .iter()
@@ -108,11 +94,7 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
         let theirs = statement.pgbench(postgres, &queries, TURN).await?;
         let time = (postgres.processor_time() - before).as_secs_f64() * 1e6 / (theirs * TURN.as_secs_f64());
         if round > 0 {
-            println!(
-                "{ours:>10.0} {theirs:>10.0} {:>8.3}   {}; {time:.0}",
-                ours / theirs,
-                times.join(", ")
-            );
+            println!("{ours:>10.0} {theirs:>10.0} {:>8.3}   {}; {time:.0}", ours / theirs, times.join(", "));
             ratios.push(ours / theirs);
         }
     }
@@ -125,51 +107,22 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
 /// Creates the collection, stores documents in it and builds the index.
 async fn fill(mut client: Client, random: &mut Random, documents: usize) -> anyhow::Result<()> {
     const PER_REQUEST: usize = 500;
-    let embedding = v1::Embedding {
-        model: String::new(),
-        dimensions: DIMENSIONS as i32,
-    };
-    let collection = v1::Collection {
-        name: COLLECTION.into(),
-        embedding: Some(embedding),
-        ..Default::default()
-    };
-    client
-        .create_collection(v1::CreateCollectionRequest {
-            collection: Some(collection),
-        })
-        .await?;
+    let embedding = v1::Embedding { model: String::new(), dimensions: DIMENSIONS as i32 };
+    let collection = v1::Collection { name: COLLECTION.into(), embedding: Some(embedding), ..Default::default() };
+    client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
     for first in (0..documents).step_by(PER_REQUEST) {
         let documents = (first..documents.min(first + PER_REQUEST)).map(|number| v1::Document {
             id: format!("document-{number}"),
             text: format!("The text of document {number}."),
-            vector: Some(v1::Vector {
-                values: random.vector(DIMENSIONS),
-            }),
+            vector: Some(v1::Vector { values: random.vector(DIMENSIONS) }),
             metadata: None,
         });
         let documents = documents.collect();
-        client
-            .ingest(v1::IngestRequest {
-                collection: COLLECTION.into(),
-                documents,
-                ..Default::default()
-            })
-            .await?;
+        client.ingest(v1::IngestRequest { collection: COLLECTION.into(), documents, ..Default::default() }).await?;
     }
-    let kind = index_spec::Kind::Hnsw(v1::Hnsw {
-        m: 16,
-        ef_construction: 64,
-    });
-    let spec = v1::IndexSpec {
-        kind: Some(kind),
-        allow_few_rows: false,
-    };
-    let request = v1::BuildIndexRequest {
-        collection: COLLECTION.into(),
-        spec: Some(spec),
-        ..Default::default()
-    };
+    let kind = index_spec::Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 });
+    let spec = v1::IndexSpec { kind: Some(kind), allow_few_rows: false };
+    let request = v1::BuildIndexRequest { collection: COLLECTION.into(), spec: Some(spec), ..Default::default() };
     let mut progress = client.build_index(request).await?.into_inner();
     let mut phase = v1::IndexPhase::Unspecified;
     while let Some(message) = progress.message().await? {
@@ -194,15 +147,8 @@ async fn search_for(
             while began.elapsed() < turn {
                 let query = &queries[(first + searches) % queries.len()];
                 let found = search(&mut client, query).await?;
-                ensure!(
-                    found.results.len() == LIMIT as usize,
-                    "a search found {}",
-                    found.results.len()
-                );
-                ensure!(
-                    found.completeness() == v1::Completeness::Approximate,
-                    "a search did not use the index"
-                );
+                ensure!(found.results.len() == LIMIT as usize, "a search found {}", found.results.len());
+                ensure!(found.completeness() == v1::Completeness::Approximate, "a search did not use the index");
                 searches += 1;
             }
             Ok(searches)
@@ -217,12 +163,8 @@ async fn search_for(
 
 async fn search(client: &mut Client, query: &[f32]) -> anyhow::Result<v1::SearchResponse> {
     let query = v1::search_request::Query::Vector(v1::Vector { values: query.to_vec() });
-    let request = v1::SearchRequest {
-        collection: COLLECTION.into(),
-        query: Some(query),
-        limit: LIMIT,
-        ..Default::default()
-    };
+    let request =
+        v1::SearchRequest { collection: COLLECTION.into(), query: Some(query), limit: LIMIT, ..Default::default() };
     Ok(client.search(request).await?.into_inner())
 }
 
@@ -239,11 +181,7 @@ impl Statement {
     async fn capture(postgres: &Postgres, mut client: Client, query: &[f32]) -> anyhow::Result<Self> {
         let sql = postgres.connect().await?;
         let log = async || {
-            anyhow::Ok(
-                sql.query_one("SELECT pg_read_file(pg_current_logfile())", &[])
-                    .await?
-                    .get::<_, String>(0),
-            )
+            anyhow::Ok(sql.query_one("SELECT pg_read_file(pg_current_logfile())", &[]).await?.get::<_, String>(0))
         };
         sql.batch_execute("ALTER SYSTEM SET log_statement = 'all'").await?;
         sql.batch_execute("SELECT pg_reload_conf()").await?;
@@ -259,58 +197,36 @@ impl Statement {
 
         // A message goes on in lines that begin with a tab.
         let text = text.replace("\n\t", " ");
-        let begin = text
-            .lines()
-            .rev()
-            .find(|line| line.contains("statement: BEGIN READ ONLY"));
+        let begin = text.lines().rev().find(|line| line.contains("statement: BEGIN READ ONLY"));
         let begin = begin.context("the search did not begin a transaction")?;
-        let settings = begin
-            .split(';')
-            .filter_map(|statement| statement.trim().strip_prefix("SET LOCAL "));
+        let settings = begin.split(';').filter_map(|statement| statement.trim().strip_prefix("SET LOCAL "));
         let settings = settings.map(|setting| setting.replace(' ', "")).collect();
         let (_, sql) = text
             .lines()
             .rev()
             .find_map(|line| line.split_once(": -- search "))
             .context("the log of Postgres shows no search")?;
-        Ok(Self {
-            sql: sql.split_whitespace().collect::<Vec<_>>().join(" "),
-            settings,
-        })
+        Ok(Self { sql: sql.split_whitespace().collect::<Vec<_>>().join(" "), settings })
     }
 
     /// Runs it from pgbench; returns queries/s.
     async fn pgbench(&self, postgres: &Postgres, queries: &[Vec<f32>], turn: Duration) -> anyhow::Result<f64> {
         let folder = tempfile::tempdir()?;
         let mut pgbench = postgres.program("pgbench");
-        pgbench.args([
-            "--no-vacuum",
-            "--protocol=prepared",
-            "--jobs=1",
-            &format!("--client={CONCURRENCY}"),
-        ]);
+        pgbench.args(["--no-vacuum", "--protocol=prepared", "--jobs=1", &format!("--client={CONCURRENCY}")]);
         pgbench.args([format!("--time={}", turn.as_secs()), format!("--define=limit={LIMIT}")]);
         for (number, query) in queries.iter().enumerate() {
             let values: Vec<String> = query.iter().map(f32::to_string).collect();
             let script = folder.path().join(format!("{number}.sql"));
-            std::fs::write(
-                &script,
-                self.sql.replace("$1", &format!(":v{number}")).replace("$2", ":limit") + ";\n",
-            )?;
+            std::fs::write(&script, self.sql.replace("$1", &format!(":v{number}")).replace("$2", ":limit") + ";\n")?;
             pgbench.arg(format!("--define=v{number}=[{}]", values.join(",")));
             pgbench.arg("--file").arg(script);
         }
         let settings: Vec<String> = self.settings.iter().map(|setting| format!("-c {setting}")).collect();
-        let output = pgbench
-            .arg(postgres.url())
-            .env("PGOPTIONS", settings.join(" "))
-            .stderr(Stdio::piped())
-            .output()
-            .await?;
+        let output =
+            pgbench.arg(postgres.url()).env("PGOPTIONS", settings.join(" ")).stderr(Stdio::piped()).output().await?;
         let said = String::from_utf8_lossy(&output.stdout);
-        let rate = said
-            .lines()
-            .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+        let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
         rate.filter(|_| output.status.success())
             .with_context(|| format!("pgbench failed: {said}{}", String::from_utf8_lossy(&output.stderr)))
     }

@@ -121,16 +121,12 @@ pub async fn transport(options: &ConnectOptions) -> Result<Transport, ConnectErr
 }
 
 fn endpoint(options: &ConnectOptions) -> Result<Endpoint, ConnectError> {
-    let invalid = |reason: &str| ConnectError::Endpoint {
-        endpoint: options.endpoint.clone(),
-        reason: reason.to_owned(),
-    };
+    let invalid =
+        |reason: &str| ConnectError::Endpoint { endpoint: options.endpoint.clone(), reason: reason.to_owned() };
     let given = options.endpoint.trim();
     let uri = match given.split_once("://") {
         Some(("http", _)) if options.ca_pem.is_some() => {
-            return Err(invalid(
-                "http:// has no TLS, so that the CA would not be used; write https://",
-            ));
+            return Err(invalid("http:// has no TLS, so that the CA would not be used; write https://"));
         }
         Some(("http" | "https", _)) => given.to_owned(),
         Some(_) => return Err(invalid("the scheme is http or https")),
@@ -164,9 +160,7 @@ fn endpoint(options: &ConnectOptions) -> Result<Endpoint, ConnectError> {
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
             None => ClientTlsConfig::new().with_native_roots(),
         };
-        endpoint = endpoint
-            .tls_config(tls)
-            .map_err(|error| ConnectError::Tls(crate::error::root_cause(&error)))?;
+        endpoint = endpoint.tls_config(tls).map_err(|error| ConnectError::Tls(crate::error::root_cause(&error)))?;
     }
     Ok(endpoint)
 }
@@ -183,25 +177,19 @@ impl CallSettings {
         let authorization = match &options.api_key {
             None => None,
             Some(key) => {
-                let mut value: MetadataValue<Ascii> = format!("Bearer {}", key.trim())
-                    .parse()
-                    .map_err(|_| ConnectError::ApiKey)?;
+                let mut value: MetadataValue<Ascii> =
+                    format!("Bearer {}", key.trim()).parse().map_err(|_| ConnectError::ApiKey)?;
                 value.set_sensitive(true);
                 Some(value)
             }
         };
-        Ok(Self {
-            authorization,
-            call_timeout: options.call_timeout,
-        })
+        Ok(Self { authorization, call_timeout: options.call_timeout })
     }
 }
 
 impl std::fmt::Debug for CallSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CallSettings")
-            .field("call_timeout", &self.call_timeout)
-            .finish_non_exhaustive()
+        f.debug_struct("CallSettings").field("call_timeout", &self.call_timeout).finish_non_exhaustive()
     }
 }
 
@@ -210,10 +198,8 @@ impl Interceptor for CallSettings {
         if let Some(authorization) = &self.authorization {
             request.metadata_mut().insert("authorization", authorization.clone());
         }
-        let lasts = request
-            .extensions()
-            .get::<GrpcMethod<'static>>()
-            .is_some_and(|m| LASTING_METHODS.contains(&m.method()));
+        let lasts =
+            request.extensions().get::<GrpcMethod<'static>>().is_some_and(|m| LASTING_METHODS.contains(&m.method()));
         if !lasts && !request.metadata().contains_key("grpc-timeout") {
             request.set_timeout(self.call_timeout);
         }
@@ -226,13 +212,8 @@ mod tests {
     use super::*;
 
     fn uri(text: &str, ca: Option<&str>) -> Result<String, String> {
-        let options = ConnectOptions {
-            ca_pem: ca.map(|pem| pem.as_bytes().to_vec()),
-            ..ConnectOptions::new(text)
-        };
-        endpoint(&options)
-            .map(|e| e.uri().to_string())
-            .map_err(|e| e.to_string())
+        let options = ConnectOptions { ca_pem: ca.map(|pem| pem.as_bytes().to_vec()), ..ConnectOptions::new(text) };
+        endpoint(&options).map(|e| e.uri().to_string()).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -248,16 +229,10 @@ mod tests {
 
     #[test]
     fn the_api_key_stays_hidden() {
-        let options = ConnectOptions {
-            api_key: Some("s3cret".into()),
-            ..ConnectOptions::new("h:1")
-        };
+        let options = ConnectOptions { api_key: Some("s3cret".into()), ..ConnectOptions::new("h:1") };
         let settings = CallSettings::new(&options).unwrap();
         assert!(!format!("{options:?} {settings:?}").contains("s3cret"));
-        let broken = ConnectOptions {
-            api_key: Some("a\nb".into()),
-            ..options
-        };
+        let broken = ConnectOptions { api_key: Some("a\nb".into()), ..options };
         assert!(matches!(CallSettings::new(&broken), Err(ConnectError::ApiKey)));
     }
 
@@ -266,17 +241,12 @@ mod tests {
         let mut settings = CallSettings::new(&ConnectOptions::new("h:1")).unwrap();
         let mut timeout_of = |method: &'static str, own: Option<u64>| {
             let mut request = Request::new(());
-            request
-                .extensions_mut()
-                .insert(GrpcMethod::new("pgfox.v1.PgfoxService", method));
+            request.extensions_mut().insert(GrpcMethod::new("pgfox.v1.PgfoxService", method));
             if let Some(seconds) = own {
                 request.set_timeout(Duration::from_secs(seconds));
             }
             let request = settings.call(request).unwrap();
-            request
-                .metadata()
-                .get("grpc-timeout")
-                .map(|value| value.to_str().unwrap().to_owned())
+            request.metadata().get("grpc-timeout").map(|value| value.to_str().unwrap().to_owned())
         };
         assert_eq!(timeout_of("Search", None).as_deref(), Some("30000000u"));
         assert_eq!(timeout_of("Search", Some(1)).as_deref(), Some("1000000u"));

@@ -12,18 +12,13 @@ use tonic::{Code, Status};
 /// Why the call failed, for programs. None when the answer is not from pgfox, as for a lost connection, or when this
 /// client is older than the reason.
 pub fn reason(status: &Status) -> Option<ErrorReason> {
-    let info = status
-        .get_details_error_info()
-        .filter(|info| info.domain == ERROR_DOMAIN)?;
+    let info = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN)?;
     ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
 }
 
 /// Every field that breaks a rule; empty when the error is not about fields.
 pub fn violations(status: &Status) -> Vec<FieldViolation> {
-    status
-        .get_details_bad_request()
-        .map(|details| details.field_violations)
-        .unwrap_or_default()
+    status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default()
 }
 
 /// How long to wait before the call is worth repeating, where the server says so.
@@ -106,11 +101,7 @@ mod tests {
         assert!(is_retryable(&Status::unavailable("")));
         assert!(!is_retryable(&Status::resource_exhausted("quota")));
         let busy = ErrorDetails::with_retry_info(Some(Duration::from_millis(10)));
-        assert!(is_retryable(&Status::with_error_details(
-            Code::ResourceExhausted,
-            "busy",
-            busy
-        )));
+        assert!(is_retryable(&Status::with_error_details(Code::ResourceExhausted, "busy", busy)));
         assert!(!is_retryable(&Status::internal("a defect")));
         let mut broken = Status::unknown("h2 protocol error");
         broken.set_source(std::sync::Arc::new(std::io::Error::other("connection reset")));

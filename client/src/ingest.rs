@@ -186,10 +186,7 @@ pub async fn ingest<E: Into<BoxError>>(
     };
     match ingest.run(client, options, &mut observe).await {
         Ok(()) => Ok(ingest.totals),
-        Err(cause) => Err(IngestError {
-            cause,
-            acknowledged: ingest.totals,
-        }),
+        Err(cause) => Err(IngestError { cause, acknowledged: ingest.totals }),
     }
 }
 
@@ -239,10 +236,7 @@ where
             };
             let Some(pause) = self.backoff.pause(&status) else {
                 let tried_for = self.backoff.failing_for();
-                return Err(IngestCause::Interrupted {
-                    status: Box::new(status),
-                    tried_for,
-                });
+                return Err(IngestCause::Interrupted { status: Box::new(status), tried_for });
             };
             observe(IngestEvent::Interrupted { status: &status, pause });
             tokio::time::sleep(pause).await;
@@ -317,10 +311,7 @@ where
         let oldest = self.unacknowledged.pop_front();
         let expected = oldest.as_ref().map_or(-1, |pending| pending.request.sequence);
         let Some(pending) = oldest.filter(|_| response.sequence == expected) else {
-            return Err(IngestCause::OutOfOrder {
-                expected,
-                actual: response.sequence,
-            });
+            return Err(IngestCause::OutOfOrder { expected, actual: response.sequence });
         };
         self.backoff.reset();
         let first = self.totals.documents;
@@ -344,14 +335,8 @@ where
         totals.skipped += skipped.len() as u64;
         totals.truncated += count(response.truncated_count);
         totals.unembedded += count(response.unembedded_count);
-        totals.tokens += response
-            .usage
-            .as_ref()
-            .map_or(0, |usage| u64::try_from(usage.tokens).unwrap_or(0));
-        observe(IngestEvent::Acknowledged {
-            totals,
-            skipped: &skipped,
-        });
+        totals.tokens += response.usage.as_ref().map_or(0, |usage| u64::try_from(usage.tokens).unwrap_or(0));
+        observe(IngestEvent::Acknowledged { totals, skipped: &skipped });
         Ok(())
     }
 }
@@ -365,9 +350,6 @@ fn broken(status: Status) -> Broken {
 }
 
 fn silent(options: &IngestOptions) -> IngestCause {
-    let message = format!(
-        "the server acknowledged nothing for {:.0?}",
-        options.acknowledge_timeout
-    );
+    let message = format!("the server acknowledged nothing for {:.0?}", options.acknowledge_timeout);
     IngestCause::Refused(Box::new(Status::new(Code::DeadlineExceeded, message)))
 }

@@ -23,11 +23,7 @@ pub struct Backoff {
 impl Backoff {
     /// Gives up when nothing succeeded for `timeout` after the first failure.
     pub fn new(timeout: Duration) -> Self {
-        Self {
-            timeout,
-            failing_since: None,
-            pause: PAUSE_MIN,
-        }
+        Self { timeout, failing_since: None, pause: PAUSE_MIN }
     }
 
     /// Something succeeded: the next failure is a first one again.
@@ -77,10 +73,7 @@ mod tests {
     async fn the_server_may_ask_for_more() {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(20)));
         let status = Status::with_error_details(Code::ResourceExhausted, "slow down", details);
-        assert_eq!(
-            Backoff::new(Duration::from_secs(60)).pause(&status),
-            Some(Duration::from_secs(20))
-        );
+        assert_eq!(Backoff::new(Duration::from_secs(60)).pause(&status), Some(Duration::from_secs(20)));
         assert_eq!(Backoff::new(Duration::from_secs(10)).pause(&status), None);
     }
 }

@@ -34,7 +34,9 @@ impl ApiKeys {
             return Ok(());
         }
         let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
-        let key = header.and_then(|header| header.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let key = header
+            .and_then(|header| header.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let Some((_, key)) = key else {
             return Err(Error::Unauthenticated("send the metadata \"authorization: Bearer <API key>\""));
         };

@@ -21,10 +21,9 @@ pub(crate) async fn create(
 ) -> Result<v1::CreateCollectionResponse, Error> {
     let collection = request.collection.ok_or_else(|| Error::invalid("collection", "is required"))?;
     // Absent means the default model; present without a model means the caller's own vectors.
-    let embedding = collection.embedding.unwrap_or_else(|| v1::Embedding {
-        model: app.embedders.default_model().to_owned(),
-        ..Default::default()
-    });
+    let embedding = collection
+        .embedding
+        .unwrap_or_else(|| v1::Embedding { model: app.embedders.default_model().to_owned(), ..Default::default() });
     let distance = read_distance(collection.distance);
     let vector_type = read_vector_type(collection.vector_type);
 
@@ -89,10 +88,7 @@ pub(crate) async fn get(app: &App, request: v1::GetCollectionRequest) -> Result<
     Ok(v1::GetCollectionResponse { collection: Some(to_message(info)) })
 }
 
-pub(crate) async fn list(
-    app: &App,
-    request: v1::ListCollectionsRequest,
-) -> Result<v1::ListCollectionsResponse, Error> {
+pub(crate) async fn list(app: &App, request: v1::ListCollectionsRequest) -> Result<v1::ListCollectionsResponse, Error> {
     let mut violations = Violations::default();
     violations.range("page_size", request.page_size, 0, MAX_PAGE);
     violations.check(!request.page_token.contains('\0'), "page_token", "must be a next_page_token");

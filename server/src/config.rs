@@ -100,14 +100,7 @@ impl Settings {
             return Err(errors);
         }
         let listen = args.server.listen.clone();
-        Ok(Settings {
-            embedded,
-            listen,
-            warnings,
-            database,
-            embedding,
-            server,
-        })
+        Ok(Settings { embedded, listen, warnings, database, embedding, server })
     }
 
     /// The settings of the demo: the embedded default whatever the environment says, for this machine only.
@@ -124,10 +117,7 @@ impl Settings {
         let mut database = defaults.read(&mut errors);
         // The data may have been made by an older version.
         database.migrate = Migrate::Always;
-        let local = LocalConfig {
-            minilm: fetch_from(&embedded.cache),
-            ..LocalConfig::default()
-        };
+        let local = LocalConfig { minilm: fetch_from(&embedded.cache), ..LocalConfig::default() };
         Ok(Settings {
             embedded,
             listen: args.listen.to_string(),
@@ -150,11 +140,7 @@ impl Settings {
         let mut errors = Vec::new();
         let database = args.database.read(&mut errors);
         let embedded = args.embedded.read(database.url.is_none(), &mut errors);
-        if errors.is_empty() {
-            Ok((embedded, database))
-        } else {
-            Err(errors)
-        }
+        if errors.is_empty() { Ok((embedded, database)) } else { Err(errors) }
     }
 
     /// Whether the default model is the one whose weights are fetched, so that they are needed at once.
@@ -171,14 +157,7 @@ impl Settings {
         let migrate = self.database.migrate;
         let (store, warnings) = self.database.into_store(url)?;
         let server::ServerSettings { limits, api_keys, tls } = self.server;
-        let config = ServeConfig {
-            store,
-            migrate,
-            embedding: self.embedding,
-            limits,
-            api_keys,
-            tls,
-        };
+        let config = ServeConfig { store, migrate, embedding: self.embedding, limits, api_keys, tls };
         Ok((config, warnings))
     }
 }
@@ -189,11 +168,7 @@ impl DatabaseArgs {
             |first: bool, byte: u8| byte.is_ascii_lowercase() || byte == b'_' || (!first && byte.is_ascii_digit());
         // Postgres cuts names at 63 bytes, and "_internal" is appended.
         let valid = (1..=54).contains(&self.schema.len())
-            && self
-                .schema
-                .bytes()
-                .enumerate()
-                .all(|(index, byte)| plain(index == 0, byte))
+            && self.schema.bytes().enumerate().all(|(index, byte)| plain(index == 0, byte))
             && !self.schema.starts_with("pg_");
         if !valid {
             errors.push(format!(
@@ -216,11 +191,7 @@ impl DatabaseArgs {
             url,
             direct_url,
             schema: self.schema.clone(),
-            migrate: if self.migrate {
-                Migrate::Always
-            } else {
-                Migrate::IfEmpty
-            },
+            migrate: if self.migrate { Migrate::Always } else { Migrate::IfEmpty },
             pool_size: self.pool_size as usize,
             pool_wait: self.pool_wait,
             build_memory: self.build_memory,
@@ -270,10 +241,7 @@ impl EmbeddingArgs {
         let from_file = file.and_then(|path| value::read_file("--openai-api-key-file", path, errors));
         let api_key = from_file.or_else(|| value::variable(&["OPENAI_API_KEY", "OPENAI_KEY"]));
         let api_key = api_key.map(|key| key.trim().to_owned());
-        if api_key
-            .as_ref()
-            .is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic()))
-        {
+        if api_key.as_ref().is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
             errors.push("the OpenAI API key holds characters that a key cannot have".into());
         }
         let openai = OpenAiConfig {
@@ -293,13 +261,9 @@ impl EmbeddingArgs {
         if let Some(model) = &self.default_model {
             let named = |prefix| model.strip_prefix(prefix).is_some_and(|name: &str| !name.is_empty());
             if !named("openai/") && !named("local/") {
-                errors.push(format!(
-                    "--default-model {model:?}: expected openai/<model> or local/<name>"
-                ));
+                errors.push(format!("--default-model {model:?}: expected openai/<model> or local/<name>"));
             } else if named("openai/") && !openai.is_enabled() {
-                errors.push(format!(
-                    "--default-model {model}: set OPENAI_API_KEY or OPENAI_BASE_URL to offer it"
-                ));
+                errors.push(format!("--default-model {model}: set OPENAI_API_KEY or OPENAI_BASE_URL to offer it"));
             }
         }
         EmbeddingConfig {
@@ -319,11 +283,7 @@ fn needs_fetched_model(embedding: &EmbeddingConfig) -> bool {
         Some(model) => model == FETCHED_MODEL,
         None => !embedding.openai.is_enabled(),
     };
-    let own = embedding
-        .local
-        .models_dir
-        .as_ref()
-        .map(|folder| folder.join("all-MiniLM-L6-v2").join("config.json"));
+    let own = embedding.local.models_dir.as_ref().map(|folder| folder.join("all-MiniLM-L6-v2").join("config.json"));
     is_default && !own.is_some_and(|file| file.exists())
 }
 

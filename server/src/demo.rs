@@ -22,10 +22,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 const COLLECTION: &str = "foxes";
 
 const DOCUMENTS: [(&str, &str); 4] = [
-    (
-        "diet",
-        "Foxes are omnivores: predators of small animals that also eat fruit",
-    ),
+    ("diet", "Foxes are omnivores: predators of small animals that also eat fruit"),
     ("sounds", "Foxes can make over 40 different sounds"),
     ("hunting", "Foxes use the magnetic field of the Earth when they hunt"),
     ("kits", "Baby foxes are called kits"),
@@ -67,10 +64,7 @@ pub(crate) async fn run(
     };
     if walked.is_err() || exit {
         done.cancel();
-    } else if let Some(postgres) = postgres
-        .as_ref()
-        .filter(|_| !serving.is_finished() && !done.is_cancelled())
-    {
+    } else if let Some(postgres) = postgres.as_ref().filter(|_| !serving.is_finished() && !done.is_cancelled()) {
         print_hints(address, &data_dir, postgres);
     }
     let served = serving.await.context("the server failed").flatten();
@@ -105,11 +99,7 @@ async fn walk(address: SocketAddr) -> anyhow::Result<()> {
 
     eprintln!("pgfox: storing four sentences about foxes, embedded by {FETCHED_MODEL}");
     create_collection(&mut client).await?;
-    let document = |(id, text): (&str, &str)| Document {
-        id: id.into(),
-        text: text.into(),
-        ..Document::default()
-    };
+    let document = |(id, text): (&str, &str)| Document { id: id.into(), text: text.into(), ..Document::default() };
     let request = IngestRequest {
         collection: COLLECTION.into(),
         documents: DOCUMENTS.map(document).into(),
@@ -145,29 +135,17 @@ async fn until_serving(mut health: HealthClient<Channel>) -> anyhow::Result<()> 
 
 /// Makes the collection, instead of the one of a demo before.
 async fn create_collection(client: &mut PgfoxServiceClient<Channel>) -> anyhow::Result<()> {
-    match client
-        .delete_collection(DeleteCollectionRequest {
-            name: COLLECTION.into(),
-        })
-        .await
-    {
+    match client.delete_collection(DeleteCollectionRequest { name: COLLECTION.into() }).await {
         Err(status) if status.code() != tonic::Code::NotFound => return Err(status.into()),
         _ => {}
     }
     let collection = Collection {
         name: COLLECTION.into(),
-        embedding: Some(Embedding {
-            model: FETCHED_MODEL.into(),
-            ..Embedding::default()
-        }),
+        embedding: Some(Embedding { model: FETCHED_MODEL.into(), ..Embedding::default() }),
         distance: Distance::L2.into(),
         ..Collection::default()
     };
-    client
-        .create_collection(CreateCollectionRequest {
-            collection: Some(collection),
-        })
-        .await?;
+    client.create_collection(CreateCollectionRequest { collection: Some(collection) }).await?;
     Ok(())
 }
 
@@ -179,10 +157,7 @@ async fn build_index(client: &mut PgfoxServiceClient<Channel>) -> anyhow::Result
     let kind = index_spec::Kind::IvfFlat(IvfFlat::default());
     let request = BuildIndexRequest {
         collection: COLLECTION.into(),
-        spec: Some(IndexSpec {
-            kind: Some(kind),
-            allow_few_rows: true,
-        }),
+        spec: Some(IndexSpec { kind: Some(kind), allow_few_rows: true }),
         ..BuildIndexRequest::default()
     };
     let mut progress = client.build_index(request).await?.into_inner();
@@ -231,11 +206,7 @@ fn client_program() -> String {
 fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+".contains(letter);
-    if path.chars().all(plain) {
-        path
-    } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
-    }
+    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

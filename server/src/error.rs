@@ -331,7 +331,8 @@ mod tests {
         let long = Violation::new("metadata", "\u{1f98a}".repeat(2_000));
         for error in [missing.into(), unknown.into(), Error::Invalid(many), Error::Invalid(vec![long])] {
             let response = Status::from(error).into_http::<()>();
-            let bytes: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+            let bytes: usize =
+                response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
             assert!(bytes < 8_000, "{bytes}");
         }
     }

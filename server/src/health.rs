@@ -85,7 +85,6 @@ pub(crate) async fn leave(reporter: &mut HealthReporter) {
     set(reporter, leaving).await;
 }
 
-
 async fn set(reporter: &HealthReporter, states: [(&str, bool); 3]) {
     for (service, serving) in states {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };

@@ -27,14 +27,9 @@ pub(crate) async fn run(args: &HealthcheckArgs) -> anyhow::Result<()> {
 async fn check(args: &HealthcheckArgs) -> anyhow::Result<()> {
     let address = reachable(&args.listen);
     let channel = connect(address.clone(), args.tls_cert.as_deref()).await?;
-    let request = HealthCheckRequest {
-        service: args.service.clone(),
-    };
+    let request = HealthCheckRequest { service: args.service.clone() };
     let response = HealthClient::new(channel).check(request).await;
-    let status = response
-        .map_err(|status| anyhow::anyhow!("{address}: {}", status.message()))?
-        .into_inner()
-        .status();
+    let status = response.map_err(|status| anyhow::anyhow!("{address}: {}", status.message()))?.into_inner().status();
     match status {
         ServingStatus::Serving => Ok(()),
         status => bail!("{address}: {}", status.as_str_name()),
@@ -54,10 +49,7 @@ async fn connect(address: String, certificate: Option<&Path>) -> anyhow::Result<
     // The scheme only fills the request; TLS is added below.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     let Some(path) = certificate.filter(|path| !path.as_os_str().is_empty()) else {
-        return endpoint
-            .connect()
-            .await
-            .with_context(|| format!("cannot connect to {address}"));
+        return endpoint.connect().await.with_context(|| format!("cannot connect to {address}"));
     };
     let certificate = CertificateDer::from_pem_file(path).with_context(|| format!("cannot read {}", path.display()))?;
     let connector = connector(certificate)?;
@@ -75,10 +67,7 @@ async fn connect(address: String, certificate: Option<&Path>) -> anyhow::Result<
 
 fn connector(certificate: CertificateDer<'static>) -> anyhow::Result<TlsConnector> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Pinned {
-        certificate,
-        provider: Arc::clone(&provider),
-    };
+    let verifier = Pinned { certificate, provider: Arc::clone(&provider) };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -108,9 +97,7 @@ impl ServerCertVerifier for Pinned {
         if *end_entity == self.certificate {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(rustls::Error::General(
-                "the server has another certificate than --tls-cert".into(),
-            ))
+            Err(rustls::Error::General("the server has another certificate than --tls-cert".into()))
         }
     }
 
@@ -120,12 +107,7 @@ impl ServerCertVerifier for Pinned {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -134,12 +116,7 @@ impl ServerCertVerifier for Pinned {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -113,17 +113,10 @@ fn print_database_url(args: &DatabaseUrlArgs) -> Result<(), Failure> {
         println!("{}", url.expose_secret());
         return Ok(());
     }
-    let no_folder = || {
-        Failure::Settings(vec![
-            "there is no home folder: say with --data-dir where the data is".into(),
-        ])
-    };
+    let no_folder = || Failure::Settings(vec!["there is no home folder: say with --data-dir where the data is".into()]);
     let data_dir = args.data_dir().ok_or_else(no_folder)?;
     let url = stored_database_url(&data_dir)?.with_context(|| {
-        format!(
-            "no server has run on {} yet: start pgfox-server, or name another --data-dir",
-            data_dir.display()
-        )
+        format!("no server has run on {} yet: start pgfox-server, or name another --data-dir", data_dir.display())
     })?;
     println!("{url}");
     Ok(())
@@ -194,11 +187,7 @@ fn init_log(args: &LogArgs) -> Result<(), Failure> {
         .parse(&args.log)
         .map_err(|error| Failure::Settings(vec![format!("--log {:?}: {error}", args.log)]))?;
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     Ok(())
 }
 

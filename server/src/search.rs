@@ -142,12 +142,7 @@ async fn prepare(app: &App, collection: &Collection, query: &Query) -> Result<Pr
             };
             let embedded = app.embedders.embed(model, &[text]).await?;
             check_embedding(collection, &embedded.values)?;
-            Ok(Prepared {
-                vector: embedded.values,
-                exclude: None,
-                embed: began.elapsed(),
-                tokens: embedded.tokens,
-            })
+            Ok(Prepared { vector: embedded.values, exclude: None, embed: began.elapsed(), tokens: embedded.tokens })
         }
     }
 }

@@ -18,8 +18,12 @@ struct Ran {
 }
 
 async fn run(mut command: tokio::process::Command, input: &str) -> Ran {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
     let mut stdin = child.stdin.take().expect("a pipe");
     // A program that reads nothing may be gone already.
     let _ = stdin.write_all(input.as_bytes()).await;
@@ -55,9 +59,24 @@ async fn help_names_every_setting() {
     let help = pgfox_server(&["--help"]).await;
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
     for named in [
-        "demo", "migrate", "database-url", "healthcheck", "--database-url", "DATABASE_URL", "--listen", "PGFOX_LISTEN",
-        "--data-dir", "--cache-dir", "--openai-base-url", "OPENAI_API_KEY", "PGFOX_API_KEYS", "--api-keys-file",
-        "--tls-cert", "--tls-key", "--insecure", "127.0.0.1:50051",
+        "demo",
+        "migrate",
+        "database-url",
+        "healthcheck",
+        "--database-url",
+        "DATABASE_URL",
+        "--listen",
+        "PGFOX_LISTEN",
+        "--data-dir",
+        "--cache-dir",
+        "--openai-base-url",
+        "OPENAI_API_KEY",
+        "PGFOX_API_KEYS",
+        "--api-keys-file",
+        "--tls-cert",
+        "--tls-key",
+        "--insecure",
+        "127.0.0.1:50051",
     ] {
         assert!(help.stdout.contains(named), "{named} is not in the help:\n{}", help.stdout);
     }
@@ -81,7 +100,14 @@ async fn an_open_port_needs_keys() {
     assert!(ran.stderr.contains("--insecure") && ran.stderr.contains("PGFOX_API_KEYS"), "{ran:?}");
 
     let mut with_keys = command("pgfox-server");
-    with_keys.args(["--listen", "0.0.0.0:0", "--default-model", "openai/x", "--openai-base-url", "http://127.0.0.1:1/v1"]);
+    with_keys.args([
+        "--listen",
+        "0.0.0.0:0",
+        "--default-model",
+        "openai/x",
+        "--openai-base-url",
+        "http://127.0.0.1:1/v1",
+    ]);
     with_keys.env("PGFOX_API_KEYS", "topsecretkey").env("DATABASE_URL", "postgres://fox:hunter2@127.0.0.1:1/none");
     let server = ServerProcess::spawn(with_keys).await;
     let log = server.log();
@@ -112,7 +138,8 @@ async fn migrate_sets_up_and_healthcheck_tells() {
 
     let mut server = ServerProcess::start(&database_url, "127.0.0.1:0").await;
     let address = server.address.clone();
-    eventually("the check passes", async || pgfox_server(&["healthcheck", "--listen", &address]).await.code == Some(0)).await;
+    eventually("the check passes", async || pgfox_server(&["healthcheck", "--listen", &address]).await.code == Some(0))
+        .await;
     let ran = pgfox_server(&["database-url", "--database-url", &database_url]).await;
     assert_eq!((ran.code, ran.stdout.trim()), (Some(0), database_url.as_str()));
     server.terminate();
@@ -144,7 +171,9 @@ async fn the_command_line_does_the_whole_walk() {
         std::fs::write(folder.path().join(name), content).unwrap();
         folder.path().join(name).display().to_string()
     };
-    let lines: String = (0..100).map(|i| format!("{{\"id\": \"l{i}\", \"text\": \"line {i}\", \"metadata\": {{\"n\": {i}}}}}\n")).collect();
+    let lines: String = (0..100)
+        .map(|i| format!("{{\"id\": \"l{i}\", \"text\": \"line {i}\", \"metadata\": {{\"n\": {i}}}}}\n"))
+        .collect();
     let jsonl = file("films.jsonl", &lines);
     let csv = file("more.csv", "id,text,genre\nc1,\"foxes, in love\",romance\nc2,the moon,space\n");
 

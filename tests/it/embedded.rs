@@ -8,22 +8,14 @@ use pgfox_server::embedded::{Cache, EmbeddedError, EmbeddedPostgres, Options, Pr
 
 /// A private PostgreSQL in `dir`, small and without waiting for disks.
 fn options(dir: &Path, major: u32) -> Options {
-    let cache_dir = std::env::var_os("PGFOX_CACHE_DIR").map_or_else(
-        || pgfox_server::config::default_dirs().expect("a home folder").cache,
-        PathBuf::from,
-    );
-    let cache = Cache {
-        dir: cache_dir,
-        timeout: Duration::from_secs(1800),
-        progress: Progress::Silent,
-    };
+    let cache_dir = std::env::var_os("PGFOX_CACHE_DIR")
+        .map_or_else(|| pgfox_server::config::default_dirs().expect("a home folder").cache, PathBuf::from);
+    let cache = Cache { dir: cache_dir, timeout: Duration::from_secs(1800), progress: Progress::Silent };
     let settings = [("fsync", "off"), ("logging_collector", "off")];
     Options {
         major,
         memory: Some(256 << 20),
-        settings: settings
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec(),
+        settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         ..Options::new(dir.to_owned(), cache)
     }
 }
@@ -31,9 +23,7 @@ fn options(dir: &Path, major: u32) -> Options {
 /// Runs SQL with psql and returns what it prints.
 fn psql(postgres: &EmbeddedPostgres, sql: &str) -> Result<String, String> {
     let mut psql = Command::new(postgres.bin().join("psql"));
-    psql.args([postgres.database_url(), "-XAtqc", sql])
-        .env("PGCONNECT_TIMEOUT", "5")
-        .stdin(Stdio::null());
+    psql.args([postgres.database_url(), "-XAtqc", sql]).env("PGCONNECT_TIMEOUT", "5").stdin(Stdio::null());
     let output = psql.output().expect("psql runs");
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -60,11 +50,7 @@ async fn data_is_kept_over_a_restart(major: u32) {
     let options = options(dir.path(), major);
     let postgres = EmbeddedPostgres::start(&options).await.unwrap();
     let url = postgres.database_url().to_owned();
-    psql(
-        &postgres,
-        "CREATE EXTENSION vector; CREATE TABLE fox (v vector); INSERT INTO fox VALUES ('[1,2]')",
-    )
-    .unwrap();
+    psql(&postgres, "CREATE EXTENSION vector; CREATE TABLE fox (v vector); INSERT INTO fox VALUES ('[1,2]')").unwrap();
     let version = psql(&postgres, "SHOW server_version").unwrap();
     assert!(version.starts_with(&major.to_string()), "{version}");
     for (setting, value) in [
@@ -75,11 +61,7 @@ async fn data_is_kept_over_a_restart(major: u32) {
         ("shared_buffers", "64MB"),
         ("fsync", "off"),
     ] {
-        assert_eq!(
-            psql(&postgres, &format!("SHOW {setting}")).as_deref(),
-            Ok(value),
-            "{setting}"
-        );
+        assert_eq!(psql(&postgres, &format!("SHOW {setting}")).as_deref(), Ok(value), "{setting}");
     }
 
     assert_eq!(stored_database_url(dir.path()).unwrap().as_deref(), Some(url.as_str()));
@@ -90,9 +72,7 @@ async fn data_is_kept_over_a_restart(major: u32) {
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it has ended");
 
     // An existing database keeps its version, whatever is asked for.
-    let again = EmbeddedPostgres::start(&Options { major: 18, ..options })
-        .await
-        .unwrap();
+    let again = EmbeddedPostgres::start(&Options { major: 18, ..options }).await.unwrap();
     assert_eq!(psql(&again, "SELECT v FROM fox").as_deref(), Ok("[1,2]"));
     assert_eq!(psql(&again, "SHOW server_version").unwrap(), version);
     again.stop().await;
@@ -127,9 +107,7 @@ async fn runs_as_a_normal_user() {
     std::fs::create_dir(&temporary).unwrap();
     std::os::unix::fs::chown(&temporary, Some(65534), Some(65534)).unwrap();
     // Fetches before, as the cache may be writable for root only.
-    let warm = EmbeddedPostgres::start(&options(&dir.path().join("warm"), 18))
-        .await
-        .unwrap();
+    let warm = EmbeddedPostgres::start(&options(&dir.path().join("warm"), 18)).await.unwrap();
     warm.stop().await;
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
@@ -150,16 +128,10 @@ async fn as_root_it_runs_as_another_user() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        run_as: Some("nobody".into()),
-        ..options(dir.path(), 18)
-    };
+    let options = Options { run_as: Some("nobody".into()), ..options(dir.path(), 18) };
     let postgres = EmbeddedPostgres::start(&options).await.unwrap();
     let process = format!("/proc/{}", postgres.pid().unwrap());
-    assert_eq!(
-        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(process).unwrap()),
-        65534
-    );
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(process).unwrap()), 65534);
     postgres.stop().await;
 }
 
@@ -171,15 +143,8 @@ async fn a_second_server_is_refused() {
     let error = EmbeddedPostgres::start(&options).await.unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, EmbeddedError::InUse { .. }), "{text}");
-    assert!(
-        text.contains(&std::process::id().to_string()) && text.contains("--data-dir"),
-        "{text}"
-    );
-    assert_eq!(
-        psql(&postgres, "SELECT 1").as_deref(),
-        Ok("1"),
-        "the first one is unharmed"
-    );
+    assert!(text.contains(&std::process::id().to_string()) && text.contains("--data-dir"), "{text}");
+    assert_eq!(psql(&postgres, "SELECT 1").as_deref(), Ok("1"), "the first one is unharmed");
     postgres.stop().await;
 }
 
@@ -191,11 +156,7 @@ async fn postgres_is_started_again_when_it_dies() {
     let pid = postgres.pid();
     postgres.kill().unwrap();
     eventually("a new postmaster", || postgres.pid().is_some() && postgres.pid() != pid).await;
-    assert_eq!(
-        psql(&postgres, "SELECT n FROM fox").as_deref(),
-        Ok("7"),
-        "on the same port"
-    );
+    assert_eq!(psql(&postgres, "SELECT n FROM fox").as_deref(), Ok("7"), "on the same port");
     postgres.stop().await;
 }
 
@@ -218,9 +179,7 @@ async fn child_that_waits_to_be_killed() {
 /// Starts the child, kills it as soon as its PostgreSQL runs, and returns the process id of that.
 async fn orphan(dir: &Path, remove: bool) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "embedded::child_that_waits_to_be_killed"])
-        .env("PGFOX_TEST_CHILD_DIR", dir);
+    command.args(["--exact", "embedded::child_that_waits_to_be_killed"]).env("PGFOX_TEST_CHILD_DIR", dir);
     if remove {
         command.env("PGFOX_TEST_REMOVE", "1");
     }
@@ -235,20 +194,11 @@ async fn orphan(dir: &Path, remove: bool) -> String {
 async fn an_orphaned_postgres_gives_way() {
     let dir = tempfile::tempdir().unwrap();
     let pid = orphan(dir.path(), false).await;
-    assert!(
-        Path::new(&format!("/proc/{pid}/exe")).is_symlink() || !cfg!(target_os = "linux"),
-        "it runs on"
-    );
+    assert!(Path::new(&format!("/proc/{pid}/exe")).is_symlink() || !cfg!(target_os = "linux"), "it runs on");
     let url = stored_database_url(&dir.path().join("data")).unwrap();
-    let postgres = EmbeddedPostgres::start(&options(&dir.path().join("data"), 18))
-        .await
-        .unwrap();
+    let postgres = EmbeddedPostgres::start(&options(&dir.path().join("data"), 18)).await.unwrap();
     assert_eq!(psql(&postgres, "SELECT n FROM fox").as_deref(), Ok("7"));
-    assert_eq!(
-        Some(postgres.database_url()),
-        url.as_deref(),
-        "saved connections stay good"
-    );
+    assert_eq!(Some(postgres.database_url()), url.as_deref(), "saved connections stay good");
     assert_ne!(postgres.pid().map(|pid| pid.to_string()), Some(pid));
     postgres.stop().await;
 }
@@ -259,10 +209,7 @@ async fn tests_leave_nothing_behind() {
     let pid = orphan(dir.path(), true).await;
     eventually("the data is removed", || !dir.path().join("data").exists()).await;
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    assert!(
-        !String::from_utf8_lossy(&command).contains("postgres"),
-        "PostgreSQL still runs"
-    );
+    assert!(!String::from_utf8_lossy(&command).contains("postgres"), "PostgreSQL still runs");
 }
 
 #[tokio::test]
@@ -291,10 +238,7 @@ async fn a_failed_start_shows_the_log() {
 #[tokio::test]
 async fn binaries_that_are_not_there_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        postgres_bin: Some("/nonexistent/bin".into()),
-        ..options(dir.path(), 18)
-    };
+    let options = Options { postgres_bin: Some("/nonexistent/bin".into()), ..options(dir.path(), 18) };
     let error = EmbeddedPostgres::start(&options).await.unwrap_err().to_string();
     assert!(error.contains("/nonexistent/bin/postgres"), "{error}");
 }

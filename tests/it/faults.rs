@@ -53,7 +53,6 @@ async fn search(client: &mut Client, collection: &str, values: &[f32]) -> Result
 }
 
 async fn ingest(client: &mut Client, collection: &str, document: v1::Document) -> Result<v1::IngestResponse, Status> {
-    let request =
-        v1::IngestRequest { collection: collection.into(), documents: vec![document], ..Default::default() };
+    let request = v1::IngestRequest { collection: collection.into(), documents: vec![document], ..Default::default() };
     Ok(client.ingest(request).await?.into_inner())
 }

@@ -54,7 +54,8 @@ fn the_provider_is_only_in_embed() {
 
 #[test]
 fn a_status_is_built_only_in_one_place() {
-    let built = ["Status::new(", "Status::with_", "Status::internal(", "Status::invalid_argument(", "Status::unavailable("];
+    let built =
+        ["Status::new(", "Status::with_", "Status::internal(", "Status::invalid_argument(", "Status::unavailable("];
     only_in(&["server/src/error.rs"], &built);
 }
 

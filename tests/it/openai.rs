@@ -11,27 +11,15 @@ const MODEL: &str = "openai/text-embedding-3-small";
 const KEY: &str = "secret-key-4711";
 
 fn config(provider: &Provider) -> OpenAiConfig {
-    OpenAiConfig {
-        base_url: Some(provider.base_url()),
-        api_key: Some(KEY.into()),
-        ..OpenAiConfig::default()
-    }
+    OpenAiConfig { base_url: Some(provider.base_url()), api_key: Some(KEY.into()), ..OpenAiConfig::default() }
 }
 
 fn embedders(openai: OpenAiConfig) -> Embedders {
-    Embedders::new(EmbeddingConfig {
-        openai,
-        ..EmbeddingConfig::default()
-    })
-    .unwrap()
+    Embedders::new(EmbeddingConfig { openai, ..EmbeddingConfig::default() }).unwrap()
 }
 
 fn model() -> Model {
-    Model {
-        name: MODEL.to_owned(),
-        dimensions: DIMENSIONS,
-        ask_dimensions: false,
-    }
+    Model { name: MODEL.to_owned(), dimensions: DIMENSIONS, ask_dimensions: false }
 }
 
 fn expected(texts: &[&str]) -> Vec<f32> {
@@ -73,25 +61,14 @@ async fn embeds_in_order_over_several_requests() {
 #[tokio::test]
 async fn batches_are_bounded_in_bytes() {
     let provider = Provider::start().await;
-    let embedders = embedders(OpenAiConfig {
-        max_batch_bytes: 1000,
-        ..config(&provider)
-    });
+    let embedders = embedders(OpenAiConfig { max_batch_bytes: 1000, ..config(&provider) });
     let (short, long, too_long) = ("a ".repeat(200), "b ".repeat(400), "ä ".repeat(1000));
 
-    let embeddings = embedders
-        .embed(&model(), &[&short, &short, &long, &too_long, &short])
-        .await
-        .unwrap();
+    let embeddings = embedders.embed(&model(), &[&short, &short, &long, &too_long, &short]).await.unwrap();
 
     assert_eq!(embeddings.truncated, [false, false, false, true, false]);
     for body in provider.bodies() {
-        let bytes: usize = body["input"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|text| text.as_str().unwrap().len())
-            .sum();
+        let bytes: usize = body["input"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().len()).sum();
         assert!(bytes <= 1000, "{bytes}");
     }
     assert_eq!(provider.requests(), 4);
@@ -100,16 +77,10 @@ async fn batches_are_bounded_in_bytes() {
 #[tokio::test]
 async fn no_key_is_needed_with_a_base_url() {
     let provider = Provider::start().await;
-    let openai = OpenAiConfig {
-        base_url: Some(provider.base_url() + "/"),
-        ..OpenAiConfig::default()
-    };
+    let openai = OpenAiConfig { base_url: Some(provider.base_url() + "/"), ..OpenAiConfig::default() };
     let embedders = embedders(openai);
     assert_eq!(embedders.default_model(), MODEL);
-    assert_eq!(
-        embedders.embed(&model(), &["fox"]).await.unwrap().values,
-        vector("fox", DIMENSIONS)
-    );
+    assert_eq!(embedders.embed(&model(), &["fox"]).await.unwrap().values, vector("fox", DIMENSIONS));
     assert_eq!(provider.last_authorization(), None);
 }
 
@@ -124,36 +95,16 @@ async fn dimensions_are_probed_once_and_asked_for_only_where_needed() {
     assert_eq!(provider.requests(), 1);
 
     let short = embedders.resolve(MODEL, Some(8)).await.unwrap();
-    assert_eq!(
-        short,
-        Model {
-            dimensions: 8,
-            ask_dimensions: true,
-            ..model()
-        }
-    );
+    assert_eq!(short, Model { dimensions: 8, ask_dimensions: true, ..model() });
     assert_eq!(provider.last_body()["dimensions"], 8);
     let embeddings = embedders.embed(&short, &["fox"]).await.unwrap();
     assert_eq!(embeddings.values, vector("fox", 8));
     assert_eq!(provider.last_body()["dimensions"], 8);
 
     let error = embedders.resolve("openai/fixed-model", Some(8)).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            EmbedError::Dimensions {
-                expected: 8,
-                actual: DIMENSIONS,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, EmbedError::Dimensions { expected: 8, actual: DIMENSIONS, .. }), "{error}");
     let error = embedders.resolve("openai/missing", None).await.unwrap_err();
-    assert!(
-        matches!(&error, EmbedError::Refused { why } if why.contains("does not exist")),
-        "{error}"
-    );
+    assert!(matches!(&error, EmbedError::Refused { why } if why.contains("does not exist")), "{error}");
     assert!(*embedders.provider_health().borrow(), "a caller's typo is no outage");
 }
 
@@ -161,11 +112,7 @@ async fn dimensions_are_probed_once_and_asked_for_only_where_needed() {
 async fn what_passes_is_retried() {
     let passing = [
         Answer::Status(429),
-        Answer::Raw(
-            429,
-            vec![("retry-after-ms", "20".to_owned())],
-            "<html>slow down</html>".to_owned(),
-        ),
+        Answer::Raw(429, vec![("retry-after-ms", "20".to_owned())], "<html>slow down</html>".to_owned()),
         Answer::Raw(503, vec![("retry-after", "0".to_owned())], String::new()),
         Answer::Status(500),
         Answer::Hangup,
@@ -176,10 +123,7 @@ async fn what_passes_is_retried() {
         let embedders = embedders(config(&provider));
         provider.script(answer.clone(), 1);
         let embeddings = embedders.embed(&model(), &["fox"]).await;
-        assert_eq!(
-            embeddings.unwrap_or_else(|error| panic!("{answer:?}: {error}")).values,
-            vector("fox", DIMENSIONS)
-        );
+        assert_eq!(embeddings.unwrap_or_else(|error| panic!("{answer:?}: {error}")).values, vector("fox", DIMENSIONS));
         assert_eq!(provider.requests(), 2, "{answer:?}");
         assert!(*embedders.provider_health().borrow());
     }
@@ -189,10 +133,7 @@ async fn what_passes_is_retried() {
 async fn retry_after_is_waited_for() {
     let provider = Provider::start().await;
     let embedders = embedders(config(&provider));
-    provider.script(
-        Answer::Raw(429, vec![("retry-after", "1".to_owned())], String::new()),
-        1,
-    );
+    provider.script(Answer::Raw(429, vec![("retry-after", "1".to_owned())], String::new()), 1);
     let start = Instant::now();
     embedders.embed(&model(), &["fox"]).await.unwrap();
     assert!(start.elapsed() >= Duration::from_secs(1));
@@ -202,16 +143,10 @@ async fn retry_after_is_waited_for() {
 async fn a_long_retry_after_is_the_callers() {
     let provider = Provider::start().await;
     let embedders = embedders(config(&provider));
-    provider.script(
-        Answer::Raw(429, vec![("retry-after", "3600".to_owned())], String::new()),
-        1,
-    );
+    provider.script(Answer::Raw(429, vec![("retry-after", "3600".to_owned())], String::new()), 1);
     let start = Instant::now();
     let error = embedders.embed(&model(), &["fox"]).await.unwrap_err();
-    assert!(
-        matches!(error, EmbedError::RateLimited { retry_after } if retry_after.as_secs() == 3600),
-        "{error}"
-    );
+    assert!(matches!(error, EmbedError::RateLimited { retry_after } if retry_after.as_secs() == 3600), "{error}");
     assert!(start.elapsed() < Duration::from_secs(5));
     assert_eq!(provider.requests(), 1);
     assert!(*embedders.provider_health().borrow(), "a rate limit is no outage");
@@ -220,10 +155,7 @@ async fn a_long_retry_after_is_the_callers() {
 #[tokio::test]
 async fn retries_are_bounded() {
     let provider = Provider::start().await;
-    let embedders = embedders(OpenAiConfig {
-        max_retries: 1,
-        ..config(&provider)
-    });
+    let embedders = embedders(OpenAiConfig { max_retries: 1, ..config(&provider) });
     let mut health = embedders.provider_health();
 
     provider.script(Answer::Status(500), 2);
@@ -257,19 +189,13 @@ async fn refusals_are_not_retried_and_show_neither_key_nor_page() {
     let provider = Provider::start().await;
     let embedders = embedders(config(&provider));
     for status in [400, 401, 403, 404] {
-        for body in [
-            format!(r#"{{"error":{{"message":"bad key {KEY}"}}}}"#),
-            format!("<html>{KEY}</html>"),
-        ] {
+        for body in [format!(r#"{{"error":{{"message":"bad key {KEY}"}}}}"#), format!("<html>{KEY}</html>")] {
             let before = provider.requests();
             provider.script(Answer::Raw(status, vec![], body), 1);
             let error = embedders.embed(&model(), &["fox"]).await.unwrap_err();
             let text = error.to_string();
             assert!(matches!(error, EmbedError::Refused { .. }), "{text}");
-            assert!(
-                text.contains(&status.to_string()) && !text.contains(KEY) && !text.contains("html"),
-                "{text}"
-            );
+            assert!(text.contains(&status.to_string()) && !text.contains(KEY) && !text.contains("html"), "{text}");
             assert_eq!(provider.requests(), before + 1);
         }
     }
@@ -279,14 +205,8 @@ async fn refusals_are_not_retried_and_show_neither_key_nor_page() {
 #[tokio::test]
 async fn garbage_is_an_error() {
     let provider = Provider::start().await;
-    let embedders = embedders(OpenAiConfig {
-        max_reply_bytes: 100_000,
-        ..config(&provider)
-    });
-    let nan = format!(
-        r#"{{"data":[{{"index":0,"embedding":[{}NaN]}}]}}"#,
-        "0,".repeat(DIMENSIONS - 1)
-    );
+    let embedders = embedders(OpenAiConfig { max_reply_bytes: 100_000, ..config(&provider) });
+    let nan = format!(r#"{{"data":[{{"index":0,"embedding":[{}NaN]}}]}}"#, "0,".repeat(DIMENSIONS - 1));
     let null = nan.replace("NaN", "null");
     let infinite = nan.replace("NaN", "1e39");
     let text = nan.replace("NaN", "\"1\"");
@@ -294,19 +214,7 @@ async fn garbage_is_an_error() {
     let index = nan.replace("NaN", "1").replace("\"index\":0", "\"index\":1");
     let giant = format!("{{\"data\":\"{}\"}}", "x".repeat(1_000_000));
     let html = "<html><body>Welcome to the hotel's Wi-Fi</body></html>".to_owned();
-    let bodies = [
-        String::new(),
-        "{}".to_owned(),
-        "[]".to_owned(),
-        html,
-        nan,
-        null,
-        infinite,
-        text,
-        cut,
-        index,
-        giant,
-    ];
+    let bodies = [String::new(), "{}".to_owned(), "[]".to_owned(), html, nan, null, infinite, text, cut, index, giant];
     let mut answers: Vec<Answer> = bodies.into_iter().map(Answer::Body).collect();
     answers.push(Answer::TooFew);
     for answer in answers {
@@ -320,27 +228,14 @@ async fn garbage_is_an_error() {
 
     provider.script(Answer::Dimensions(7), 1);
     let error = embedders.embed(&model(), &["fox"]).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            EmbedError::Dimensions {
-                expected: DIMENSIONS,
-                actual: 7,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, EmbedError::Dimensions { expected: DIMENSIONS, actual: 7, .. }), "{error}");
 }
 
 #[tokio::test]
 async fn base64_and_bare_answers_are_read() {
     let provider = Provider::start().await;
     let embedders = embedders(config(&provider));
-    let two = Model {
-        dimensions: 2,
-        ..model()
-    };
+    let two = Model { dimensions: 2, ..model() };
     provider.script(Answer::Body(r#"{"data":[{"embedding":"AACAPwAAAMA="}]}"#.to_owned()), 1);
     assert_eq!(embedders.embed(&two, &["fox"]).await.unwrap().values, [1.0, -2.0]);
 }
@@ -348,11 +243,7 @@ async fn base64_and_bare_answers_are_read() {
 #[tokio::test]
 async fn slow_and_absent_providers_are_unavailable() {
     let provider = Provider::start().await;
-    let quick = OpenAiConfig {
-        request_timeout: Duration::from_millis(200),
-        max_retries: 1,
-        ..config(&provider)
-    };
+    let quick = OpenAiConfig { request_timeout: Duration::from_millis(200), max_retries: 1, ..config(&provider) };
     let embedders = embedders(quick.clone());
     provider.script(Answer::Slow(Duration::from_secs(60)), 2);
     let error = embedders.embed(&model(), &["fox"]).await.unwrap_err();
@@ -361,10 +252,8 @@ async fn slow_and_absent_providers_are_unavailable() {
     eventually(|| provider.under_way() == 0).await;
 
     drop(provider);
-    let https = OpenAiConfig {
-        base_url: quick.base_url.as_ref().map(|url| url.replace("http", "https")),
-        ..quick.clone()
-    };
+    let https =
+        OpenAiConfig { base_url: quick.base_url.as_ref().map(|url| url.replace("http", "https")), ..quick.clone() };
     for absent in [quick, https] {
         let error = self::embedders(absent).embed(&model(), &["fox"]).await.unwrap_err();
         assert!(matches!(error, EmbedError::Unavailable { .. }), "{error}");
@@ -384,10 +273,7 @@ async fn a_text_that_is_too_long_is_cut_and_the_others_are_not() {
 
     assert_eq!(embeddings.truncated.iter().filter(|truncated| **truncated).count(), 1);
     assert!(embeddings.truncated[7]);
-    let (seventh, first) = (
-        &embeddings.values[7 * DIMENSIONS..8 * DIMENSIONS],
-        &embeddings.values[..DIMENSIONS],
-    );
+    let (seventh, first) = (&embeddings.values[7 * DIMENSIONS..8 * DIMENSIONS], &embeddings.values[..DIMENSIONS]);
     // 2000 bytes, halved at characters until there are at most 100
     assert_eq!(seventh, vector(&"ü".repeat(31), DIMENSIONS));
     assert_eq!(first, vector("fox", DIMENSIONS));
@@ -416,11 +302,7 @@ async fn the_providers_own_batch_size_is_learned() {
 #[tokio::test]
 async fn requests_are_bounded_over_all_callers() {
     let provider = Provider::start().await;
-    let embedders = Arc::new(embedders(OpenAiConfig {
-        concurrency: 3,
-        max_batch_texts: 1,
-        ..config(&provider)
-    }));
+    let embedders = Arc::new(embedders(OpenAiConfig { concurrency: 3, max_batch_texts: 1, ..config(&provider) }));
     provider.script(Answer::Slow(Duration::from_millis(100)), 12);
     let calls = (0..3).map(|_| {
         let embedders = Arc::clone(&embedders);
@@ -450,54 +332,23 @@ async fn names_and_settings_are_checked() {
     let local = Embedders::new(EmbeddingConfig::default()).unwrap();
     assert_eq!(local.default_model(), "local/all-MiniLM-L6-v2");
     let long = format!("openai/{}", "x".repeat(10_000));
-    for name in [
-        "",
-        "fox",
-        "openai/",
-        "openai/ada",
-        "local/",
-        "local/..",
-        "local/a/b",
-        "local/../x",
-        "local/none",
-        &long,
-    ] {
+    for name in
+        ["", "fox", "openai/", "openai/ada", "local/", "local/..", "local/a/b", "local/../x", "local/none", &long]
+    {
         let error = local.resolve(name, None).await.unwrap_err();
         assert!(matches!(error, EmbedError::UnknownModel { .. }), "{name}: {error}");
         assert!(error.to_string().len() < 1000);
     }
 
-    let with = |openai| {
-        Embedders::new(EmbeddingConfig {
-            openai,
-            ..EmbeddingConfig::default()
-        })
-        .unwrap_err()
-    };
+    let with = |openai| Embedders::new(EmbeddingConfig { openai, ..EmbeddingConfig::default() }).unwrap_err();
     for url in ["", "localhost:80", "ftp://host/v1", "http://", "http://host/v1?key=1"] {
-        let error = with(OpenAiConfig {
-            base_url: Some(url.to_owned()),
-            ..OpenAiConfig::default()
-        });
+        let error = with(OpenAiConfig { base_url: Some(url.to_owned()), ..OpenAiConfig::default() });
         assert!(matches!(error, ConfigError::BaseUrl { .. }), "{url}: {error}");
     }
-    let error = with(OpenAiConfig {
-        api_key: Some("two\nlines".into()),
-        ..OpenAiConfig::default()
-    });
+    let error = with(OpenAiConfig { api_key: Some("two\nlines".into()), ..OpenAiConfig::default() });
     assert!(matches!(error, ConfigError::ApiKey), "{error}");
-    let error = with(OpenAiConfig {
-        api_key: Some(KEY.into()),
-        concurrency: 0,
-        ..OpenAiConfig::default()
-    });
+    let error = with(OpenAiConfig { api_key: Some(KEY.into()), concurrency: 0, ..OpenAiConfig::default() });
     assert!(matches!(error, ConfigError::Zero { name: "concurrency" }), "{error}");
-    let config = EmbeddingConfig {
-        default_model: Some("openai/ada".to_owned()),
-        ..EmbeddingConfig::default()
-    };
-    assert!(matches!(
-        Embedders::new(config).unwrap_err(),
-        ConfigError::DefaultModel { .. }
-    ));
+    let config = EmbeddingConfig { default_model: Some("openai/ada".to_owned()), ..EmbeddingConfig::default() };
+    assert!(matches!(Embedders::new(config).unwrap_err(), ConfigError::DefaultModel { .. }));
 }

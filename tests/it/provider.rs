@@ -83,11 +83,7 @@ impl Provider {
 
     /// The next `times` requests that no earlier script has taken get this answer.
     pub(crate) fn script(&self, answer: Answer, times: usize) {
-        self.state
-            .script
-            .lock()
-            .unwrap()
-            .extend(std::iter::repeat_n(answer, times));
+        self.state.script.lock().unwrap().extend(std::iter::repeat_n(answer, times));
     }
 
     /// Refuses longer texts, as OpenAI refuses more tokens than the model reads.
@@ -122,13 +118,7 @@ impl Provider {
 
     /// The JSON of each request so far.
     pub(crate) fn bodies(&self) -> Vec<Value> {
-        self.state
-            .requests
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(body, _)| body.clone())
-            .collect()
+        self.state.requests.lock().unwrap().iter().map(|(body, _)| body.clone()).collect()
     }
 
     pub(crate) fn last_body(&self) -> Value {
@@ -149,17 +139,13 @@ impl Drop for Provider {
 /// The unit vector of a text: the sum of a pseudo-random vector for each word, so that texts with common words are near.
 pub(crate) fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut sum = vec![0.0_f64; dimensions];
-    let words = text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty());
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     for word in words.chain([""]) {
         // FNV-1a, then xorshift64*
         let mut state = word
             .to_lowercase()
             .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            });
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         for value in &mut sum {
             state ^= state >> 12;
             state ^= state << 25;
@@ -183,9 +169,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
         let state = Arc::clone(&state);
         connections.spawn(async move {
             let service = hyper::service::service_fn(|request| answer(Arc::clone(&state), request));
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(socket), service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
         });
     }
 }
@@ -211,16 +195,8 @@ type Answered = Result<Response<BoxBody<Bytes, io::Error>>, io::Error>;
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answered {
     let _under_way = UnderWay::start(&state);
     let is_embeddings = request.method() == "POST" && request.uri().path() == "/v1/embeddings";
-    let authorization = request
-        .headers()
-        .get(AUTHORIZATION)
-        .map(|value| value.to_str().unwrap().to_owned());
-    let body = request
-        .into_body()
-        .collect()
-        .await
-        .map_err(io::Error::other)?
-        .to_bytes();
+    let authorization = request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+    let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
         return error(400, "not JSON", None);
     };
@@ -257,10 +233,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answered {
             let half = Ok(Frame::data(Bytes::from_static(br#"{"data": [{"index": 0, "#)));
             let end = Err(io::Error::other("scripted"));
             let body = StreamBody::new(tokio_stream::iter([half, end]));
-            Ok(Response::builder()
-                .header(CONTENT_TYPE, "application/json")
-                .body(BoxBody::new(body))
-                .unwrap())
+            Ok(Response::builder().header(CONTENT_TYPE, "application/json").body(BoxBody::new(body)).unwrap())
         }
     }
 }
@@ -270,11 +243,7 @@ fn embeddings(state: &State, body: &Value, dimensions: Option<usize>) -> Answere
     let model = body["model"].as_str().unwrap_or_default();
     let asked = body["dimensions"].as_u64().map(|asked| usize::try_from(asked).unwrap());
     if model.is_empty() || model == "missing" {
-        return error(
-            404,
-            &format!("The model `{model}` does not exist"),
-            Some("model_not_found"),
-        );
+        return error(404, &format!("The model `{model}` does not exist"), Some("model_not_found"));
     }
     if asked.is_some() && model.starts_with("fixed-") {
         return error(400, "This model does not support specifying dimensions.", None);
@@ -288,19 +257,11 @@ fn embeddings(state: &State, body: &Value, dimensions: Option<usize>) -> Answere
     }
     let max_texts = state.max_texts.load(Ordering::SeqCst);
     if max_texts > 0 && texts.len() > max_texts {
-        return error(
-            422,
-            &format!("batch size {} > maximum allowed batch size {max_texts}", texts.len()),
-            None,
-        );
+        return error(422, &format!("batch size {} > maximum allowed batch size {max_texts}", texts.len()), None);
     }
     let max_bytes = state.max_text_bytes.load(Ordering::SeqCst);
     if max_bytes > 0 && texts.iter().any(|text| text.len() > max_bytes) {
-        return error(
-            400,
-            &format!("This model's maximum context length is {max_bytes} tokens"),
-            None,
-        );
+        return error(400, &format!("This model's maximum context length is {max_bytes} tokens"), None);
     }
 
     state.texts.fetch_add(texts.len(), Ordering::SeqCst);
@@ -328,14 +289,10 @@ fn error(status: u16, message: &str, code: Option<&str>) -> Answered {
 fn json_response(status: u16, body: &Value) -> Response<BoxBody<Bytes, io::Error>> {
     let mut response = Response::new(full(body.to_string()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, "application/json".parse().unwrap());
+    response.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
     response
 }
 
 fn full(text: String) -> BoxBody<Bytes, io::Error> {
-    Full::new(Bytes::from(text))
-        .map_err(|never: Infallible| match never {})
-        .boxed()
+    Full::new(Bytes::from(text)).map_err(|never: Infallible| match never {}).boxed()
 }

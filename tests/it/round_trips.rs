@@ -32,36 +32,18 @@ async fn a_search_is_one_round_trip() {
     })
     .await;
     let mut client = server.client();
-    client
-        .create_collection(vectors("points", 2, v1::Distance::L2))
-        .await
-        .unwrap();
-    let documents = (0..100)
-        .map(|i| vector_document(&format!("p{i}"), &[i as f32, 1.0]))
-        .collect();
-    let request = v1::IngestRequest {
-        collection: "points".into(),
-        documents,
-        ..Default::default()
-    };
+    client.create_collection(vectors("points", 2, v1::Distance::L2)).await.unwrap();
+    let documents = (0..100).map(|i| vector_document(&format!("p{i}"), &[i as f32, 1.0])).collect();
+    let request = v1::IngestRequest { collection: "points".into(), documents, ..Default::default() };
     client.ingest(request).await.unwrap();
-    let request = v1::BuildIndexRequest {
-        collection: "points".into(),
-        ..Default::default()
-    };
+    let request = v1::BuildIndexRequest { collection: "points".into(), ..Default::default() };
     let mut progress = client.build_index(request).await.unwrap().into_inner();
     while progress.message().await.unwrap().is_some() {}
 
     let mut search = async || {
-        let query = Query::Vector(v1::Vector {
-            values: vec![41.2, 1.0],
-        });
-        let request = v1::SearchRequest {
-            collection: "points".into(),
-            query: Some(query),
-            limit: 3,
-            ..Default::default()
-        };
+        let query = Query::Vector(v1::Vector { values: vec![41.2, 1.0] });
+        let request =
+            v1::SearchRequest { collection: "points".into(), query: Some(query), limit: 3, ..Default::default() };
         let found = client.search(request).await.unwrap().into_inner();
         assert_eq!(found.completeness(), v1::Completeness::Approximate);
     };
@@ -99,11 +81,7 @@ async fn relay(postgres: &pgfox_server::embedded::EmbeddedPostgres, slow: Arc<At
             tokio::spawn(async move {
                 let mut buffer = vec![0; 64 * 1024];
                 while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-                    let delay = if slow.load(Ordering::Relaxed) {
-                        DELAY
-                    } else {
-                        Duration::ZERO
-                    };
+                    let delay = if slow.load(Ordering::Relaxed) { DELAY } else { Duration::ZERO };
                     let _ = sender.send((Instant::now() + delay, buffer[..read].to_vec()));
                 }
             });

@@ -39,7 +39,8 @@ pub(crate) fn cluster(major: u32) -> &'static Cluster {
     CLUSTERS[position].get_or_init(|| {
         // A thread of its own, since a runtime cannot be entered from within another.
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
             let postgres = runtime.block_on(start_postgres(major));
             Cluster { postgres, _runtime: runtime }
         })
@@ -77,7 +78,8 @@ pub(crate) fn cache() -> Cache {
 
 /// A connection for looking into a database, and for meddling with it.
 pub(crate) async fn sql(database_url: &str) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(database_url, tokio_postgres::NoTls).await.expect("a connection");
+    let (client, connection) =
+        tokio_postgres::connect(database_url, tokio_postgres::NoTls).await.expect("a connection");
     tokio::spawn(connection);
     client
 }
@@ -251,9 +253,7 @@ pub(crate) fn vectors(name: &str, dimensions: i32, distance: v1::Distance) -> v1
 
 /// A collection with the default model.
 pub(crate) fn texts(name: &str) -> v1::CreateCollectionRequest {
-    v1::CreateCollectionRequest {
-        collection: Some(v1::Collection { name: name.into(), ..Default::default() }),
-    }
+    v1::CreateCollectionRequest { collection: Some(v1::Collection { name: name.into(), ..Default::default() }) }
 }
 
 /// A document with a vector.

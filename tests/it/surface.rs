@@ -34,7 +34,8 @@ macro_rules! reflect {
     ($version:ident, $channel:expr) => {{
         use tonic_reflection::pb::$version::{
             ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-            server_reflection_request::MessageRequest as Question, server_reflection_response::MessageResponse as Answer,
+            server_reflection_request::MessageRequest as Question,
+            server_reflection_response::MessageResponse as Answer,
         };
         let mut client = ServerReflectionClient::new($channel);
         let (questions, receiver) = tokio::sync::mpsc::channel(1);
@@ -79,22 +80,38 @@ async fn reflection_gives_everything_that_a_call_needs() {
     let older = reflect!(v1alpha, server.channel.clone());
     assert!(files == older.1, "both versions tell the same");
     for service in ["grpc.health.v1.Health", "pgfox.v1.PgfoxService"] {
-        assert!([&services, &older.0].iter().all(|services| services.iter().any(|name| name == service)), "{services:?}");
+        assert!(
+            [&services, &older.0].iter().all(|services| services.iter().any(|name| name == service)),
+            "{services:?}"
+        );
     }
 
     let service = &files["pgfox/v1/pgfox_service.proto"].service[0];
     let methods: Vec<&str> = service.method.iter().map(prost_types::MethodDescriptorProto::name).collect();
     let expected = [
-        "CreateCollection", "GetCollection", "ListCollections", "DeleteCollection", "Ingest", "IngestStream",
-        "GetDocuments", "DeleteDocuments", "BuildIndex", "ListIndexes", "DropIndex", "Search",
+        "CreateCollection",
+        "GetCollection",
+        "ListCollections",
+        "DeleteCollection",
+        "Ingest",
+        "IngestStream",
+        "GetDocuments",
+        "DeleteDocuments",
+        "BuildIndex",
+        "ListIndexes",
+        "DropIndex",
+        "Search",
     ];
     assert_eq!(methods, expected);
     // Every type that a message uses is in one of the files, so that grpcurl can read and write it.
     let messages: Vec<(String, &prost_types::DescriptorProto)> = files
         .values()
-        .flat_map(|file| file.message_type.iter().map(move |message| (format!(".{}.{}", file.package(), message.name()), message)))
+        .flat_map(|file| {
+            file.message_type.iter().map(move |message| (format!(".{}.{}", file.package(), message.name()), message))
+        })
         .collect();
-    let enums = files.values().flat_map(|file| file.enum_type.iter().map(move |e| format!(".{}.{}", file.package(), e.name())));
+    let enums =
+        files.values().flat_map(|file| file.enum_type.iter().map(move |e| format!(".{}.{}", file.package(), e.name())));
     let mut known: std::collections::HashSet<String> = enums.collect();
     for (name, message) in &messages {
         known.insert(name.clone());
@@ -187,7 +204,11 @@ async fn keys_open_all_but_health() {
     };
     for wrong in [None, Some("second"), Some("Bearer "), Some("Bearer first"), Some("Basic second")] {
         let status = call(wrong).await.expect_err("no key");
-        assert_eq!((status.code(), reason(&status).0.as_str()), (Code::Unauthenticated, "UNAUTHENTICATED"), "{wrong:?}");
+        assert_eq!(
+            (status.code(), reason(&status).0.as_str()),
+            (Code::Unauthenticated, "UNAUTHENTICATED"),
+            "{wrong:?}"
+        );
     }
     for right in ["Bearer first key", "bearer second"] {
         call(Some(right)).await.unwrap();
@@ -224,7 +245,10 @@ async fn tls_is_served_from_a_certificate_and_its_key() {
     let mut options = pgfox_client::ConnectOptions::new(format!("https://{}", server.address));
     options.ca_pem = Some(pem.into_bytes());
     let mut client = pgfox_client::connect(&options).await.unwrap();
-    eventually("the server is ready", async || client.list_collections(v1::ListCollectionsRequest::default()).await.is_ok()).await;
+    eventually("the server is ready", async || {
+        client.list_collections(v1::ListCollectionsRequest::default()).await.is_ok()
+    })
+    .await;
 
     let unknown = pgfox_client::ConnectOptions::new(format!("https://{}", server.address));
     assert!(pgfox_client::connect(&unknown).await.is_err(), "a certificate that nobody vouches for");

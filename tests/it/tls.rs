@@ -15,10 +15,7 @@ async fn connect(dsn: &str) -> Result<bool, String> {
     let dsn = Dsn::parse(dsn).map_err(|error| error.to_string())?;
     let connector = Connector::new(&dsn).map_err(|error| error.to_string())?;
     let (client, _notices) = connector.connect().await.map_err(|error| error.to_string())?;
-    let row = client
-        .query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[])
-        .await
-        .unwrap();
+    let row = client.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await.unwrap();
     Ok(row.get(0))
 }
 
@@ -49,12 +46,7 @@ async fn check(cases: &[(String, Expect)]) {
 async fn a_server_with_tls_at_every_sslmode() {
     let Some(cluster) = Cluster::start(true) else { return };
     let (ca, other_ca) = (cluster.file("ca.pem"), cluster.file("other-ca.pem"));
-    let host = |name: &str| {
-        format!(
-            "host={name} hostaddr=127.0.0.1 port={} user=plain dbname=postgres",
-            cluster.port
-        )
-    };
+    let host = |name: &str| format!("host={name} hostaddr=127.0.0.1 port={} user=plain dbname=postgres", cluster.port);
     let right = |rest: &str| format!("{} {rest}", host("db.test"));
     let wrong = |rest: &str| format!("{} {rest}", host("wrong.test"));
     check(&[
@@ -65,44 +57,18 @@ async fn a_server_with_tls_at_every_sslmode() {
         (wrong("sslmode=require"), Tls),
         // `require` with a root certificate is `verify-ca`.
         (wrong(&format!("sslmode=require sslrootcert={ca}")), Tls),
-        (
-            wrong(&format!("sslmode=require sslrootcert={other_ca}")),
-            Error("set sslrootcert"),
-        ),
+        (wrong(&format!("sslmode=require sslrootcert={other_ca}")), Error("set sslrootcert")),
         (wrong(&format!("sslmode=verify-ca sslrootcert={ca}")), Tls),
-        (
-            right(&format!("sslmode=verify-ca sslrootcert={other_ca}")),
-            Error("set sslrootcert"),
-        ),
+        (right(&format!("sslmode=verify-ca sslrootcert={other_ca}")), Error("set sslrootcert")),
         (right(&format!("sslmode=verify-full sslrootcert={ca}")), Tls),
-        (
-            wrong(&format!("sslmode=verify-full sslrootcert={ca}")),
-            Error("subject alternative name"),
-        ),
-        (
-            right(&format!("sslmode=verify-full sslrootcert={other_ca}")),
-            Error("set sslrootcert"),
-        ),
+        (wrong(&format!("sslmode=verify-full sslrootcert={ca}")), Error("subject alternative name")),
+        (right(&format!("sslmode=verify-full sslrootcert={other_ca}")), Error("set sslrootcert")),
         // No sslrootcert: the public CAs, which know nothing of this server; or there are none here.
         (right("sslmode=verify-full"), Error("sslrootcert")),
         (right("sslrootcert=system"), Error("sslrootcert")),
-        (
-            right("sslmode=verify-full sslrootcert=/nonexistent.pem"),
-            Error("`sslrootcert` cannot be used"),
-        ),
-        (
-            right(&format!(
-                "sslmode=verify-full ssl_min_protocol_version=TLSv1.3 sslrootcert={ca}"
-            )),
-            Tls,
-        ),
-        (
-            format!(
-                "postgres://plain@127.0.0.1:{}/postgres?sslmode=verify-full&sslrootcert={ca}",
-                cluster.port
-            ),
-            Tls,
-        ),
+        (right("sslmode=verify-full sslrootcert=/nonexistent.pem"), Error("`sslrootcert` cannot be used")),
+        (right(&format!("sslmode=verify-full ssl_min_protocol_version=TLSv1.3 sslrootcert={ca}")), Tls),
+        (format!("postgres://plain@127.0.0.1:{}/postgres?sslmode=verify-full&sslrootcert={ca}", cluster.port), Tls),
     ])
     .await;
 }
@@ -112,12 +78,7 @@ async fn a_server_without_tls_at_every_sslmode() {
     let Some(cluster) = Cluster::start(false) else { return };
     let ca = cluster.file("ca.pem");
     let url = |rest: &str| format!("postgresql://plain@127.0.0.1:{}/postgres?{rest}", cluster.port);
-    let scram = |rest: &str| {
-        format!(
-            "postgresql://with_scram:pa%20ss@127.0.0.1:{}/postgres?{rest}",
-            cluster.port
-        )
-    };
+    let scram = |rest: &str| format!("postgresql://with_scram:pa%20ss@127.0.0.1:{}/postgres?{rest}", cluster.port);
     let no_tls = || Error("server does not support TLS");
     check(&[
         (url("sslmode=disable"), Plain),
@@ -130,10 +91,7 @@ async fn a_server_without_tls_at_every_sslmode() {
         (scram(""), Plain),
         (scram("channel_binding=require"), Error("channel binding")),
         // A dead first host does not keep the second from being used.
-        (
-            format!("postgresql://plain@127.0.0.1:1,127.0.0.1:{}/postgres", cluster.port),
-            Plain,
-        ),
+        (format!("postgresql://plain@127.0.0.1:1,127.0.0.1:{}/postgres", cluster.port), Plain),
         (url("target_session_attrs=read-write"), Plain),
         (url("target_session_attrs=read-only"), Error("not read only")),
     ])
@@ -143,43 +101,24 @@ async fn a_server_without_tls_at_every_sslmode() {
 #[tokio::test]
 async fn client_certificates_and_channel_binding() {
     let Some(cluster) = Cluster::start(true) else { return };
-    let user = |user: &str, rest: &str| {
-        format!(
-            "host=127.0.0.1 port={} user={user} dbname=postgres {rest}",
-            cluster.port
-        )
-    };
+    let user =
+        |user: &str, rest: &str| format!("host=127.0.0.1 port={} user={user} dbname=postgres {rest}", cluster.port);
     let key_pair = |name: &str| {
-        let (certificate, key) = (
-            cluster.file(&format!("{name}.pem")),
-            cluster.file(&format!("{name}.key")),
-        );
+        let (certificate, key) = (cluster.file(&format!("{name}.pem")), cluster.file(&format!("{name}.key")));
         format!("sslmode=require sslcert={certificate} sslkey={key}")
     };
-    let swapped = format!(
-        "sslmode=require sslcert={} sslkey={}",
-        cluster.file("client.pem"),
-        cluster.file("client.pem")
-    );
+    let swapped =
+        format!("sslmode=require sslcert={} sslkey={}", cluster.file("client.pem"), cluster.file("client.pem"));
     check(&[
         (user("with_cert", &key_pair("client")), Tls),
         (user("with_cert", "sslmode=require"), Error("client certificate")),
         (user("with_cert", &key_pair("other-client")), Error("")),
         (user("with_cert", &swapped), Error("`sslkey` cannot be used")),
-        (
-            user("with_scram", "password='pa ss' sslmode=require channel_binding=require"),
-            Tls,
-        ),
-        (
-            user("with_scram", "password='pa ss' sslmode=require channel_binding=disable"),
-            Tls,
-        ),
+        (user("with_scram", "password='pa ss' sslmode=require channel_binding=require"), Tls),
+        (user("with_scram", "password='pa ss' sslmode=require channel_binding=disable"), Tls),
         (user("with_scram", "password=wrong sslmode=require"), Error("28P01")),
         // The server lets the role in without SCRAM, so nothing would be bound to the channel.
-        (
-            user("plain", "sslmode=require channel_binding=require"),
-            Error("channel binding"),
-        ),
+        (user("plain", "sslmode=require channel_binding=require"), Error("channel binding")),
     ])
     .await;
 }
@@ -210,22 +149,15 @@ async fn a_server_that_is_its_own_ca() {
 
 fn pool(cluster: &Cluster, on_connect: Option<&str>) -> Pool {
     let dsn = format!("postgresql://plain@127.0.0.1:{}/postgres?sslmode=require", cluster.port);
-    let options = PoolOptions {
-        max_size: 1,
-        wait_timeout: Duration::from_secs(10),
-        on_connect: on_connect.map(str::to_owned),
-    };
+    let options =
+        PoolOptions { max_size: 1, wait_timeout: Duration::from_secs(10), on_connect: on_connect.map(str::to_owned) };
     Connector::new(&Dsn::parse(&dsn).unwrap()).unwrap().pool(options)
 }
 
 /// The backend of the pool's only connection.
 async fn backend(pool: &Pool) -> i32 {
     let connection = pool.get().await.unwrap();
-    let pid = connection
-        .query_one("SELECT pg_backend_pid()", &[])
-        .await
-        .unwrap()
-        .get(0);
+    let pid = connection.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
     connection.done();
     pid
 }
@@ -247,10 +179,7 @@ async fn an_abandoned_connection_is_settled_before_its_next_use() {
 
     // An open transaction: rolled back, and the connection is kept.
     let connection = pool.get().await.unwrap();
-    connection
-        .batch_execute("BEGIN; CREATE TABLE left_open (id int)")
-        .await
-        .unwrap();
+    connection.batch_execute("BEGIN; CREATE TABLE left_open (id int)").await.unwrap();
     drop(connection);
     let connection = pool.get().await.unwrap();
     let error = connection.batch_execute("SELECT FROM left_open").await.unwrap_err();
@@ -266,11 +195,7 @@ async fn an_abandoned_connection_is_settled_before_its_next_use() {
     let connection = timeout(Duration::from_secs(4), pool.get()).await.unwrap().unwrap();
     let running =
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()";
-    assert_eq!(
-        connection.query_one(running, &[]).await.unwrap().get::<_, i64>(0),
-        0,
-        "the statement still runs"
-    );
+    assert_eq!(connection.query_one(running, &[]).await.unwrap().get::<_, i64>(0), 0, "the statement still runs");
     connection.done();
     let second = backend(&pool).await;
     assert_ne!(second, first);
@@ -295,19 +220,10 @@ async fn errors_are_told_apart() {
         ("INSERT INTO numbers VALUES (1)", Kind::UniqueViolation),
         ("CREATE SCHEMA s", Kind::Privilege),
         ("BEGIN READ ONLY; INSERT INTO numbers VALUES (2)", Kind::ReadOnly),
-        (
-            "ROLLBACK; SET statement_timeout = 10; SELECT pg_sleep(60)",
-            Kind::Cancelled,
-        ),
+        ("ROLLBACK; SET statement_timeout = 10; SELECT pg_sleep(60)", Kind::Cancelled),
         ("DEALLOCATE nothing", Kind::StalePlan),
-        (
-            "DO $$ BEGIN RAISE EXCEPTION '' USING ERRCODE = '40001'; END $$",
-            Kind::Conflict,
-        ),
-        (
-            "DO $$ BEGIN RAISE EXCEPTION '' USING ERRCODE = '53200'; END $$",
-            Kind::Resources,
-        ),
+        ("DO $$ BEGIN RAISE EXCEPTION '' USING ERRCODE = '40001'; END $$", Kind::Conflict),
+        ("DO $$ BEGIN RAISE EXCEPTION '' USING ERRCODE = '53200'; END $$", Kind::Resources),
         ("SELECT 1/0", Kind::Other),
         ("SELECT pg_terminate_backend(pg_backend_pid())", Kind::ConnectionLost),
     ] {
@@ -322,10 +238,7 @@ async fn errors_are_told_apart() {
     let connection = pool.get().await.unwrap();
     let sql = "SELECT * FROM numbers";
     let statement = connection.prepare_cached(sql).await.unwrap();
-    connection
-        .batch_execute("ALTER TABLE numbers ADD COLUMN name text")
-        .await
-        .unwrap();
+    connection.batch_execute("ALTER TABLE numbers ADD COLUMN name text").await.unwrap();
     let error = connection.query(&statement, &[]).await.unwrap_err();
     assert_eq!(classify(&error), Kind::StalePlan);
     pool.forget_statements();
@@ -337,16 +250,10 @@ async fn errors_are_told_apart() {
 #[tokio::test]
 async fn a_connection_of_its_own_hears_notices_and_can_be_cancelled() {
     let Some(cluster) = Cluster::start(true) else { return };
-    let dsn = format!(
-        "postgresql://plain@127.0.0.1:{}/postgres?sslmode=require&connect_timeout=5",
-        cluster.port
-    );
+    let dsn = format!("postgresql://plain@127.0.0.1:{}/postgres?sslmode=require&connect_timeout=5", cluster.port);
     let connector = Connector::new(&Dsn::parse(&dsn).unwrap()).unwrap();
     let (client, mut notices) = connector.connect().await.unwrap();
-    client
-        .batch_execute("DO $$ BEGIN RAISE NOTICE 'graph no longer fits'; END $$")
-        .await
-        .unwrap();
+    client.batch_execute("DO $$ BEGIN RAISE NOTICE 'graph no longer fits'; END $$").await.unwrap();
     assert_eq!(notices.recv().await.unwrap().message(), "graph no longer fits");
 
     let token = client.cancel_token();

@@ -5,12 +5,7 @@ use pgfox::v1::{self, search_request::Query};
 use crate::support::{Client, on_each_postgres, text_document, texts, vector_document, vectors};
 
 async fn search(client: &mut Client, collection: &str, query: Query, limit: i32) -> v1::SearchResponse {
-    let request = v1::SearchRequest {
-        collection: collection.into(),
-        query: Some(query),
-        limit,
-        ..Default::default()
-    };
+    let request = v1::SearchRequest { collection: collection.into(), query: Some(query), limit, ..Default::default() };
     client.search(request).await.expect("a search").into_inner()
 }
 

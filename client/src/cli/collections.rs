@@ -120,14 +120,7 @@ impl From<VectorType> for v1::VectorType {
 
 impl Settings {
     pub(crate) fn is_empty(&self) -> bool {
-        let Self {
-            model,
-            dimensions,
-            distance,
-            vector_type,
-            query_prefix,
-            document_prefix,
-        } = self;
+        let Self { model, dimensions, distance, vector_type, query_prefix, document_prefix } = self;
         model.is_none()
             && dimensions.is_none()
             && distance.is_none()
@@ -147,9 +140,7 @@ impl Settings {
             name: name.to_owned(),
             embedding,
             distance: self.distance.map_or(0, |distance| v1::Distance::from(distance).into()),
-            vector_type: self
-                .vector_type
-                .map_or(0, |vector_type| v1::VectorType::from(vector_type).into()),
+            vector_type: self.vector_type.map_or(0, |vector_type| v1::VectorType::from(vector_type).into()),
             ..Default::default()
         }
     }
@@ -166,26 +157,14 @@ impl Settings {
         if let Some(wanted) = &wanted.embedding {
             let actual = actual.embedding.clone().unwrap_or_default();
             let model = |name: &str| {
-                if name.is_empty() {
-                    "none".to_owned()
-                } else {
-                    name.to_owned()
-                }
+                if name.is_empty() { "none".to_owned() } else { name.to_owned() }
             };
             compare("model", model(&wanted.model), model(&actual.model));
             if wanted.dimensions > 0 {
-                compare(
-                    "dimensions",
-                    wanted.dimensions.to_string(),
-                    actual.dimensions.to_string(),
-                );
+                compare("dimensions", wanted.dimensions.to_string(), actual.dimensions.to_string());
             }
             if self.query_prefix.is_some() {
-                compare(
-                    "query prefix",
-                    format!("{:?}", wanted.query_prefix),
-                    format!("{:?}", actual.query_prefix),
-                );
+                compare("query prefix", format!("{:?}", wanted.query_prefix), format!("{:?}", actual.query_prefix));
             }
             if self.document_prefix.is_some() {
                 compare(
@@ -196,28 +175,16 @@ impl Settings {
             }
         }
         if self.distance.is_some() {
-            compare(
-                "distance",
-                distance_name(wanted.distance()),
-                distance_name(actual.distance()),
-            );
+            compare("distance", distance_name(wanted.distance()), distance_name(actual.distance()));
         }
         if self.vector_type.is_some() {
-            compare(
-                "vector type",
-                vector_type_name(wanted.vector_type()),
-                vector_type_name(actual.vector_type()),
-            );
+            compare("vector type", vector_type_name(wanted.vector_type()), vector_type_name(actual.vector_type()));
         }
         if differences.is_empty() {
             return Ok(());
         }
-        Err(Failure::refused(format!(
-            "the collection {} exists with {}",
-            actual.name,
-            differences.join(", ")
-        ))
-        .with_hint("leave the flags out to use it as it is, or take another name"))
+        Err(Failure::refused(format!("the collection {} exists with {}", actual.name, differences.join(", ")))
+            .with_hint("leave the flags out to use it as it is, or take another name"))
     }
 }
 
@@ -227,25 +194,18 @@ impl Command {
         match self {
             Self::Create(create) => {
                 let collection = Some(create.settings.to_collection(&create.name));
-                let response = client
-                    .create_collection(v1::CreateCollectionRequest { collection })
-                    .await?;
+                let response = client.create_collection(v1::CreateCollectionRequest { collection }).await?;
                 print(globals, &response.into_inner().collection.unwrap_or_default())
             }
             Self::Get(get) => {
-                let response = client
-                    .get_collection(v1::GetCollectionRequest { name: get.name.clone() })
-                    .await?;
+                let response = client.get_collection(v1::GetCollectionRequest { name: get.name.clone() }).await?;
                 print(globals, &response.into_inner().collection.unwrap_or_default())
             }
             Self::List(List {}) => {
                 let mut collections = Vec::new();
                 let mut page_token = String::new();
                 loop {
-                    let request = v1::ListCollectionsRequest {
-                        page_size: 1_000,
-                        page_token,
-                    };
+                    let request = v1::ListCollectionsRequest { page_size: 1_000, page_token };
                     let page = client.list_collections(request).await?.into_inner();
                     collections.extend(page.collections);
                     page_token = page.next_page_token;
@@ -258,16 +218,12 @@ impl Command {
             Self::Delete(delete) => {
                 let name = delete.name.clone();
                 if !delete.yes {
-                    let response = client
-                        .get_collection(v1::GetCollectionRequest { name: name.clone() })
-                        .await?;
+                    let response = client.get_collection(v1::GetCollectionRequest { name: name.clone() }).await?;
                     let documents = response.into_inner().collection.unwrap_or_default().document_count;
                     let documents = output::counted(u64::try_from(documents).unwrap_or(0), "document");
                     output::confirm(&format!("Delete the collection {name} with {documents}?"))?;
                 }
-                client
-                    .delete_collection(v1::DeleteCollectionRequest { name: name.clone() })
-                    .await?;
+                client.delete_collection(v1::DeleteCollectionRequest { name: name.clone() }).await?;
                 if globals.json {
                     return output::print_json(&json!({}));
                 }
@@ -337,11 +293,7 @@ fn print_list(globals: &Globals, collections: &[v1::Collection]) -> Result<(), F
 }
 
 fn model_name(embedding: &v1::Embedding) -> String {
-    if embedding.model.is_empty() {
-        "none (own vectors)".to_owned()
-    } else {
-        embedding.model.clone()
-    }
+    if embedding.model.is_empty() { "none (own vectors)".to_owned() } else { embedding.model.clone() }
 }
 
 fn distance_name(distance: v1::Distance) -> String {
@@ -359,11 +311,7 @@ mod tests {
     fn films() -> v1::Collection {
         v1::Collection {
             name: "films".into(),
-            embedding: Some(v1::Embedding {
-                model: "local/a".into(),
-                dimensions: 384,
-                ..Default::default()
-            }),
+            embedding: Some(v1::Embedding { model: "local/a".into(), dimensions: 384, ..Default::default() }),
             distance: v1::Distance::L2.into(),
             vector_type: v1::VectorType::Vector.into(),
             ..Default::default()
@@ -373,27 +321,16 @@ mod tests {
     #[test]
     fn settings_that_fit_or_say_nothing() {
         Settings::default().check(&films()).unwrap();
-        let same = Settings {
-            model: Some("local/a".into()),
-            distance: Some(Distance::L2),
-            ..Settings::default()
-        };
+        let same = Settings { model: Some("local/a".into()), distance: Some(Distance::L2), ..Settings::default() };
         same.check(&films()).unwrap();
     }
 
     #[test]
     fn settings_that_differ_are_named_with_both_values() {
-        let other = Settings {
-            dimensions: Some(512),
-            distance: Some(Distance::Cosine),
-            ..Settings::default()
-        };
+        let other = Settings { dimensions: Some(512), distance: Some(Distance::Cosine), ..Settings::default() };
         let message = format!("{:?}", other.check(&films()).unwrap_err());
-        for part in [
-            "model local/a instead of none",
-            "dimensions 384 instead of 512",
-            "distance l2 instead of cosine",
-        ] {
+        for part in ["model local/a instead of none", "dimensions 384 instead of 512", "distance l2 instead of cosine"]
+        {
             assert!(message.contains(part), "{part:?} is not in {message}");
         }
     }

@@ -75,11 +75,7 @@ impl Get {
         if globals.json {
             return Err(Failure::silent());
         }
-        Err(Failure::refused(format!(
-            "{} has no document {}",
-            self.collection,
-            missing_ids.join(", ")
-        )))
+        Err(Failure::refused(format!("{} has no document {}", self.collection, missing_ids.join(", "))))
     }
 }
 
@@ -89,10 +85,7 @@ fn describe(document: &v1::Document) -> String {
         pairs.push(("metadata", json::metadata(metadata).to_string()));
     }
     if let Some(vector) = &document.vector {
-        pairs.push((
-            "vector",
-            Value::from_iter(vector.values.iter().map(|value| json::float(*value))).to_string(),
-        ));
+        pairs.push(("vector", Value::from_iter(vector.values.iter().map(|value| json::float(*value))).to_string()));
     }
     output::properties(&pairs)
 }
@@ -102,18 +95,12 @@ impl Delete {
         let mut client = globals.connect().await?;
         let mut deleted = 0;
         for ids in self.ids.chunks(IDS_PER_DELETE) {
-            let request = v1::DeleteDocumentsRequest {
-                collection: self.collection.clone(),
-                ids: ids.to_vec(),
-            };
+            let request = v1::DeleteDocumentsRequest { collection: self.collection.clone(), ids: ids.to_vec() };
             deleted += client.delete_documents(request).await?.into_inner().deleted_count;
         }
         if globals.json {
             return output::print_json(&json!({ "deleted_count": deleted }));
         }
-        output::print(&format!(
-            "deleted {}\n",
-            output::counted(u64::try_from(deleted).unwrap_or(0), "document")
-        ))
+        output::print(&format!("deleted {}\n", output::counted(u64::try_from(deleted).unwrap_or(0), "document")))
     }
 }

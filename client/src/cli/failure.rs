@@ -29,13 +29,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            message: message.into(),
-            hint: None,
-            status: None,
-            is_silent: false,
-        }
+        Self { exit, message: message.into(), hint: None, status: None, is_silent: false }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -48,27 +42,17 @@ impl Failure {
 
     /// Exit code 1 after the command itself has said why.
     pub(crate) fn silent() -> Self {
-        Self {
-            is_silent: true,
-            ..Self::refused("")
-        }
+        Self { is_silent: true, ..Self::refused("") }
     }
 
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 
     /// Prints the failure to stderr and gives the exit code.
     pub(crate) fn report(&self, globals: &Globals) -> ExitCode {
         if !self.is_silent {
-            let text = if globals.json {
-                self.to_json(globals).to_string() + "\n"
-            } else {
-                self.to_text(globals)
-            };
+            let text = if globals.json { self.to_json(globals).to_string() + "\n" } else { self.to_text(globals) };
             super::output::note(&text);
         }
         ExitCode::from(self.exit as u8)
@@ -125,29 +109,16 @@ impl From<Status> for Failure {
         let failure = if error::is_timeout(&status) && error::reason(&status).is_none() {
             Self::refused("the server did not answer in time").with_hint("--timeout sets how many seconds to wait")
         } else if error::is_transport(&status) {
-            Self::new(
-                Exit::Connect,
-                format!(
-                    "the connection to the server broke: {}",
-                    error::transport_cause(&status)
-                ),
-            )
+            Self::new(Exit::Connect, format!("the connection to the server broke: {}", error::transport_cause(&status)))
         } else {
-            let message = if status.message().is_empty() {
-                status.code().description()
-            } else {
-                status.message()
-            };
+            let message = if status.message().is_empty() { status.code().description() } else { status.message() };
             let failure = Self::refused(message);
             match error::reason(&status).and_then(hint) {
                 Some(hint) => failure.with_hint(hint),
                 None => failure,
             }
         };
-        Self {
-            status: Some(Box::new(status)),
-            ..failure
-        }
+        Self { status: Some(Box::new(status)), ..failure }
     }
 }
 

@@ -41,11 +41,7 @@ pub(crate) struct Health {
 impl Health {
     pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
         let transport = pgfox_client::transport(&globals.connect_options()?).await?;
-        if self.watch {
-            watch(globals, &transport).await
-        } else {
-            check(globals, transport).await
-        }
+        if self.watch { watch(globals, &transport).await } else { check(globals, transport).await }
     }
 }
 
@@ -53,12 +49,7 @@ async fn check(globals: &Globals, transport: Transport) -> Result<(), Failure> {
     let mut client = HealthClient::new(transport);
     let mut states = Vec::new();
     for (service, _) in SERVICES {
-        let state = match client
-            .check(HealthCheckRequest {
-                service: service.to_owned(),
-            })
-            .await
-        {
+        let state = match client.check(HealthCheckRequest { service: service.to_owned() }).await {
             Ok(response) => response.into_inner().status().as_str_name(),
             // A server without a provider has nothing to say about one.
             Err(status) if status.code() == Code::NotFound && !service.is_empty() => "SERVICE_UNKNOWN",
@@ -67,12 +58,8 @@ async fn check(globals: &Globals, transport: Transport) -> Result<(), Failure> {
         states.push(state);
     }
     if globals.json {
-        let services: Map<String, Value> = SERVICES
-            .iter()
-            .zip(&states)
-            .skip(1)
-            .map(|((name, _), state)| ((*name).to_owned(), json!(state)))
-            .collect();
+        let services: Map<String, Value> =
+            SERVICES.iter().zip(&states).skip(1).map(|((name, _), state)| ((*name).to_owned(), json!(state))).collect();
         output::print_json(&json!({ "overall": states[0], "services": services }))?;
     } else {
         let lines: String = SERVICES
@@ -82,11 +69,7 @@ async fn check(globals: &Globals, transport: Transport) -> Result<(), Failure> {
             .collect();
         output::print(&lines)?;
     }
-    if states[0] == ServingStatus::Serving.as_str_name() {
-        Ok(())
-    } else {
-        Err(Failure::silent())
-    }
+    if states[0] == ServingStatus::Serving.as_str_name() { Ok(()) } else { Err(Failure::silent()) }
 }
 
 fn line(service: &str, state: &str) -> String {
@@ -139,12 +122,7 @@ async fn loop_responses(
     last: &mut &'static str,
     changes: &mpsc::Sender<(&'static str, &'static str)>,
 ) -> Status {
-    let mut responses = match client
-        .watch(HealthCheckRequest {
-            service: service.to_owned(),
-        })
-        .await
-    {
+    let mut responses = match client.watch(HealthCheckRequest { service: service.to_owned() }).await {
         Ok(responses) => responses.into_inner(),
         Err(status) => return status,
     };

@@ -85,19 +85,14 @@ pub(crate) struct Drop {
 impl BuildIndex {
     fn spec(&self) -> v1::IndexSpec {
         let kind = if self.ivfflat {
-            index_spec::Kind::IvfFlat(v1::IvfFlat {
-                lists: self.lists.unwrap_or(0),
-            })
+            index_spec::Kind::IvfFlat(v1::IvfFlat { lists: self.lists.unwrap_or(0) })
         } else {
             index_spec::Kind::Hnsw(v1::Hnsw {
                 m: self.m.unwrap_or(0),
                 ef_construction: self.ef_construction.unwrap_or(0),
             })
         };
-        v1::IndexSpec {
-            kind: Some(kind),
-            allow_few_rows: self.allow_few_rows,
-        }
+        v1::IndexSpec { kind: Some(kind), allow_few_rows: self.allow_few_rows }
     }
 
     pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
@@ -266,9 +261,7 @@ impl Command {
         let mut client = globals.connect().await?;
         match self {
             Self::List(list) => {
-                let request = v1::ListIndexesRequest {
-                    collection: list.collection.clone(),
-                };
+                let request = v1::ListIndexesRequest { collection: list.collection.clone() };
                 print_list(globals, &client.list_indexes(request).await?.into_inner().indexes)
             }
             Self::Drop(drop) => {
@@ -280,12 +273,7 @@ impl Command {
                     output::confirm(&format!("Drop {what} of {}? Searches get slower.", drop.collection))?;
                 }
                 let name = drop.index.clone().unwrap_or_default();
-                client
-                    .drop_index(v1::DropIndexRequest {
-                        collection: drop.collection.clone(),
-                        name,
-                    })
-                    .await?;
+                client.drop_index(v1::DropIndexRequest { collection: drop.collection.clone(), name }).await?;
                 if globals.json {
                     return output::print_json(&json!({}));
                 }

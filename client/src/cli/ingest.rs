@@ -118,10 +118,7 @@ impl Ingest {
         options.retry_timeout = self.retry_timeout;
         if let Some(batch_size) = self.batch_size {
             options.documents_per_request = batch_size.into();
-        } else if collection
-            .embedding
-            .is_some_and(|embedding| embedding.model.starts_with("local/"))
-        {
+        } else if collection.embedding.is_some_and(|embedding| embedding.model.starts_with("local/")) {
             options.documents_per_request = DOCUMENTS_PER_LOCAL_REQUEST;
         }
 
@@ -161,10 +158,7 @@ impl Ingest {
     async fn collection(&self, client: &Client, globals: &Globals) -> Result<v1::Collection, Failure> {
         let mut client = client.clone();
         let name = self.collection.clone();
-        match client
-            .get_collection(v1::GetCollectionRequest { name: name.clone() })
-            .await
-        {
+        match client.get_collection(v1::GetCollectionRequest { name: name.clone() }).await {
             Ok(response) => {
                 let collection = response.into_inner().collection.unwrap_or_default();
                 self.settings.check(&collection)?;
@@ -177,10 +171,7 @@ impl Ingest {
             Err(status) => return Err(status.into()),
         }
         let collection = Some(self.settings.to_collection(&name));
-        match client
-            .create_collection(v1::CreateCollectionRequest { collection })
-            .await
-        {
+        match client.create_collection(v1::CreateCollectionRequest { collection }).await {
             Ok(response) => {
                 if !globals.quiet && !globals.json {
                     output::note(&format!("made the collection {name}\n"));
@@ -203,16 +194,9 @@ fn failure(cause: IngestCause) -> Failure {
     match cause {
         IngestCause::Refused(status) => Failure::from(*status),
         IngestCause::Interrupted { status, tried_for } => {
-            let exit = if error::is_transport(&status) {
-                Exit::Connect
-            } else {
-                Exit::Refused
-            };
+            let exit = if error::is_transport(&status) { Exit::Connect } else { Exit::Refused };
             let cause = error::transport_cause(&status);
-            Failure::new(
-                exit,
-                format!("gave up after {}: {cause}", output::seconds(tried_for.as_secs_f64())),
-            )
+            Failure::new(exit, format!("gave up after {}: {cause}", output::seconds(tried_for.as_secs_f64())))
         }
         cause @ (IngestCause::Source(_) | IngestCause::TooLarge { .. } | IngestCause::OutOfOrder { .. }) => {
             Failure::refused(cause.to_string())
@@ -237,13 +221,7 @@ impl Report {
         if is_json {
             output::print("{\"skipped\":[")?;
         }
-        Ok(Self {
-            progress,
-            is_json,
-            places: VecDeque::new(),
-            acknowledged: 0,
-            skipped: 0,
-        })
+        Ok(Self { progress, is_json, places: VecDeque::new(), acknowledged: 0, skipped: 0 })
     }
 
     fn observe(&mut self, event: &IngestEvent<'_>) {
@@ -264,8 +242,7 @@ impl Report {
                         self.skip(place, None, Some(&document.id), reason, &document.message);
                     }
                 }
-                self.progress
-                    .update(totals.documents, places.last().map_or(0, |place| place.bytes_read));
+                self.progress.update(totals.documents, places.last().map_or(0, |place| place.bytes_read));
             }
         }
     }
@@ -302,8 +279,7 @@ impl Report {
         }
         self.progress.note(&format!("{text}: {message}\n"));
         if self.skipped == LISTED_MAX {
-            self.progress
-                .note("further skipped documents are only counted; --json lists them all\n");
+            self.progress.note("further skipped documents are only counted; --json lists them all\n");
         }
     }
 
@@ -354,10 +330,8 @@ fn summary(collection: &str, totals: &IngestTotals, skipped: u64, seconds: f64) 
         output::count(skipped),
     );
     if totals.unembedded > 0 {
-        text += &format!(
-            "{} without a text: search does not find them\n",
-            output::counted(totals.unembedded, "document")
-        );
+        text +=
+            &format!("{} without a text: search does not find them\n", output::counted(totals.unembedded, "document"));
     }
     if totals.truncated > 0 {
         text += &format!(

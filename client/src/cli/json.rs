@@ -9,13 +9,7 @@ use serde_json::{Map, Value, json};
 pub(crate) const EXACT_INTEGER_MAX: u64 = 1 << 53;
 
 pub(crate) fn metadata(metadata: &prost_types::Struct) -> Value {
-    Value::Object(
-        metadata
-            .fields
-            .iter()
-            .map(|(name, field)| (name.clone(), value(field)))
-            .collect(),
-    )
+    Value::Object(metadata.fields.iter().map(|(name, field)| (name.clone(), value(field))).collect())
 }
 
 fn value(value: &prost_types::Value) -> Value {
@@ -31,19 +25,12 @@ fn value(value: &prost_types::Value) -> Value {
 
 /// A whole number without a fraction, since `Struct` has only doubles and people wrote `1999`.
 fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() <= EXACT_INTEGER_MAX as f64 {
-        json!(value as i64)
-    } else {
-        json!(value)
-    }
+    if value.fract() == 0.0 && value.abs() <= EXACT_INTEGER_MAX as f64 { json!(value as i64) } else { json!(value) }
 }
 
 /// A float in the fewest digits that give it back, rather than the digits of the double next to it.
 pub(crate) fn float(value: f32) -> Value {
-    value
-        .to_string()
-        .parse::<f64>()
-        .map_or(Value::Null, |double| json!(double))
+    value.to_string().parse::<f64>().map_or(Value::Null, |double| json!(double))
 }
 
 pub(crate) fn document(document: &v1::Document) -> Value {
@@ -51,10 +38,7 @@ pub(crate) fn document(document: &v1::Document) -> Value {
     object.insert("id".into(), json!(document.id));
     object.insert("text".into(), json!(document.text));
     if let Some(vector) = &document.vector {
-        object.insert(
-            "vector".into(),
-            vector.values.iter().map(|value| float(*value)).collect(),
-        );
+        object.insert("vector".into(), vector.values.iter().map(|value| float(*value)).collect());
     }
     if let Some(fields) = &document.metadata {
         object.insert("metadata".into(), metadata(fields));
@@ -110,10 +94,7 @@ pub(crate) fn search(response: &v1::SearchResponse) -> Value {
         .iter()
         .map(|result| {
             let mut object = Map::new();
-            object.insert(
-                "document".into(),
-                document(&result.document.clone().unwrap_or_default()),
-            );
+            object.insert("document".into(), document(&result.document.clone().unwrap_or_default()));
             if let Some(distance) = result.distance {
                 object.insert("distance".into(), float(distance));
             }

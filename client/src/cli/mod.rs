@@ -106,10 +106,8 @@ struct Completions {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .trim_end_matches('s')
-        .parse()
-        .map_err(|_| "write a number of seconds, such as 30".to_owned())?;
+    let seconds: f64 =
+        text.trim_end_matches('s').parse().map_err(|_| "write a number of seconds, such as 30".to_owned())?;
     if !(0.001..=86_400.0).contains(&seconds) {
         return Err("write 0.001 to 86400 seconds".to_owned());
     }
@@ -124,12 +122,7 @@ impl Globals {
             (None, _) => None,
         };
         let ca_pem = self.ca.as_deref().map(|path| read_file(path, "CA")).transpose()?;
-        Ok(ConnectOptions {
-            api_key,
-            ca_pem,
-            call_timeout: self.timeout,
-            ..ConnectOptions::new(&self.server)
-        })
+        Ok(ConnectOptions { api_key, ca_pem, call_timeout: self.timeout, ..ConnectOptions::new(&self.server) })
     }
 
     async fn connect(&self) -> Result<Client, Failure> {

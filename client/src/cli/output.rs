@@ -28,11 +28,7 @@ pub(crate) fn note(text: &str) {
 
 /// Prints one JSON value: indented for a terminal, on one line otherwise.
 pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
-    if std::io::stdout().is_terminal() {
-        print(&format!("{value:#}\n"))
-    } else {
-        print(&format!("{value}\n"))
-    }
+    if std::io::stdout().is_terminal() { print(&format!("{value:#}\n")) } else { print(&format!("{value}\n")) }
 }
 
 /// The name of a reason as google.rpc.ErrorInfo carries it.
@@ -42,10 +38,7 @@ pub(crate) fn reason_name(reason: ErrorReason) -> &'static str {
 
 /// The last part of an enum's name as people write it: `cosine` of `DISTANCE_COSINE`.
 pub(crate) fn short_name(name: &str, prefix: &str) -> String {
-    name.strip_prefix(prefix)
-        .unwrap_or(name)
-        .to_lowercase()
-        .replace('_', " ")
+    name.strip_prefix(prefix).unwrap_or(name).to_lowercase().replace('_', " ")
 }
 
 /// 1234567 as 1,234,567.
@@ -84,9 +77,7 @@ pub(crate) fn seconds(value: f64) -> String {
 
 /// Columns of the terminal.
 pub(crate) fn columns() -> usize {
-    terminal_size::terminal_size()
-        .map_or(DEFAULT_COLUMNS, |(width, _)| usize::from(width.0))
-        .max(40)
+    terminal_size::terminal_size().map_or(DEFAULT_COLUMNS, |(width, _)| usize::from(width.0)).max(40)
 }
 
 /// One line without control characters, so that a stored text cannot move the cursor, cut to `width` columns.
@@ -137,11 +128,8 @@ pub(crate) fn table(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
         let mut line = String::new();
         for ((cell, (_, align)), width) in cells.zip(header).zip(&widths) {
             let padding = " ".repeat(width - cell.width());
-            let (before, after) = if *align == Align::Right {
-                (padding, String::new())
-            } else {
-                (String::new(), padding)
-            };
+            let (before, after) =
+                if *align == Align::Right { (padding, String::new()) } else { (String::new(), padding) };
             line += &format!("{before}{cell}{after}  ");
         }
         text.push_str(line.trim_end());
@@ -157,10 +145,7 @@ pub(crate) fn table(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
 /// Lines of `name  value`, for one thing.
 pub(crate) fn properties(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    pairs
-        .iter()
-        .map(|(name, value)| format!("{name:width$}  {value}\n"))
-        .collect()
+    pairs.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }
 
 /// Asks for a yes on the terminal. Without a terminal `--yes` is required.
@@ -214,10 +199,8 @@ mod tests {
 
     #[test]
     fn tables_align() {
-        let rows = [
-            vec!["1".to_owned(), "狐".to_owned(), "x".to_owned()],
-            vec!["10".into(), "fox".into(), String::new()],
-        ];
+        let rows =
+            [vec!["1".to_owned(), "狐".to_owned(), "x".to_owned()], vec!["10".into(), "fox".into(), String::new()]];
         let header = [("#", Align::Right), ("id", Align::Left), ("text", Align::Left)];
         assert_eq!(table(&header, &rows), " #  id   text\n 1  狐   x\n10  fox\n");
     }

@@ -55,11 +55,7 @@ impl Progress {
             Display::Off
         } else if is_terminal() {
             let bar = ProgressBar::new(bytes_total.unwrap_or(0));
-            let template = if bytes_total.is_some() {
-                "{bar:30} {percent:>3}%  {msg}"
-            } else {
-                "{spinner} {msg}"
-            };
+            let template = if bytes_total.is_some() { "{bar:30} {percent:>3}%  {msg}" } else { "{spinner} {msg}" };
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
@@ -68,11 +64,7 @@ impl Progress {
         } else {
             Display::Lines(Throttle::new())
         };
-        Self {
-            display,
-            started: Instant::now(),
-            bytes_total,
-        }
+        Self { display, started: Instant::now(), bytes_total }
     }
 
     pub(crate) fn seconds(&self) -> f64 {
@@ -92,13 +84,7 @@ impl Progress {
             }
             Display::Bar(bar) => {
                 bar.set_position(bytes_read);
-                bar.set_message(status(
-                    documents,
-                    self.started.elapsed(),
-                    bytes_read,
-                    self.bytes_total,
-                    false,
-                ));
+                bar.set_message(status(documents, self.started.elapsed(), bytes_read, self.bytes_total, false));
             }
         }
     }
@@ -127,20 +113,14 @@ impl Progress {
 
 fn status(documents: u64, elapsed: Duration, bytes_read: u64, bytes_total: Option<u64>, with_percent: bool) -> String {
     let seconds = elapsed.as_secs_f64().max(0.001);
-    let mut text = format!(
-        "{}, {}/s",
-        output::counted(documents, "document"),
-        output::count((documents as f64 / seconds) as u64)
-    );
+    let mut text =
+        format!("{}, {}/s", output::counted(documents, "document"), output::count((documents as f64 / seconds) as u64));
     if let Some(total) = bytes_total.filter(|total| *total > 0 && bytes_read > 0) {
         let fraction = (bytes_read as f64 / total as f64).min(1.0);
         if with_percent {
             text += &format!(", {:.0}%", fraction * 100.0);
         }
-        text += &format!(
-            ", about {} left",
-            output::seconds(seconds * (1.0 - fraction) / fraction)
-        );
+        text += &format!(", about {} left", output::seconds(seconds * (1.0 - fraction) / fraction));
     }
     text
 }

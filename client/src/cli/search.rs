@@ -68,11 +68,7 @@ impl Search {
             collection: self.collection.clone(),
             query: Some(query),
             limit: self.limit,
-            params: Some(v1::SearchParams {
-                exact: self.exact,
-                ef_search: self.ef_search,
-                probes: self.probes,
-            }),
+            params: Some(v1::SearchParams { exact: self.exact, ef_search: self.ef_search, probes: self.probes }),
             include_vector: self.include_vector,
         };
         let response = globals.connect().await?.search(request).await?.into_inner();
@@ -115,14 +111,9 @@ fn table(results: &[v1::SearchResult], columns: usize) -> String {
         .map(|(i, result)| {
             vec![
                 (i + 1).to_string(),
-                result
-                    .distance
-                    .map_or_else(|| "-".to_owned(), |distance| format!("{distance:.4}")),
+                result.distance.map_or_else(|| "-".to_owned(), |distance| format!("{distance:.4}")),
                 format!("{:.4}", result.score),
-                output::one_line(
-                    result.document.as_ref().map_or("", |document| &document.id),
-                    ID_COLUMNS_MAX,
-                ),
+                output::one_line(result.document.as_ref().map_or("", |document| &document.id), ID_COLUMNS_MAX),
             ]
         })
         .collect();
@@ -135,12 +126,7 @@ fn table(results: &[v1::SearchResult], columns: usize) -> String {
             .max(title.len())
             + 2
     };
-    let taken: usize = header
-        .iter()
-        .take(4)
-        .enumerate()
-        .map(|(column, (title, _))| width(column, title))
-        .sum();
+    let taken: usize = header.iter().take(4).enumerate().map(|(column, (title, _))| width(column, title)).sum();
     let text_columns = columns.saturating_sub(taken + 1).max(20);
     for (row, result) in rows.iter_mut().zip(results) {
         let document = result.document.clone().unwrap_or_default();
@@ -184,29 +170,16 @@ mod tests {
     #[test]
     fn rows_fit_the_terminal() {
         let result = |id: &str, text: &str| v1::SearchResult {
-            document: Some(v1::Document {
-                id: id.into(),
-                text: text.into(),
-                ..Default::default()
-            }),
+            document: Some(v1::Document { id: id.into(), text: text.into(), ..Default::default() }),
             distance: Some(0.25),
             score: 0.75,
         };
         let text = table(&[result("狐-1", &"ein Fuchs\n".repeat(50)), result("b", "")], 60);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "#  DISTANCE   SCORE  ID    TEXT");
-        assert!(
-            lines[1].starts_with("1    0.2500  0.7500  狐-1  ein Fuchs ein Fuchs"),
-            "{}",
-            lines[1]
-        );
+        assert!(lines[1].starts_with("1    0.2500  0.7500  狐-1  ein Fuchs ein Fuchs"), "{}", lines[1]);
         assert!(lines[1].ends_with('…'));
         assert_eq!(lines[2], "2    0.2500  0.7500  b");
-        assert!(
-            lines
-                .iter()
-                .all(|line| unicode_width::UnicodeWidthStr::width(*line) <= 60),
-            "{text}"
-        );
+        assert!(lines.iter().all(|line| unicode_width::UnicodeWidthStr::width(*line) <= 60), "{text}");
     }
 }

@@ -72,11 +72,7 @@ where
             // The field's tag and length come on top of the document.
             let bytes = document.encoded_len() + 6;
             if bytes > BYTES_PER_REQUEST_MAX {
-                return Err(IngestCause::TooLarge {
-                    position: self.documents_read,
-                    id: document.id,
-                    bytes,
-                });
+                return Err(IngestCause::TooLarge { position: self.documents_read, id: document.id, bytes });
             }
             self.documents_read += 1;
             if self.filling_bytes + bytes > self.bytes_max && !self.filling.is_empty() {
@@ -96,10 +92,7 @@ where
             skip_invalid: self.skip_invalid,
         };
         self.next_sequence += 1;
-        Ok(Some(Pending {
-            request,
-            bytes: std::mem::take(&mut self.filling_bytes),
-        }))
+        Ok(Some(Pending { request, bytes: std::mem::take(&mut self.filling_bytes) }))
     }
 }
 
@@ -110,11 +103,7 @@ mod tests {
     use super::*;
 
     fn document(id: usize, bytes: usize) -> Result<Document, String> {
-        Ok(Document {
-            id: id.to_string(),
-            text: "x".repeat(bytes),
-            ..Default::default()
-        })
+        Ok(Document { id: id.to_string(), text: "x".repeat(bytes), ..Default::default() })
     }
 
     async fn sizes(documents: Vec<Result<Document, String>>, options: &IngestOptions) -> Vec<usize> {
@@ -132,18 +121,10 @@ mod tests {
 
     #[tokio::test]
     async fn requests_are_bounded_by_count_and_bytes() {
-        let options = IngestOptions {
-            documents_per_request: 4,
-            bytes_per_request: 1000,
-            ..IngestOptions::new("c")
-        };
+        let options = IngestOptions { documents_per_request: 4, bytes_per_request: 1000, ..IngestOptions::new("c") };
         let small = (0..10).map(|i| document(i, 10)).collect();
         assert_eq!(sizes(small, &options).await, [4, 4, 2]);
-        let mixed = [10, 2000, 10, 600, 600, 10]
-            .iter()
-            .enumerate()
-            .map(|(i, bytes)| document(i, *bytes))
-            .collect();
+        let mixed = [10, 2000, 10, 600, 600, 10].iter().enumerate().map(|(i, bytes)| document(i, *bytes)).collect();
         assert_eq!(sizes(mixed, &options).await, [1, 1, 2, 2]);
         assert_eq!(sizes(Vec::new(), &options).await, [0; 0]);
     }

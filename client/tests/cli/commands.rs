@@ -14,26 +14,14 @@ async fn films() -> (Server, String) {
         br#"{"id": "a", "text": "A fox\nin love", "vector": [0.1, 2, -3], "metadata": {"year": 1999, "tags": ["x"]}}
 {"id": "b", "metadata": {"title": "Silent"}}
 "#;
-    run(
-        &endpoint,
-        &["ingest", "films", "-", "--format", "jsonl"],
-        Path::new("."),
-        lines,
-        &[],
-    )
-    .await
-    .expect(0);
+    run(&endpoint, &["ingest", "films", "-", "--format", "jsonl"], Path::new("."), lines, &[]).await.expect(0);
     (server, endpoint)
 }
 
 #[tokio::test]
 async fn nobody_there_is_exit_code_3() {
     let output = pgfox("127.0.0.1:1", &["collections", "list"]).await.expect(3);
-    output.says(&[
-        "error: cannot connect to http://127.0.0.1:1: ",
-        "refused",
-        "--server or PGFOX_SERVER",
-    ]);
+    output.says(&["error: cannot connect to http://127.0.0.1:1: ", "refused", "--server or PGFOX_SERVER"]);
     assert!(output.stdout.is_empty());
     let output = pgfox("127.0.0.1:1", &["health", "--json"]).await.expect(3);
     let error: Value = serde_json::from_str(&output.stderr).unwrap();
@@ -57,10 +45,7 @@ async fn a_wrong_command_line_is_exit_code_2() {
         let output = pgfox("http://127.0.0.1:1", arguments).await.expect(2);
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
     }
-    pgfox("ftp://example:1", &["health"])
-        .await
-        .expect(2)
-        .says(&["the scheme is http or https"]);
+    pgfox("ftp://example:1", &["health"]).await.expect(2).says(&["the scheme is http or https"]);
 }
 
 #[tokio::test]
@@ -68,9 +53,7 @@ async fn errors_name_the_field_and_the_rule() {
     let (_server, endpoint) = Server::start().await;
     let output = pgfox(&endpoint, &["collections", "create", "my-films"]).await.expect(1);
     output.says(&["error: ", "\n  collection.name: must match ^[a-z]"]);
-    let output = pgfox(&endpoint, &["collections", "create", "my-films", "--json"])
-        .await
-        .expect(1);
+    let output = pgfox(&endpoint, &["collections", "create", "my-films", "--json"]).await.expect(1);
     let error: Value = serde_json::from_str(&output.stderr).unwrap();
     assert_eq!(error["error"]["violations"][0]["field"], "collection.name");
     assert_eq!(error["error"]["code"], "INVALID_ARGUMENT");
@@ -81,9 +64,7 @@ async fn errors_name_the_field_and_the_rule() {
 #[tokio::test]
 async fn a_call_without_an_answer_ends() {
     let (_server, endpoint) = Server::start().await;
-    let output = pgfox(&endpoint, &["search", "slow", "x", "--timeout", "0.3"])
-        .await
-        .expect(1);
+    let output = pgfox(&endpoint, &["search", "slow", "x", "--timeout", "0.3"]).await.expect(1);
     output.says(&["did not answer in time", "--timeout"]);
 }
 
@@ -93,9 +74,7 @@ async fn the_api_key_comes_from_the_environment_or_a_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("key"), "from-file\n").unwrap();
     let get = ["collections", "get", "films"];
-    run(&endpoint, &get, folder.path(), b"", &[("PGFOX_API_KEY", "from-env")])
-        .await
-        .expect(0);
+    run(&endpoint, &get, folder.path(), b"", &[("PGFOX_API_KEY", "from-env")]).await.expect(0);
     assert_eq!(server.lock().authorization.take().as_deref(), Some("Bearer from-env"));
     let get = ["collections", "get", "films", "--api-key-file", "key"];
     run(&endpoint, &get, folder.path(), b"", &[]).await.expect(0);
@@ -107,64 +86,32 @@ async fn the_api_key_comes_from_the_environment_or_a_file() {
 #[tokio::test]
 async fn collections_from_beginning_to_end() {
     let (_server, endpoint) = Server::start().await;
-    let create = [
-        "collections",
-        "create",
-        "images",
-        "--dimensions",
-        "768",
-        "--distance",
-        "cosine",
-        "--json",
-    ];
+    let create = ["collections", "create", "images", "--dimensions", "768", "--distance", "cosine", "--json"];
     let created = pgfox(&endpoint, &create).await.expect(0).json();
     assert_eq!(created["collection"]["embedding"]["model"], "");
     assert_eq!(created["collection"]["embedding"]["dimensions"], 768);
     assert_eq!(created["collection"]["distance"], "DISTANCE_COSINE");
     pgfox(&endpoint, &["collections", "create", "films"]).await.expect(0);
-    pgfox(&endpoint, &["collections", "create", "films"])
-        .await
-        .expect(1)
-        .says(&["the collection exists"]);
+    pgfox(&endpoint, &["collections", "create", "films"]).await.expect(1).says(&["the collection exists"]);
     let list = pgfox(&endpoint, &["collections", "list"]).await.expect(0).stdout;
     assert_eq!(list.lines().count(), 3, "{list}");
     assert!(list.contains("none (own vectors)"), "{list}");
-    pgfox(&endpoint, &["collections", "delete", "films"])
-        .await
-        .expect(2)
-        .says(&["add --yes"]);
-    pgfox(&endpoint, &["collections", "delete", "films", "--yes"])
-        .await
-        .expect(0);
+    pgfox(&endpoint, &["collections", "delete", "films"]).await.expect(2).says(&["add --yes"]);
+    pgfox(&endpoint, &["collections", "delete", "films", "--yes"]).await.expect(0);
     pgfox(&endpoint, &["collections", "get", "films"]).await.expect(1);
 }
 
 #[tokio::test]
 async fn search_for_people_and_for_programs() {
     let (server, endpoint) = films().await;
-    let output = pgfox(&endpoint, &["search", "films", "a fox", "--limit", "5", "--exact"])
-        .await
-        .expect(0);
+    let output = pgfox(&endpoint, &["search", "films", "a fox", "--limit", "5", "--exact"]).await.expect(0);
     assert_eq!(
         output.stdout,
         "#  DISTANCE   SCORE  ID  TEXT\n1    0.1000  0.9091  a   A fox in love\n2    1.1000  0.4762  b   {\"title\":\"Silent\"}\n"
     );
-    output.says(&[
-        "2 of 5: the collection has no more documents",
-        "exact: every vector was compared",
-    ]);
-    let arguments = [
-        "search",
-        "films",
-        "--vector",
-        "[1, 2, 3]",
-        "--ef-search",
-        "80",
-        "--json",
-        "--include-vector",
-        "-l",
-        "1",
-    ];
+    output.says(&["2 of 5: the collection has no more documents", "exact: every vector was compared"]);
+    let arguments =
+        ["search", "films", "--vector", "[1, 2, 3]", "--ef-search", "80", "--json", "--include-vector", "-l", "1"];
     let found = pgfox(&endpoint, &arguments).await.expect(0).json();
     assert_eq!(
         found["results"][0]["document"],
@@ -175,20 +122,8 @@ async fn search_for_people_and_for_programs() {
     assert_eq!(found["short_reason"], "SHORT_REASON_UNSPECIFIED");
     pgfox(&endpoint, &["search", "films", "--id", "a"]).await.expect(0);
     let requests = server.lock().search_requests.clone();
-    assert_eq!(
-        requests[0].params,
-        Some(SearchParams {
-            exact: true,
-            ..Default::default()
-        })
-    );
-    assert_eq!(
-        requests[1].params,
-        Some(SearchParams {
-            ef_search: Some(80),
-            ..Default::default()
-        })
-    );
+    assert_eq!(requests[0].params, Some(SearchParams { exact: true, ..Default::default() }));
+    assert_eq!(requests[1].params, Some(SearchParams { ef_search: Some(80), ..Default::default() }));
     assert!(matches!(&requests[1].query, Some(search_request::Query::Vector(v)) if v.values == [1.0, 2.0, 3.0]));
     assert!(matches!(&requests[2].query, Some(search_request::Query::DocumentId(id)) if id == "a"));
 }
@@ -196,25 +131,15 @@ async fn search_for_people_and_for_programs() {
 #[tokio::test]
 async fn documents_by_id_can_be_ingested_again() {
     let (server, endpoint) = films().await;
-    let output = pgfox(&endpoint, &["get", "films", "a", "nope", "--json"])
-        .await
-        .expect(1);
+    let output = pgfox(&endpoint, &["get", "films", "a", "nope", "--json"]).await.expect(1);
     assert_eq!(output.json()["missing_ids"], json!(["nope"]));
     let before = server.documents("films");
     let document = output.json()["documents"][0].to_string();
-    let again = run(
-        &endpoint,
-        &["ingest", "films", "-", "-f", "jsonl", "--json"],
-        Path::new("."),
-        document.as_bytes(),
-        &[],
-    );
+    let again =
+        run(&endpoint, &["ingest", "films", "-", "-f", "jsonl", "--json"], Path::new("."), document.as_bytes(), &[]);
     assert_eq!(again.await.expect(0).json()["unchanged_count"], 1);
     assert_eq!(server.documents("films"), before);
-    pgfox(&endpoint, &["get", "films", "nope"])
-        .await
-        .expect(1)
-        .says(&["films has no document nope"]);
+    pgfox(&endpoint, &["get", "films", "nope"]).await.expect(1).says(&["films has no document nope"]);
     let output = pgfox(&endpoint, &["delete", "films", "a", "nope"]).await.expect(0);
     assert_eq!(output.stdout, "deleted 1 document\n");
     assert_eq!(server.documents("films").into_keys().collect::<Vec<_>>(), ["b"]);
@@ -234,10 +159,7 @@ async fn health_shows_each_part() {
 #[tokio::test]
 async fn completions_are_scripts() {
     for shell in ["bash", "zsh", "fish"] {
-        let script = pgfox("http://127.0.0.1:1", &["completions", shell])
-            .await
-            .expect(0)
-            .stdout;
+        let script = pgfox("http://127.0.0.1:1", &["completions", shell]).await.expect(0).stdout;
         assert!(script.contains("build-index"), "{shell}");
     }
 }
@@ -245,8 +167,6 @@ async fn completions_are_scripts() {
 #[tokio::test]
 async fn tls_without_a_tls_server_says_so() {
     let (_server, endpoint) = Server::start().await;
-    let output = pgfox(&endpoint.replace("http:", "https:"), &["collections", "list"])
-        .await
-        .expect(3);
+    let output = pgfox(&endpoint.replace("http:", "https:"), &["collections", "list"]).await.expect(3);
     output.says(&["cannot connect to https://127.0.0.1"]);
 }

@@ -40,10 +40,7 @@ async fn a_folder_of_every_format() {
     let array = b"\n [ {\"id\": \"array-1\"},\n  {\"id\": \"array-2\"} ]\n";
     let (server, output) = ingest(
         &[
-            (
-                "in/a.jsonl",
-                b"\xef\xbb\xbf{\"id\": \"line-1\"}\r\n\r\n{\"id\": \"line-2\"}",
-            ),
+            ("in/a.jsonl", b"\xef\xbb\xbf{\"id\": \"line-1\"}\r\n\r\n{\"id\": \"line-2\"}"),
             ("in/b.ndjson.gz", &gzip(b"{\"id\": \"gz\"}\n")),
             ("in/named-plainly.jsonl", &gzip(b"{\"id\": \"gz-by-content\"}\n")),
             ("in/c.json", array),
@@ -58,18 +55,8 @@ async fn a_folder_of_every_format() {
     )
     .await;
     assert_eq!(output.expect(0).json()["documents"], 10);
-    let expected = [
-        "array-1",
-        "array-2",
-        "csv",
-        "deep/f.md",
-        "g.txt",
-        "gz",
-        "gz-by-content",
-        "line-1",
-        "line-2",
-        "tsv",
-    ];
+    let expected =
+        ["array-1", "array-2", "csv", "deep/f.md", "g.txt", "gz", "gz-by-content", "line-1", "line-2", "tsv"];
     assert_eq!(ids(&server), expected);
     let documents = server.documents("films");
     assert_eq!(documents["deep/f.md"].text, "# Title\n");
@@ -99,9 +86,7 @@ async fn csv_columns_can_be_named() {
     assert_eq!(document.vector.as_ref().unwrap().values, [1.0, 2.5]);
     assert_eq!(document.metadata, None);
     let (_, output) = ingest(&[("p.csv", csv)], &["p.csv", "--delimiter", ";"]).await;
-    output
-        .expect(1)
-        .says(&["no column `id`, only: sku, description, embedding", "--id-column"]);
+    output.expect(1).says(&["no column `id`, only: sku, description, embedding", "--id-column"]);
 }
 
 #[tokio::test]
@@ -115,22 +100,13 @@ async fn what_is_wrong_is_skipped_and_named() {
         "skipped a.jsonl:4:25: byte 0xe9 is not UTF-8",
         "skipped a.jsonl:5 5: id: must not be empty",
     ]);
-    assert!(
-        output.stdout.contains("2 new, 0 changed, 0 unchanged, 4 skipped"),
-        "{}",
-        output.stdout
-    );
+    assert!(output.stdout.contains("2 new, 0 changed, 0 unchanged, 4 skipped"), "{}", output.stdout);
     assert_eq!(ids(&server), ["1", "6"]);
 
     let (_, output) = ingest(&[("a.jsonl", lines)], &["a.jsonl", "--json"]).await;
     let skipped = output.expect(1).json()["skipped"].clone();
     assert_eq!(skipped.as_array().unwrap().len(), 4);
-    let refused = skipped
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|skipped| skipped["id"] == "5")
-        .unwrap();
+    let refused = skipped.as_array().unwrap().iter().find(|skipped| skipped["id"] == "5").unwrap();
     let expected = json!({ "source": "a.jsonl", "line": 5, "column": null, "id": "5", "reason": "INVALID_FIELD",
         "message": "id: must not be empty" });
     assert_eq!(*refused, expected);
@@ -177,12 +153,8 @@ async fn csv_rows_are_judged_one_by_one() {
 async fn damaged_and_foreign_files_do_not_stop_the_others() {
     let mut cut = gzip("{\"id\": \"1\"}\n".repeat(10_000).as_bytes());
     cut.truncate(cut.len() / 2);
-    let files: [(&str, &[u8]); 4] = [
-        ("1.jsonl.gz", &cut),
-        ("2.jsonl", b"\xff\xfe{\x00\"\x00"),
-        ("3.txt", b"\xff"),
-        ("4.txt", b"fine"),
-    ];
+    let files: [(&str, &[u8]); 4] =
+        [("1.jsonl.gz", &cut), ("2.jsonl", b"\xff\xfe{\x00\"\x00"), ("3.txt", b"\xff"), ("4.txt", b"fine")];
     let (server, output) = ingest(&files, &["."]).await;
     output.expect(1).says(&[
         "damaged or cut off",
@@ -219,9 +191,7 @@ async fn what_is_too_large_is_bounded() {
 async fn two_files_are_never_one_document() {
     let files: [(&str, &[u8]); 2] = [("a/x.md", b"1"), ("b/x.md", b"2")];
     let (_, output) = ingest(&files, &["a", "b"]).await;
-    output
-        .expect(2)
-        .says(&["a/x.md and b/x.md would both have the id `x.md`"]);
+    output.expect(2).says(&["a/x.md and b/x.md would both have the id `x.md`"]);
     let (server, output) = ingest(&files, &["./a/x.md", "b/x.md"]).await;
     output.expect(0);
     assert_eq!(ids(&server), ["a/x.md", "b/x.md"]);
@@ -233,32 +203,10 @@ async fn two_files_are_never_one_document() {
 async fn stdin_needs_a_format_and_a_text_needs_an_id() {
     let (server, endpoint) = Server::with_collection(collection("films")).await;
     let here = Path::new(".");
-    run(&endpoint, &["ingest", "films", "-"], here, b"x", &[])
-        .await
-        .expect(2)
-        .says(&["--format"]);
-    run(&endpoint, &["ingest", "films", "-", "-f", "text"], here, b"x", &[])
-        .await
-        .expect(2)
-        .says(&["--id"]);
-    run(
-        &endpoint,
-        &["ingest", "films", "-", "-f", "text", "--id", "t"],
-        here,
-        b"x",
-        &[],
-    )
-    .await
-    .expect(0);
-    run(
-        &endpoint,
-        &["ingest", "films", "-", "-f", "csv"],
-        here,
-        &gzip(b"id,text\nc,x\n"),
-        &[],
-    )
-    .await
-    .expect(0);
+    run(&endpoint, &["ingest", "films", "-"], here, b"x", &[]).await.expect(2).says(&["--format"]);
+    run(&endpoint, &["ingest", "films", "-", "-f", "text"], here, b"x", &[]).await.expect(2).says(&["--id"]);
+    run(&endpoint, &["ingest", "films", "-", "-f", "text", "--id", "t"], here, b"x", &[]).await.expect(0);
+    run(&endpoint, &["ingest", "films", "-", "-f", "csv"], here, &gzip(b"id,text\nc,x\n"), &[]).await.expect(0);
     assert_eq!(ids(&server), ["c", "t"]);
 }
 
@@ -268,23 +216,13 @@ async fn create_makes_the_collection_or_checks_it() {
     let ingest = async |flags: &[&str]| {
         let mut arguments = vec!["ingest", "films", "-", "-f", "jsonl", "--create"];
         arguments.extend(flags);
-        run(
-            &endpoint,
-            &arguments,
-            Path::new("."),
-            b"{\"id\": \"1\", \"vector\": [1]}",
-            &[],
-        )
-        .await
+        run(&endpoint, &arguments, Path::new("."), b"{\"id\": \"1\", \"vector\": [1]}", &[]).await
     };
     ingest(&["--model", "local/a", "--dimensions", "4", "--distance", "ip"])
         .await
         .expect(0)
         .says(&["made the collection films"]);
-    assert_eq!(
-        server.lock().collections["films"].0.distance(),
-        pgfox_client::v1::Distance::InnerProduct
-    );
+    assert_eq!(server.lock().collections["films"].0.distance(), pgfox_client::v1::Distance::InnerProduct);
     ingest(&["--model", "local/a"]).await.expect(0);
     ingest(&["--model", "local/b"])
         .await
@@ -292,19 +230,12 @@ async fn create_makes_the_collection_or_checks_it() {
         .says(&["the collection films exists with model local/a instead of local/b"]);
     let output = ingest(&["--distance", "l2", "--json"]).await.expect(1);
     let error: Value = serde_json::from_str(&output.stderr).unwrap();
-    assert_eq!(
-        error["error"]["message"],
-        "the collection films exists with distance inner product instead of l2"
-    );
+    assert_eq!(error["error"]["message"], "the collection films exists with distance inner product instead of l2");
 }
 
 #[tokio::test]
 async fn an_empty_input_is_fine() {
-    let (_, output) = ingest(
-        &[("a.jsonl", b""), ("b.json", b" []\n")],
-        &["a.jsonl", "b.json", "--json"],
-    )
-    .await;
+    let (_, output) = ingest(&[("a.jsonl", b""), ("b.json", b" []\n")], &["a.jsonl", "b.json", "--json"]).await;
     let totals = output.expect(0).json();
     assert_eq!((&totals["documents"], &totals["skipped"]), (&json!(0), &json!([])));
 }

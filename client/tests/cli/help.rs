@@ -32,11 +32,7 @@ async fn help_is_as_recorded() {
         arguments.push("--help");
         // The environment shows in the help, so it is always the same.
         let output = pgfox("http://127.0.0.1:50051", &arguments).await.expect(0);
-        let name = if command.is_empty() {
-            "pgfox".to_owned()
-        } else {
-            command.join("-")
-        };
+        let name = if command.is_empty() { "pgfox".to_owned() } else { command.join("-") };
         let path = folder.join(format!("{name}.txt"));
         if std::env::var_os("UPDATE").is_some() {
             std::fs::create_dir_all(&folder).unwrap();
@@ -45,8 +41,5 @@ async fn help_is_as_recorded() {
             differing.push(name);
         }
     }
-    assert!(
-        differing.is_empty(),
-        "the help of {differing:?} differs; look at it, then run with UPDATE=1"
-    );
+    assert!(differing.is_empty(), "the help of {differing:?} differs; look at it, then run with UPDATE=1");
 }

@@ -36,11 +36,7 @@ impl Proxy {
                 });
             }
         });
-        Self {
-            endpoint,
-            cuts,
-            connections,
-        }
+        Self { endpoint, cuts, connections }
     }
 
     pub(crate) fn cut(&self) {

@@ -14,13 +14,7 @@ use crate::{pgfox, run};
 fn lines(count: usize, ids: usize) -> Vec<u8> {
     let mut text = String::new();
     for i in 0..count {
-        writeln!(
-            text,
-            r#"{{"id": "{}", "text": "version {i} {}"}}"#,
-            i % ids,
-            "x".repeat(200)
-        )
-        .unwrap();
+        writeln!(text, r#"{{"id": "{}", "text": "version {i} {}"}}"#, i % ids, "x".repeat(200)).unwrap();
     }
     text.into_bytes()
 }
@@ -31,16 +25,7 @@ async fn nothing_is_lost_when_connections_break() {
     let proxy = Proxy::start(&endpoint).await;
     server.lock().ingest_pause = Duration::from_millis(20);
     let input = lines(4_000, 3_000);
-    let arguments = [
-        "ingest",
-        "films",
-        "-",
-        "--format",
-        "jsonl",
-        "--batch-size",
-        "50",
-        "--json",
-    ];
+    let arguments = ["ingest", "films", "-", "--format", "jsonl", "--batch-size", "50", "--json"];
     let ingest = run(&proxy.endpoint, &arguments, std::path::Path::new("."), &input, &[]);
     let cutter = async {
         for stored in [300, 1_500, 2_800] {
@@ -54,20 +39,13 @@ async fn nothing_is_lost_when_connections_break() {
     let totals = output.expect(0).json();
     assert_eq!(totals["documents"], 4_000);
     assert_eq!(totals["skipped_count"], 0);
-    assert!(
-        proxy.connections.load(Ordering::SeqCst) >= 4,
-        "no connection was broken"
-    );
+    assert!(proxy.connections.load(Ordering::SeqCst) >= 4, "no connection was broken");
     let documents = server.documents("films");
     assert_eq!(documents.len(), 3_000);
     for (id, document) in documents {
         let id: usize = id.parse().unwrap();
         let last = if id < 1_000 { id + 3_000 } else { id };
-        assert!(
-            document.text.starts_with(&format!("version {last} ")),
-            "{id}: {}",
-            document.text
-        );
+        assert!(document.text.starts_with(&format!("version {last} ")), "{id}: {}", document.text);
     }
 }
 
@@ -92,22 +70,13 @@ async fn a_server_that_stays_away_is_exit_code_3() {
         output = ingest => output,
         () = cutter => unreachable!(),
     };
-    output.expect(3).says(&[
-        "error: gave up after",
-        "the server is http://127.0.0.1:",
-        "PGFOX_SERVER",
-    ]);
+    output.expect(3).says(&["error: gave up after", "the server is http://127.0.0.1:", "PGFOX_SERVER"]);
 }
 
 #[tokio::test]
 async fn a_busy_server_is_asked_again_when_it_says() {
     let (server, endpoint) = Server::with_collection(collection("films")).await;
-    let busy = failed(
-        Code::ResourceExhausted,
-        "DATABASE_BUSY",
-        "busy",
-        Some(Duration::from_millis(1_200)),
-    );
+    let busy = failed(Code::ResourceExhausted, "DATABASE_BUSY", "busy", Some(Duration::from_millis(1_200)));
     server.lock().refuse_ingest.push_back(busy);
     let started = Instant::now();
     let arguments = ["ingest", "films", "-", "--format", "jsonl", "--json"];
@@ -119,21 +88,14 @@ async fn a_busy_server_is_asked_again_when_it_says() {
 #[tokio::test]
 async fn a_refusal_ends_the_ingest_and_says_what_is_stored() {
     let (server, endpoint) = Server::with_collection(collection("films")).await;
-    let quota = failed(
-        Code::ResourceExhausted,
-        "PROVIDER_QUOTA_EXHAUSTED",
-        "the quota is used up",
-        None,
-    );
+    let quota = failed(Code::ResourceExhausted, "PROVIDER_QUOTA_EXHAUSTED", "the quota is used up", None);
     {
         let mut state = server.lock();
         state.ingest_pause = Duration::from_millis(50);
         state.refuse_ingest.push_back(quota);
     }
     let arguments = ["ingest", "films", "-", "--format", "jsonl", "--json"];
-    let output = run(&endpoint, &arguments, std::path::Path::new("."), &lines(10, 10), &[])
-        .await
-        .expect(1);
+    let output = run(&endpoint, &arguments, std::path::Path::new("."), &lines(10, 10), &[]).await.expect(1);
     let totals = output.json();
     assert_eq!((&totals["complete"], &totals["documents"]), (&false.into(), &0.into()));
     let error: serde_json::Value = serde_json::from_str(&output.stderr).unwrap();
@@ -145,9 +107,7 @@ async fn a_refusal_ends_the_ingest_and_says_what_is_stored() {
 async fn a_slow_server_holds_the_reader_back() {
     let (server, endpoint) = Server::with_collection(collection("films")).await;
     server.lock().ingest_pause = Duration::from_millis(500);
-    let client = pgfox_client::connect(&pgfox_client::ConnectOptions::new(&endpoint))
-        .await
-        .unwrap();
+    let client = pgfox_client::connect(&pgfox_client::ConnectOptions::new(&endpoint)).await.unwrap();
     let options = pgfox_client::IngestOptions {
         documents_per_request: 10,
         requests_in_flight: 2,
@@ -156,38 +116,25 @@ async fn a_slow_server_holds_the_reader_back() {
     let mut taken = 0;
     let documents = std::iter::from_fn(|| {
         taken += 1;
-        let document = pgfox_client::v1::Document {
-            id: taken.to_string(),
-            ..Default::default()
-        };
+        let document = pgfox_client::v1::Document { id: taken.to_string(), ..Default::default() };
         Some(Ok::<_, std::convert::Infallible>(document))
     });
     // The endless stream stops only where the window is full.
     let ingest = pgfox_client::ingest(&client, tokio_stream::iter(documents), &options, |_| {});
     assert!(tokio::time::timeout(Duration::from_millis(250), ingest).await.is_err());
-    assert!(
-        (20..=31).contains(&taken),
-        "{taken} documents were taken for a window of 20"
-    );
+    assert!((20..=31).contains(&taken), "{taken} documents were taken for a window of 20");
 }
 
 #[tokio::test]
 async fn a_failing_source_ends_the_ingest_with_its_own_error() {
     let (_server, endpoint) = Server::with_collection(collection("films")).await;
-    let client = pgfox_client::connect(&pgfox_client::ConnectOptions::new(&endpoint))
-        .await
-        .unwrap();
+    let client = pgfox_client::connect(&pgfox_client::ConnectOptions::new(&endpoint)).await.unwrap();
     let documents = [
-        Ok(pgfox_client::v1::Document {
-            id: "1".into(),
-            ..Default::default()
-        }),
+        Ok(pgfox_client::v1::Document { id: "1".into(), ..Default::default() }),
         Err(std::io::Error::other("the disk is gone")),
     ];
     let options = pgfox_client::IngestOptions::new("films");
-    let error = pgfox_client::ingest(&client, tokio_stream::iter(documents), &options, |_| {})
-        .await
-        .unwrap_err();
+    let error = pgfox_client::ingest(&client, tokio_stream::iter(documents), &options, |_| {}).await.unwrap_err();
     assert_eq!(error.to_string(), "the disk is gone");
 }
 
@@ -195,7 +142,5 @@ async fn a_failing_source_ends_the_ingest_with_its_own_error() {
 async fn an_unknown_collection_names_the_way_out() {
     let (_server, endpoint) = Server::start().await;
     let output = pgfox(&endpoint, &["ingest", "films", "Cargo.toml", "--format", "text"]).await;
-    output
-        .expect(1)
-        .says(&["there is no collection `films`", "add --create"]);
+    output.expect(1).says(&["there is no collection `films`", "add --create"]);
 }

@@ -45,12 +45,8 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let (health, health_service) = tonic_health::server::health_reporter();
-        health
-            .set_service_status("pgfox.v1.PgfoxService", tonic_health::ServingStatus::Serving)
-            .await;
-        health
-            .set_service_status("pgfox.embedder", tonic_health::ServingStatus::NotServing)
-            .await;
+        health.set_service_status("pgfox.v1.PgfoxService", tonic_health::ServingStatus::Serving).await;
+        health.set_service_status("pgfox.embedder", tonic_health::ServingStatus::NotServing).await;
         let router = tonic::transport::Server::builder()
             .add_service(PgfoxServiceServer::new(server.clone()).max_decoding_message_size(17 << 20))
             .add_service(health_service)
@@ -84,10 +80,7 @@ impl Server {
         let Some((_, stored)) = state.collections.get_mut(&request.collection) else {
             return Err(not_found(&request.collection));
         };
-        let mut response = IngestResponse {
-            sequence: request.sequence,
-            ..Default::default()
-        };
+        let mut response = IngestResponse { sequence: request.sequence, ..Default::default() };
         for (index, document) in request.documents.into_iter().enumerate() {
             if document.id.is_empty() || document.text.contains("refuse me") {
                 if !request.skip_invalid {
@@ -120,11 +113,7 @@ impl Server {
 pub(crate) fn collection(name: &str) -> Collection {
     Collection {
         name: name.into(),
-        embedding: Some(Embedding {
-            model: "local/tiny".into(),
-            dimensions: 3,
-            ..Default::default()
-        }),
+        embedding: Some(Embedding { model: "local/tiny".into(), dimensions: 3, ..Default::default() }),
         distance: Distance::L2.into(),
         vector_type: VectorType::Vector.into(),
         ..Default::default()
@@ -140,12 +129,7 @@ pub(crate) fn failed(code: Code, reason: &str, message: &str, retry_after: Optio
 }
 
 fn not_found(collection: &str) -> Status {
-    failed(
-        Code::NotFound,
-        "COLLECTION_NOT_FOUND",
-        &format!("there is no collection `{collection}`"),
-        None,
-    )
+    failed(Code::NotFound, "COLLECTION_NOT_FOUND", &format!("there is no collection `{collection}`"), None)
 }
 
 fn invalid(field: &str, rule: &str) -> Status {
@@ -168,47 +152,28 @@ impl PgfoxService for Server {
         });
         let entry = (collection.clone(), BTreeMap::new());
         if self.lock().collections.insert(collection.name.clone(), entry).is_some() {
-            return Err(failed(
-                Code::AlreadyExists,
-                "COLLECTION_EXISTS",
-                "the collection exists",
-                None,
-            ));
+            return Err(failed(Code::AlreadyExists, "COLLECTION_EXISTS", "the collection exists", None));
         }
-        Ok(Response::new(CreateCollectionResponse {
-            collection: Some(collection),
-        }))
+        Ok(Response::new(CreateCollectionResponse { collection: Some(collection) }))
     }
 
     async fn get_collection(&self, request: Request<GetCollectionRequest>) -> Reply<GetCollectionResponse> {
-        let key = request
-            .metadata()
-            .get("authorization")
-            .map(|value| value.to_str().unwrap().to_owned());
+        let key = request.metadata().get("authorization").map(|value| value.to_str().unwrap().to_owned());
         let name = request.into_inner().name;
         let mut state = self.lock();
         state.authorization = key;
         let (collection, _) = state.collections.get(&name).ok_or_else(|| not_found(&name))?;
-        Ok(Response::new(GetCollectionResponse {
-            collection: Some(collection.clone()),
-        }))
+        Ok(Response::new(GetCollectionResponse { collection: Some(collection.clone()) }))
     }
 
     async fn list_collections(&self, request: Request<ListCollectionsRequest>) -> Reply<ListCollectionsResponse> {
         // One per page, so that the client has to turn pages.
         let after = request.into_inner().page_token;
         let state = self.lock();
-        let mut rest = state
-            .collections
-            .values()
-            .map(|(collection, _)| collection)
-            .filter(|c| c.name > after);
+        let mut rest = state.collections.values().map(|(collection, _)| collection).filter(|c| c.name > after);
         let collections: Vec<Collection> = rest.next().cloned().into_iter().collect();
         let next_page_token = rest.next().map(|_| collections[0].name.clone()).unwrap_or_default();
-        Ok(Response::new(ListCollectionsResponse {
-            collections,
-            next_page_token,
-        }))
+        Ok(Response::new(ListCollectionsResponse { collections, next_page_token }))
     }
 
     async fn delete_collection(&self, request: Request<DeleteCollectionRequest>) -> Reply<DeleteCollectionResponse> {
@@ -239,10 +204,7 @@ impl PgfoxService for Server {
     async fn get_documents(&self, request: Request<GetDocumentsRequest>) -> Reply<GetDocumentsResponse> {
         let request = request.into_inner();
         let state = self.lock();
-        let (_, stored) = state
-            .collections
-            .get(&request.collection)
-            .ok_or_else(|| not_found(&request.collection))?;
+        let (_, stored) = state.collections.get(&request.collection).ok_or_else(|| not_found(&request.collection))?;
         let mut response = GetDocumentsResponse::default();
         for id in request.ids {
             match stored.get(&id) {
@@ -256,14 +218,10 @@ impl PgfoxService for Server {
     async fn delete_documents(&self, request: Request<DeleteDocumentsRequest>) -> Reply<DeleteDocumentsResponse> {
         let request = request.into_inner();
         let mut state = self.lock();
-        let (_, stored) = state
-            .collections
-            .get_mut(&request.collection)
-            .ok_or_else(|| not_found(&request.collection))?;
+        let (_, stored) =
+            state.collections.get_mut(&request.collection).ok_or_else(|| not_found(&request.collection))?;
         let deleted = request.ids.iter().filter(|id| stored.remove(*id).is_some()).count();
-        Ok(Response::new(DeleteDocumentsResponse {
-            deleted_count: deleted as i64,
-        }))
+        Ok(Response::new(DeleteDocumentsResponse { deleted_count: deleted as i64 }))
     }
 
     type BuildIndexStream = Responses<BuildIndexResponse>;
@@ -275,12 +233,7 @@ impl PgfoxService for Server {
             state.build_requests.push(request.clone());
             state.break_build_after.take()
         };
-        let index = Index {
-            name: "films_1".into(),
-            spec: request.spec,
-            size_bytes: 3 << 20,
-            ..Default::default()
-        };
+        let index = Index { name: "films_1".into(), spec: request.spec, size_bytes: 3 << 20, ..Default::default() };
         let message = |phase: IndexPhase, fraction_done: f64| BuildIndexResponse {
             phase: phase.into(),
             fraction_done,
@@ -289,10 +242,7 @@ impl PgfoxService for Server {
             warnings: Vec::new(),
         };
         let mut messages = vec![
-            Ok(BuildIndexResponse {
-                warnings: vec!["little memory".into()],
-                ..message(IndexPhase::Queued, 0.0)
-            }),
+            Ok(BuildIndexResponse { warnings: vec!["little memory".into()], ..message(IndexPhase::Queued, 0.0) }),
             Ok(message(IndexPhase::Building, 0.5)),
             Ok(message(IndexPhase::Ready, 1.0)),
         ];
@@ -304,10 +254,7 @@ impl PgfoxService for Server {
     }
 
     async fn list_indexes(&self, _: Request<ListIndexesRequest>) -> Reply<ListIndexesResponse> {
-        let spec = IndexSpec {
-            kind: Some(index_spec::Kind::IvfFlat(IvfFlat { lists: 10 })),
-            allow_few_rows: false,
-        };
+        let spec = IndexSpec { kind: Some(index_spec::Kind::IvfFlat(IvfFlat { lists: 10 })), allow_few_rows: false };
         let index = Index {
             name: "films_1".into(),
             spec: Some(spec),
@@ -331,19 +278,12 @@ impl PgfoxService for Server {
         }
         let mut state = self.lock();
         state.search_requests.push(request.clone());
-        let (_, stored) = state
-            .collections
-            .get(&request.collection)
-            .ok_or_else(|| not_found(&request.collection))?;
-        let found = stored
-            .values()
-            .take(request.limit as usize)
-            .enumerate()
-            .map(|(i, document)| SearchResult {
-                document: Some(document.clone()),
-                distance: Some(i as f32 + 0.1),
-                score: 1.0 / (i as f32 + 1.1),
-            });
+        let (_, stored) = state.collections.get(&request.collection).ok_or_else(|| not_found(&request.collection))?;
+        let found = stored.values().take(request.limit as usize).enumerate().map(|(i, document)| SearchResult {
+            document: Some(document.clone()),
+            distance: Some(i as f32 + 0.1),
+            score: 1.0 / (i as f32 + 1.1),
+        });
         let results: Vec<SearchResult> = found.collect();
         let is_short = results.len() < request.limit as usize;
         Ok(Response::new(SearchResponse {

@@ -46,10 +46,7 @@ impl Cli {
 /// values of variables out of `--help`.
 fn prepare(command: clap::Command) -> clap::Command {
     let prepare_arg = |arg: clap::Arg| {
-        let empty = arg
-            .get_env()
-            .and_then(std::env::var_os)
-            .is_some_and(|value| value.is_empty());
+        let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
         let arg = if empty { arg.env(Resettable::Reset) } else { arg };
         arg.hide_env_values(true)
     };
@@ -151,12 +148,7 @@ impl DatabaseUrlArgs {
 #[derive(Args, Clone, Debug)]
 pub struct HealthcheckArgs {
     /// Address that the server listens on
-    #[arg(
-        long,
-        env = "PGFOX_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:50051"
-    )]
+    #[arg(long, env = "PGFOX_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     pub listen: String,
     /// Certificate of the server, when it serves TLS; it must be exactly this one
     #[arg(long, env = "PGFOX_TLS_CERT", value_name = "FILE")]
@@ -173,13 +165,7 @@ pub struct HealthcheckArgs {
 #[derive(Args, Clone, Debug)]
 pub struct LogArgs {
     /// What to log: error, warn, info, debug or trace, also per module, such as info,pgfox_server::store=debug
-    #[arg(
-        long,
-        env = "PGFOX_LOG",
-        value_name = "FILTER",
-        default_value = "info",
-        help_heading = "Logging"
-    )]
+    #[arg(long, env = "PGFOX_LOG", value_name = "FILTER", default_value = "info", help_heading = "Logging")]
     pub log: String,
 }
 
@@ -188,12 +174,7 @@ pub struct LogArgs {
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
     /// Address to listen on; port 0 takes a free one, and the log names it
-    #[arg(
-        long,
-        env = "PGFOX_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:50051"
-    )]
+    #[arg(long, env = "PGFOX_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     pub listen: String,
     /// Certificate chain in PEM, to serve TLS
     #[arg(long, env = "PGFOX_TLS_CERT", value_name = "FILE")]
@@ -242,13 +223,7 @@ pub struct ServerArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub struct UrlArgs {
     /// Database with pgvector, as postgresql://user:password@host/database [default: the embedded one]
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        value_name = "URL",
-        hide_env_values = true,
-        help_heading = "Database"
-    )]
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, help_heading = "Database")]
     pub database_url: Option<SecretString>,
 }
 

@@ -17,10 +17,7 @@ pub struct Dirs {
 
 impl Dirs {
     pub(super) fn of_the_system() -> Dirs {
-        Dirs {
-            data: SYSTEM_DATA.into(),
-            cache: SYSTEM_CACHE.into(),
-        }
+        Dirs { data: SYSTEM_DATA.into(), cache: SYSTEM_CACHE.into() }
     }
 }
 
@@ -43,10 +40,7 @@ fn dirs_for(is_root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> Option
         let folder = absolute(name).or_else(|| Some(home.as_ref()?.join(below)))?;
         Some(folder.join("pgfox"))
     };
-    Some(Dirs {
-        data: folder("XDG_DATA_HOME", ".local/share")?,
-        cache: folder("XDG_CACHE_HOME", ".cache")?,
-    })
+    Some(Dirs { data: folder("XDG_DATA_HOME", ".local/share")?, cache: folder("XDG_CACHE_HOME", ".cache")? })
 }
 
 #[cfg(test)]
@@ -56,27 +50,14 @@ mod tests {
     #[test]
     fn folders_follow_the_user() {
         let dirs = |is_root, variables: &'static [(&str, &str)]| {
-            let find = |name: &str| {
-                variables
-                    .iter()
-                    .find(|variable| variable.0 == name)
-                    .map(|variable| variable.1.into())
-            };
+            let find =
+                |name: &str| variables.iter().find(|variable| variable.0 == name).map(|variable| variable.1.into());
             dirs_for(is_root, find).map(|dirs| [dirs.data, dirs.cache].map(|dir| dir.display().to_string()))
         };
         let of = |data: &str, cache: &str| Some([data.to_owned(), cache.to_owned()]);
-        assert_eq!(
-            dirs(true, &[("HOME", "/root")]),
-            of("/var/lib/pgfox", "/var/cache/pgfox")
-        );
-        assert_eq!(
-            dirs(false, &[("HOME", "/home/fox")]),
-            of("/home/fox/.local/share/pgfox", "/home/fox/.cache/pgfox")
-        );
-        assert_eq!(
-            dirs(false, &[("XDG_DATA_HOME", "/d"), ("XDG_CACHE_HOME", "/c")]),
-            of("/d/pgfox", "/c/pgfox")
-        );
+        assert_eq!(dirs(true, &[("HOME", "/root")]), of("/var/lib/pgfox", "/var/cache/pgfox"));
+        assert_eq!(dirs(false, &[("HOME", "/home/fox")]), of("/home/fox/.local/share/pgfox", "/home/fox/.cache/pgfox"));
+        assert_eq!(dirs(false, &[("XDG_DATA_HOME", "/d"), ("XDG_CACHE_HOME", "/c")]), of("/d/pgfox", "/c/pgfox"));
         assert_eq!(
             dirs(false, &[("HOME", "/h"), ("XDG_DATA_HOME", "d")]),
             of("/h/.local/share/pgfox", "/h/.cache/pgfox")

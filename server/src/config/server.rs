@@ -33,10 +33,7 @@ impl ServerArgs {
                 self.listen
             )),
             Ok(_) if api_keys.is_empty() => {
-                warnings.push(format!(
-                    "anyone who can reach {} can read and change all data",
-                    self.listen
-                ));
+                warnings.push(format!("anyone who can reach {} can read and change all data", self.listen));
             }
             Ok(_) => {}
             Err(error) => errors.push(format!(
@@ -74,11 +71,7 @@ impl ServerArgs {
                 }
             })
             .unwrap_or_default();
-        let keys: Vec<&str> = from_variable
-            .split(',')
-            .map(str::trim)
-            .chain(key_lines(&from_file))
-            .collect();
+        let keys: Vec<&str> = from_variable.split(',').map(str::trim).chain(key_lines(&from_file)).collect();
         let keys = keys.into_iter().filter(|key| !key.is_empty());
         keys.inspect(|key| {
             // The key itself must not be shown.
@@ -119,9 +112,7 @@ impl ServerArgs {
 
 /// Lines that are neither empty nor comments.
 fn key_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 fn to_usize(bytes: u64) -> usize {

@@ -9,9 +9,7 @@ fn serve(flags: &[&str]) -> ServeArgs {
     let mut command = Cli::command().no_binary_name(true);
     command = command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
     let matches = command.try_get_matches_from(flags).unwrap();
-    clap::FromArgMatches::from_arg_matches(&matches)
-        .map(|cli: Cli| cli.serve)
-        .unwrap()
+    clap::FromArgMatches::from_arg_matches(&matches).map(|cli: Cli| cli.serve).unwrap()
 }
 
 fn read(flags: &[&str]) -> Result<Settings, Vec<String>> {
@@ -46,10 +44,7 @@ fn a_bind_beyond_loopback_needs_keys_or_insecure() {
 
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051"] {
         let errors = read(&["--listen", listen]).unwrap_err();
-        assert!(
-            errors.len() == 1 && errors[0].contains("--insecure") && errors[0].contains(listen),
-            "{errors:?}"
-        );
+        assert!(errors.len() == 1 && errors[0].contains("--insecure") && errors[0].contains(listen), "{errors:?}");
         assert_eq!(read(&["--listen", listen, "--insecure"]).unwrap().warnings.len(), 1);
         let settings = read(&["--listen", listen, "--api-keys-file", keys]).unwrap();
         assert!(settings.warnings[0].contains("plain text"), "{:?}", settings.warnings);
@@ -57,12 +52,7 @@ fn a_bind_beyond_loopback_needs_keys_or_insecure() {
     }
     for listen in ["127.0.0.1:0", "[::1]:0"] {
         assert!(read(&["--listen", listen]).unwrap().warnings.is_empty());
-        assert!(
-            read(&["--listen", listen, "--api-keys-file", keys])
-                .unwrap()
-                .warnings
-                .is_empty()
-        );
+        assert!(read(&["--listen", listen, "--api-keys-file", keys]).unwrap().warnings.is_empty());
     }
 }
 
@@ -109,22 +99,12 @@ fn the_local_model_is_fetched_when_it_is_the_default() {
     assert!(!fetched(&["--openai-api-key-file", key]));
     assert!(!fetched(&["--openai-base-url", "http://127.0.0.1:1/v1"]));
     assert!(!fetched(&["--default-model", "local/fox"]));
-    assert!(fetched(&[
-        "--openai-api-key-file",
-        key,
-        "--default-model",
-        FETCHED_MODEL
-    ]));
+    assert!(fetched(&["--openai-api-key-file", key, "--default-model", FETCHED_MODEL]));
 
     let own = dir.path().join("all-MiniLM-L6-v2");
     std::fs::create_dir(&own).unwrap();
     std::fs::write(own.join("config.json"), "{}").unwrap();
-    let models = [
-        "--local-models",
-        dir.path().to_str().unwrap(),
-        "--default-model",
-        FETCHED_MODEL,
-    ];
+    let models = ["--local-models", dir.path().to_str().unwrap(), "--default-model", FETCHED_MODEL];
     assert!(!fetched(&models), "the operator has it already");
 }
 
@@ -134,15 +114,8 @@ fn the_defaults_are_those_of_the_library() {
     let limits = server.read(&mut Vec::new(), &mut Vec::new()).limits;
     assert_eq!(format!("{limits:?}"), format!("{:?}", crate::Limits::default()));
     let embedding: EmbeddingArgs = args::defaults();
-    let cache = Cache {
-        dir: "/c".into(),
-        timeout: std::time::Duration::from_secs(1),
-        progress: Progress::Silent,
-    };
-    let openai = OpenAiConfig {
-        api_key: None,
-        ..embedding.read(&cache, &mut Vec::new()).openai
-    };
+    let cache = Cache { dir: "/c".into(), timeout: std::time::Duration::from_secs(1), progress: Progress::Silent };
+    let openai = OpenAiConfig { api_key: None, ..embedding.read(&cache, &mut Vec::new()).openai };
     assert_eq!(format!("{openai:?}"), format!("{:?}", OpenAiConfig::default()));
 }
 
@@ -169,9 +142,7 @@ fn secrets_are_not_shown() {
     let settings = Settings::read(&args).unwrap();
     let shown = format!("{args:?} {settings:?}");
     assert!(!shown.contains("hidden"), "{shown}");
-    let (config, _) = settings
-        .into_config(&"postgresql://fox:hidden-4@127.0.0.1/x".into())
-        .unwrap();
+    let (config, _) = settings.into_config(&"postgresql://fox:hidden-4@127.0.0.1/x".into()).unwrap();
     let shown = format!("{config:?}");
     assert!(!shown.contains("hidden"), "{shown}");
 }
@@ -179,9 +150,7 @@ fn secrets_are_not_shown() {
 #[test]
 fn the_demo_knows_no_provider_and_no_keys() {
     let cli = Cli::try_parse_from(["pgfox-server", "demo", "--data-dir", "/d", "--cache-dir", "/c"]).unwrap();
-    let Some(Command::Demo(args)) = cli.command else {
-        panic!("not the demo")
-    };
+    let Some(Command::Demo(args)) = cli.command else { panic!("not the demo") };
     let settings = Settings::read_demo(&args).unwrap();
     assert!(settings.database.url.is_none() && !settings.embedding.openai.is_enabled());
     assert!(settings.server.api_keys.is_empty() && settings.needs_fetched_model());

@@ -6,10 +6,7 @@ use std::time::Duration;
 /// The first of the environment variables that is set and not empty. For secrets, which have no flag.
 pub(super) fn variable(names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| {
-        std::env::var(name)
-            .ok()
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
+        std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     })
 }
 
@@ -34,9 +31,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err("expected a number and a unit: 500ms, 30s, 5m or 1h".into()),
     };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "expected a whole number and a unit, such as 30s".to_owned())?;
+    let number: u64 = number.parse().map_err(|_| "expected a whole number and a unit, such as 30s".to_owned())?;
     match number.checked_mul(milliseconds) {
         Some(0) => Err("must be above zero".into()),
         Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
@@ -55,9 +50,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         "TB" => 1 << 40,
         _ => return Err("expected a number and a unit: kB, MB or GB".into()),
     };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "expected a whole number and a unit, such as 512MB".to_owned())?;
+    let number: u64 = number.parse().map_err(|_| "expected a whole number and a unit, such as 512MB".to_owned())?;
     number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
 }
 
@@ -72,13 +65,7 @@ pub(super) fn postgres_memory(text: &str) -> Result<u64, String> {
 }
 
 fn at_least(text: &str, least: u64, shown: &str) -> Result<u64, String> {
-    bytes(text).and_then(|value| {
-        if value < least {
-            Err(format!("must be at least {shown}"))
-        } else {
-            Ok(value)
-        }
-    })
+    bytes(text).and_then(|value| if value < least { Err(format!("must be at least {shown}")) } else { Ok(value) })
 }
 
 /// Reads the variable of a flag that has no value.
@@ -105,17 +92,7 @@ mod tests {
         for (text, milliseconds) in [("500ms", 500), ("30s", 30_000), ("5 m", 300_000), ("1h", 3_600_000)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in [
-            "",
-            "30",
-            "s",
-            "-1s",
-            "1.5s",
-            "1d",
-            "0s",
-            "99999999999999999999s",
-            "9999999999999999999h",
-        ] {
+        for text in ["", "30", "s", "-1s", "1.5s", "1d", "0s", "99999999999999999999s", "9999999999999999999h"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -27,11 +27,7 @@ pub struct LocalConfig {
 
 impl Default for LocalConfig {
     fn default() -> Self {
-        Self {
-            models_dir: None,
-            max_loaded: 4,
-            minilm: FetchModel::default(),
-        }
+        Self { models_dir: None, max_loaded: 4, minilm: FetchModel::default() }
     }
 }
 
@@ -103,33 +99,25 @@ impl LocalModels {
                 ));
             }
             None => {
-                return Err(unknown(
-                    name,
-                    "the server has no directory of local models (--local-models)",
-                ));
+                return Err(unknown(name, "the server has no directory of local models (--local-models)"));
             }
         };
         let cell = Arc::clone(self.lock().entry(folder.to_owned()).or_default());
         // In a task of its own: a caller that gives up does not stop a download that the next one would start again.
         let (models, name) = (Arc::clone(self), name.to_owned());
         let loading = tokio::spawn(async move { cell.get_or_try_init(|| models.load(&name, own)).await.cloned() });
-        loading
-            .await
-            .unwrap_or_else(|error| Err(unavailable(format!("loading a model failed: {error}"))))
+        loading.await.unwrap_or_else(|error| Err(unavailable(format!("loading a model failed: {error}"))))
     }
 
     async fn load(&self, name: &str, own: Option<PathBuf>) -> Result<LocalModel, EmbedError> {
         let Ok(permit) = self.room.try_acquire() else {
-            return Err(unknown(
-                name,
-                "the server holds as many local models as it may (--max-local-models)",
-            ));
+            return Err(unknown(name, "the server holds as many local models as it may (--max-local-models)"));
         };
         let path = match own {
             Some(path) => path,
-            None => (self.minilm.0)()
-                .await
-                .map_err(|why| unavailable(format!("cannot get the model {name}: {why}")))?,
+            None => {
+                (self.minilm.0)().await.map_err(|why| unavailable(format!("cannot get the model {name}: {why}")))?
+            }
         };
         let loaded = tokio::task::spawn_blocking(move || LocalModel::load(&path)).await;
         match loaded {
@@ -148,19 +136,14 @@ impl LocalModels {
 }
 
 fn unavailable(why: String) -> EmbedError {
-    EmbedError::Unavailable {
-        why,
-        retry_after: Duration::from_secs(30),
-    }
+    EmbedError::Unavailable { why, retry_after: Duration::from_secs(30) }
 }
 
 /// A name in a directory, never a path out of it.
 pub(super) fn is_folder_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= MAX_NAME_BYTES
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
 #[cfg(test)]
@@ -173,11 +156,7 @@ mod tests {
     const MODEL: &str = "local/all-MiniLM-L6-v2";
 
     fn embedders(local: LocalConfig) -> Embedders {
-        Embedders::new(EmbeddingConfig {
-            local,
-            ..EmbeddingConfig::default()
-        })
-        .unwrap()
+        Embedders::new(EmbeddingConfig { local, ..EmbeddingConfig::default() }).unwrap()
     }
 
     #[test]
@@ -185,18 +164,7 @@ mod tests {
         for name in ["all-MiniLM-L6-v2", "a", "a.b_c-1", "..."] {
             assert!(is_folder_name(name), "{name}");
         }
-        for name in [
-            "",
-            ".",
-            "..",
-            "a/b",
-            "/a",
-            "a\\b",
-            "a b",
-            "\u{e4}",
-            "a\0",
-            &"a".repeat(300),
-        ] {
+        for name in ["", ".", "..", "a/b", "/a", "a\\b", "a b", "\u{e4}", "a\0", &"a".repeat(300)] {
             assert!(!is_folder_name(name), "{name}");
         }
     }
@@ -217,22 +185,14 @@ mod tests {
                 }
             })
         };
-        let embedders = embedders(LocalConfig {
-            minilm,
-            ..LocalConfig::default()
-        });
+        let embedders = embedders(LocalConfig { minilm, ..LocalConfig::default() });
 
         let resolve = embedders.resolve(MODEL, None);
         assert!(tokio::time::timeout(Duration::from_millis(10), resolve).await.is_err());
-        tokio::time::timeout(Duration::from_secs(5), finished.notified())
-            .await
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(5), finished.notified()).await.unwrap();
 
         let error = embedders.resolve(MODEL, None).await.unwrap_err();
-        assert!(
-            matches!(&error, EmbedError::Unavailable { why, .. } if why.contains("no network")),
-            "{error}"
-        );
+        assert!(matches!(&error, EmbedError::Unavailable { why, .. } if why.contains("no network")), "{error}");
         assert_eq!(fetches.load(Ordering::SeqCst), 2);
     }
 
@@ -243,17 +203,11 @@ mod tests {
             std::fs::create_dir(dir.path().join(name)).unwrap();
             std::fs::write(dir.path().join(name).join("config.json"), "{}").unwrap();
         }
-        let local = LocalConfig {
-            models_dir: Some(dir.path().to_owned()),
-            max_loaded: 1,
-            ..LocalConfig::default()
-        };
+        let local = LocalConfig { models_dir: Some(dir.path().to_owned()), max_loaded: 1, ..LocalConfig::default() };
         let embedders = embedders(local);
         for name in ["local/one", "local/two", "local/three"] {
             let error = embedders.resolve(name, None).await.unwrap_err();
-            let EmbedError::UnknownModel { why, .. } = &error else {
-                panic!("{error}")
-            };
+            let EmbedError::UnknownModel { why, .. } = &error else { panic!("{error}") };
             assert!(!why.contains("as many"), "{why}");
         }
     }

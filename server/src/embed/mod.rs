@@ -62,11 +62,7 @@ pub enum EmbedError {
     UnknownModel { model: String, why: String },
     /// The model gives other dimensions than asked for, or than the collection has.
     #[error("the model \"{model}\" gives {actual} dimensions, not {expected}")]
-    Dimensions {
-        model: String,
-        expected: usize,
-        actual: usize,
-    },
+    Dimensions { model: String, expected: usize, actual: usize },
     /// The provider cannot be reached, fails, or answers with something that is not embeddings.
     #[error("the embedding provider is unavailable: {why}")]
     Unavailable { why: String, retry_after: Duration },
@@ -100,8 +96,5 @@ pub enum ConfigError {
 
 fn unknown(model: &str, why: &str) -> EmbedError {
     // the name is the caller's and may be anything
-    EmbedError::UnknownModel {
-        model: model.chars().take(MAX_NAME_BYTES).collect(),
-        why: why.to_owned(),
-    }
+    EmbedError::UnknownModel { model: model.chars().take(MAX_NAME_BYTES).collect(), why: why.to_owned() }
 }

@@ -122,10 +122,7 @@ impl OpenAi {
 
     /// How many values a vector of the model `name` has, with `dimensions` asked for or not.
     pub(super) async fn probe(&self, name: &str, dimensions: Option<usize>) -> Result<usize, EmbedError> {
-        let vectors = self
-            .request(name, dimensions, &["dimensions"])
-            .await
-            .map_err(Failure::into_embed_error)?;
+        let vectors = self.request(name, dimensions, &["dimensions"]).await.map_err(Failure::into_embed_error)?;
         Ok(vectors.dimensions)
     }
 
@@ -203,9 +200,7 @@ impl OpenAi {
                 Err(Rejected::Error(error)) => return Err(error),
             }
         }
-        Err(EmbedError::Refused {
-            why: format!("even {} bytes of a text are too long", beginning.len()),
-        })
+        Err(EmbedError::Refused { why: format!("even {} bytes of a text are too long", beginning.len()) })
     }
 
     /// One request, and the dimensions of its vectors checked.
@@ -246,34 +241,19 @@ impl OpenAi {
                 return Err(failure);
             }
             attempt += 1;
-            tracing::warn!(
-                attempt,
-                pause_ms = pause.as_millis(),
-                why = failure.why,
-                "retrying an embedding request"
-            );
+            tracing::warn!(attempt, pause_ms = pause.as_millis(), why = failure.why, "retrying an embedding request");
             tokio::time::sleep(pause).await;
         }
     }
 
     /// One HTTP request.
     async fn attempt(&self, name: &str, dimensions: Option<usize>, texts: &[&str]) -> Result<Vectors, Failure> {
-        let Inner {
-            client,
-            config,
-            requests,
-            ..
-        } = &*self.0;
+        let Inner { client, config, requests, .. } = &*self.0;
         let turn = tokio::time::timeout(config.max_elapsed, requests.acquire()).await;
         // The semaphore is never closed, so what is held here is a permit.
         let _permit = turn.map_err(|_| Failure::new(Kind::Unavailable, "too many requests to it are under way"))?;
 
-        let request = Request {
-            model: name,
-            input: texts,
-            encoding_format: "float",
-            dimensions,
-        };
+        let request = Request { model: name, input: texts, encoding_format: "float", dimensions };
         let embeddings = client.embeddings();
         let reply = embeddings.create_byot::<_, Reply>(request);
         match tokio::time::timeout(config.request_timeout, reply).await {
@@ -306,12 +286,8 @@ struct Request<'t> {
 
 /// The pause before retry number `attempt` (from 0), before jitter.
 fn backoff(attempt: usize) -> Duration {
-    let doubled = u32::try_from(attempt)
-        .ok()
-        .and_then(|attempt| 2_u32.checked_pow(attempt));
-    doubled
-        .and_then(|times| FIRST_BACKOFF.checked_mul(times))
-        .map_or(MAX_BACKOFF, |pause| pause.min(MAX_BACKOFF))
+    let doubled = u32::try_from(attempt).ok().and_then(|attempt| 2_u32.checked_pow(attempt));
+    doubled.and_then(|times| FIRST_BACKOFF.checked_mul(times)).map_or(MAX_BACKOFF, |pause| pause.min(MAX_BACKOFF))
 }
 
 /// Splits texts into runs of at most `max_texts` and `max_bytes`; a text above `max_bytes` is alone.
@@ -348,10 +324,7 @@ mod tests {
     fn batches_keep_order_and_bounds() {
         let texts = ["aa", "b", "cccc", "dddddddd", "e", "f", "g"];
         let batches = batches(&texts, 2, 5);
-        assert_eq!(
-            batches,
-            [&["aa", "b"][..], &["cccc"], &["dddddddd"], &["e", "f"], &["g"]]
-        );
+        assert_eq!(batches, [&["aa", "b"][..], &["cccc"], &["dddddddd"], &["e", "f"], &["g"]]);
         assert!(super::batches(&[], 2, 5).is_empty());
     }
 

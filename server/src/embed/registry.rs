@@ -53,11 +53,7 @@ struct Inner {
 impl Embedders {
     /// Checks the configuration. Nothing is connected to, fetched or loaded yet.
     pub fn new(config: EmbeddingConfig) -> Result<Self, ConfigError> {
-        let openai = config
-            .openai
-            .is_enabled()
-            .then(|| OpenAi::new(config.openai))
-            .transpose()?;
+        let openai = config.openai.is_enabled().then(|| OpenAi::new(config.openai)).transpose()?;
         let default_model = match config.default_model {
             Some(model) => model,
             None if openai.is_some() => DEFAULT_OPENAI_MODEL.to_owned(),
@@ -95,16 +91,10 @@ impl Embedders {
             }
         };
         match dimensions {
-            Some(expected) if expected != natural => Err(EmbedError::Dimensions {
-                model: name.to_owned(),
-                expected,
-                actual: natural,
-            }),
-            _ => Ok(Model {
-                name: name.to_owned(),
-                dimensions: natural,
-                ask_dimensions: false,
-            }),
+            Some(expected) if expected != natural => {
+                Err(EmbedError::Dimensions { model: name.to_owned(), expected, actual: natural })
+            }
+            _ => Ok(Model { name: name.to_owned(), dimensions: natural, ask_dimensions: false }),
         }
     }
 
@@ -137,18 +127,10 @@ impl Embedders {
                 Err(error) => return Err(error),
             };
             if actual != expected {
-                return Err(EmbedError::Dimensions {
-                    model: name.to_owned(),
-                    expected,
-                    actual,
-                });
+                return Err(EmbedError::Dimensions { model: name.to_owned(), expected, actual });
             }
         }
-        Ok(Model {
-            name: name.to_owned(),
-            dimensions: expected,
-            ask_dimensions,
-        })
+        Ok(Model { name: name.to_owned(), dimensions: expected, ask_dimensions })
     }
 
     /// Embeds texts, none of them empty. Dropping the future stops the requests.
@@ -186,9 +168,7 @@ impl Embedders {
                 return;
             }
         };
-        self.0
-            .health
-            .send_if_modified(|before| std::mem::replace(before, healthy) != healthy);
+        self.0.health.send_if_modified(|before| std::mem::replace(before, healthy) != healthy);
     }
 
     async fn embedder(&self, name: &str) -> Result<Embedder, EmbedError> {

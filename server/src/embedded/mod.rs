@@ -121,31 +121,17 @@ impl EmbeddedPostgres {
         let binaries = find_binaries(options, major, user.as_ref(), &data_dir.path).await?;
         let mut access = data_dir.set_up(&binaries, user.as_ref(), options).await?;
         let machine = Machine::detect(options.memory).settings();
-        let own = machine
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .chain(LOGGING);
-        let extra = options
-            .settings
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let own = machine.iter().map(|(name, value)| (*name, value.as_str())).chain(LOGGING);
+        let extra = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         data_dir.write_settings(own.chain(extra))?;
         data_dir.stop_orphan().await?;
 
         let cluster = data_dir.cluster();
-        let launcher = Launcher {
-            binaries,
-            data_dir,
-            user,
-            limit: options.start_timeout,
-        };
+        let launcher = Launcher { binaries, data_dir, user, limit: options.start_timeout };
         let bin = launcher.binaries.bin.clone();
         let postmaster = launcher.start(&mut access).await?;
-        let pid = Arc::new(AtomicU32::new(
-            postmaster
-                .pid()
-                .map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned()),
-        ));
+        let pid =
+            Arc::new(AtomicU32::new(postmaster.pid().map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned())));
         let stopping = CancellationToken::new();
         let supervisor = tokio::spawn(launcher.supervise(postmaster, access.port, Arc::clone(&pid), stopping.clone()));
         Ok(EmbeddedPostgres {
@@ -205,10 +191,7 @@ impl EmbeddedPostgres {
             rm -rf -- "$2""#;
         let mut watcher = std::process::Command::new("/bin/sh");
         watcher.args(["-c", script, "sh"]).arg(&self.cluster).arg(folder);
-        watcher
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // Ctrl-C must not end it before its work is done.
         std::os::unix::process::CommandExt::process_group(&mut watcher, 0);
         let mut watcher = watcher.spawn()?;
@@ -249,11 +232,7 @@ async fn find_binaries(
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let major = parse_major(&version).ok_or_else(|| {
         let said = String::from_utf8_lossy(&output.stderr);
-        EmbeddedError::Version(format!(
-            "{}/postgres --version says {version:?} {}",
-            bin.display(),
-            said.trim()
-        ))
+        EmbeddedError::Version(format!("{}/postgres --version says {version:?} {}", bin.display(), said.trim()))
     })?;
     match existing {
         Some(existing) if existing != major => Err(EmbeddedError::Version(format!(
@@ -268,9 +247,7 @@ async fn find_binaries(
 /// Reads the major version from "postgres (PostgreSQL) 18.4 (Debian 18.4-1)".
 fn parse_major(version: &str) -> Option<u32> {
     let number = version.strip_prefix("postgres (PostgreSQL) ")?;
-    let digits = number
-        .find(|digit: char| !digit.is_ascii_digit())
-        .unwrap_or(number.len());
+    let digits = number.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(number.len());
     number[..digits].parse().ok()
 }
 
@@ -280,10 +257,7 @@ mod tests {
 
     #[test]
     fn reads_versions() {
-        assert_eq!(
-            parse_major("postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)"),
-            Some(15)
-        );
+        assert_eq!(parse_major("postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)"), Some(15));
         assert_eq!(parse_major("postgres (PostgreSQL) 19beta1"), Some(19));
         assert_eq!(parse_major("psql (PostgreSQL) 15.13"), None);
     }

@@ -48,11 +48,7 @@ impl Launcher {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let port = if is_free(access.port) {
-                access.port
-            } else {
-                free_port()?
-            };
+            let port = if is_free(access.port) { access.port } else { free_port()? };
             match self.launch(port).await {
                 Ok(postmaster) => {
                     access.port = port;
@@ -76,34 +72,20 @@ impl Launcher {
 
     async fn launch(&self, port: u16) -> Result<Postmaster, EmbeddedError> {
         let log = self.data_dir.open_log()?;
-        let log_again = log
-            .try_clone()
-            .map_err(EmbeddedError::io("open", &self.data_dir.path))?;
-        let mut command = user::command(
-            &self.binaries.bin.join("postgres"),
-            self.user.as_ref(),
-            &self.data_dir.path,
-        );
+        let log_again = log.try_clone().map_err(EmbeddedError::io("open", &self.data_dir.path))?;
+        let mut command = user::command(&self.binaries.bin.join("postgres"), self.user.as_ref(), &self.data_dir.path);
         command
             .arg("-D")
             .arg(self.data_dir.cluster())
             // On the command line, where neither a file nor ALTER SYSTEM changes them.
-            .args([
-                "-c",
-                "listen_addresses=127.0.0.1",
-                "-c",
-                "unix_socket_directories=",
-                "-p",
-            ])
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-p"])
             .arg(port.to_string())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(log_again)
             // Ctrl-C in a terminal reaches the whole group; running calls must be able to finish first.
             .process_group(0);
-        let child = command
-            .spawn()
-            .map_err(|error| self.failed(cannot_run(&command, &error)))?;
+        let child = command.spawn().map_err(|error| self.failed(cannot_run(&command, &error)))?;
         let mut postmaster = Postmaster(child);
         let own_pid = postmaster.pid();
         let ready = async {
@@ -113,11 +95,7 @@ impl Launcher {
                     Ok(Some(_)) => return Err(self.failed(self.data_dir.log_tail())),
                     Err(error) => return Err(self.failed(error.to_string())),
                 }
-                if self
-                    .data_dir
-                    .postmaster()
-                    .is_some_and(|(pid, status)| Some(pid) == own_pid && status == "ready")
-                {
+                if self.data_dir.postmaster().is_some_and(|(pid, status)| Some(pid) == own_pid && status == "ready") {
                     return Ok(());
                 }
                 tokio::time::sleep(POLL).await;
@@ -128,19 +106,13 @@ impl Launcher {
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 postmaster.stop().await;
-                Err(EmbeddedError::Timeout {
-                    what: "starting PostgreSQL".into(),
-                    limit: self.limit,
-                })
+                Err(EmbeddedError::Timeout { what: "starting PostgreSQL".into(), limit: self.limit })
             }
         }
     }
 
     fn failed(&self, log: String) -> EmbeddedError {
-        EmbeddedError::Start {
-            data_dir: self.data_dir.path.clone(),
-            log,
-        }
+        EmbeddedError::Start { data_dir: self.data_dir.path.clone(), log }
     }
 
     /// Keeps PostgreSQL running until `stopping` is cancelled, then stops it. `pid` holds its process id, 0 while it is
@@ -223,13 +195,9 @@ impl Drop for Postmaster {
 
 /// Whether what PostgreSQL said about a failed start passes by itself.
 fn passes(log: &str) -> bool {
-    [
-        "Address already in use",
-        "pre-existing shared memory block",
-        "postmaster.pid\" already exists",
-    ]
-    .iter()
-    .any(|message| log.contains(message))
+    ["Address already in use", "pre-existing shared memory block", "postmaster.pid\" already exists"]
+        .iter()
+        .any(|message| log.contains(message))
 }
 
 fn is_free(port: u16) -> bool {
@@ -239,7 +207,5 @@ fn is_free(port: u16) -> bool {
 fn free_port() -> Result<u16, EmbeddedError> {
     let listener = TcpListener::bind(("127.0.0.1", 0));
     let address = listener.and_then(|listener| listener.local_addr());
-    Ok(address
-        .map_err(EmbeddedError::io("listen on", "127.0.0.1".as_ref()))?
-        .port())
+    Ok(address.map_err(EmbeddedError::io("listen on", "127.0.0.1".as_ref()))?.port())
 }

@@ -37,13 +37,7 @@ impl Progress {
         if bar.is_none() {
             self.say(format_args!("fetching {what}, {} MB", total.div_ceil(1_000_000)));
         }
-        Download {
-            progress: self,
-            what: what.to_owned(),
-            total,
-            bar,
-            last_line: Instant::now(),
-        }
+        Download { progress: self, what: what.to_owned(), total, bar, last_line: Instant::now() }
     }
 }
 

@@ -24,26 +24,16 @@ impl Machine {
     pub(super) fn detect(memory: Option<u64>) -> Machine {
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
         let shared_memory = if cfg!(target_os = "linux") {
-            rustix::fs::statvfs("/dev/shm")
-                .ok()
-                .map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize))
+            rustix::fs::statvfs("/dev/shm").ok().map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize))
         } else {
             None
         };
-        Machine {
-            memory: memory.unwrap_or_else(detect_memory),
-            processors,
-            shared_memory,
-        }
+        Machine { memory: memory.unwrap_or_else(detect_memory), processors, shared_memory }
     }
 
     /// The settings, names and values as postgresql.conf has them.
     pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
-        let Machine {
-            memory,
-            processors,
-            shared_memory,
-        } = *self;
+        let Machine { memory, processors, shared_memory } = *self;
         let megabytes = |bytes: u64| format!("{}MB", bytes / MB);
         // Builds of an HNSW index are some ten times faster when the graph fits. 1/8, so that two builds and the rest fit.
         let maintenance_work_mem = (memory / 8).clamp(16 * MB, 2 * GB);
@@ -60,10 +50,7 @@ impl Machine {
             // Vectors are bulky: with the default of 1 GB a large ingest forces checkpoint upon checkpoint.
             ("max_wal_size", megabytes((memory / 4).clamp(256 * MB, 4 * GB))),
             // A build uses the leader too, and searches go on meanwhile.
-            (
-                "max_parallel_maintenance_workers",
-                (processors.saturating_sub(1)).min(7).to_string(),
-            ),
+            ("max_parallel_maintenance_workers", (processors.saturating_sub(1)).min(7).to_string()),
             ("max_parallel_workers", processors.to_string()),
             ("max_worker_processes", (processors + 8).to_string()),
             // Random reads cost about as much as sequential ones on SSDs; the default of 4 shuns indexes.
@@ -89,9 +76,7 @@ fn detect_memory() -> u64 {
             .ok()
             .and_then(|output| String::from_utf8_lossy(&output.stdout).trim().parse().ok())
     } else {
-        fs::read_to_string("/proc/meminfo")
-            .ok()
-            .and_then(|text| parse_meminfo(&text))
+        fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_meminfo(&text))
     };
     let group = fs::read_to_string("/proc/self/cgroup")
         .ok()
@@ -135,29 +120,15 @@ mod tests {
     use super::*;
 
     fn setting(machine: Machine, name: &str) -> Option<String> {
-        machine
-            .settings()
-            .into_iter()
-            .find(|setting| setting.0 == name)
-            .map(|setting| setting.1)
+        machine.settings().into_iter().find(|setting| setting.0 == name).map(|setting| setting.1)
     }
 
     #[test]
     fn settings_follow_the_memory_within_bounds() {
-        let machine = |memory| Machine {
-            memory,
-            processors: 4,
-            shared_memory: Some(64 * GB),
-        };
+        let machine = |memory| Machine { memory, processors: 4, shared_memory: Some(64 * GB) };
         let all = |memory| {
-            [
-                "shared_buffers",
-                "effective_cache_size",
-                "work_mem",
-                "maintenance_work_mem",
-                "max_wal_size",
-            ]
-            .map(|name| setting(machine(memory), name).unwrap())
+            ["shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem", "max_wal_size"]
+                .map(|name| setting(machine(memory), name).unwrap())
         };
         assert_eq!(all(64 * MB), ["16MB", "32MB", "4MB", "16MB", "256MB"]);
         assert_eq!(all(8 * GB), ["2048MB", "4096MB", "32MB", "1024MB", "2048MB"]);
@@ -167,11 +138,7 @@ mod tests {
     #[test]
     fn parallelism_follows_the_processors() {
         let workers = |processors| {
-            let machine = Machine {
-                memory: GB,
-                processors,
-                shared_memory: None,
-            };
+            let machine = Machine { memory: GB, processors, shared_memory: None };
             setting(machine, "max_parallel_maintenance_workers").unwrap()
         };
         assert_eq!([1, 2, 64].map(workers), ["0", "1", "7"]);
@@ -180,14 +147,7 @@ mod tests {
     #[test]
     fn a_small_dev_shm_is_avoided() {
         let kind = |shared_memory| {
-            setting(
-                Machine {
-                    memory: 8 * GB,
-                    processors: 4,
-                    shared_memory,
-                },
-                "dynamic_shared_memory_type",
-            )
+            setting(Machine { memory: 8 * GB, processors: 4, shared_memory }, "dynamic_shared_memory_type")
         };
         assert_eq!(kind(Some(64 * MB)).as_deref(), Some("sysv"));
         assert_eq!(kind(Some(12 * GB)), None);
@@ -196,10 +156,7 @@ mod tests {
 
     #[test]
     fn reads_the_memory_of_the_machine() {
-        assert_eq!(
-            parse_meminfo("MemFree: 1 kB\nMemTotal:       16384 kB\n"),
-            Some(16 * MB)
-        );
+        assert_eq!(parse_meminfo("MemFree: 1 kB\nMemTotal:       16384 kB\n"), Some(16 * MB));
         assert_eq!(parse_meminfo("nothing"), None);
         assert!(detect_memory() > 64 * MB);
     }
@@ -216,10 +173,7 @@ mod tests {
         ]);
         assert_eq!(cgroup_limit("0::/a/b\n", version_2), Some(1000));
         let version_1 = read(&[("/sys/fs/cgroup/memory/memory.limit_in_bytes", "3000\n")]);
-        assert_eq!(
-            cgroup_limit("2:cpu,cpuacct:/x\n1:memory:/docker/x\n0::/\n", version_1),
-            Some(3000)
-        );
+        assert_eq!(cgroup_limit("2:cpu,cpuacct:/x\n1:memory:/docker/x\n0::/\n", version_1), Some(3000));
         assert_eq!(cgroup_limit("0::/\n", |_| None), None);
     }
 }

@@ -26,11 +26,7 @@ pub(super) fn choose(requested: Option<&str>) -> Result<Option<User>, EmbeddedEr
 }
 
 fn choose_from(passwd: &str, current_uid: u32, requested: Option<&str>) -> Result<Option<User>, EmbeddedError> {
-    let find = |name: &str| {
-        passwd
-            .lines()
-            .find_map(|line| parse(line).filter(|user| user.name == name))
-    };
+    let find = |name: &str| passwd.lines().find_map(|line| parse(line).filter(|user| user.name == name));
     if current_uid != 0 {
         return match requested {
             Some(name) if find(name).is_none_or(|user| user.uid != current_uid) => Err(EmbeddedError::User(format!(
@@ -50,10 +46,7 @@ fn choose_from(passwd: &str, current_uid: u32, requested: Option<&str>) -> Resul
         })?,
     };
     if user.uid == 0 {
-        return Err(EmbeddedError::User(format!(
-            "--run-as {}: PostgreSQL does not run as root",
-            user.name
-        )));
+        return Err(EmbeddedError::User(format!("--run-as {}: PostgreSQL does not run as root", user.name)));
     }
     Ok(Some(user))
 }
@@ -71,11 +64,7 @@ fn parse(line: &str) -> Option<User> {
 /// PostgreSQL does.
 pub(super) fn command(program: &Path, user: Option<&User>, dir: &Path) -> Command {
     let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env("LC_ALL", "C")
-        .env("PATH", "/usr/bin:/bin")
-        .current_dir(dir);
+    command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin").current_dir(dir);
     if let Some(user) = user {
         // The standard library drops root's supplementary groups together with the user id.
         command.gid(user.gid).uid(user.uid);
@@ -103,10 +92,7 @@ pub(super) fn let_others_in(dir: &Path) -> Result<(), EmbeddedError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let mode = fs::metadata(dir)
-        .map_err(EmbeddedError::io("read", dir))?
-        .permissions()
-        .mode();
+    let mode = fs::metadata(dir).map_err(EmbeddedError::io("read", dir))?.permissions().mode();
     if mode & 0o055 == 0o055 {
         return Ok(());
     }
@@ -134,11 +120,7 @@ mod tests {
         assert_eq!(chosen(&with_postgres, 0, None), Ok(Some(("postgres".into(), 101, 104))));
         assert_eq!(chosen(PASSWD, 0, Some("fox")), Ok(Some(("fox".into(), 1000, 1001))));
         assert!(chosen(PASSWD, 0, Some("wolf")).unwrap_err().contains("--run-as wolf"));
-        assert!(
-            chosen(PASSWD, 0, Some("root"))
-                .unwrap_err()
-                .contains("does not run as root")
-        );
+        assert!(chosen(PASSWD, 0, Some("root")).unwrap_err().contains("does not run as root"));
         assert!(chosen("", 0, None).unwrap_err().contains("--run-as"));
     }
 

@@ -81,7 +81,11 @@ impl Store {
             match result {
                 Ok(()) => {}
                 Err(error) if is_interruption(&error) => {
-                    tracing::warn!(collection, index_id, "the build of an index was interrupted and will be resumed: {error}");
+                    tracing::warn!(
+                        collection,
+                        index_id,
+                        "the build of an index was interrupted and will be resumed: {error}"
+                    );
                 }
                 Err(error) => {
                     tracing::error!(collection, index_id, "the build of an index failed: {}", error.detail());
@@ -171,8 +175,7 @@ impl Store {
         let Some(row) = client.query_opt(&sql, &[&index_id]).await? else {
             return Ok(()); // finished or stopped meanwhile
         };
-        let kind = read_index_kind(&row)?
-            .ok_or_else(|| StoreError::Internal("an index without a kind".into()))?;
+        let kind = read_index_kind(&row)?.ok_or_else(|| StoreError::Internal("an index without a kind".into()))?;
         let built = if row.get::<_, i32>("attempts") > MAX_ATTEMPTS {
             Err(StoreError::BuildFailed(format!(
                 "it was interrupted {MAX_ATTEMPTS} times; the log of Postgres says why, often too little memory"
@@ -314,12 +317,7 @@ impl Store {
     }
 
     /// Makes the index the one that serves searches.
-    async fn publish(
-        &self,
-        client: &tokio_postgres::Client,
-        entry: &Entry,
-        index_id: i64,
-    ) -> Result<(), StoreError> {
+    async fn publish(&self, client: &tokio_postgres::Client, entry: &Entry, index_id: i64) -> Result<(), StoreError> {
         let internal = &self.inner.names.internal;
         let collection = &entry.collection;
         let sql = |statement: &str| format!("-- publish\n {statement}").replace("{internal}", internal);

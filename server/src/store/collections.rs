@@ -215,11 +215,7 @@ impl Store {
 
     /// Runs an operation on a collection; once more with what the database says now when the cache was wrong, and a few
     /// times more when another transaction stood in the way.
-    pub(super) async fn with_collection<T, F>(
-        &self,
-        name: &str,
-        run: impl Fn(Arc<Entry>) -> F,
-    ) -> Result<T, StoreError>
+    pub(super) async fn with_collection<T, F>(&self, name: &str, run: impl Fn(Arc<Entry>) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {

@@ -114,14 +114,8 @@ impl Connector {
         let target = || Arc::clone(&self.target);
         let (client, connection) = attempt
             .await
-            .map_err(|_| ConnectError::Timeout {
-                target: target(),
-                after: self.timeout,
-            })?
-            .map_err(|source| ConnectError::Refused {
-                target: target(),
-                source,
-            })?;
+            .map_err(|_| ConnectError::Timeout { target: target(), after: self.timeout })?
+            .map_err(|source| ConnectError::Refused { target: target(), source })?;
         drive(connection, Some(sender));
         Ok((client, notices))
     }
@@ -134,46 +128,29 @@ impl Connector {
         let target = || Arc::clone(&self.target);
         timeout(self.timeout, token.cancel_query(self.tls.clone()))
             .await
-            .map_err(|_| ConnectError::Timeout {
-                target: target(),
-                after: self.timeout,
-            })?
-            .map_err(|source| ConnectError::Refused {
-                target: target(),
-                source,
-            })
+            .map_err(|_| ConnectError::Timeout { target: target(), after: self.timeout })?
+            .map_err(|source| ConnectError::Refused { target: target(), source })
     }
 
     /// A pool that opens connections when they are needed.
     pub fn pool(&self, options: PoolOptions) -> Pool {
-        let connect = OpenSession {
-            tls: self.tls.clone(),
-            on_connect: options.on_connect,
-        };
+        let connect = OpenSession { tls: self.tls.clone(), on_connect: options.on_connect };
         let manager = Manager::from_connect(
             self.config.as_ref().clone(),
             connect,
             // `Connection` settles what others would check by a round trip for each call.
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let mut config = PoolConfig::new(options.max_size);
-        config.timeouts = Timeouts {
-            wait: Some(options.wait_timeout),
-            create: Some(self.timeout),
-            recycle: Some(self.timeout),
-        };
+        config.timeouts =
+            Timeouts { wait: Some(options.wait_timeout), create: Some(self.timeout), recycle: Some(self.timeout) };
         let pool = deadpool_postgres::Pool::builder(manager)
             .config(config)
             .runtime(Runtime::Tokio1)
             .build()
             // Safe: building fails only when there are timeouts without a runtime.
             .expect("the pool has a runtime");
-        Pool {
-            pool,
-            tls: self.tls.clone(),
-        }
+        Pool { pool, tls: self.tls.clone() }
     }
 }
 
@@ -198,9 +175,7 @@ pub struct Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("status", &self.pool.status())
-            .finish_non_exhaustive()
+        f.debug_struct("Pool").field("status", &self.pool.status()).finish_non_exhaustive()
     }
 }
 
@@ -212,10 +187,7 @@ impl Pool {
     /// `Backend` when it refused.
     pub async fn get(&self) -> Result<Connection, PoolError> {
         let object = self.pool.get().await?;
-        Ok(Connection {
-            object: Some(object),
-            tls: self.tls.clone(),
-        })
+        Ok(Connection { object: Some(object), tls: self.tls.clone() })
     }
 
     /// Forgets all prepared statements, for when types or tables were replaced under them.
@@ -299,10 +271,7 @@ async fn settle(object: Object, tls: MakeRustlsConnect) {
                     rollback.await
                 };
                 if timeout(SETTLE_TIMEOUT, cancel).await.is_err() {
-                    tracing::warn!(
-                        "an abandoned statement did not end within {} s",
-                        SETTLE_TIMEOUT.as_secs()
-                    );
+                    tracing::warn!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs());
                 }
                 // Nobody knows when a cancel arrives; late, it would hit the statement of the connection's next user.
                 false
@@ -345,11 +314,7 @@ fn drive(
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             match message {
                 Ok(AsyncMessage::Notice(notice)) => {
-                    tracing::debug!(
-                        severity = notice.severity(),
-                        message = notice.message(),
-                        "notice of the database"
-                    );
+                    tracing::debug!(severity = notice.severity(), message = notice.message(), "notice of the database");
                     if let Some(notices) = &notices {
                         // A full or closed channel loses the notice, which is what its bound is for.
                         let _ = notices.try_send(notice);

@@ -147,12 +147,7 @@ impl Dsn {
         let connect_timeout = set_socket(&mut params, &mut config)?;
         let tls = set_tls(&mut params, &mut config, &mut warnings)?;
         params.finish()?;
-        Ok(Dsn {
-            config,
-            tls,
-            connect_timeout,
-            warnings,
-        })
+        Ok(Dsn { config, tls, connect_timeout, warnings })
     }
 
     /// `user@host:port/database`, for logs: everything but the password.
@@ -166,16 +161,8 @@ impl Dsn {
                 Host::Unix(directory) => format!("{}:{port}", directory.display()),
             }
         });
-        let user = self
-            .config
-            .get_user()
-            .map(|user| format!("{user}@"))
-            .unwrap_or_default();
-        let database = self
-            .config
-            .get_dbname()
-            .map(|name| format!("/{name}"))
-            .unwrap_or_default();
+        let user = self.config.get_user().map(|user| format!("{user}@")).unwrap_or_default();
+        let database = self.config.get_dbname().map(|name| format!("/{name}")).unwrap_or_default();
         format!("{user}{}{database}", hosts.collect::<Vec<_>>().join(","))
     }
 
@@ -213,18 +200,12 @@ fn set_target(params: &mut Params, config: &mut Config) -> Result<(), DsnError> 
             return Err(DsnError::MissingHost);
         }
         if !name.starts_with('/') && name.contains(|c: char| c == '@' || c == '/' || c.is_whitespace()) {
-            return Err(DsnError::Invalid {
-                name: "host",
-                expected: "a name, an address or a socket's directory",
-            });
+            return Err(DsnError::Invalid { name: "host", expected: "a name, an address or a socket's directory" });
         }
         config.host(*name);
     }
     if let Some(addresses) = addresses {
-        let invalid = DsnError::Invalid {
-            name: "hostaddr",
-            expected: "one IP address for each host",
-        };
+        let invalid = DsnError::Invalid { name: "hostaddr", expected: "one IP address for each host" };
         let addresses: Result<Vec<IpAddr>, _> = addresses.split(',').map(str::parse).collect();
         match addresses {
             Ok(addresses) if addresses.len() == names.len() => {
@@ -242,19 +223,13 @@ fn set_target(params: &mut Params, config: &mut Config) -> Result<(), DsnError> 
             match port {
                 Ok(port) if port != 0 => config.port(port),
                 _ => {
-                    return Err(DsnError::Invalid {
-                        name: "port",
-                        expected: "a number from 1 to 65535",
-                    });
+                    return Err(DsnError::Invalid { name: "port", expected: "a number from 1 to 65535" });
                 }
             };
             count += 1;
         }
         if count != 1 && count != names.len() {
-            return Err(DsnError::Invalid {
-                name: "port",
-                expected: "one number, or one for each host",
-            });
+            return Err(DsnError::Invalid { name: "port", expected: "one number, or one for each host" });
         }
     }
     if let Some(user) = params.take("user") {
@@ -277,10 +252,7 @@ fn set_target(params: &mut Params, config: &mut Config) -> Result<(), DsnError> 
     if let Some(attrs) = params.take_choice("target_session_attrs", expected, &attrs)? {
         config.target_session_attrs(attrs);
     }
-    let balance = [
-        ("disable", LoadBalanceHosts::Disable),
-        ("random", LoadBalanceHosts::Random),
-    ];
+    let balance = [("disable", LoadBalanceHosts::Disable), ("random", LoadBalanceHosts::Random)];
     if let Some(balance) = params.take_choice("load_balance_hosts", "disable or random", &balance)? {
         config.load_balance_hosts(balance);
     }
@@ -307,12 +279,8 @@ fn set_session(params: &mut Params, config: &mut Config) -> Result<(), DsnError>
 /// Timeouts of the socket; returns the bound for opening a connection.
 fn set_socket(params: &mut Params, config: &mut Config) -> Result<Duration, DsnError> {
     const SECONDS: &str = "a whole number of seconds";
-    let seconds = |value: Option<i64>| {
-        value
-            .and_then(|n| u64::try_from(n).ok())
-            .filter(|n| *n > 0)
-            .map(Duration::from_secs)
-    };
+    let seconds =
+        |value: Option<i64>| value.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0).map(Duration::from_secs);
     if let Some(on) = params.take_choice("keepalives", "0 or 1", &[("0", false), ("1", true)])? {
         config.keepalives(on);
     }
@@ -322,10 +290,7 @@ fn set_socket(params: &mut Params, config: &mut Config) -> Result<Duration, DsnE
     if let Some(interval) = seconds(params.take_parsed("keepalives_interval", SECONDS)?) {
         config.keepalives_interval(interval);
     }
-    if let Some(count) = params
-        .take_parsed::<u32>("keepalives_count", "a whole number")?
-        .filter(|n| *n > 0)
-    {
+    if let Some(count) = params.take_parsed::<u32>("keepalives_count", "a whole number")?.filter(|n| *n > 0) {
         config.keepalives_retries(count);
     }
     if let Some(timeout) = params.take_parsed::<u64>("tcp_user_timeout", "a whole number of milliseconds")? {
@@ -365,30 +330,18 @@ fn set_tls(
     let expected = "disable, allow, prefer, require, verify-ca or verify-full";
     let mode = params.take_choice("sslmode", expected, &modes)?;
     // libpq reads JDBC's ssl=true as sslmode=require.
-    let ssl = params.take_choice(
-        "ssl",
-        "true or false",
-        &[("true", Some(Mode::Require)), ("false", None)],
-    )?;
+    let ssl = params.take_choice("ssl", "true or false", &[("true", Some(Mode::Require)), ("false", None)])?;
     let roots = params.take("sslrootcert").map(|path| match path.as_str() {
         "system" => Roots::System,
         _ => Roots::File(path.into()),
     });
     let system = roots == Some(Roots::System);
-    let mode = mode
-        .or(ssl.flatten())
-        .unwrap_or(if system { Mode::VerifyFull } else { Mode::Prefer });
+    let mode = mode.or(ssl.flatten()).unwrap_or(if system { Mode::VerifyFull } else { Mode::Prefer });
     if system && mode != Mode::VerifyFull && mode != Mode::Disable {
-        return Err(DsnError::Invalid {
-            name: "sslmode",
-            expected: "verify-full with sslrootcert=system",
-        });
+        return Err(DsnError::Invalid { name: "sslmode", expected: "verify-full with sslrootcert=system" });
     }
 
-    let negotiations = [
-        ("postgres", SslNegotiation::Postgres),
-        ("direct", SslNegotiation::Direct),
-    ];
+    let negotiations = [("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)];
     let negotiation = params.take_choice("sslnegotiation", "postgres or direct", &negotiations)?;
     let direct = negotiation == Some(SslNegotiation::Direct);
     if direct && matches!(mode, Mode::Disable | Mode::Prefer) {
@@ -406,10 +359,7 @@ fn set_tls(
     ];
     let binding = params.take_choice("channel_binding", "disable, prefer or require", &bindings)?;
     if binding == Some(ChannelBinding::Require) && mode == Mode::Disable {
-        return Err(DsnError::Invalid {
-            name: "sslmode",
-            expected: "other than disable with channel_binding=require",
-        });
+        return Err(DsnError::Invalid { name: "sslmode", expected: "other than disable with channel_binding=require" });
     }
     config.channel_binding(binding.unwrap_or(ChannelBinding::Prefer));
 
@@ -417,25 +367,14 @@ fn set_tls(
         (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
         (None, None) => None,
         (Some(_), None) => {
-            return Err(DsnError::Invalid {
-                name: "sslkey",
-                expected: "given together with sslcert",
-            });
+            return Err(DsnError::Invalid { name: "sslkey", expected: "given together with sslcert" });
         }
         (None, Some(_)) => {
-            return Err(DsnError::Invalid {
-                name: "sslcert",
-                expected: "given together with sslkey",
-            });
+            return Err(DsnError::Invalid { name: "sslcert", expected: "given together with sslkey" });
         }
     };
     let sni = params.take_choice("sslsni", "0 or 1", &[("0", false), ("1", true)])?;
-    let versions = [
-        ("TLSv1", false),
-        ("TLSv1.1", false),
-        ("TLSv1.2", false),
-        ("TLSv1.3", true),
-    ];
+    let versions = [("TLSv1", false), ("TLSv1.1", false), ("TLSv1.2", false), ("TLSv1.3", true)];
     let tls13_only = params.take_choice("ssl_min_protocol_version", "TLSv1.2 or TLSv1.3", &versions)?;
     // Without effect in libpq too.
     params.take("sslcompression");
@@ -446,11 +385,7 @@ fn set_tls(
         config.ssl_mode(SslMode::Disable);
         return Ok(None);
     }
-    config.ssl_mode(if mode == Mode::Prefer {
-        SslMode::Prefer
-    } else {
-        SslMode::Require
-    });
+    config.ssl_mode(if mode == Mode::Prefer { SslMode::Prefer } else { SslMode::Require });
     let verify = match (mode, roots) {
         (Mode::VerifyFull, roots) => Verify::ChainAndName(roots.unwrap_or(Roots::System)),
         (Mode::VerifyCa, None) => {

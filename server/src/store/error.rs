@@ -27,8 +27,10 @@ pub enum StoreError {
     DocumentWithoutVector { collection: String, id: String },
     #[error("the collection \"{0}\" has no such index")]
     IndexNotFound(String),
-    #[error("the index {index} of the collection \"{collection}\" is being built with other parameters; \
-             wait for it, or stop it with DropIndex")]
+    #[error(
+        "the index {index} of the collection \"{collection}\" is being built with other parameters; \
+             wait for it, or stop it with DropIndex"
+    )]
     BuildRunning { collection: String, index: String },
     #[error("the index was not built: {0}")]
     BuildFailed(String),

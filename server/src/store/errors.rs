@@ -78,11 +78,7 @@ fn classify_transport(error: &tokio_postgres::Error) -> Kind {
     if error.is_closed() || tls_error(error).is_some() {
         return Kind::ConnectionLost;
     }
-    match error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .map(io::Error::kind)
-    {
+    match error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind) {
         // The driver reports values it cannot encode or decode as I/O errors of these kinds.
         None | Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Kind::Other,
         Some(_) => Kind::ConnectionLost,
@@ -112,11 +108,7 @@ pub fn explain(error: &tokio_postgres::Error) -> String {
 }
 
 fn tls_error(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
-    error
-        .source()?
-        .downcast_ref::<io::Error>()?
-        .get_ref()?
-        .downcast_ref::<rustls::Error>()
+    error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
 }
 
 fn tls_hint(error: &rustls::Error) -> Option<&'static str> {

@@ -76,7 +76,8 @@ impl Store {
                 IndexKind::Hnsw { m, ef_construction } => (Some(m), Some(ef_construction), None),
                 IndexKind::IvfFlat { lists } => (None, None, Some(lists)),
             };
-            let sql = format!("-- begin_build\n DELETE FROM {internal}.indexes WHERE space_id = $1 AND state = 'failed'");
+            let sql =
+                format!("-- begin_build\n DELETE FROM {internal}.indexes WHERE space_id = $1 AND state = 'failed'");
             transaction.execute(&sql, &[&space_id]).await?;
             let sql = format!(
                 "-- begin_build
@@ -118,8 +119,7 @@ impl Store {
     /// Drops the index of this name, or every index without one; stops the build of one.
     pub async fn drop_index(&self, collection: &str, name: Option<&str>) -> Result<(), StoreError> {
         let indexes = self.list_indexes(collection).await?;
-        let doomed: Vec<&Index> =
-            indexes.iter().filter(|index| name.is_none_or(|name| index.name == name)).collect();
+        let doomed: Vec<&Index> = indexes.iter().filter(|index| name.is_none_or(|name| index.name == name)).collect();
         if doomed.is_empty() {
             return Err(StoreError::IndexNotFound(collection.into()));
         }
@@ -235,7 +235,10 @@ impl IndexKind {
             } else {
                 "; search is exact"
             };
-            format!("pgvector indexes {} up to {most} dimensions and the collection has {dimensions}{hint}", vector_type.name())
+            format!(
+                "pgvector indexes {} up to {most} dimensions and the collection has {dimensions}{hint}",
+                vector_type.name()
+            )
         })
     }
 }

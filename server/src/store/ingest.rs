@@ -143,8 +143,10 @@ impl Store {
                 written.updated = update_metadata(&connection, &entry, kept).await?;
             } else {
                 let begin = format!("BEGIN; SET LOCAL statement_timeout = {}", timeout.as_millis().max(1));
-                let (begun, upserted) =
-                    futures_util::join!(connection.batch_execute(&begin), upsert_documents(&connection, &entry, changed));
+                let (begun, upserted) = futures_util::join!(
+                    connection.batch_execute(&begin),
+                    upsert_documents(&connection, &entry, changed)
+                );
                 begun?;
                 let upserted = upserted?;
                 written.inserted = upserted.iter().filter(|row| !row.existed).count();

@@ -28,13 +28,11 @@ use tokio::{sync::watch, task::AbortHandle};
 
 pub use builds::{BuildProgress, Phase};
 pub use error::StoreError;
-pub use ingest::{Content, ContentHash, NewDocument, Written};
 pub use indexes::Build;
+pub use ingest::{Content, ContentHash, NewDocument, Written};
 pub use schema::{Migrate, SCHEMA_VERSION};
 pub use search::{Completeness, Found, Hit, MAX_EF_SEARCH, SearchSettings};
-pub use types::{
-    Collection, CollectionInfo, Distance, Index, IndexKind, NewCollection, StoredDocument, VectorType,
-};
+pub use types::{Collection, CollectionInfo, Distance, Index, IndexKind, NewCollection, StoredDocument, VectorType};
 
 use connect::{Connection, Connector, Pool, PoolOptions};
 use schema::{Extension, Names};

@@ -36,7 +36,8 @@ impl Names {
     pub(super) fn new(schema: &str) -> Self {
         let internal = format!("{schema}_internal");
         // FNV-1a, since the number must be the same in every server and every version.
-        let hash = internal.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let hash =
+            internal.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         Self { views: quote(schema), internal: quote(&internal), lock_class: hash.cast_signed() }
     }
 }

@@ -233,7 +233,9 @@ fn begin(index: Option<IndexKind>, iterative_scan: bool, settings: &SearchSettin
             format!("SET LOCAL ivfflat.probes = {probes};{iterative}")
         }
     };
-    format!("BEGIN READ ONLY;{index}SET LOCAL plan_cache_mode = force_custom_plan;SET LOCAL statement_timeout = {timeout}")
+    format!(
+        "BEGIN READ ONLY;{index}SET LOCAL plan_cache_mode = force_custom_plan;SET LOCAL statement_timeout = {timeout}"
+    )
 }
 
 #[cfg(test)]

@@ -21,15 +21,8 @@ use super::dsn::{DsnError, Roots, TlsOptions, Verify};
 pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, DsnError> {
     // Named here, so that nothing depends on a provider that the process may or may not have installed.
     let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(Verifier::new(
-        &options.verify,
-        provider.signature_verification_algorithms,
-    )?);
-    let versions: &[_] = if options.tls13_only {
-        &[&TLS13]
-    } else {
-        &[&TLS13, &TLS12]
-    };
+    let verifier = Arc::new(Verifier::new(&options.verify, provider.signature_verification_algorithms)?);
+    let versions: &[_] = if options.tls13_only { &[&TLS13] } else { &[&TLS13, &TLS12] };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         // Safe: the provider has cipher suites for both versions.
@@ -41,16 +34,12 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, DsnErr
         Some((certificate, key)) => {
             let chain = certificates("sslcert", certificate)?;
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
-                pem::Error::NoItemsFound => file_error(
-                    "sslkey",
-                    key,
-                    &"there is no unencrypted private key in PEM format in it",
-                ),
+                pem::Error::NoItemsFound => {
+                    file_error("sslkey", key, &"there is no unencrypted private key in PEM format in it")
+                }
                 error => file_error("sslkey", key, &error),
             })?;
-            builder
-                .with_client_auth_cert(chain, private)
-                .map_err(|error| file_error("sslkey", key, &error))?
+            builder.with_client_auth_cert(chain, private).map_err(|error| file_error("sslkey", key, &error))?
         }
     };
     config.enable_sni = options.server_name_indication;
@@ -86,11 +75,7 @@ impl Verifier {
             Verify::Chain(roots) => (Some(Trusted::load(roots)?), false),
             Verify::ChainAndName(roots) => (Some(Trusted::load(roots)?), true),
         };
-        Ok(Verifier {
-            roots,
-            check_name,
-            algorithms,
-        })
+        Ok(Verifier { roots, check_name, algorithms })
     }
 }
 
@@ -104,20 +89,13 @@ impl Trusted {
                 if authorities.is_empty() {
                     return Err(DsnError::NoSystemRoots);
                 }
-                Ok(Trusted {
-                    authorities,
-                    pinned: Vec::new(),
-                })
+                Ok(Trusted { authorities, pinned: Vec::new() })
             }
             Roots::File(path) => {
                 let pinned = certificates("sslrootcert", path)?;
                 let (used, _) = authorities.add_parsable_certificates(pinned.iter().cloned());
                 if used == 0 {
-                    return Err(file_error(
-                        "sslrootcert",
-                        path,
-                        &"there is no certificate of a CA in it",
-                    ));
+                    return Err(file_error("sslrootcert", path, &"there is no certificate of a CA in it"));
                 }
                 Ok(Trusted { authorities, pinned })
             }
@@ -196,9 +174,5 @@ fn certificates(name: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
 
 fn file_error(name: &'static str, path: &Path, reason: &dyn Display) -> DsnError {
     let reason = reason.to_string();
-    DsnError::File {
-        name,
-        path: path.display().to_string(),
-        reason,
-    }
+    DsnError::File { name, path: path.display().to_string(), reason }
 }

@@ -111,9 +111,7 @@ impl<'a> FromSql<'a> for Json<&'a str> {
 }
 
 /// Rows `(bigint, vector)` in the binary format of COPY, in frames of about half a megabyte.
-pub(super) fn copy_frames<'a>(
-    rows: impl Iterator<Item = (i64, VectorValue<'a>)>,
-) -> impl Iterator<Item = Bytes> {
+pub(super) fn copy_frames<'a>(rows: impl Iterator<Item = (i64, VectorValue<'a>)>) -> impl Iterator<Item = Bytes> {
     const FRAME: usize = 512 * 1024;
     const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 

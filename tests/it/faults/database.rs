@@ -46,14 +46,12 @@ async fn a_killed_database_is_told_and_comes_back() {
     ingest(&mut client, "foxes", text_document("fox", "a fox")).await.unwrap();
     postgres.kill().unwrap();
     let mut failures = 0;
-    eventually("the database is back", async || {
-        match get(&mut client, "foxes", "fox").await {
-            Ok(found) => failures > 0 && found.documents.len() == 1,
-            Err(status) => {
-                failures += 1;
-                assert_eq!(told(&status), expected(Code::Unavailable, "DATABASE_UNAVAILABLE", true), "{status:?}");
-                false
-            }
+    eventually("the database is back", async || match get(&mut client, "foxes", "fox").await {
+        Ok(found) => failures > 0 && found.documents.len() == 1,
+        Err(status) => {
+            failures += 1;
+            assert_eq!(told(&status), expected(Code::Unavailable, "DATABASE_UNAVAILABLE", true), "{status:?}");
+            false
         }
     })
     .await;
@@ -76,7 +74,8 @@ async fn a_full_pool_is_told() {
     let mut waiting = server.client();
     let waiting = tokio::spawn(async move { search(&mut waiting, "points", &[1.0, 2.0, 3.0]).await });
     eventually("the connection is busy", async || {
-        let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let busy =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         lock.query_one(busy, &[]).await.unwrap().get::<_, i64>(0) == 1
     })
     .await;

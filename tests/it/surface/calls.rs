@@ -120,7 +120,9 @@ async fn more_calls_than_connections_take_turns() {
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..64 {
         let mut client = server.client();
-        calls.spawn(async move { client.search(search_request()).await.map(|response| response.into_inner().results.len()) });
+        calls.spawn(async move {
+            client.search(search_request()).await.map(|response| response.into_inner().results.len())
+        });
     }
     for found in calls.join_all().await {
         assert_eq!(found.unwrap(), 50);

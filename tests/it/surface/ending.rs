@@ -29,7 +29,8 @@ async fn calls_finish_and_streams_end_after_what_they_stored() {
     });
     // This one waits for the lock too, and is told when it is stored.
     requests.send(documents(2)).await.unwrap();
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     eventually("both wait", async || lock.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 2).await;
 
     let database_url = server.database_url.clone();
@@ -43,7 +44,8 @@ async fn calls_finish_and_streams_end_after_what_they_stored() {
     let status = answers.message().await.expect_err("the server is going away");
     assert_eq!((status.code(), reason(&status).0.as_str()), (Code::Unavailable, "SHUTTING_DOWN"));
     stopping.await.unwrap().unwrap();
-    let stored: i64 = sql(&database_url).await.query_one("SELECT count(*) FROM pgfox.points", &[]).await.unwrap().get(0);
+    let stored: i64 =
+        sql(&database_url).await.query_one("SELECT count(*) FROM pgfox.points", &[]).await.unwrap().get(0);
     assert_eq!(stored, 200);
 }
 
@@ -61,7 +63,12 @@ async fn sigterm_ends_the_process_and_its_postgres() {
     })
     .await;
     let database_url = std::fs::read_to_string(data.path().join("database-url")).unwrap();
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(data.path().join("database-url")).unwrap().permissions()) & 0o777, 0o600);
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(data.path().join("database-url")).unwrap().permissions()
+        ) & 0o777,
+        0o600
+    );
     sql(database_url.trim()).await;
     let (requests, receiver) = tokio::sync::mpsc::channel(4);
     requests.send(documents(1)).await.unwrap();

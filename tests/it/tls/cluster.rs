@@ -52,14 +52,7 @@ impl Cluster {
         let installation = Installation::find(directory.path())?;
         installation.give(directory.path());
         let data = directory.path().join("data");
-        let initdb = [
-            "--auth=trust",
-            "--username=postgres",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-            "-D",
-        ];
+        let initdb = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"];
         run(installation.program("initdb").args(initdb).arg(&data));
         fs::write(data.join("pg_hba.conf"), PG_HBA).unwrap();
         write_certificates(directory.path());
@@ -68,45 +61,20 @@ impl Cluster {
         }
 
         // Free now; that it is taken before Postgres wants it is possible, but not worth a loop.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .unwrap()
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port();
         let mut postgres = installation.program("postgres");
-        postgres
-            .arg("-D")
-            .arg(&data)
-            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
-        postgres
-            .arg("-c")
-            .arg(format!("unix_socket_directories={}", directory.path().display()));
+        postgres.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        postgres.arg("-c").arg(format!("unix_socket_directories={}", directory.path().display()));
         postgres.args(["-c", "fsync=off", "-c", "max_connections=20"]);
         if tls {
-            postgres.args([
-                "-c",
-                "ssl=on",
-                "-c",
-                "ssl_cert_file=server.pem",
-                "-c",
-                "ssl_key_file=server.key",
-            ]);
+            postgres.args(["-c", "ssl=on", "-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.key"]);
             postgres.args(["-c", "ssl_ca_file=ca.pem"]);
         } else {
             postgres.args(["-c", "ssl=off"]);
         }
         let log = File::create(directory.path().join("log")).unwrap();
-        let process = postgres
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut cluster = Cluster {
-            process,
-            installation,
-            directory,
-            port,
-        };
+        let process = postgres.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut cluster = Cluster { process, installation, directory, port };
         cluster.wait_until_ready();
         cluster.psql(ROLES);
         Some(cluster)
@@ -120,33 +88,15 @@ impl Cluster {
     /// Makes the server show another certificate: `name`.pem.
     pub(super) fn use_certificate(&self, name: &str) {
         for kind in ["pem", "key"] {
-            self.installation.install(
-                self.directory.path(),
-                &format!("{name}.{kind}"),
-                &format!("server.{kind}"),
-            );
+            self.installation.install(self.directory.path(), &format!("{name}.{kind}"), &format!("server.{kind}"));
         }
         self.psql("SELECT pg_reload_conf();");
     }
 
     fn psql(&self, sql: &str) {
         let mut psql = self.installation.program("psql");
-        psql.args([
-            "--no-psqlrc",
-            "--quiet",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-U",
-            "postgres",
-            "-d",
-            "postgres",
-            "-c",
-            sql,
-        ]);
-        run(psql
-            .arg("-h")
-            .arg(self.directory.path())
-            .args(["-p", &self.port.to_string()]));
+        psql.args(["--no-psqlrc", "--quiet", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-c", sql]);
+        run(psql.arg("-h").arg(self.directory.path()).args(["-p", &self.port.to_string()]));
     }
 
     fn wait_until_ready(&mut self) {
@@ -155,11 +105,7 @@ impl Cluster {
         while !fs::read_to_string(&status).is_ok_and(|text| text.lines().any(|line| line.trim_end() == "ready")) {
             let ended = self.process.try_wait().unwrap();
             let log = || fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-            assert!(
-                ended.is_none() && Instant::now() < give_up,
-                "Postgres does not start: {ended:?}\n{}",
-                log()
-            );
+            assert!(ended.is_none() && Instant::now() < give_up, "Postgres does not start: {ended:?}\n{}", log());
             sleep(Duration::from_millis(20));
         }
     }
@@ -168,14 +114,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let mut stop = self.installation.program("pg_ctl");
-        stop.args(["stop", "--mode=immediate", "--silent", "-D"])
-            .arg(self.directory.path().join("data"));
-        if !stop
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-        {
+        stop.args(["stop", "--mode=immediate", "--silent", "-D"]).arg(self.directory.path().join("data"));
+        if !stop.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
             let _ = self.process.kill();
         }
         let _ = self.process.wait();
@@ -192,23 +132,16 @@ struct Installation {
 impl Installation {
     fn find(directory: &Path) -> Option<Installation> {
         let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-        let bins = versions
-            .map(|version| version.path().join("bin"))
-            .filter(|bin| bin.join("postgres").exists());
+        let bins = versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("postgres").exists());
         let Some(bin) = bins.max() else {
             let hint = "no PostgreSQL under /usr/lib/postgresql (Debian's package postgresql)";
             assert!(std::env::var_os(REQUIRE).is_none(), "{hint}, and {REQUIRE} is set");
             // Not eprintln!, whose output a passing test hides.
-            std::io::stderr()
-                .write_all(format!("skipped a TLS test: {hint}\n").as_bytes())
-                .unwrap();
+            std::io::stderr().write_all(format!("skipped a TLS test: {hint}\n").as_bytes()).unwrap();
             return None;
         };
         let is_root = fs::metadata(directory).unwrap().uid() == 0;
-        Some(Installation {
-            bin,
-            user: is_root.then(unprivileged_user),
-        })
+        Some(Installation { bin, user: is_root.then(unprivileged_user) })
     }
 
     fn program(&self, name: &str) -> Command {
@@ -243,18 +176,12 @@ fn unprivileged_user() -> (u32, u32) {
         let mut fields = line.split(':').skip(2).map(str::parse);
         Some((fields.next()?.ok()?, fields.next()?.ok()?))
     };
-    ids("postgres")
-        .or_else(|| ids("nobody"))
-        .expect("a user postgres or nobody to run Postgres as")
+    ids("postgres").or_else(|| ids("nobody")).expect("a user postgres or nobody to run Postgres as")
 }
 
 fn run(command: &mut Command) {
     let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Writes `ca.pem`; `server`, `client` (for the role `with_cert`) from that CA; `other-ca.pem` and `other-client` from
@@ -269,11 +196,7 @@ fn write_certificates(directory: &Path) {
         let mut params = parameters(common_name, &[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        fs::write(
-            directory.join(format!("{prefix}ca.pem")),
-            params.self_signed(&key).unwrap().pem(),
-        )
-        .unwrap();
+        fs::write(directory.join(format!("{prefix}ca.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
         let authority = Issuer::new(params, key);
         let issue = |params: CertificateParams| {
             let key = KeyPair::generate().unwrap();

@@ -28,19 +28,9 @@ pub(super) fn read(
     records: &mut Records,
 ) -> Result<(), Stopped> {
     let record_bytes = Rc::new(Cell::new(0));
-    let bounded = Bounded {
-        inner: reader,
-        record_bytes: Rc::clone(&record_bytes),
-    };
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .flexible(true)
-        .from_reader(bounded);
-    let roles = match reader
-        .byte_headers()
-        .map_err(|error| failed(&error))
-        .and_then(|header| roles(header, columns))
-    {
+    let bounded = Bounded { inner: reader, record_bytes: Rc::clone(&record_bytes) };
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bounded);
+    let roles = match reader.byte_headers().map_err(|error| failed(&error)).and_then(|header| roles(header, columns)) {
         Ok(roles) => roles,
         Err(flaw) => return records.push(Err(flaw), source.place(Some(1))),
     };
@@ -87,11 +77,7 @@ fn roles(header: &ByteRecord, columns: &Columns) -> Result<Vec<Role>, Flaw> {
             list()
         )));
     }
-    if let Some(twice) = names
-        .iter()
-        .enumerate()
-        .find_map(|(i, name)| names[..i].contains(name).then_some(name))
-    {
+    if let Some(twice) = names.iter().enumerate().find_map(|(i, name)| names[..i].contains(name).then_some(name)) {
         return Err(Flaw::new(format!("the header has the column `{twice}` twice")));
     }
     Ok(names
@@ -108,11 +94,7 @@ fn roles(header: &ByteRecord, columns: &Columns) -> Result<Vec<Role>, Flaw> {
 /// Metadata stay strings, since `007` may be a number or a name; an empty cell is no field.
 fn to_document(row: &ByteRecord, roles: &[Role]) -> Result<Document, Flaw> {
     if row.len() != roles.len() {
-        return Err(Flaw::new(format!(
-            "the row has {} cells where the header has {}",
-            row.len(),
-            roles.len()
-        )));
+        return Err(Flaw::new(format!("the row has {} cells where the header has {}", row.len(), roles.len())));
     }
     let mut document = Document::default();
     let mut metadata = Struct::default();
@@ -125,12 +107,7 @@ fn to_document(row: &ByteRecord, roles: &[Role]) -> Result<Document, Flaw> {
             Role::Vector => document.vector = Some(document::parse_vector(cell).map_err(Flaw::new)?),
             Role::Metadata(_) if cell.is_empty() => {}
             Role::Metadata(name) => {
-                metadata.fields.insert(
-                    name.clone(),
-                    Value {
-                        kind: Some(Kind::StringValue(cell.to_owned())),
-                    },
-                );
+                metadata.fields.insert(name.clone(), Value { kind: Some(Kind::StringValue(cell.to_owned())) });
             }
         }
     }

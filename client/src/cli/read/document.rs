@@ -18,17 +18,13 @@ const FIELDS: &str = "a document has the fields id, text, vector and metadata";
 
 /// Parses `{"id": ..., "text": ..., "vector": [...], "metadata": {...}}`.
 pub(super) fn parse(json: &str) -> Result<Document, Flaw> {
-    serde_json::from_str::<Parsed>(json)
-        .map(|Parsed(document)| document)
-        .map_err(|error| flaw(&error))
+    serde_json::from_str::<Parsed>(json).map(|Parsed(document)| document).map_err(|error| flaw(&error))
 }
 
 /// The error of one line, whose own position says more than the parser's.
 pub(super) fn flaw(error: &serde_json::Error) -> Flaw {
     let text = error.to_string();
-    let message = text
-        .split_once(" at line ")
-        .map_or(text.as_str(), |(message, _)| message);
+    let message = text.split_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     let message = match error.classify() {
         serde_json::error::Category::Eof => {
             format!("the JSON ends too early ({message}): each line is one whole object")
@@ -36,11 +32,7 @@ pub(super) fn flaw(error: &serde_json::Error) -> Flaw {
         serde_json::error::Category::Syntax => format!("this is not JSON: {message}"),
         serde_json::error::Category::Data | serde_json::error::Category::Io => message.to_owned(),
     };
-    if error.column() > 0 {
-        Flaw::at(message, error.column())
-    } else {
-        Flaw::new(message)
-    }
+    if error.column() > 0 { Flaw::at(message, error.column()) } else { Flaw::new(message) }
 }
 
 struct Parsed(Document);
@@ -66,9 +58,7 @@ impl<'de> Deserialize<'de> for Parsed {
                     }
                 }
                 let Some(Id(id)) = id else {
-                    return Err(de::Error::custom(format!(
-                        "the document has no id: {FIELDS}, and id is required"
-                    )));
+                    return Err(de::Error::custom(format!("the document has no id: {FIELDS}, and id is required")));
                 };
                 Ok(Parsed(Document {
                     id,
@@ -189,9 +179,7 @@ impl<'de> Deserialize<'de> for Floats {
                 match map.next_key::<String>()?.as_deref() {
                     Some("values") => {}
                     _ => {
-                        return Err(de::Error::custom(
-                            r#"a vector is an array of numbers, or {"values": [...]}"#,
-                        ));
+                        return Err(de::Error::custom(r#"a vector is an array of numbers, or {"values": [...]}"#));
                     }
                 }
                 let values = map.next_value()?;
@@ -207,9 +195,7 @@ impl<'de> Deserialize<'de> for Floats {
 
 /// Parses a vector that stands alone, as in a CSV cell or on the command line.
 pub(crate) fn parse_vector(json: &str) -> Result<Vector, String> {
-    serde_json::from_str::<Floats>(json)
-        .map(|Floats(values)| Vector { values })
-        .map_err(|error| flaw(&error).message)
+    serde_json::from_str::<Floats>(json).map(|Floats(values)| Vector { values }).map_err(|error| flaw(&error).message)
 }
 
 struct Metadata(Struct);
@@ -233,9 +219,7 @@ impl ValueSeed {
     fn below<E: de::Error>(self, cost: usize) -> Result<Self, E> {
         let nesting = self.nesting + cost;
         if nesting > NESTING_MAX {
-            return Err(E::custom(
-                "the metadata is nested too deeply, about 30 levels is the limit",
-            ));
+            return Err(E::custom("the metadata is nested too deeply, about 30 levels is the limit"));
         }
         Ok(Self { nesting })
     }
@@ -343,11 +327,7 @@ mod tests {
         let document = parse(r#"{"id":"a","text":null,"vector":{"values":[1]},"metadata":null}"#).unwrap();
         assert_eq!(
             document,
-            Document {
-                id: "a".into(),
-                vector: Some(Vector { values: vec![1.0] }),
-                ..Default::default()
-            }
+            Document { id: "a".into(), vector: Some(Vector { values: vec![1.0] }), ..Default::default() }
         );
     }
 
@@ -355,10 +335,7 @@ mod tests {
     fn ids_are_strings_or_whole_numbers() {
         assert_eq!(parse(r#"{"id":42}"#).unwrap().id, "42");
         assert_eq!(parse(r#"{"id":-7}"#).unwrap().id, "-7");
-        assert_eq!(
-            parse(r#"{"id":18446744073709551615}"#).unwrap().id,
-            "18446744073709551615"
-        );
+        assert_eq!(parse(r#"{"id":18446744073709551615}"#).unwrap().id, "18446744073709551615");
         assert!(message(r#"{"id":1.5}"#).contains("write it as a string"));
         assert!(message(r#"{"id":18446744073709551616}"#).contains("write it as a string"));
         assert!(message(r#"{"id":null}"#).contains("expected a string or a whole number"));
@@ -388,10 +365,7 @@ mod tests {
             parse(&format!(r#"{{"id":"a","metadata":{json}}}"#))
         };
         let document = nested(30).unwrap();
-        let request = pgfox_client::v1::IngestRequest {
-            documents: vec![document],
-            ..Default::default()
-        };
+        let request = pgfox_client::v1::IngestRequest { documents: vec![document], ..Default::default() };
         pgfox_client::v1::IngestRequest::decode(request.encode_to_vec().as_slice()).unwrap();
         assert!(nested(31).unwrap_err().message.contains("nested too deeply"));
         assert!(nested(100_000).is_err());

@@ -24,10 +24,7 @@ fn lines_from(
     let mut line = Vec::new();
     for number in first_line.. {
         line.clear();
-        let parsed = match (&mut reader)
-            .take(RECORD_BYTES_MAX as u64 + 1)
-            .read_until(b'\n', &mut line)
-        {
+        let parsed = match (&mut reader).take(RECORD_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line) {
             Ok(0) => break,
             Ok(bytes) if bytes > RECORD_BYTES_MAX => {
                 // Not kept for the lines after it.
@@ -66,22 +63,11 @@ pub(super) fn read_json(source: &Source, mut reader: Box<dyn BufRead>, records: 
     if !is_array {
         return lines_from(first_line, source, reader, records);
     }
-    let position = Rc::new(Position {
-        line: Cell::new(first_line),
-        record_bytes: Cell::new(0),
-    });
+    let position = Rc::new(Position { line: Cell::new(first_line), record_bytes: Cell::new(0) });
     // The parser reads byte by byte, so that the count of lines is exact only right above it.
-    let tracked = Tracked {
-        inner: reader,
-        position: Rc::clone(&position),
-    };
+    let tracked = Tracked { inner: reader, position: Rc::clone(&position) };
     let mut parser = serde_json::Deserializer::from_reader(tracked);
-    let mut elements = Elements {
-        source,
-        records,
-        position: &position,
-        stopped: false,
-    };
+    let mut elements = Elements { source, records, position: &position, stopped: false };
     let outcome = parser.deserialize_seq(&mut elements).and_then(|()| parser.end());
     match outcome {
         _ if elements.stopped => Err(Stopped),
@@ -91,10 +77,7 @@ pub(super) fn read_json(source: &Source, mut reader: Box<dyn BufRead>, records: 
                 Flaw::new("an element has more than 32 MiB; the rest of the file is left out")
             } else {
                 let flaw = document::flaw(&error);
-                Flaw {
-                    message: format!("{}; the rest of the file is left out", flaw.message),
-                    ..flaw
-                }
+                Flaw { message: format!("{}; the rest of the file is left out", flaw.message), ..flaw }
             };
             records.push(Err(flaw), source.place(Some(position.line.get())))
         }
@@ -147,11 +130,7 @@ impl<'de> Visitor<'de> for &mut Elements<'_> {
         while let Some(raw) = elements.next_element::<Box<RawValue>>()? {
             self.position.record_bytes.set(0);
             let first_line = self.position.line.get() - raw.get().bytes().filter(|byte| *byte == b'\n').count() as u64;
-            if self
-                .records
-                .push(document::parse(raw.get()), self.source.place(Some(first_line)))
-                .is_err()
-            {
+            if self.records.push(document::parse(raw.get()), self.source.place(Some(first_line))).is_err() {
                 self.stopped = true;
                 return Err(serde::de::Error::custom("stopped"));
             }

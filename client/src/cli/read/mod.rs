@@ -86,16 +86,10 @@ pub(crate) enum Record {
 pub(crate) fn start(sources: Vec<Source>, columns: Columns) -> std::io::Result<mpsc::Receiver<Vec<Record>>> {
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
-        let mut records = Records {
-            sender,
-            chunk: Vec::new(),
-            chunk_bytes: 0,
-        };
+        let mut records = Records { sender, chunk: Vec::new(), chunk_bytes: 0 };
         // The only error is that nobody listens any more.
-        let _ = sources
-            .iter()
-            .try_for_each(|source| source.read(&columns, &mut records))
-            .and_then(|()| records.flush());
+        let _ =
+            sources.iter().try_for_each(|source| source.read(&columns, &mut records)).and_then(|()| records.flush());
     })?;
     Ok(receiver)
 }
@@ -119,18 +113,10 @@ impl Records {
                 self.chunk_bytes += document.encoded_len();
                 Record::Document(document, place)
             }
-            Err(flaw) => Record::Problem(Problem {
-                place,
-                column: flaw.column,
-                message: flaw.message,
-            }),
+            Err(flaw) => Record::Problem(Problem { place, column: flaw.column, message: flaw.message }),
         };
         self.chunk.push(record);
-        if self.chunk.len() < CHUNK_RECORDS && self.chunk_bytes < CHUNK_BYTES {
-            Ok(())
-        } else {
-            self.flush()
-        }
+        if self.chunk.len() < CHUNK_RECORDS && self.chunk_bytes < CHUNK_BYTES { Ok(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> Result<(), Stopped> {
@@ -152,9 +138,7 @@ fn check_size(document: Document) -> Result<Document, Flaw> {
     }
     let bytes = document.encoded_len();
     if bytes > DOCUMENT_BYTES_MAX {
-        return Err(Flaw::new(format!(
-            "the document has {bytes} bytes, more than a request can carry"
-        )));
+        return Err(Flaw::new(format!("the document has {bytes} bytes, more than a request can carry")));
     }
     Ok(document)
 }
@@ -168,17 +152,11 @@ pub(crate) struct Flaw {
 
 impl Flaw {
     fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            column: None,
-        }
+        Self { message: message.into(), column: None }
     }
 
     fn at(message: impl Into<String>, column: usize) -> Self {
-        Self {
-            message: message.into(),
-            column: Some(column),
-        }
+        Self { message: message.into(), column: Some(column) }
     }
 }
 

@@ -38,19 +38,9 @@ pub(crate) fn find(
     let mut sources = Vec::new();
     let mut bytes_total = Some(0);
     let mut add = |path: PathBuf, format: Format, id: String, bytes: Option<u64>| {
-        let name = if path.as_os_str() == STDIN {
-            "stdin".into()
-        } else {
-            path.display().to_string().into()
-        };
+        let name = if path.as_os_str() == STDIN { "stdin".into() } else { path.display().to_string().into() };
         bytes_total = bytes_total.and_then(|total: u64| Some(total + bytes?));
-        sources.push(Source {
-            path,
-            format,
-            id,
-            name,
-            bytes_read: Arc::clone(&bytes_read),
-        });
+        sources.push(Source { path, format, id, name, bytes_read: Arc::clone(&bytes_read) });
     };
     for path in paths {
         if path.as_os_str() == STDIN {
@@ -79,12 +69,7 @@ pub(crate) fn find(
                 .with_hint("add --format jsonl, json, csv, text or markdown")
         })?;
         let as_given = slashes(path.strip_prefix("./").unwrap_or(path));
-        add(
-            path.clone(),
-            format,
-            id.map_or(as_given, str::to_owned),
-            metadata.is_file().then_some(metadata.len()),
-        );
+        add(path.clone(), format, id.map_or(as_given, str::to_owned), metadata.is_file().then_some(metadata.len()));
     }
     check_ids(&sources, id)?;
     Ok((sources, bytes_total))
@@ -152,11 +137,7 @@ fn format_of(path: &Path) -> Option<Format> {
 impl Source {
     /// The place of a line, or of the whole file.
     pub(super) fn place(&self, line: Option<u64>) -> Place {
-        Place {
-            source: Arc::clone(&self.name),
-            line,
-            bytes_read: self.bytes_read.load(Ordering::Relaxed),
-        }
+        Place { source: Arc::clone(&self.name), line, bytes_read: self.bytes_read.load(Ordering::Relaxed) }
     }
 
     /// Reads the whole source.
@@ -185,10 +166,7 @@ impl Source {
         } else {
             Box::new(File::open(&self.path).map_err(|error| Flaw::new(format!("cannot open it: {error}")))?)
         };
-        let counted = Counted {
-            inner: raw,
-            bytes_read: Arc::clone(&self.bytes_read),
-        };
+        let counted = Counted { inner: raw, bytes_read: Arc::clone(&self.bytes_read) };
         let (magic, compressed) = peek::<2>(counted).map_err(|error| unreadable(&error))?;
         let plain: Box<dyn Read> = if magic == [0x1f, 0x8b] {
             Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, compressed)))
@@ -197,13 +175,11 @@ impl Source {
         };
         let (mark, mut plain) = peek::<3>(plain).map_err(|error| unreadable(&error))?;
         match mark.as_slice() {
-            [0xef, 0xbb, 0xbf] => io::copy(&mut (&mut plain).take(3), &mut io::sink())
-                .map_err(|error| unreadable(&error))
-                .map(drop)?,
+            [0xef, 0xbb, 0xbf] => {
+                io::copy(&mut (&mut plain).take(3), &mut io::sink()).map_err(|error| unreadable(&error)).map(drop)?
+            }
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-                return Err(Flaw::new(
-                    "it is UTF-16: convert it, for example with `iconv -f utf-16 -t utf-8`",
-                ));
+                return Err(Flaw::new("it is UTF-16: convert it, for example with `iconv -f utf-16 -t utf-8`"));
             }
             _ => {}
         }
@@ -215,9 +191,9 @@ impl Source {
 pub(super) fn unreadable(error: &io::Error) -> Flaw {
     match error.kind() {
         io::ErrorKind::IsADirectory => Flaw::new("it is a folder"),
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Flaw::new(format!(
-            "the rest cannot be read, the file is damaged or cut off: {error}"
-        )),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+            Flaw::new(format!("the rest cannot be read, the file is damaged or cut off: {error}"))
+        }
         _ => Flaw::new(format!("the rest cannot be read: {error}")),
     }
 }

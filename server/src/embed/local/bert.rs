@@ -59,10 +59,7 @@ impl Bert {
         let mut positions = weights.read("embeddings.position_embeddings.weight", &[config.positions, hidden])?;
         let types = weights.read("embeddings.token_type_embeddings.weight", &[config.token_types, hidden])?;
         let Some(first_type) = types.get(..hidden) else {
-            return Err(LoadError::Unusable {
-                file: file.to_owned(),
-                why: "it has no token types".to_owned(),
-            });
+            return Err(LoadError::Unusable { file: file.to_owned(), why: "it has no token types".to_owned() });
         };
         let arch = Arch::new();
         add_to_rows(arch, first_type, &mut positions);
@@ -71,14 +68,7 @@ impl Bert {
         for index in 0..config.layers {
             layers.push(Layer::load(&mut weights, &format!("encoder.layer.{index}"), &config)?);
         }
-        Ok(Self {
-            config,
-            arch,
-            words,
-            positions,
-            embedding_norm,
-            layers,
-        })
+        Ok(Self { config, arch, words, positions, embedding_norm, layers })
     }
 
     pub(super) fn dimensions(&self) -> usize {
@@ -105,8 +95,7 @@ impl Bert {
                 rows.extend(word.iter().zip(position).map(|(word, position)| word + position));
             }
         }
-        self.embedding_norm
-            .apply(self.arch, self.config.layer_norm_epsilon, &mut rows);
+        self.embedding_norm.apply(self.arch, self.config.layer_norm_epsilon, &mut rows);
         rows
     }
 
@@ -133,20 +122,12 @@ impl Bert {
                 multiply(query, key.transposed(), scores, len, Output::Overwrite);
                 softmax(self.arch, len, scores);
                 let out = &mut context[start * hidden + head * head_width..];
-                multiply(
-                    Matrix::new(scores, len, len, len),
-                    value,
-                    out,
-                    hidden,
-                    Output::Overwrite,
-                );
+                multiply(Matrix::new(scores, len, len, len), value, out, hidden, Output::Overwrite);
             }
             start += len;
         }
         layer.attention_output.apply(self.arch, &context, rows, Output::Add);
-        layer
-            .attention_norm
-            .apply(self.arch, self.config.layer_norm_epsilon, rows);
+        layer.attention_norm.apply(self.arch, self.config.layer_norm_epsilon, rows);
     }
 
     /// rows = norm(rows + down(activation(up(rows))))
@@ -158,9 +139,7 @@ impl Bert {
             layer.up.apply(self.arch, block, wide, Output::Overwrite);
             activate(self.arch, self.config.activation, wide);
             layer.down.apply(self.arch, wide, block, Output::Add);
-            layer
-                .output_norm
-                .apply(self.arch, self.config.layer_norm_epsilon, block);
+            layer.output_norm.apply(self.arch, self.config.layer_norm_epsilon, block);
         }
     }
 
@@ -195,11 +174,7 @@ impl Layer {
         let attention = |part: &str| format!("{name}.attention.{part}");
         let mut query = Linear::load(weights, &attention("self.query"), hidden, hidden)?;
         let scale = 1.0 / ((hidden / config.heads) as f32).sqrt();
-        query
-            .weight
-            .iter_mut()
-            .chain(&mut query.bias)
-            .for_each(|weight| *weight *= scale);
+        query.weight.iter_mut().chain(&mut query.bias).for_each(|weight| *weight *= scale);
         let key = Linear::load(weights, &attention("self.key"), hidden, hidden)?;
         let value = Linear::load(weights, &attention("self.value"), hidden, hidden)?;
         Ok(Self {
@@ -223,22 +198,14 @@ impl Linear {
                 weight[input * outputs + output] = value;
             }
         }
-        Ok(Self {
-            inputs,
-            outputs,
-            weight,
-            bias,
-        })
+        Ok(Self { inputs, outputs, weight, bias })
     }
 
     /// One layer that gives the outputs of several with the same inputs, one after the other.
     fn side_by_side(parts: &[Self]) -> Self {
         let inputs = parts[0].inputs;
-        let row = |input: usize| {
-            parts
-                .iter()
-                .flat_map(move |part| &part.weight[input * part.outputs..][..part.outputs])
-        };
+        let row =
+            |input: usize| parts.iter().flat_map(move |part| &part.weight[input * part.outputs..][..part.outputs]);
         Self {
             inputs,
             outputs: parts.iter().map(|part| part.outputs).sum(),

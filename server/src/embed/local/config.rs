@@ -106,15 +106,9 @@ impl Config {
     pub(super) fn read(dir: &Path) -> Result<Self, LoadError> {
         let file = dir.join("config.json");
         let bert: BertFile = required(&file)?;
-        let unusable = |why: String| LoadError::Unusable {
-            file: file.clone(),
-            why,
-        };
+        let unusable = |why: String| LoadError::Unusable { file: file.clone(), why };
         if bert.model_type != "bert" {
-            return Err(unusable(format!(
-                "the model is a {:?}; only \"bert\" is supported",
-                bert.model_type
-            )));
+            return Err(unusable(format!("the model is a {:?}; only \"bert\" is supported", bert.model_type)));
         }
         if bert.position_embedding_type != "absolute" {
             return Err(unusable(format!(
@@ -128,12 +122,7 @@ impl Config {
             "relu" => Activation::Relu,
             other => return Err(unusable(format!("hidden_act {other:?} is not supported"))),
         };
-        let sizes = [
-            bert.hidden_size,
-            bert.num_hidden_layers,
-            bert.num_attention_heads,
-            bert.intermediate_size,
-        ];
+        let sizes = [bert.hidden_size, bert.num_hidden_layers, bert.num_attention_heads, bert.intermediate_size];
         if sizes.contains(&0) || !bert.hidden_size.is_multiple_of(bert.num_attention_heads) {
             return Err(unusable(format!(
                 "{} values cannot be split over {} attention heads",
@@ -157,10 +146,7 @@ impl Config {
             activation,
             pooling,
             normalize,
-            max_tokens: sentence
-                .max_seq_length
-                .unwrap_or(usize::MAX)
-                .min(bert.max_position_embeddings),
+            max_tokens: sentence.max_seq_length.unwrap_or(usize::MAX).min(bert.max_position_embeddings),
             lower_case: sentence.do_lower_case,
         })
     }
@@ -207,10 +193,7 @@ fn read_pooling(file: &Path) -> Result<Pooling, LoadError> {
         (false, true, false) => Ok(Pooling::Cls),
         _ => {
             let why = "only pooling by mean or by the [CLS] token alone is supported".to_owned();
-            Err(LoadError::Unusable {
-                file: file.to_owned(),
-                why,
-            })
+            Err(LoadError::Unusable { file: file.to_owned(), why })
         }
     }
 }
@@ -228,16 +211,10 @@ fn optional<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, LoadError> {
         Ok(json) => json,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
-            return Err(LoadError::Read {
-                file: PathBuf::from(file),
-                source,
-            });
+            return Err(LoadError::Read { file: PathBuf::from(file), source });
         }
     };
     serde_json::from_slice(&json)
         .map(Some)
-        .map_err(|error| LoadError::Unusable {
-            file: file.to_owned(),
-            why: error.to_string(),
-        })
+        .map_err(|error| LoadError::Unusable { file: file.to_owned(), why: error.to_string() })
 }

@@ -176,10 +176,7 @@ mod tests {
     }
 
     fn values() -> Vec<f32> {
-        (-60_000..60_000)
-            .map(|i| i as f32 * 2.5e-4)
-            .chain([0.0, -0.0, 1e-30, -1e-30, 1e4, -1e4])
-            .collect()
+        (-60_000..60_000).map(|i| i as f32 * 2.5e-4).chain([0.0, -0.0, 1e-30, -1e-30, 1e4, -1e4]).collect()
     }
 
     /// erf by its series and continued fraction, in double precision.
@@ -229,9 +226,7 @@ mod tests {
     #[test]
     fn softmax_sums_to_one_whatever_the_scores() {
         for row_len in [1, 2, 15, 16, 17, 100] {
-            let mut scores: Vec<f32> = (0..3 * row_len)
-                .map(|i| (i * 37 % 101) as f32 * 40.0 - 2000.0)
-                .collect();
+            let mut scores: Vec<f32> = (0..3 * row_len).map(|i| (i * 37 % 101) as f32 * 40.0 - 2000.0).collect();
             softmax(Arch::new(), row_len, &mut scores);
             for row in scores.chunks_exact(row_len) {
                 assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);

@@ -13,17 +13,8 @@ pub(super) struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// A matrix stored row after row, the rows `row_stride` elements apart.
     pub(super) fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        assert!(
-            fits(data.len(), rows, columns, row_stride, 1),
-            "the matrix is larger than its slice"
-        );
-        Self {
-            data,
-            rows,
-            columns,
-            row_stride,
-            column_stride: 1,
-        }
+        assert!(fits(data.len(), rows, columns, row_stride, 1), "the matrix is larger than its slice");
+        Self { data, rows, columns, row_stride, column_stride: 1 }
     }
 
     /// The same elements, rows and columns exchanged.
@@ -53,10 +44,7 @@ pub(super) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], out_stride
     let (rows, inner, columns) = (a.rows, a.columns, b.columns);
     assert_eq!(inner, b.rows, "the inner dimensions of a product differ");
     assert!(columns <= out_stride, "the rows of the output overlap");
-    assert!(
-        fits(out.len(), rows, columns, out_stride, 1),
-        "the output is larger than its slice"
-    );
+    assert!(fits(out.len(), rows, columns, out_stride, 1), "the output is larger than its slice");
     let read_out = output == Output::Add;
     // SAFETY: `gemm` reads a (rows x inner) and b (inner x columns) and writes out (rows x columns) at the strides given.
     // `Matrix` can only be made by `new`, which checks that the last element is inside the slice (transposing keeps the set
@@ -110,42 +98,21 @@ mod tests {
     /// Every shape around the kernels' tile sizes, with strides, against the definition.
     #[test]
     fn product_equals_the_definition() {
-        for (rows, inner, columns) in [
-            (1, 1, 1),
-            (1, 8, 5),
-            (3, 32, 3),
-            (7, 33, 65),
-            (17, 16, 48),
-            (64, 40, 31),
-        ] {
+        for (rows, inner, columns) in [(1, 1, 1), (1, 8, 5), (3, 32, 3), (7, 33, 65), (17, 16, 48), (64, 40, 31)] {
             let (a_stride, out_stride) = (inner + 3, columns + 2);
             let a: Vec<f32> = (0..rows * a_stride).map(|i| (i % 13) as f32 - 6.0).collect();
             let b: Vec<f32> = (0..inner * columns).map(|i| (i % 7) as f32 - 3.0).collect();
             for output in [Output::Add, Output::Overwrite] {
                 let mut out = vec![2.0; rows * out_stride];
                 let left = Matrix::new(&a, rows, inner, a_stride);
-                multiply(
-                    left,
-                    Matrix::new(&b, inner, columns, columns),
-                    &mut out,
-                    out_stride,
-                    output,
-                );
+                multiply(left, Matrix::new(&b, inner, columns, columns), &mut out, out_stride, output);
                 for i in 0..rows {
                     let start = if output == Output::Add { 2.0 } else { 0.0 };
                     for j in 0..columns {
                         let sum: f32 = (0..inner).map(|p| a[i * a_stride + p] * b[p * columns + j]).sum();
-                        assert_eq!(
-                            out[i * out_stride + j],
-                            start + sum,
-                            "{rows}x{inner}x{columns} at {i},{j}"
-                        );
+                        assert_eq!(out[i * out_stride + j], start + sum, "{rows}x{inner}x{columns} at {i},{j}");
                     }
-                    assert!(
-                        out[i * out_stride + columns..(i + 1) * out_stride]
-                            .iter()
-                            .all(|&gap| gap == 2.0)
-                    );
+                    assert!(out[i * out_stride + columns..(i + 1) * out_stride].iter().all(|&gap| gap == 2.0));
                 }
             }
         }

@@ -29,7 +29,6 @@ use self::config::Config;
 use self::tokens::{Tokenized, Tokens, readable};
 use super::{EmbedError, Embeddings};
 
-
 /// Tokens (as estimated) that are embedded in one go. Enough to keep a core busy, few enough that a query that comes while
 /// thousands of documents are embedded waits for some 0.1 s at most.
 const BATCH_TOKENS: usize = 512;
@@ -72,19 +71,11 @@ impl LocalModel {
         let (vocabulary, max_tokens) = (config.vocabulary, config.max_tokens);
         let tokens = Tokens::load(&dir.join("tokenizer.json"), vocabulary, max_tokens, config.lower_case)?;
         let weights = dir.join("model.safetensors");
-        let model = Self {
-            model: Arc::new(Model {
-                tokens,
-                bert: Bert::load(&weights, config)?,
-            }),
-        };
+        let model = Self { model: Arc::new(Model { tokens, bert: Bert::load(&weights, config)? }) };
         // Weights of NaN, or so large that they become infinite, would poison every vector.
         match model.embed_blocking(&["a text"]) {
             Ok(embeddings) if embeddings.values.iter().all(|value| value.is_finite()) => Ok(model),
-            _ => Err(LoadError::Unusable {
-                file: weights,
-                why: "it gives vectors that are not finite".to_owned(),
-            }),
+            _ => Err(LoadError::Unusable { file: weights, why: "it gives vectors that are not finite".to_owned() }),
         }
     }
 
@@ -121,11 +112,8 @@ impl LocalModel {
             });
         }
         let dimensions = self.dimensions();
-        let mut embeddings = Embeddings {
-            values: vec![0.0; texts.len() * dimensions],
-            tokens: 0,
-            truncated: vec![false; texts.len()],
-        };
+        let mut embeddings =
+            Embeddings { values: vec![0.0; texts.len() * dimensions], tokens: 0, truncated: vec![false; texts.len()] };
         while let Some(done) = batches.join_next().await {
             let (start, batch) = match done {
                 Ok((start, batch)) => (start, batch?),
@@ -133,10 +121,7 @@ impl LocalModel {
                     Ok(panic) => std::panic::resume_unwind(panic),
                     Err(error) => {
                         let why = format!("the server is stopping: {error}");
-                        return Err(EmbedError::Unavailable {
-                            why,
-                            retry_after: Duration::from_secs(1),
-                        });
+                        return Err(EmbedError::Unavailable { why, retry_after: Duration::from_secs(1) });
                     }
                 },
             };
@@ -161,10 +146,7 @@ impl fmt::Debug for LocalModel {
     /// Without the weights: there are millions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut model = f.debug_struct("LocalModel");
-        model
-            .field("dimensions", &self.dimensions())
-            .field("max_tokens", &self.max_tokens())
-            .finish_non_exhaustive()
+        model.field("dimensions", &self.dimensions()).field("max_tokens", &self.max_tokens()).finish_non_exhaustive()
     }
 }
 
@@ -192,9 +174,7 @@ impl Model {
             .iter()
             .map(|text| self.tokens.tokenize(text.as_ref()))
             .collect::<Result<_, _>>()
-            .map_err(|error| EmbedError::Refused {
-                why: format!("the tokenizer cannot read the text: {error}"),
-            })?;
+            .map_err(|error| EmbedError::Refused { why: format!("the tokenizer cannot read the text: {error}") })?;
         let mut values = Vec::with_capacity(texts.len() * self.bert.dimensions());
         let mut rest: Vec<&[u32]> = tokenized.iter().map(|text| text.ids.as_slice()).collect();
         // The estimate can be far off; the memory for a run through the model is bounded by its true tokens.

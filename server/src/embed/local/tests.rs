@@ -76,15 +76,7 @@ fn golden_vectors_tokens_and_lengths() {
     assert_eq!((model.dimensions(), model.max_tokens()), (DIMENSIONS, 64));
     for golden in golden() {
         let tokenized = model.model.tokens.tokenize(readable(&golden.text)).unwrap();
-        assert_eq!(
-            tokenized,
-            Tokenized {
-                ids: golden.ids,
-                truncated: golden.truncated
-            },
-            "{:?}",
-            golden.text
-        );
+        assert_eq!(tokenized, Tokenized { ids: golden.ids, truncated: golden.truncated }, "{:?}", golden.text);
         let embeddings = model.embed_blocking(&[&golden.text]).unwrap();
         assert_eq!(embeddings.tokens, tokenized.ids.len() as u64);
         assert_eq!(embeddings.truncated, [golden.truncated]);
@@ -118,19 +110,11 @@ async fn a_batch_gives_the_vectors_of_its_texts_alone() {
 async fn every_text_is_in_one_batch() {
     let model = load();
     let long = "word ".repeat(1000);
-    for texts in [
-        vec![""; 3],
-        vec![&*long; 9],
-        [vec!["short text"; 99], vec![&*long; 3]].concat(),
-    ] {
+    for texts in [vec![""; 3], vec![&*long; 9], [vec!["short text"; 99], vec![&*long; 3]].concat()] {
         let batches = model.model.batches(&texts);
         assert_eq!(batches.first().unwrap().start, 0);
         assert_eq!(batches.last().unwrap().end, texts.len());
-        assert!(
-            batches
-                .windows(2)
-                .all(|pair| pair[0].end == pair[1].start && !pair[0].is_empty())
-        );
+        assert!(batches.windows(2).all(|pair| pair[0].end == pair[1].start && !pair[0].is_empty()));
     }
 }
 
@@ -161,10 +145,7 @@ async fn a_text_of_8_mib_costs_as_much_as_its_beginning() {
     let embeddings = model.embed(&[&words]).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!((embeddings.tokens, &*embeddings.truncated), (64, &[true][..]));
-    assert_eq!(
-        embeddings.values,
-        model.embed_blocking(&[&"fox ".repeat(100)]).unwrap().values
-    );
+    assert_eq!(embeddings.values, model.embed_blocking(&[&"fox ".repeat(100)]).unwrap().values);
 
     // One word, and spaces around a word: read to the bound, and no further.
     for (text, tokens, truncated) in [
@@ -191,11 +172,7 @@ fn cuts_do_not_change_the_tokens() {
             let all = whole.encode_fast(text.as_str(), true).unwrap();
             let tokenized = tokens.tokenize(readable(&text)).unwrap();
             let len = tokenized.ids.len();
-            assert_eq!(
-                tokenized.ids[..len - 1],
-                all.get_ids()[..len - 1],
-                "{word:?} after {lead}"
-            );
+            assert_eq!(tokenized.ids[..len - 1], all.get_ids()[..len - 1], "{word:?} after {lead}");
             assert_eq!(tokenized.truncated, all.len() > 64, "{word:?} after {lead}");
         }
     }
@@ -219,24 +196,10 @@ fn modules_decide_on_pooling_and_normalizing() {
     let dir = copy();
     let text = &golden()[2].text;
     let mean = load().embed_blocking(&[text]).unwrap().values;
-    edit(
-        &dir,
-        "1_Pooling/config.json",
-        "\"pooling_mode_cls_token\": false",
-        "\"pooling_mode_cls_token\": true",
-    );
+    edit(&dir, "1_Pooling/config.json", "\"pooling_mode_cls_token\": false", "\"pooling_mode_cls_token\": true");
     assert!(refusal(&dir, "1_Pooling/config.json").contains("mean or by the [CLS] token alone"));
-    edit(
-        &dir,
-        "1_Pooling/config.json",
-        "\"pooling_mode_mean_tokens\": true",
-        "\"pooling_mode_mean_tokens\": false",
-    );
-    let cls = LocalModel::load(dir.path())
-        .unwrap()
-        .embed_blocking(&[text])
-        .unwrap()
-        .values;
+    edit(&dir, "1_Pooling/config.json", "\"pooling_mode_mean_tokens\": true", "\"pooling_mode_mean_tokens\": false");
+    let cls = LocalModel::load(dir.path()).unwrap().embed_blocking(&[text]).unwrap().values;
     assert!(largest_difference(&mean, &cls) > 0.01);
 
     let dir = copy();
@@ -244,11 +207,7 @@ fn modules_decide_on_pooling_and_normalizing() {
     let mut modules: Vec<serde_json::Value> = serde_json::from_str(&modules).unwrap();
     modules.pop();
     fs::write(dir.path().join("modules.json"), serde_json::to_vec(&modules).unwrap()).unwrap();
-    let raw = LocalModel::load(dir.path())
-        .unwrap()
-        .embed_blocking(&[text])
-        .unwrap()
-        .values;
+    let raw = LocalModel::load(dir.path()).unwrap().embed_blocking(&[text]).unwrap().values;
     let length = raw.iter().map(|value| value * value).sum::<f32>().sqrt();
     assert!((length - 1.0).abs() > 0.01, "not normalized");
     let scaled: Vec<f32> = raw.iter().map(|value| value / length).collect();
@@ -295,41 +254,16 @@ fn other_models_are_refused_by_name() {
     for (file, from, to, why) in [
         ("config.json", "\"bert\"", "\"xlm-roberta\"", "xlm-roberta"),
         ("config.json", "\"gelu\"", "\"silu\"", "silu"),
-        (
-            "config.json",
-            "\"layer_norm_eps\": 1e-12",
-            "\"position_embedding_type\": \"relative_key\"",
-            "relative_key",
-        ),
-        (
-            "config.json",
-            "\"num_attention_heads\": 4",
-            "\"num_attention_heads\": 5",
-            "5 attention heads",
-        ),
-        (
-            "config.json",
-            "\"num_attention_heads\": 4",
-            "\"num_attention_heads\": 0",
-            "0 attention heads",
-        ),
-        (
-            "config.json",
-            "\"hidden_size\": 32",
-            "\"hidden_size\": -1",
-            "invalid value",
-        ),
+        ("config.json", "\"layer_norm_eps\": 1e-12", "\"position_embedding_type\": \"relative_key\"", "relative_key"),
+        ("config.json", "\"num_attention_heads\": 4", "\"num_attention_heads\": 5", "5 attention heads"),
+        ("config.json", "\"num_attention_heads\": 4", "\"num_attention_heads\": 0", "0 attention heads"),
+        ("config.json", "\"hidden_size\": 32", "\"hidden_size\": -1", "invalid value"),
         ("config.json", "\"vocab_size\"", "\"vocabulary\"", "vocab_size"),
         ("config.json", "}", "", "EOF"),
         ("sentence_bert_config.json", "64", "\"64\"", "invalid type"),
         ("modules.json", "models.Normalize", "models.Dense", "models.Dense"),
         ("tokenizer.json", "\"WordPiece\"", "\"Bogus\"", ""),
-        (
-            "tokenizer.json",
-            "\"unk_token\": \"[UNK]\"",
-            "\"unk_token\": \"[NONE]\"",
-            "unknown words",
-        ),
+        ("tokenizer.json", "\"unk_token\": \"[UNK]\"", "\"unk_token\": \"[NONE]\"", "unknown words"),
     ] {
         let dir = copy();
         edit(&dir, file, from, to);
@@ -341,31 +275,11 @@ fn other_models_are_refused_by_name() {
 #[test]
 fn sizes_that_disagree_are_refused() {
     for (from, to, why) in [
-        (
-            "\"num_hidden_layers\": 2",
-            "\"num_hidden_layers\": 3",
-            "no tensor encoder.layer.2.",
-        ),
-        (
-            "\"intermediate_size\": 64",
-            "\"intermediate_size\": 65",
-            "the shape [64, 32], not [65, 32]",
-        ),
-        (
-            "\"max_position_embeddings\": 128",
-            "\"max_position_embeddings\": 512",
-            "the shape [128, 32], not [512, 32]",
-        ),
-        (
-            "\"type_vocab_size\": 2",
-            "\"type_vocab_size\": 0",
-            "the shape [2, 32], not [0, 32]",
-        ),
-        (
-            "\"hidden_size\": 32",
-            "\"hidden_size\": 18446744073709551612",
-            "the shape",
-        ),
+        ("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "no tensor encoder.layer.2."),
+        ("\"intermediate_size\": 64", "\"intermediate_size\": 65", "the shape [64, 32], not [65, 32]"),
+        ("\"max_position_embeddings\": 128", "\"max_position_embeddings\": 512", "the shape [128, 32], not [512, 32]"),
+        ("\"type_vocab_size\": 2", "\"type_vocab_size\": 0", "the shape [2, 32], not [0, 32]"),
+        ("\"hidden_size\": 32", "\"hidden_size\": 18446744073709551612", "the shape"),
     ] {
         let dir = copy();
         edit(&dir, "config.json", from, to);
@@ -395,12 +309,7 @@ fn broken_weights_are_refused() {
     let header_len = u64::from_le_bytes(whole[..8].try_into().unwrap());
     let header = String::from_utf8(whole[8..].iter().take(header_len as usize).copied().collect()).unwrap();
     let with_header = |header: &str| {
-        [
-            &(header.len() as u64).to_le_bytes()[..],
-            header.as_bytes(),
-            &whole[8 + header_len as usize..],
-        ]
-        .concat()
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &whole[8 + header_len as usize..]].concat()
     };
     assert_eq!(with_header(&header), whole);
     let nan = [&whole[..whole.len() - 4], &f32::NAN.to_le_bytes()].concat();
@@ -414,14 +323,8 @@ fn broken_weights_are_refused() {
         (with_header("[1]"), "header is broken"),
         (with_header(&header.replace("\"F32\"", "\"I64\"")), "is I64"),
         (with_header(&header.replace("[0, ", "[4, ")), "cut off or broken"),
-        (
-            with_header(&header.replace("[0, ", "[18446744073709551615, ")),
-            "cut off or broken",
-        ),
-        (
-            with_header(&header.replace("[0, ", "[-1, ")),
-            "header is broken at tensor embeddings.word_embeddings.weight",
-        ),
+        (with_header(&header.replace("[0, ", "[18446744073709551615, ")), "cut off or broken"),
+        (with_header(&header.replace("[0, ", "[-1, ")), "header is broken at tensor embeddings.word_embeddings.weight"),
         (nan, "not finite"),
     ] {
         let dir = copy();

@@ -37,51 +37,27 @@ pub(super) struct Tokenized {
 impl Tokens {
     /// Reads `tokenizer.json`; every id it can give is below `vocabulary`.
     pub(super) fn load(file: &Path, vocabulary: usize, max_tokens: usize, lower_case: bool) -> Result<Self, LoadError> {
-        let unusable = |why: String| LoadError::Unusable {
-            file: file.to_owned(),
-            why,
-        };
-        let json = std::fs::read(file).map_err(|source| LoadError::Read {
-            file: file.to_owned(),
-            source,
-        })?;
+        let unusable = |why: String| LoadError::Unusable { file: file.to_owned(), why };
+        let json = std::fs::read(file).map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
         let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| unusable(error.to_string()))?;
         // tokenizer.json also carries a length (128 for all-MiniLM-L6-v2) that the model was not meant to be used with.
         tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(None)
-            .map_err(|error| unusable(error.to_string()))?;
-        if let Some((token, id)) = tokenizer
-            .get_vocab(true)
-            .into_iter()
-            .find(|&(_, id)| id as usize >= vocabulary)
-        {
-            return Err(unusable(format!(
-                "token {token:?} has the id {id}, the model has only {vocabulary} tokens"
-            )));
+        tokenizer.with_truncation(None).map_err(|error| unusable(error.to_string()))?;
+        if let Some((token, id)) = tokenizer.get_vocab(true).into_iter().find(|&(_, id)| id as usize >= vocabulary) {
+            return Err(unusable(format!("token {token:?} has the id {id}, the model has only {vocabulary} tokens")));
         }
-        let added_tokens = tokenizer
-            .encode_fast("", true)
-            .map_err(|error| unusable(error.to_string()))?
-            .len();
+        let added_tokens = tokenizer.encode_fast("", true).map_err(|error| unusable(error.to_string()))?.len();
         if added_tokens == 0 {
             return Err(unusable("it puts no [CLS] and [SEP] around a text".to_owned()));
         }
         if added_tokens >= max_tokens {
-            return Err(unusable(format!(
-                "it adds {added_tokens} tokens to a text, the model reads {max_tokens}"
-            )));
+            return Err(unusable(format!("it adds {added_tokens} tokens to a text, the model reads {max_tokens}")));
         }
         // A word of cuneiform that no vocabulary has.
         tokenizer
             .encode_fast("\u{12000}".repeat(101), true)
             .map_err(|error| unusable(format!("it has no token for unknown words: {error}")))?;
-        Ok(Self {
-            tokenizer,
-            max_tokens,
-            added_tokens,
-            lower_case,
-        })
+        Ok(Self { tokenizer, max_tokens, added_tokens, lower_case })
     }
 
     pub(super) fn max_tokens(&self) -> usize {
@@ -100,10 +76,7 @@ impl Tokens {
                 let truncated = !whole || encoding.len() > limit;
                 encoding.truncate(limit, 0, TruncationDirection::Right);
                 let encoding = self.tokenizer.post_process(encoding, None, true)?;
-                return Ok(Tokenized {
-                    ids: encoding.get_ids().to_vec(),
-                    truncated,
-                });
+                return Ok(Tokenized { ids: encoding.get_ids().to_vec(), truncated });
             }
             cut = (4 * cut).min(READ_MAX);
         }

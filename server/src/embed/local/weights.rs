@@ -34,14 +34,8 @@ struct Tensor {
 
 impl Weights {
     pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
-        let unusable = |why: String| LoadError::Unusable {
-            file: path.to_owned(),
-            why,
-        };
-        let failed = |source: io::Error| LoadError::Read {
-            file: path.to_owned(),
-            source,
-        };
+        let unusable = |why: String| LoadError::Unusable { file: path.to_owned(), why };
+        let failed = |source: io::Error| LoadError::Read { file: path.to_owned(), source };
         let mut file = File::open(path).map_err(failed)?;
         let file_len = file.metadata().map_err(failed)?.len();
         if file_len < 8 {
@@ -69,13 +63,7 @@ impl Weights {
             tensors.insert(name, tensor);
         }
         let data_start = 8 + header_len;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            data_start,
-            data_len: file_len - data_start,
-            tensors,
-        })
+        Ok(Self { path: path.to_owned(), file, data_start, data_len: file_len - data_start, tensors })
     }
 
     /// Reads the tensor `name` of exactly this shape, as `f32`.
@@ -93,9 +81,7 @@ impl Weights {
             other => return Err(self.unusable(format!("tensor {name} is {other}; only F32, F16 and BF16 are read"))),
         };
         let element_bytes = if tensor.dtype == "F32" { 4 } else { 2 };
-        let bytes = shape
-            .iter()
-            .try_fold(element_bytes, |product: u64, &len| product.checked_mul(len as u64));
+        let bytes = shape.iter().try_fold(element_bytes, |product: u64, &len| product.checked_mul(len as u64));
         let (start, end) = tensor.data_offsets;
         if end > self.data_len || bytes.is_none() || end.checked_sub(start) != bytes {
             return Err(self.unusable(format!(
@@ -105,10 +91,7 @@ impl Weights {
         }
         let start = self.data_start + start;
         self.read_values(start, end - tensor.data_offsets.0, decode)
-            .map_err(|source| LoadError::Read {
-                file: self.path.clone(),
-                source,
-            })
+            .map_err(|source| LoadError::Read { file: self.path.clone(), source })
     }
 
     /// Reads in blocks, so that the bytes and the values never both lie in memory whole.
@@ -129,9 +112,6 @@ impl Weights {
     }
 
     fn unusable(&self, why: String) -> LoadError {
-        LoadError::Unusable {
-            file: self.path.clone(),
-            why,
-        }
+        LoadError::Unusable { file: self.path.clone(), why }
     }
 }

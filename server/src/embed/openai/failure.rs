@@ -46,11 +46,7 @@ pub(super) enum Kind {
 
 impl Failure {
     pub(super) fn new(kind: Kind, why: impl Into<String>) -> Self {
-        Self {
-            kind,
-            why: why.into(),
-            retry_after: None,
-        }
+        Self { kind, why: why.into(), retry_after: None }
     }
 
     /// What an answer without success means.
@@ -70,11 +66,7 @@ impl Failure {
                 None => format!("status {}", status.as_u16()),
             },
         };
-        Self {
-            kind,
-            why,
-            retry_after: retry_after(headers, SystemTime::now()).map(|wait| wait.min(MAX_RETRY_AFTER)),
-        }
+        Self { kind, why, retry_after: retry_after(headers, SystemTime::now()).map(|wait| wait.min(MAX_RETRY_AFTER)) }
     }
 
     /// Whether the same request may work a little later.
@@ -127,20 +119,12 @@ impl ProviderError {
         };
         let body = body.get(0).unwrap_or(&body);
         let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
-        let message = [
-            Some(error),
-            error.get("message"),
-            error.get("detail"),
-            body.get("message"),
-        ]
-        .into_iter()
-        .flatten()
-        .find_map(Value::as_str)
-        .map(one_line);
-        let codes = ["code", "type"]
-            .iter()
-            .filter_map(|key| error.get(key)?.as_str().map(str::to_owned))
-            .collect();
+        let message = [Some(error), error.get("message"), error.get("detail"), body.get("message")]
+            .into_iter()
+            .flatten()
+            .find_map(Value::as_str)
+            .map(one_line);
+        let codes = ["code", "type"].iter().filter_map(|key| error.get(key)?.as_str().map(str::to_owned)).collect();
         Self { message, codes }
     }
 
@@ -169,12 +153,8 @@ impl ProviderError {
 
 /// A message that is safe to show: one line, cut, without anything that looks like an OpenAI key.
 fn one_line(message: &str) -> String {
-    let words = message
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty());
-    let shown: Vec<&str> = words
-        .map(|word| if word.contains("sk-") { "***" } else { word })
-        .collect();
+    let words = message.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let shown: Vec<&str> = words.map(|word| if word.contains("sk-") { "***" } else { word }).collect();
     let line = shown.join(" ");
     match line.char_indices().nth(MAX_MESSAGE_CHARS) {
         Some((end, _)) => format!("{}...", &line[..end]),
@@ -185,10 +165,7 @@ fn one_line(message: &str) -> String {
 /// `retry-after-ms` (OpenAI, Azure), or `Retry-After` in seconds or as an HTTP date.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |text: &str, unit: f64| Duration::try_from_secs_f64(text.trim().parse::<f64>().ok()? * unit).ok();
-    if let Some(wait) = headers
-        .get("retry-after-ms")
-        .and_then(|value| number(value.to_str().ok()?, 0.001))
-    {
+    if let Some(wait) = headers.get("retry-after-ms").and_then(|value| number(value.to_str().ok()?, 0.001)) {
         return Some(wait);
     }
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
@@ -214,14 +191,8 @@ mod tests {
         assert_eq!(wait("retry-after", "3"), Some(Duration::from_secs(3)));
         assert_eq!(wait("retry-after", " 0.5 "), Some(Duration::from_millis(500)));
         assert_eq!(wait("retry-after-ms", "250"), Some(Duration::from_millis(250)));
-        assert_eq!(
-            wait("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT"),
-            Some(Duration::from_secs(10))
-        );
-        assert_eq!(
-            wait("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT"),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(wait("retry-after", "Sun, 06 Nov 1994 08:49:47 GMT"), Some(Duration::from_secs(10)));
+        assert_eq!(wait("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
         for garbage in ["", "soon", "-1", "NaN", "inf", "1e300", "\u{7f}"] {
             let Ok(value) = garbage.parse() else { continue };
             assert_eq!(
@@ -233,12 +204,7 @@ mod tests {
     }
 
     fn kind(status: u16, body: &str) -> Kind {
-        Failure::from_answer(
-            StatusCode::from_u16(status).unwrap(),
-            &HeaderMap::new(),
-            body.as_bytes(),
-        )
-        .kind
+        Failure::from_answer(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes()).kind
     }
 
     #[test]
@@ -248,10 +214,7 @@ mod tests {
         assert_eq!(kind(429, rate), Kind::RateLimited);
         assert_eq!(kind(429, "<html>slow down</html>"), Kind::RateLimited);
         assert_eq!(kind(429, ""), Kind::RateLimited);
-        assert_eq!(
-            kind(429, r#"{"error":{"message":"Too many requests","code":429}}"#),
-            Kind::RateLimited
-        );
+        assert_eq!(kind(429, r#"{"error":{"message":"Too many requests","code":429}}"#), Kind::RateLimited);
         assert_eq!(kind(429, quota), Kind::QuotaExhausted);
         assert_eq!(kind(402, ""), Kind::QuotaExhausted);
         for status in [408, 500, 502, 503, 504, 529] {
@@ -273,10 +236,7 @@ mod tests {
                 400,
                 r#"{"error":{"message":"Invalid 'input[3]': maximum input length is 8192 tokens.","type":"invalid_request_error"}}"#,
             ),
-            (
-                400,
-                r#"{"error":{"message":"'$.input' is too long. Maximum length is 2048, but got 2049 items."}}"#,
-            ),
+            (400, r#"{"error":{"message":"'$.input' is too long. Maximum length is 2048, but got 2049 items."}}"#),
             (
                 400,
                 r#"{"error":{"message":"Requested 300001 tokens","type":"max_tokens_per_request","code":"max_tokens_per_request"}}"#,
@@ -298,10 +258,7 @@ mod tests {
                 413,
                 r#"{"message":"Input validation error: `inputs` must have less than 512 tokens. Given: 514","type":"Validation"}"#,
             ),
-            (
-                422,
-                r#"{"message":"batch size 64 > maximum allowed batch size 32","type":"Validation"}"#,
-            ),
+            (422, r#"{"message":"batch size 64 > maximum allowed batch size 32","type":"Validation"}"#),
             (413, "<html>413 Request Entity Too Large</html>"),
             (
                 500,
@@ -315,24 +272,13 @@ mod tests {
     #[test]
     fn messages_are_safe_to_show() {
         let why = |status, body: &str| {
-            Failure::from_answer(
-                StatusCode::from_u16(status).unwrap(),
-                &HeaderMap::new(),
-                body.as_bytes(),
-            )
-            .why
+            Failure::from_answer(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes()).why
         };
         let key = r#"{"error":{"message":"Incorrect API key provided: sk-abc***xyz. See https://example.org","code":"invalid_api_key"}}"#;
         assert!(!why(401, key).contains("abc"), "{}", why(401, key));
-        assert_eq!(
-            why(400, key),
-            "status 400: Incorrect API key provided: *** See https://example.org"
-        );
+        assert_eq!(why(400, key), "status 400: Incorrect API key provided: *** See https://example.org");
         assert_eq!(why(404, "<html><h1>nginx</h1></html>"), "status 404");
-        assert_eq!(
-            why(400, r#"{"detail":"no\nsuch\u0000 model"}"#),
-            "status 400: no such model"
-        );
+        assert_eq!(why(400, r#"{"detail":"no\nsuch\u0000 model"}"#), "status 400: no such model");
         assert_eq!(why(400, r#"{"detail":[{"msg":"field required"}]}"#), "status 400");
         let long = serde_json::json!({ "error": "ä ".repeat(10_000) }).to_string();
         assert!(why(400, &long).chars().count() < MAX_MESSAGE_CHARS + 50);

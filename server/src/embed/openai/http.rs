@@ -37,16 +37,11 @@ pub(super) struct Endpoint {
 impl Endpoint {
     fn new(config: &OpenAiConfig) -> Result<Self, ConfigError> {
         let text = config.base_url.as_deref().unwrap_or(OPENAI_BASE_URL);
-        let invalid = |why: String| ConfigError::BaseUrl {
-            url: text.to_owned(),
-            why,
-        };
+        let invalid = |why: String| ConfigError::BaseUrl { url: text.to_owned(), why };
         let base_url = reqwest::Url::parse(text).map_err(|error| invalid(error.to_string()))?;
         if !matches!(base_url.scheme(), "http" | "https") || base_url.query().is_some() || base_url.fragment().is_some()
         {
-            return Err(invalid(
-                "it has the form http://host:port/v1 or https://host/v1".to_owned(),
-            ));
+            return Err(invalid("it has the form http://host:port/v1 or https://host/v1".to_owned()));
         }
 
         let mut headers = HeaderMap::new();
@@ -56,11 +51,7 @@ impl Endpoint {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        Ok(Self {
-            base_url,
-            key: config.api_key.clone().unwrap_or_default(),
-            headers,
-        })
+        Ok(Self { base_url, key: config.api_key.clone().unwrap_or_default(), headers })
     }
 
     fn http_client(&self) -> Result<reqwest::Client, ConfigError> {
@@ -80,17 +71,12 @@ impl Endpoint {
             // HTTP_PROXY is meant for the world outside
             builder = builder.no_proxy();
         }
-        builder
-            .build()
-            .map_err(|error| ConfigError::HttpClient { why: chain(&error) })
+        builder.build().map_err(|error| ConfigError::HttpClient { why: chain(&error) })
     }
 
     fn is_loopback(&self) -> bool {
         let host = self.base_url.host_str().unwrap_or_default();
-        let address = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<std::net::IpAddr>();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 }
@@ -132,10 +118,7 @@ async fn send(
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(lost)? {
         if body.len() + chunk.len() > max_bytes {
-            return Err(fail(Failure::new(
-                Kind::Garbage,
-                format!("its answer is longer than {max_bytes} bytes"),
-            )));
+            return Err(fail(Failure::new(Kind::Garbage, format!("its answer is longer than {max_bytes} bytes"))));
         }
         body.extend_from_slice(&chunk);
     }
@@ -148,10 +131,7 @@ async fn send(
     }
     // async-openai logs a body that is not JSON in full
     if !(body.trim_ascii().starts_with(b"{") && body.trim_ascii().ends_with(b"}")) {
-        return Err(fail(Failure::new(
-            Kind::Garbage,
-            format!("its answer (status {}) is not JSON", status.as_u16()),
-        )));
+        return Err(fail(Failure::new(Kind::Garbage, format!("its answer (status {}) is not JSON", status.as_u16()))));
     }
     Ok(::http::Response::new(Bytes::from(body)).into())
 }
@@ -162,10 +142,9 @@ pub(super) fn into_failure(error: OpenAIError) -> Failure {
             Ok(failure) => *failure,
             Err(error) => Failure::new(Kind::Unavailable, error.to_string()),
         },
-        OpenAIError::JSONDeserialize(error, _body) => Failure::new(
-            Kind::Garbage,
-            format!("its answer is not a list of embeddings: {error}"),
-        ),
+        OpenAIError::JSONDeserialize(error, _body) => {
+            Failure::new(Kind::Garbage, format!("its answer is not a list of embeddings: {error}"))
+        }
         OpenAIError::Reqwest(error) => Failure::new(Kind::Unavailable, chain(&error.without_url())),
         error => Failure::new(Kind::Refused, error.to_string()),
     }

@@ -40,11 +40,7 @@ pub(super) struct Vectors {
 impl Vectors {
     /// As the embeddings of `count` texts that were read whole.
     pub(super) fn into_embeddings(self, count: usize) -> Embeddings {
-        Embeddings {
-            values: self.values,
-            tokens: self.tokens,
-            truncated: vec![false; count],
-        }
+        Embeddings { values: self.values, tokens: self.tokens, truncated: vec![false; count] }
     }
 }
 
@@ -58,11 +54,7 @@ impl Reply {
         if dimensions == 0 {
             return Err("an empty vector".to_owned());
         }
-        if self
-            .vectors
-            .iter()
-            .any(|vector| vector.end - vector.start != dimensions)
-        {
+        if self.vectors.iter().any(|vector| vector.end - vector.start != dimensions) {
             return Err("vectors of different lengths".to_owned());
         }
         if !self.values.iter().all(|value| value.is_finite()) {
@@ -80,10 +72,7 @@ impl Reply {
                 return Err(format!("index {index} twice"));
             }
         }
-        let in_order = order
-            .iter()
-            .enumerate()
-            .all(|(index, position)| *position == Some(index));
+        let in_order = order.iter().enumerate().all(|(index, position)| *position == Some(index));
         let values = if in_order {
             self.values
         } else {
@@ -93,11 +82,7 @@ impl Reply {
             }
             values
         };
-        Ok(Vectors {
-            values,
-            dimensions,
-            tokens: self.tokens,
-        })
+        Ok(Vectors { values, dimensions, tokens: self.tokens })
     }
 }
 
@@ -135,11 +120,7 @@ impl<'de> Visitor<'de> for ReplyVisitor {
                 }
             }
         }
-        if has_data {
-            Ok(reply)
-        } else {
-            Err(A::Error::missing_field("data"))
-        }
+        if has_data { Ok(reply) } else { Err(A::Error::missing_field("data")) }
     }
 }
 
@@ -270,9 +251,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str, count: usize) -> Result<Vectors, String> {
-        serde_json::from_str::<Reply>(json)
-            .map_err(|error| error.to_string())?
-            .into_vectors(count)
+        serde_json::from_str::<Reply>(json).map_err(|error| error.to_string())?.into_vectors(count)
     }
 
     #[test]
@@ -330,14 +309,8 @@ mod tests {
             (r#"{"data":[{"embedding":[1,2]},{"embedding":[1]}]}"#, 2),
             (r#"{"data":[{"embedding":[1]}]}"#, 2),
             (r#"{"data":[{"embedding":[1]},{"embedding":[2]}]}"#, 1),
-            (
-                r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[2]}]}"#,
-                2,
-            ),
-            (
-                r#"{"data":[{"index":0,"embedding":[1]},{"index":2,"embedding":[2]}]}"#,
-                2,
-            ),
+            (r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[2]}]}"#, 2),
+            (r#"{"data":[{"index":0,"embedding":[1]},{"index":2,"embedding":[2]}]}"#, 2),
             (r#"{"data":[{"index":-1,"embedding":[1]}]}"#, 1),
             (r#"{"data":[{"index":0,"embedding":[1]"#, 1),
             (r#"{"error":{"message":"no"}}"#, 1),

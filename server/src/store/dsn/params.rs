@@ -57,32 +57,20 @@ const HINTS_FOR_OTHER_CLIENTS: &[&str] = &[
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("gsslib", "GSSAPI is not supported"),
     ("krbsrvname", "GSSAPI is not supported"),
-    (
-        "oauth_client_id",
-        "OAuth is not supported; use a password or a client certificate",
-    ),
-    (
-        "oauth_issuer",
-        "OAuth is not supported; use a password or a client certificate",
-    ),
+    ("oauth_client_id", "OAuth is not supported; use a password or a client certificate"),
+    ("oauth_issuer", "OAuth is not supported; use a password or a client certificate"),
     ("passfile", "put the password into the connection string"),
     ("replication", "pgfox needs an ordinary connection"),
     ("require_auth", "use channel_binding=require or a client certificate"),
     ("requirepeer", "use TLS to verify the server"),
     ("service", "put the service's parameters into the connection string"),
     ("servicefile", "put the service's parameters into the connection string"),
-    (
-        "ssl_max_protocol_version",
-        "TLS 1.2 and 1.3 are used; limit them on the server",
-    ),
+    ("ssl_max_protocol_version", "TLS 1.2 and 1.3 are used; limit them on the server"),
     ("sslcertmode", "leave sslcert out to send no client certificate"),
     ("sslcrl", "revocation lists are not supported"),
     ("sslcrldir", "revocation lists are not supported"),
     ("sslkeylogfile", "TLS secrets are not written to files"),
-    (
-        "sslpassword",
-        "store the key without a password, readable only by pgfox's user",
-    ),
+    ("sslpassword", "store the key without a password, readable only by pgfox's user"),
 ];
 
 /// The parameters that are not read yet.
@@ -104,10 +92,7 @@ impl Params {
         expected: &'static str,
     ) -> Result<Option<T>, DsnError> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        value
-            .parse()
-            .map(Some)
-            .map_err(|_| DsnError::Invalid { name, expected })
+        value.parse().map(Some).map_err(|_| DsnError::Invalid { name, expected })
     }
 
     /// The value that stands for one of `choices`.
@@ -119,9 +104,7 @@ impl Params {
     ) -> Result<Option<T>, DsnError> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let choice = choices.iter().find(|(text, _)| *text == value);
-        choice
-            .map(|(_, choice)| Some(*choice))
-            .ok_or(DsnError::Invalid { name, expected })
+        choice.map(|(_, choice)| Some(*choice)).ok_or(DsnError::Invalid { name, expected })
     }
 
     /// Removes what is meant for other clients, and says so.
@@ -135,10 +118,7 @@ impl Params {
             warnings.push("sslaccept=strict is not known to PostgreSQL: use sslmode=verify-full".to_owned());
         }
         if !hints.is_empty() {
-            warnings.push(format!(
-                "ignored in the connection string (hints for other clients): {}",
-                hints.join(", ")
-            ));
+            warnings.push(format!("ignored in the connection string (hints for other clients): {}", hints.join(", ")));
         }
         warnings
     }

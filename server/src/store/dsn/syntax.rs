@@ -21,9 +21,7 @@ pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, DsnError> {
 fn is_scheme(text: &str) -> bool {
     let name = text.strip_prefix("jdbc:").unwrap_or(text);
     name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
 /// `[user[:password]@][host[:port],...][/dbname][?name=value&...]`
@@ -89,9 +87,7 @@ pub(super) fn suspect_password(text: &str, error: DsnError) -> DsnError {
     let Some((_, rest)) = text.split_once("://") else {
         return error;
     };
-    let userinfo_is_plain = rest
-        .find('@')
-        .is_none_or(|at| !rest[..at].contains('/') && !rest[at + 1..].contains('@'));
+    let userinfo_is_plain = rest.find('@').is_none_or(|at| !rest[..at].contains('/') && !rest[at + 1..].contains('@'));
     if userinfo_is_plain { error } else { UNENCODED }
 }
 
@@ -106,9 +102,7 @@ fn decode(text: &str) -> Result<String, DsnError> {
         }
         let digit = |at: usize| tail.get(at).and_then(|byte| char::from(*byte).to_digit(16));
         let (Some(high), Some(low)) = (digit(0), digit(1)) else {
-            return Err(DsnError::Syntax(
-                "a `%` is not followed by two hexadecimal digits; write % as %25",
-            ));
+            return Err(DsnError::Syntax("a `%` is not followed by two hexadecimal digits; write % as %25"));
         };
         bytes.push(u8::try_from(high * 16 + low).unwrap_or_default());
         rest = &tail[2..];
@@ -148,11 +142,7 @@ fn take_value(text: &str) -> Result<(String, &str), DsnError> {
             c => value.push(c),
         }
     }
-    if quoted {
-        Err(DsnError::Syntax("a quoted value does not end"))
-    } else {
-        Ok((value, ""))
-    }
+    if quoted { Err(DsnError::Syntax("a quoted value does not end")) } else { Ok((value, "")) }
 }
 
 /// Only what looks like a name may be quoted in messages: anything else may be a piece of the password.
@@ -160,8 +150,6 @@ fn parameter_name(name: &str) -> Result<String, DsnError> {
     let plausible = (1..=63).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     match plausible {
         true => Ok(name.to_owned()),
-        false => Err(DsnError::Syntax(
-            "the name of a parameter must be letters, digits and `_`",
-        )),
+        false => Err(DsnError::Syntax("the name of a parameter must be letters, digits and `_`")),
     }
 }

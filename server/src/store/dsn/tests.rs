@@ -107,11 +107,7 @@ fn strings_of_providers() {
             "app@pg1:5432,pg2:5433,[2001:db8::1]:5432/app",
         ),
         ("a developer's machine", "postgres://localhost", "localhost:5432"),
-        (
-            "a local socket",
-            "host=/var/run/postgresql dbname=app",
-            "/var/run/postgresql:5432/app",
-        ),
+        ("a local socket", "host=/var/run/postgresql dbname=app", "/var/run/postgresql:5432/app"),
     ];
     for (provider, text, described) in cases {
         let dsn = dsn(text);
@@ -123,14 +119,11 @@ fn strings_of_providers() {
 
 #[test]
 fn hints_for_other_clients_are_ignored_and_named() {
-    let dsn = dsn(
-        "postgres://postgres.abc:pw@aws-0-eu.pooler.supabase.com:6543/postgres?pgbouncer=true&connection_limit=1\
-         &pool_timeout=20&schema=public&supa=base-pooler.x&pool_max_conns=4",
-    );
+    let dsn =
+        dsn("postgres://postgres.abc:pw@aws-0-eu.pooler.supabase.com:6543/postgres?pgbouncer=true&connection_limit=1\
+         &pool_timeout=20&schema=public&supa=base-pooler.x&pool_max_conns=4");
     let ignored = "connection_limit, pgbouncer, pool_max_conns, pool_timeout, schema, supa";
-    let [warning] = dsn.warnings() else {
-        panic!("{:?}", dsn.warnings())
-    };
+    let [warning] = dsn.warnings() else { panic!("{:?}", dsn.warnings()) };
     assert!(warning.ends_with(ignored), "{warning}");
 
     let strict = Dsn::parse("postgres://u:pw@h/d?sslaccept=strict").unwrap();
@@ -159,11 +152,9 @@ fn values_are_decoded() {
 
 #[test]
 fn parameters_reach_the_driver() {
-    let dsn = dsn(
-        "postgres://h1,h2/d?hostaddr=10.0.0.1,10.0.0.2&target_session_attrs=primary&channel_binding=disable\
+    let dsn = dsn("postgres://h1,h2/d?hostaddr=10.0.0.1,10.0.0.2&target_session_attrs=primary&channel_binding=disable\
          &connect_timeout=3&keepalives=0&keepalives_idle=30&keepalives_interval=5&keepalives_count=4&tcp_user_timeout=1500\
-         &client_encoding=UTF8&gssencmode=disable&fallback_application_name=other",
-    );
+         &client_encoding=UTF8&gssencmode=disable&fallback_application_name=other");
     let config = &dsn.config;
     assert_eq!(config.get_hostaddrs().len(), 2);
     assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
@@ -196,51 +187,20 @@ fn sslmode_has_libpqs_meaning() {
         ("sslmode=require", SslMode::Require, Some(Verify::Nothing)),
         ("ssl=true", SslMode::Require, Some(Verify::Nothing)),
         ("ssl=false", SslMode::Prefer, Some(Verify::Nothing)),
-        (
-            "sslmode=require&sslrootcert=/ca.pem",
-            SslMode::Require,
-            Some(Verify::Chain(file())),
-        ),
-        (
-            "sslmode=verify-ca&sslrootcert=/ca.pem",
-            SslMode::Require,
-            Some(Verify::Chain(file())),
-        ),
-        (
-            "sslmode=verify-ca",
-            SslMode::Require,
-            Some(Verify::Chain(Roots::System)),
-        ),
-        (
-            "sslmode=verify-full&sslrootcert=/ca.pem",
-            SslMode::Require,
-            Some(Verify::ChainAndName(file())),
-        ),
-        (
-            "sslmode=verify-full",
-            SslMode::Require,
-            Some(Verify::ChainAndName(Roots::System)),
-        ),
-        (
-            "sslrootcert=system",
-            SslMode::Require,
-            Some(Verify::ChainAndName(Roots::System)),
-        ),
+        ("sslmode=require&sslrootcert=/ca.pem", SslMode::Require, Some(Verify::Chain(file()))),
+        ("sslmode=verify-ca&sslrootcert=/ca.pem", SslMode::Require, Some(Verify::Chain(file()))),
+        ("sslmode=verify-ca", SslMode::Require, Some(Verify::Chain(Roots::System))),
+        ("sslmode=verify-full&sslrootcert=/ca.pem", SslMode::Require, Some(Verify::ChainAndName(file()))),
+        ("sslmode=verify-full", SslMode::Require, Some(Verify::ChainAndName(Roots::System))),
+        ("sslrootcert=system", SslMode::Require, Some(Verify::ChainAndName(Roots::System))),
     ];
     for (query, mode, verify) in cases {
         let dsn = dsn(&format!("postgres://h/d?{query}"));
         assert_eq!(dsn.config.get_ssl_mode(), mode, "{query}");
         assert_eq!(dsn.tls.map(|tls| tls.verify), verify, "{query}");
     }
-    assert_eq!(
-        verify("host=h sslmode=verify-full sslnegotiation=direct"),
-        Verify::ChainAndName(Roots::System)
-    );
-    assert_eq!(
-        dsn("postgres://h/d?sslmode=verify-ca").warnings().len(),
-        1,
-        "public CAs with verify-ca are a trap"
-    );
+    assert_eq!(verify("host=h sslmode=verify-full sslnegotiation=direct"), Verify::ChainAndName(Roots::System));
+    assert_eq!(dsn("postgres://h/d?sslmode=verify-ca").warnings().len(), 1, "public CAs with verify-ca are a trap");
     // libpq ignores sslmode on Unix sockets.
     assert_eq!(dsn("host=/tmp sslmode=verify-full").tls, None);
 }
@@ -255,12 +215,8 @@ fn what_is_wrong_is_named() {
         ("", &|error| *error == DsnError::Empty),
         ("  \n", &|error| *error == DsnError::Empty),
         ("mysql://u:pw@h/d", &|error| *error == DsnError::Scheme("mysql".into())),
-        ("jdbc:postgresql://h/d", &|error| {
-            *error == DsnError::Scheme("jdbc:postgresql".into())
-        }),
-        ("postgresql+asyncpg://u:pw@h/d", &|error| {
-            *error == DsnError::Scheme("postgresql+asyncpg".into())
-        }),
+        ("jdbc:postgresql://h/d", &|error| *error == DsnError::Scheme("jdbc:postgresql".into())),
+        ("postgresql+asyncpg://u:pw@h/d", &|error| *error == DsnError::Scheme("postgresql+asyncpg".into())),
         ("postgres://", &|error| *error == DsnError::MissingHost),
         ("postgres:///d", &|error| *error == DsnError::MissingHost),
         ("postgres://u:pw@/d", &|error| *error == DsnError::MissingHost),
@@ -281,24 +237,16 @@ fn what_is_wrong_is_named() {
         ("postgres://h/d?sslmode=on", &invalid("sslmode")),
         ("postgres://h/d?sslrootcert=system&sslmode=require", &invalid("sslmode")),
         ("postgres://h/d?sslnegotiation=direct", &invalid("sslmode")),
-        (
-            "postgres://h/d?sslmode=disable&channel_binding=require",
-            &invalid("sslmode"),
-        ),
+        ("postgres://h/d?sslmode=disable&channel_binding=require", &invalid("sslmode")),
         ("postgres://h/d?sslcert=c.pem", &invalid("sslkey")),
         ("postgres://h/d?sslkey=k.pem", &invalid("sslcert")),
-        (
-            "postgres://h/d?target_session_attrs=prefer-standby",
-            &invalid("target_session_attrs"),
-        ),
+        ("postgres://h/d?target_session_attrs=prefer-standby", &invalid("target_session_attrs")),
         ("postgres://h/d?connect_timeout=soon", &invalid("connect_timeout")),
         ("postgres://h/d?client_encoding=LATIN1", &invalid("client_encoding")),
         ("postgres://h/d?gssencmode=require", &invalid("gssencmode")),
         ("postgres://h/d?passfile=/x", &unsupported("passfile")),
         ("postgres://h/d?sslcrl=/x", &unsupported("sslcrl")),
-        ("postgres://h/d?sslmod=require", &|error| {
-            *error == DsnError::Unknown("sslmod".into())
-        }),
+        ("postgres://h/d?sslmod=require", &|error| *error == DsnError::Unknown("sslmod".into())),
         ("host=h Server=h", &|error| *error == DsnError::Unknown("Server".into())),
     ];
     for (text, check) in cases {
