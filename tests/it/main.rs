@@ -8,6 +8,7 @@ mod support; // Postgres, servers and clients
 // tests
 mod binary; // the programs as a user runs them
 mod builds; // vector indexes: built, attached to, interrupted, stopped
+mod demo; // the embedded default as a user runs it: the demo, kill -9, health checks
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod faults; // a database, a provider or a server that fails
 mod invariants; // what ARCHITECTURE.md says is absent

@@ -18,7 +18,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rand::distr::{Alphanumeric, SampleString as _};
-use rustix::process::{Pid, Signal};
 use tokio::io::AsyncWriteExt as _;
 
 use super::error::quote;
@@ -273,58 +272,6 @@ impl DataDir {
             logs.into_iter().flatten().filter_map(|path| fs::read(path).ok()).map(|bytes| quote(&bytes)).collect();
         texts.join("\n")
     }
-
-    /// The process id and status line of postmaster.pid.
-    pub(super) fn postmaster(&self) -> Option<(Pid, String)> {
-        let text = fs::read_to_string(self.cluster().join("postmaster.pid")).ok()?;
-        let mut lines = text.lines();
-        let pid = Pid::from_raw(lines.next()?.trim().parse().ok()?)?;
-        Some((pid, lines.nth(6).unwrap_or_default().trim().to_owned()))
-    }
-
-    /// Stops a PostgreSQL that a killed server has left behind, so that this one can start its own and watch it.
-    pub(super) async fn stop_orphan(&self) -> Result<(), EmbeddedError> {
-        let Some((pid, _)) = self.postmaster() else {
-            return Ok(());
-        };
-        for (signal, limit) in super::postmaster::SHUTDOWN {
-            if !self.is_postmaster(pid) {
-                break;
-            }
-            // It may have ended meanwhile.
-            let _ = rustix::process::kill_process(pid, signal);
-            let ended = async {
-                while self.is_postmaster(pid) {
-                    tokio::time::sleep(super::POLL).await;
-                }
-            };
-            let _ = tokio::time::timeout(limit, ended).await;
-        }
-        // After a restart of the machine or of a container the process id can be another process's. PostgreSQL would
-        // take that for a server that runs.
-        let path = self.cluster().join("postmaster.pid");
-        if path.exists() && !self.is_postmaster(pid) && rustix::process::test_kill_process(pid).is_ok() {
-            fs::remove_file(&path).map_err(EmbeddedError::io("remove", &path))?;
-        }
-        Ok(())
-    }
-
-    /// Whether a process is the PostgreSQL of this directory.
-    fn is_postmaster(&self, pid: Pid) -> bool {
-        let pid = pid.as_raw_nonzero().to_string();
-        let command = if cfg!(target_os = "linux") {
-            fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()
-        } else {
-            let output = std::process::Command::new("/bin/ps").args(["-ww", "-o", "command=", "-p", &pid]).output();
-            output.map(|output| output.stdout).unwrap_or_default()
-        };
-        String::from_utf8_lossy(&command).contains(&*self.cluster().to_string_lossy())
-    }
-}
-
-/// Kills a process at once, as tests do with PostgreSQL.
-pub(super) fn kill(pid: Pid) -> io::Result<()> {
-    Ok(rustix::process::kill_process(pid, Signal::KILL)?)
 }
 
 /// Says what command could not be run: the path is what people need to see.
@@ -378,19 +325,5 @@ mod tests {
         data_dir.write_settings([("search_path", "'a', b")].into_iter()).unwrap();
         let text = fs::read_to_string(dir.path().join("postgres.conf")).unwrap();
         assert!(text.ends_with("search_path = '''a'', b'\n"), "{text}");
-    }
-
-    #[test]
-    fn a_stranger_with_the_process_id_is_not_taken_for_postgres() {
-        let dir = tempfile::tempdir().unwrap();
-        let data_dir = DataDir::open(dir.path()).unwrap();
-        fs::create_dir(data_dir.cluster()).unwrap();
-        let pid_file = data_dir.cluster().join("postmaster.pid");
-        fs::write(&pid_file, format!("{}\n\n\n\n\n\n\nready   \n", std::process::id())).unwrap();
-        let (pid, status) = data_dir.postmaster().unwrap();
-        assert_eq!((pid.as_raw_nonzero().get(), status.as_str()), (std::process::id() as i32, "ready"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(data_dir.stop_orphan()).unwrap();
-        assert!(!pid_file.exists());
     }
 }

@@ -4,10 +4,12 @@
 mod data_dir;
 mod error;
 mod fetch;
+mod orphan;
 mod postmaster;
 mod progress;
 mod sizing;
 mod user;
+mod wheel;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -168,7 +170,7 @@ impl EmbeddedPostgres {
     /// When it is down.
     pub fn kill(&self) -> io::Result<()> {
         let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        data_dir::kill(pid.ok_or(io::ErrorKind::NotFound)?)
+        orphan::kill(pid.ok_or(io::ErrorKind::NotFound)?)
     }
 
     /// Stops PostgreSQL: a fast shutdown, and firmer ways when it takes more than 30 seconds.
