@@ -22,7 +22,7 @@ use tonic::transport::Channel;
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The embedded Postgres in a folder of its own, as durable as any: nothing is switched off.
-pub struct Postgres {
+pub(crate) struct Postgres {
     postgres: EmbeddedPostgres,
     options: Options,
     /// Removed in the end.
@@ -30,7 +30,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    pub async fn start() -> anyhow::Result<Self> {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let cache = std::env::var_os("PGFOX_CACHE_DIR")
             .map(PathBuf::from)
@@ -43,7 +43,7 @@ impl Postgres {
     }
 
     /// Stops it and starts it again with other settings.
-    pub async fn restart(self, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
+    pub(crate) async fn restart(self, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let Self { postgres, mut options, _folder } = self;
         postgres.stop().await;
         options.settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -51,26 +51,26 @@ impl Postgres {
         Ok(Self { postgres, options, _folder })
     }
 
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         self.postgres.database_url()
     }
 
     /// psql, pgbench and the like.
-    pub fn program(&self, name: &str) -> Command {
+    pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.postgres.bin().join(name));
         command.stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
     /// A connection for setting things up and looking at them.
-    pub async fn connect(&self) -> anyhow::Result<tokio_postgres::Client> {
+    pub(crate) async fn connect(&self) -> anyhow::Result<tokio_postgres::Client> {
         let (client, connection) = tokio_postgres::connect(self.url(), tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
     }
 
     /// Processor time of the postmaster and all its children so far, those that have ended included.
-    pub fn processor_time(&self) -> Duration {
+    pub(crate) fn processor_time(&self) -> Duration {
         let Some(postmaster) = self.postgres.pid() else {
             return Duration::ZERO;
         };
@@ -82,21 +82,21 @@ impl Postgres {
             .sum()
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.postgres.stop().await;
     }
 }
 
 /// The server, as `cargo bench` has built it: optimised.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
     /// What it logs.
-    pub log: mpsc::UnboundedReceiver<String>,
+    pub(crate) log: mpsc::UnboundedReceiver<String>,
 }
 
 impl Server {
-    pub async fn start(postgres: &Postgres, log_filter: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start(postgres: &Postgres, log_filter: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgfox-server"));
         // Settings of whoever runs the benchmark must not change what it measures.
         let foreign =
@@ -150,7 +150,7 @@ impl Server {
     }
 
     /// A client with a connection of its own.
-    pub fn client(&self) -> anyhow::Result<PgfoxServiceClient<Channel>> {
+    pub(crate) fn client(&self) -> anyhow::Result<PgfoxServiceClient<Channel>> {
         let channel = Channel::from_shared(format!("http://{}", self.address))?.connect_lazy();
         Ok(PgfoxServiceClient::new(channel).max_encoding_message_size(usize::MAX))
     }
@@ -159,25 +159,25 @@ impl Server {
         self.child.id().unwrap_or(0)
     }
 
-    pub fn processor_time(&self) -> Duration {
+    pub(crate) fn processor_time(&self) -> Duration {
         read_stat(self.pid()).map_or(Duration::ZERO, |stat| stat.own)
     }
 
     /// The most memory that it held so far, in bytes.
-    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+    pub(crate) fn peak_memory(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux tells VmHWM")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
     }
 
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.child.kill().await?;
         Ok(())
     }
 }
 
 /// Processor time of this process.
-pub fn own_processor_time() -> Duration {
+pub(crate) fn own_processor_time() -> Duration {
     read_stat(std::process::id()).map_or(Duration::ZERO, |stat| stat.own)
 }
 
@@ -202,19 +202,19 @@ fn read_stat(pid: u32) -> Option<Stat> {
 
 /// Random numbers that are the same in every run.
 #[derive(Debug)]
-pub struct Random(StdRng);
+pub(crate) struct Random(StdRng);
 
 impl Random {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(StdRng::seed_from_u64(20))
     }
 
-    pub fn vector(&mut self, dimensions: usize) -> Vec<f32> {
+    pub(crate) fn vector(&mut self, dimensions: usize) -> Vec<f32> {
         (0..dimensions).map(|_| self.0.random_range(-1.0..1.0)).collect()
     }
 }
 
-pub fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -222,6 +222,6 @@ pub fn median(values: &[f64]) -> f64 {
 }
 
 /// What the command line says, without what cargo adds.
-pub fn arguments() -> Vec<String> {
+pub(crate) fn arguments() -> Vec<String> {
     std::env::args().skip(1).filter(|argument| argument != "--bench").collect()
 }

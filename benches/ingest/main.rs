@@ -59,9 +59,7 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<bool> {
     let rows = Rows::new();
     rows.write_copy_file(&file)?;
     let mut server = Server::start(postgres, "warn,pgfox_server=info,pgfox_server::ingest=debug").await?;
-    let sql = postgres.connect().await?;
-    // A checkpoint in the middle of one side's turn would be luck.
-    let checkpoint = || sql.batch_execute("CHECKPOINT");
+    let mut sql = postgres.connect().await?;
 
     println!("{ROWS} rows of {DIMENSIONS} dimensions, {BATCH} documents per request, {ROUNDS} rounds, rows/s");
     println!("{:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8}", "COPY", "INSERT", "vectors", "documents", "", "ratios", "");
@@ -70,13 +68,13 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<bool> {
     let mut spent: [Spent; 2] = Default::default();
     // The first round warms up.
     for round in 0..=ROUNDS {
-        checkpoint().await?;
+        checkpoint(&sql).await?;
         let copied = copy(postgres, &sql, &file).await?;
-        checkpoint().await?;
-        let inserted = insert_one_by_one(&sql, &rows).await?;
+        checkpoint(&sql).await?;
+        let inserted = insert_one_by_one(&mut sql, &rows).await?;
         let mut ingested = [0.0; 2];
         for (kind, documents) in [false, true].into_iter().enumerate() {
-            checkpoint().await?;
+            checkpoint(&sql).await?;
             while server.log.try_recv().is_ok() {}
             let (rate, times) = ingest(postgres, &mut server, &rows, documents, ROWS, BATCH).await?;
             ingested[kind] = rate;
@@ -186,6 +184,11 @@ impl Rows {
     }
 }
 
+/// One in the middle of a side's turn would be its bad luck.
+async fn checkpoint(sql: &tokio_postgres::Client) -> anyhow::Result<()> {
+    Ok(sql.batch_execute("CHECKPOINT").await?)
+}
+
 async fn create_plain_table(sql: &tokio_postgres::Client) -> anyhow::Result<()> {
     let table =
         format!("DROP TABLE IF EXISTS plain; CREATE TABLE plain (id text PRIMARY KEY, embedding vector({DIMENSIONS}))");
@@ -207,15 +210,17 @@ async fn copy(postgres: &Postgres, sql: &tokio_postgres::Client, file: &Path) ->
     Ok(ROWS as f64 / elapsed.as_secs_f64())
 }
 
-/// Rows/s of a loop that most tutorials show: a statement and so a transaction per row, prepared once.
-async fn insert_one_by_one(sql: &tokio_postgres::Client, rows: &Rows) -> anyhow::Result<f64> {
+/// Rows/s of the loop that tutorials show: a transaction per row.
+async fn insert_one_by_one(sql: &mut tokio_postgres::Client, rows: &Rows) -> anyhow::Result<f64> {
     create_plain_table(sql).await?;
-    let statement = sql.prepare("INSERT INTO plain (id, embedding) VALUES ($1, $2)").await?;
     let began = Instant::now();
     let mut inserted = 0;
     while began.elapsed() < LOOP_TIME {
         let vector = pgvector::Vector::from(rows.vector(inserted).to_vec());
-        sql.execute(&statement, &[&Rows::id(inserted), &vector]).await?;
+        let transaction = sql.transaction().await?;
+        let statement = "INSERT INTO plain (id, embedding) VALUES ($1, $2)";
+        transaction.execute(statement, &[&Rows::id(inserted), &vector]).await?;
+        transaction.commit().await?;
         inserted += 1;
     }
     Ok(inserted as f64 / began.elapsed().as_secs_f64())
@@ -272,7 +277,7 @@ async fn ingest(
     batch: usize,
 ) -> anyhow::Result<(f64, Spent)> {
     let mut client: PgfoxServiceClient<Channel> = server.client()?;
-    let embedding = v1::Embedding { model: String::new(), dimensions: DIMENSIONS as i32 };
+    let embedding = v1::Embedding { dimensions: DIMENSIONS as i32, ..Default::default() };
     let collection = v1::Collection { name: COLLECTION.into(), embedding: Some(embedding), ..Default::default() };
     client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
 

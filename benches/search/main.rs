@@ -107,7 +107,7 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
 /// Creates the collection, stores documents in it and builds the index.
 async fn fill(mut client: Client, random: &mut Random, documents: usize) -> anyhow::Result<()> {
     const PER_REQUEST: usize = 500;
-    let embedding = v1::Embedding { model: String::new(), dimensions: DIMENSIONS as i32 };
+    let embedding = v1::Embedding { dimensions: DIMENSIONS as i32, ..Default::default() };
     let collection = v1::Collection { name: COLLECTION.into(), embedding: Some(embedding), ..Default::default() };
     client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
     for first in (0..documents).step_by(PER_REQUEST) {
