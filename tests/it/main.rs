@@ -1,19 +1,26 @@
 //! The integration tests: one binary, so that they link once and share their fixtures.
 
 // fixtures
+mod calls; // short forms of the calls that most tests make
+mod naughty; // strings that break careless programs
 mod process; // the real binaries
 mod provider; // an OpenAI-shaped embedding server
 mod support; // Postgres, servers and clients
 
 // tests
+mod bad_documents; // documents that break the rules
 mod binary; // the programs as a user runs them
 mod builds; // vector indexes: built, attached to, interrupted, stopped
+mod collections; // creating, getting, listing and deleting collections
+mod documents; // getting and deleting documents, and strings that break careless programs
 mod demo; // the embedded default as a user runs it: the demo, kill -9, health checks
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod faults; // a database, a provider or a server that fails
+mod ingest; // what counts as a change, what it costs, and many writers at once
 mod invariants; // what ARCHITECTURE.md says is absent
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
 mod round_trips; // how often a call waits for the database
+mod searching; // the nearest, limits, settings, and what is said of the result
 mod surface; // reflection, health, deadlines, gzip, keys, TLS, shutdown
 mod tls; // every sslmode against a Postgres with TLS
 mod walk; // create, ingest, index, search, delete

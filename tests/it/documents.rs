@@ -1,0 +1,147 @@
+//! GetDocuments and DeleteDocuments, and strings that break careless programs in every place of a document.
+
+use pgfox::v1::{self, Distance, VectorType};
+use prost_types::{ListValue, Struct, Value, value::Kind};
+use tonic::Code;
+
+use crate::{
+    calls::{about, count, counts, get, ids, info, ingest, invalid, near, refusal, search, similar},
+    naughty::NAUGHTY,
+    support::{on_each_postgres, text_document, texts, vector_document, vectors},
+};
+
+fn wanted(ids: &[&str]) -> v1::GetDocumentsRequest {
+    let ids = ids.iter().map(|id| (*id).to_owned()).collect();
+    v1::GetDocumentsRequest { collection: "c".into(), ids, ..Default::default() }
+}
+
+fn doomed(ids: &[&str]) -> v1::DeleteDocumentsRequest {
+    v1::DeleteDocumentsRequest { collection: "c".into(), ids: ids.iter().map(|id| (*id).to_owned()).collect() }
+}
+
+fn got(response: &v1::GetDocumentsResponse) -> Vec<&str> {
+    response.documents.iter().map(|document| document.id.as_str()).collect()
+}
+
+/// A document with a string wherever one fits.
+fn naughty(text: &str) -> v1::Document {
+    let string = || Value { kind: Some(Kind::StringValue(text.into())) };
+    let list = Value { kind: Some(Kind::ListValue(ListValue { values: vec![string()] })) };
+    let inner = Struct { fields: [(text.to_owned(), list)].into() };
+    let object = Value { kind: Some(Kind::StructValue(inner)) };
+    let metadata = Struct { fields: [(text.to_owned(), string()), (format!("{text}{text}"), object)].into() };
+    v1::Document { id: text.into(), text: text.into(), metadata: Some(metadata), vector: None }
+}
+
+on_each_postgres! {
+    async fn got_in_the_order_asked_for(server: Server) {
+        let mut client = server.client();
+        let mut half = vectors("c", 3, Distance::L2);
+        half.collection.as_mut().unwrap().vector_type = VectorType::Halfvec.into();
+        client.create_collection(half).await.unwrap();
+        let documents: Vec<_> =
+            (0..1_000).map(|i| vector_document(&format!("d{i}"), &[i as f32, 0.1, -65_504.0])).collect();
+        ingest(&mut client, "c", documents).await;
+
+        let response = client.get_documents(wanted(&["d7", "d3", "d7", "d999", "d3"])).await.unwrap().into_inner();
+        assert_eq!((got(&response), response.missing_ids.len()), (vec!["d7", "d3", "d999"], 0));
+        assert!(response.documents.iter().all(|document| document.vector.is_none()));
+        // As 2-byte floats have it.
+        assert_eq!(
+            get(&mut client, "c", &["d7"]).await[0].vector.as_ref().unwrap().values,
+            [7.0, 0.099_975_586, -65_504.0]
+        );
+        let all: Vec<String> = (0..1_000).rev().map(|i| format!("d{i}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let response = client.get_documents(wanted(&all)).await.unwrap().into_inner();
+        assert_eq!(got(&response), all);
+
+        let status = client.get_documents(wanted(&["d1", "x", "y,z", "d2", "x"])).await.unwrap_err();
+        assert_eq!((info(&status)["collection"].as_str(), info(&status)["ids"].as_str()), ("c", "x,y,z"));
+        assert!(
+            status.message().contains("\"x\", \"y,z\"") && !status.message().contains("d1"),
+            "{}",
+            status.message()
+        );
+        assert_eq!(refusal::<()>(Err(status)), (Code::NotFound, "DOCUMENT_NOT_FOUND".into(), vec![]));
+        let allowed = v1::GetDocumentsRequest { allow_missing: true, ..wanted(&["y", "d1", "x", "d2", "y"]) };
+        let response = client.get_documents(allowed).await.unwrap().into_inner();
+        assert_eq!((got(&response), &response.missing_ids[..]), (vec!["d1", "d2"], &["y".to_owned(), "x".into()][..]));
+    }
+
+    async fn ids_that_cannot_be(server: Server) {
+        let mut client = server.client();
+        client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
+        invalid(client.get_documents(wanted(&[])).await, &["ids"]);
+        invalid(client.delete_documents(doomed(&[])).await, &["ids"]);
+        invalid(client.get_documents(wanted(&["a"; 1_001])).await, &["ids"]);
+        invalid(client.delete_documents(doomed(&["a"; 1_001])).await, &["ids"]);
+        let (long, too_long) = ("é".repeat(256), "é".repeat(257));
+        let bad = ["a", "", "b\0", &too_long, &long];
+        let fields = ["ids[1]", "ids[2]", "ids[3]"];
+        invalid(client.get_documents(wanted(&bad)).await, &fields);
+        invalid(client.delete_documents(doomed(&bad)).await, &fields);
+        // However long they are, the error reaches the client.
+        let fox = "🦊".repeat(128);
+        let missing: Vec<String> = (0..1_000).map(|i| format!("{i}{}", &fox[..508])).collect();
+        let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+        assert_eq!(refusal(client.get_documents(wanted(&missing)).await).0, Code::NotFound);
+        refusal(client.get_documents(wanted(&[too_long.as_str(); 1_000])).await);
+        let other = v1::GetDocumentsRequest { collection: "unknown".into(), ..wanted(&["a"]) };
+        assert_eq!(refusal(client.get_documents(other).await).1, "COLLECTION_NOT_FOUND");
+        let other = v1::DeleteDocumentsRequest { collection: "unknown".into(), ..doomed(&["a"]) };
+        assert_eq!(refusal(client.delete_documents(other).await).1, "COLLECTION_NOT_FOUND");
+        invalid(
+            client.delete_documents(v1::DeleteDocumentsRequest { collection: "\0".into(), ids: vec![] }).await,
+            &["collection", "ids"],
+        );
+    }
+
+    async fn deleted_is_gone(server: Server) {
+        let mut client = server.client();
+        client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
+        let documents = || (0..10).map(|i| vector_document(&i.to_string(), &[i as f32])).collect();
+        ingest(&mut client, "c", documents()).await;
+        let deleted = client.delete_documents(doomed(&["1", "unknown", "3", "1"])).await.unwrap().into_inner();
+        assert_eq!((deleted.deleted_count, count(&mut client, "c").await), (2, 8));
+        assert_eq!(client.delete_documents(doomed(&["1", "3"])).await.unwrap().into_inner().deleted_count, 0);
+        assert_eq!(ids(&search(&mut client, near("c", &[1.0], 3)).await)[2..], ["4"]);
+        assert_eq!(refusal(client.search(similar("c", "1", 1)).await).1, "DOCUMENT_NOT_FOUND");
+        let rows = server.sql().await.query("SELECT id FROM pgfox.c WHERE id IN ('1', '3')", &[]).await.unwrap();
+        assert!(rows.is_empty());
+        // What was deleted is new when it comes again.
+        assert_eq!(counts(&ingest(&mut client, "c", documents()).await), (2, 0, 8));
+        assert_eq!(ids(&search(&mut client, near("c", &[1.0], 1)).await), ["1"]);
+    }
+
+    async fn naughty_strings_come_back_as_they_were(server: Server) {
+        let mut client = server.client();
+        client.create_collection(texts("c")).await.unwrap();
+        let documents: Vec<v1::Document> = NAUGHTY.iter().map(|text| naughty(text)).collect();
+        assert_eq!(counts(&ingest(&mut client, "c", documents.clone()).await), (NAUGHTY.len() as i32, 0, 0));
+        let plain = client.get_documents(wanted(NAUGHTY)).await.unwrap().into_inner().documents;
+        assert_eq!(plain, documents);
+        assert_eq!(counts(&ingest(&mut client, "c", documents.clone()).await), (0, 0, NAUGHTY.len() as i32));
+        for (text, document) in NAUGHTY.iter().zip(&documents).filter(|(text, _)| !text.trim().is_empty()) {
+            let found = search(&mut client, about("c", text, 100)).await;
+            let found = found.results.into_iter().filter_map(|result| result.document);
+            assert!(found.into_iter().any(|found| found == *document), "{text:?}");
+            assert!(!ids(&search(&mut client, similar("c", text, 100)).await).contains(text));
+        }
+        // SQL sees the same strings.
+        let rows = server.sql().await.query("SELECT id, content, metadata ->> id FROM pgfox.c", &[]).await.unwrap();
+        assert_eq!(rows.len(), NAUGHTY.len());
+        for row in rows {
+            let columns: [&str; 3] = [row.get(0), row.get(1), row.get(2)];
+            assert_eq!(columns, [columns[0]; 3]);
+        }
+        assert_eq!(
+            client.delete_documents(doomed(NAUGHTY)).await.unwrap().into_inner().deleted_count,
+            NAUGHTY.len() as i64
+        );
+        // They are keys, not patterns or numbers: none is another.
+        ingest(&mut client, "c", vec![text_document("%", "x"), text_document("1", "x"), text_document("é", "x")]).await;
+        let others = v1::GetDocumentsRequest { allow_missing: true, ..wanted(&["_", "01", "1 ", "e\u{301}", "%%"]) };
+        assert_eq!(client.get_documents(others).await.unwrap().into_inner().documents, []);
+    }
+}
