@@ -11,6 +11,7 @@ mod support; // Postgres, servers and clients
 mod bad_documents; // documents that break the rules
 mod binary; // the programs as a user runs them
 mod builds; // vector indexes: built, attached to, interrupted, stopped
+mod churn; // everything at once on one name
 mod collections; // creating, getting, listing and deleting collections
 mod documents; // getting and deleting documents, and strings that break careless programs
 mod demo; // the embedded default as a user runs it: the demo, kill -9, health checks

@@ -176,31 +176,35 @@ impl Store {
 
     /// Deletes a collection with its tables and its view, and stops the build of its index.
     pub async fn delete_collection(&self, name: &str) -> Result<(), StoreError> {
-        let entry = self.load_entry(name).await?;
-        self.stop_build(entry.collection.space_id).await?;
-        let mut connection = self.connection().await?;
-        let schema::Names { views, internal, .. } = &self.inner.names;
-        let transaction = connection.transaction().await?;
-        let sql = format!("-- delete_collection\n DELETE FROM {internal}.collections WHERE id = $1");
-        if transaction.execute(&sql, &[&entry.collection.id]).await? == 0 {
-            return Err(StoreError::CollectionNotFound(name.into()));
-        }
-        let Tables { documents, embeddings, .. } = &entry.tables;
-        let view = schema::quote(name);
-        // Not CASCADE: a view that a user built on the collection's view is theirs to drop.
-        let dropped = transaction
-            .batch_execute(&format!("DROP VIEW IF EXISTS {views}.{view}; DROP TABLE {embeddings}, {documents}"))
-            .await;
-        match dropped {
-            Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
-                return Err(StoreError::CollectionInUse(name.into()));
+        self.load_entry(name).await?;
+        self.with_collection(name, |entry| async move {
+            self.stop_build(entry.collection.space_id).await?;
+            let mut connection = self.connection().await?;
+            let schema::Names { views, internal, .. } = &self.inner.names;
+            let transaction = connection.transaction().await?;
+            let sql = format!("-- delete_collection\n DELETE FROM {internal}.collections WHERE id = $1");
+            if transaction.execute(&sql, &[&entry.collection.id]).await? == 0 {
+                return Err(StoreError::CollectionNotFound(name.into()));
             }
-            dropped => dropped?,
-        }
-        transaction.commit().await?;
-        connection.done();
-        self.forget(name);
-        Ok(())
+            let Tables { documents, embeddings, .. } = &entry.tables;
+            let view = schema::quote(name);
+            // In the order in which everyone else locks them: view, documents, embeddings. Not CASCADE: a view that a
+            // user built on the collection's view is theirs to drop.
+            let dropped = transaction
+                .batch_execute(&format!("DROP VIEW IF EXISTS {views}.{view}; DROP TABLE {documents}, {embeddings}"))
+                .await;
+            match dropped {
+                Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
+                    return Err(StoreError::CollectionInUse(name.into()));
+                }
+                dropped => dropped?,
+            }
+            transaction.commit().await?;
+            connection.done();
+            self.forget(name);
+            Ok(())
+        })
+        .await
     }
 
     /// A collection as the cache has it; `run` of [`Store::with_collection`] finds out when it is not true any more.
