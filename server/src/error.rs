@@ -86,7 +86,7 @@ fn told(code: Code, reason: ErrorReason) -> Told {
 }
 
 impl Told {
-    fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+    fn with(mut self, key: &'static str, value: &(impl ToString + ?Sized)) -> Self {
         self.metadata.push((key, value.to_string()));
         self
     }
@@ -171,7 +171,7 @@ fn told_store(error: &StoreError) -> Told {
                 bytes <= MAX_VALUE_BYTES + 1
             };
             let ids: Vec<&str> = ids.iter().take(SHOWN).map(String::as_str).take_while(fits).collect();
-            told(Code::NotFound, Reason::DocumentNotFound).with("collection", collection).with("ids", ids.join(","))
+            told(Code::NotFound, Reason::DocumentNotFound).with("collection", collection).with("ids", &ids.join(","))
         }
         StoreError::DocumentWithoutVector { collection, id } => {
             told(Code::FailedPrecondition, Reason::DocumentWithoutVector).with("collection", collection).with("id", id)
