@@ -161,13 +161,10 @@ pub async fn serve(
     let mut running = AbortOnDropHandle::new(tokio::spawn(running));
 
     let states = health::report(&reporter, app.store.readiness(), app.embedders.provider_health());
-    let watched = async {
-        let (watched, ()) = tokio::join!(health::watch_database(&app.store, migrate), states);
-        watched
-    };
     tokio::select! {
         ended = &mut running => ended?.context("the server ended")?,
-        watched = watched => watched?,
+        watched = health::watch_database(&app.store, migrate) => watched?,
+        () = states => {}
         () = shutdown => {}
     }
     tracing::info!("shutting down: running calls have {} s to finish", limits.drain.as_secs());
