@@ -54,6 +54,11 @@ pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<()
     }
 }
 
+/// Says that this server is not ready yet. Without a word the library takes it to be.
+pub(crate) async fn begin(reporter: &HealthReporter) {
+    set(reporter, [(OVERALL, false), (SERVICE_NAME, false), (EMBEDDER, false)]).await;
+}
+
 /// Reports the states as they change, for as long as the server runs.
 pub(crate) async fn report(
     reporter: &HealthReporter,

@@ -126,6 +126,7 @@ pub async fn serve(
     let limits = Arc::clone(&app.limits);
 
     let (mut reporter, health) = tonic_health::server::health_reporter();
+    health::begin(&reporter).await;
     let service = PgfoxServiceServer::new(app.clone())
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)

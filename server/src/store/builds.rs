@@ -4,6 +4,8 @@
 //! it. The lock belongs to the session that runs CREATE INDEX, so when a server dies, the lock is free exactly when Postgres
 //! has ended that session, and another server takes the job up: it finds the index complete, or starts it again.
 
+mod memory;
+
 use std::{
     collections::hash_map,
     sync::PoisonError,
@@ -279,43 +281,6 @@ impl Store {
         })
     }
 
-    /// Gives the build the memory it needs, as far as the operator allows, and says when that is too little.
-    async fn set_memory(
-        &self,
-        client: &tokio_postgres::Client,
-        entry: &Entry,
-        kind: IndexKind,
-        index_id: i64,
-    ) -> Result<(), StoreError> {
-        let sql = format!(
-            "-- set_memory
-             SELECT greatest(c.reltuples::float8, 0), pg_size_bytes(current_setting('maintenance_work_mem')),
-                    (SELECT count(*) FROM (SELECT FROM {0} LIMIT 100000) few)
-             FROM pg_class c WHERE c.oid = to_regclass('{0}')",
-            entry.tables.embeddings
-        );
-        let row = client.query_one(&sql, &[]).await?;
-        let rows = row.get::<_, f64>(0).max(row.get::<_, i64>(2) as f64);
-        let configured: i64 = row.get(1);
-        let needed = needed_memory(entry, kind, rows);
-        let allowed = self.inner.config.build_memory.map_or(configured, |bytes| bytes as i64);
-        if needed > configured && allowed > configured {
-            let kilobytes = needed.min(allowed) / 1024;
-            client.batch_execute(&format!("SET maintenance_work_mem = '{kilobytes}kB'")).await?;
-        }
-        if needed > allowed && matches!(kind, IndexKind::Hnsw { .. }) {
-            let warning = format!(
-                "the graph needs about {} MB and the build has {} MB: it will be many times slower; \
-                 raise --build-memory of the server",
-                needed / MB,
-                allowed / MB
-            );
-            tracing::warn!(index_id, "{warning}");
-            self.warn_build(index_id, &warning).await?;
-        }
-        Ok(())
-    }
-
     /// Makes the index the one that serves searches.
     async fn publish(&self, client: &tokio_postgres::Client, entry: &Entry, index_id: i64) -> Result<(), StoreError> {
         let internal = &self.inner.names.internal;
@@ -405,26 +370,6 @@ impl Store {
 fn is_interruption(error: &StoreError) -> bool {
     use StoreError::{Busy, Conflict, NotReady, Unavailable};
     matches!(error, Unavailable { .. } | NotReady(_) | Busy(_) | Conflict(_))
-}
-
-const MB: i64 = 1024 * 1024;
-
-/// Memory of a build, measured: an HNSW graph takes the elements and about 700 bytes of links per row at m = 16, and 500
-/// more at m = 32; IVFFlat takes its centres and a sample of 50 rows per list, at least 10,000.
-fn needed_memory(entry: &Entry, kind: IndexKind, rows: f64) -> i64 {
-    let definition = &entry.collection.definition;
-    let vector = (definition.dimensions * definition.vector_type.element_size()) as f64;
-    let bytes = match kind {
-        IndexKind::Hnsw { m, .. } => rows * (vector + 200.0 + 31.25 * f64::from(m)),
-        IndexKind::IvfFlat { lists } => {
-            let lists = f64::from(lists);
-            let samples = (lists * 50.0).max(10_000.0).min(rows);
-            // Elkan's k-means keeps bounds for every sample and centre, and distances between the centres.
-            samples * vector + lists * vector * 2.0 + 4.0 * (samples * lists + lists * lists)
-        }
-    };
-    // A reserve, since too little is many times slower than too much.
-    (bytes * 1.2) as i64 + 8 * MB
 }
 
 /// The phase that pg_stat_progress_create_index names, and the share of the whole build that is done by then.

@@ -82,3 +82,27 @@ on_each_postgres! {
         assert_only(&server, &index).await;
     }
 }
+
+#[tokio::test]
+async fn another_server_finishes_the_build_of_a_process_that_was_killed() {
+    let server = Server::start(18).await;
+    let mut client = server.client();
+    fill(&mut client).await;
+    let doomed = crate::process::ServerProcess::start(&server.database_url, "127.0.0.1:0").await;
+    let options = pgfox_client::ConnectOptions::new(&doomed.address);
+    let mut other = pgfox_client::connect(&options).await.unwrap();
+    let hold = Hold::snapshot(&server).await;
+    let mut progress = None;
+    eventually("the build begins", async || {
+        progress = other.build_index(hnsw(0, 0)).await.ok();
+        progress.is_some()
+    })
+    .await;
+    let index = until_waiting(&server, progress.unwrap().get_mut()).await;
+    doomed.kill().await;
+    hold.release().await;
+    // Postgres may have completed the statement of the dead server, or not: another one attaches in either case.
+    let finished = build(&mut client, hnsw(0, 0)).await.unwrap();
+    assert_eq!(finished.name, index.name);
+    assert_only(&server, &finished).await;
+}
