@@ -16,6 +16,10 @@ use super::weights::Weights;
 /// Tokens that go through a feed-forward block together: few enough that the wide layer between stays in the L2 cache.
 const FEED_FORWARD_ROWS: usize = 256;
 
+/// Outputs of a linear layer whose weights lie together. The product reads a panel nearly from front to back: measured, a
+/// single query takes 15 % less time than with whole rows of up to 1,536 weights, and 1.6 times less than in the file's order.
+const PANEL_OUTPUTS: usize = 384;
+
 pub(super) struct Bert {
     config: Config,
     arch: Arch,
@@ -40,8 +44,7 @@ struct Layer {
 /// x * weight + bias
 struct Linear {
     inputs: usize,
-    outputs: usize,
-    /// Row i holds the weights of input i. Files store it transposed, in which order products of few rows are slower.
+    /// Panels of up to `PANEL_OUTPUTS` columns one after the other, each with a row per input.
     weight: Vec<f32>,
     bias: Vec<f32>,
 }
@@ -172,13 +175,17 @@ impl Layer {
     fn load(weights: &mut Weights, name: &str, config: &Config) -> Result<Self, LoadError> {
         let (hidden, intermediate) = (config.hidden, config.intermediate);
         let attention = |part: &str| format!("{name}.attention.{part}");
-        let mut query = Linear::load(weights, &attention("self.query"), hidden, hidden)?;
+        let (mut qkv, mut qkv_bias) = (Vec::new(), Vec::new());
+        for part in ["self.query", "self.key", "self.value"] {
+            let (weight, bias) = Linear::read(weights, &attention(part), hidden, hidden)?;
+            qkv.extend(weight);
+            qkv_bias.extend(bias);
+        }
+        let query = qkv[..hidden * hidden].iter_mut().chain(&mut qkv_bias[..hidden]);
         let scale = 1.0 / ((hidden / config.heads) as f32).sqrt();
-        query.weight.iter_mut().chain(&mut query.bias).for_each(|weight| *weight *= scale);
-        let key = Linear::load(weights, &attention("self.key"), hidden, hidden)?;
-        let value = Linear::load(weights, &attention("self.value"), hidden, hidden)?;
+        query.for_each(|value| *value *= scale);
         Ok(Self {
-            qkv: Linear::side_by_side(&[query, key, value]),
+            qkv: Linear::new(hidden, &qkv, qkv_bias),
             attention_output: Linear::load(weights, &attention("output.dense"), hidden, hidden)?,
             attention_norm: LayerNorm::load(weights, &attention("output.LayerNorm"), hidden)?,
             up: Linear::load(weights, &format!("{name}.intermediate.dense"), hidden, intermediate)?,
@@ -190,28 +197,29 @@ impl Layer {
 
 impl Linear {
     fn load(weights: &mut Weights, name: &str, inputs: usize, outputs: usize) -> Result<Self, LoadError> {
-        let stored = weights.read(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = weights.read(&format!("{name}.bias"), &[outputs])?;
-        let mut weight = vec![0.0; stored.len()];
-        for (output, row) in stored.chunks_exact(inputs).enumerate() {
-            for (input, &value) in row.iter().enumerate() {
-                weight[input * outputs + output] = value;
-            }
-        }
-        Ok(Self { inputs, outputs, weight, bias })
+        let (weight, bias) = Self::read(weights, name, inputs, outputs)?;
+        Ok(Self::new(inputs, &weight, bias))
     }
 
-    /// One layer that gives the outputs of several with the same inputs, one after the other.
-    fn side_by_side(parts: &[Self]) -> Self {
-        let inputs = parts[0].inputs;
-        let row =
-            |input: usize| parts.iter().flat_map(move |part| &part.weight[input * part.outputs..][..part.outputs]);
-        Self {
-            inputs,
-            outputs: parts.iter().map(|part| part.outputs).sum(),
-            weight: (0..inputs).flat_map(row).copied().collect(),
-            bias: parts.iter().flat_map(|part| &part.bias).copied().collect(),
+    /// The weights as files store them, a row per output, and the bias.
+    fn read(
+        weights: &mut Weights,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<(Vec<f32>, Vec<f32>), LoadError> {
+        let weight = weights.read(&format!("{name}.weight"), &[outputs, inputs])?;
+        Ok((weight, weights.read(&format!("{name}.bias"), &[outputs])?))
+    }
+
+    fn new(inputs: usize, stored: &[f32], bias: Vec<f32>) -> Self {
+        let mut weight = Vec::with_capacity(stored.len());
+        for panel in stored.chunks(PANEL_OUTPUTS * inputs) {
+            for input in 0..inputs {
+                weight.extend(panel[input..].iter().step_by(inputs));
+            }
         }
+        Self { inputs, weight, bias }
     }
 
     /// out = x * weight + bias, or that added to `out`.
@@ -220,9 +228,13 @@ impl Linear {
             out.fill(0.0);
         }
         add_to_rows(arch, &self.bias, out);
-        let x = Matrix::new(x, x.len() / self.inputs, self.inputs, self.inputs);
-        let weight = Matrix::new(&self.weight, self.inputs, self.outputs, self.outputs);
-        multiply(x, weight, out, self.outputs, Output::Add);
+        let (inputs, outputs) = (self.inputs, self.bias.len());
+        let x = Matrix::new(x, x.len() / inputs, inputs, inputs);
+        for (index, panel) in self.weight.chunks(PANEL_OUTPUTS * inputs).enumerate() {
+            let width = panel.len() / inputs;
+            let panel = Matrix::new(panel, inputs, width, width);
+            multiply(x, panel, &mut out[index * PANEL_OUTPUTS..], outputs, Output::Add);
+        }
     }
 }
 
@@ -236,5 +248,26 @@ impl LayerNorm {
 
     fn apply(&self, arch: Arch, epsilon: f32, rows: &mut [f32]) {
         layer_norm(arch, &self.scale, &self.shift, epsilon, rows);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linear_layer_of_several_panels() {
+        let (inputs, outputs, rows) = (3, 2 * PANEL_OUTPUTS + 5, 4);
+        let stored: Vec<f32> = (0..inputs * outputs).map(|i| (i % 11) as f32).collect();
+        let bias: Vec<f32> = (0..outputs).map(|i| (i % 5) as f32).collect();
+        let x: Vec<f32> = (0..rows * inputs).map(|i| i as f32).collect();
+        let layer = Linear::new(inputs, &stored, bias.clone());
+        let mut out = vec![100.0; rows * outputs];
+        layer.apply(Arch::new(), &x, &mut out, Output::Add);
+        for (index, value) in out.iter().enumerate() {
+            let (row, output) = (index / outputs, index % outputs);
+            let sum: f32 = (0..inputs).map(|i| x[row * inputs + i] * stored[output * inputs + i]).sum();
+            assert_eq!(*value, 100.0 + bias[output] + sum, "row {row}, output {output}");
+        }
     }
 }
