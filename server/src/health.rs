@@ -44,10 +44,11 @@ pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<()
             _ => {}
         }
         healthy = matches!(&*store.readiness().borrow(), Readiness::Ready(_));
-        if healthy && round.is_multiple_of(RESUME_EVERY) {
-            if let Err(error) = store.resume_builds().await {
-                tracing::warn!("index builds could not be looked up: {}", error.detail());
-            }
+        if healthy
+            && round.is_multiple_of(RESUME_EVERY)
+            && let Err(error) = store.resume_builds().await
+        {
+            tracing::warn!("index builds could not be looked up: {}", error.detail());
         }
         round = round.wrapping_add(1);
         tokio::time::sleep(CHECK_EVERY).await;

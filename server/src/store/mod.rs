@@ -167,17 +167,13 @@ impl Store {
     }
 
     fn set_ready(&self, extension: Extension) {
-        let mut replaced = false;
-        self.inner.readiness.send_if_modified(|readiness| {
-            let changed = match readiness {
-                Readiness::Ready(known) => **known != extension,
-                Readiness::NotReady(_) => true,
-            };
-            if changed {
-                *readiness = Readiness::Ready(Arc::new(extension.clone()));
+        let extension = Arc::new(extension);
+        let replaced = self.inner.readiness.send_if_modified(|readiness| {
+            if matches!(readiness, Readiness::Ready(known) if *known == extension) {
+                return false;
             }
-            replaced = changed;
-            changed
+            *readiness = Readiness::Ready(Arc::clone(&extension));
+            true
         });
         if replaced {
             if let Some(warning) = extension.warning() {

@@ -176,7 +176,7 @@ impl Source {
         let (mark, mut plain) = peek::<3>(plain).map_err(|error| unreadable(&error))?;
         match mark.as_slice() {
             [0xef, 0xbb, 0xbf] => {
-                io::copy(&mut (&mut plain).take(3), &mut io::sink()).map_err(|error| unreadable(&error)).map(drop)?
+                io::copy(&mut (&mut plain).take(3), &mut io::sink()).map_err(|error| unreadable(&error))?;
             }
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
                 return Err(Flaw::new("it is UTF-16: convert it, for example with `iconv -f utf-16 -t utf-8`"));
