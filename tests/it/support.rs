@@ -220,6 +220,14 @@ impl Server {
     }
 }
 
+/// Sessions of a database that wait for a lock. Asked by a session of its own: a transaction that holds the lock would see
+/// for ever what it saw when it first looked.
+pub(crate) async fn waiting_for_locks(database_url: &str) -> i64 {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND state = 'active' AND wait_event_type = 'Lock'";
+    sql(database_url).await.query_one(waiting, &[]).await.expect("a count").get(0)
+}
+
 /// Waits until `done`, at most 30 seconds.
 pub(crate) async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let waited = tokio::time::timeout(Duration::from_secs(30), async {

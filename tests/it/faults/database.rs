@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::support::{
     Setup, create_database, on_each_postgres, start_postgres_in, text_document, texts, vector_document, vectors,
+    waiting_for_locks,
 };
 
 #[tokio::test]
@@ -73,12 +74,7 @@ async fn a_full_pool_is_told() {
     lock.batch_execute("BEGIN; LOCK TABLE pgfox_internal.documents_1 IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let mut waiting = server.client();
     let waiting = tokio::spawn(async move { search(&mut waiting, "points", &[1.0, 2.0, 3.0]).await });
-    eventually("the connection is busy", async || {
-        let busy =
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        lock.query_one(busy, &[]).await.unwrap().get::<_, i64>(0) == 1
-    })
-    .await;
+    eventually("the connection is busy", async || waiting_for_locks(&server.database_url).await == 1).await;
     let status = search(&mut client, "points", &[1.0, 2.0, 3.0]).await.expect_err("no connection");
     assert_eq!(told(&status), expected(Code::ResourceExhausted, "DATABASE_BUSY", true), "{status:?}");
     // Work is not an outage.

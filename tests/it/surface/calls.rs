@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 
 use super::*;
+use crate::support::waiting_for_locks;
 
 /// A client without timers of its own, so that an answer is the server's.
 fn patient(server: &Server) -> PgfoxServiceClient<legacy::Client<legacy::connect::HttpConnector, tonic::body::Body>> {
@@ -29,12 +30,6 @@ async fn lock_documents(server: &Server) -> tokio_postgres::Client {
     client
 }
 
-async fn searches_in_postgres(sql: &tokio_postgres::Client) -> i64 {
-    let running = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND state = 'active' AND wait_event_type = 'Lock'";
-    sql.query_one(running, &[]).await.unwrap().get(0)
-}
-
 #[tokio::test]
 async fn a_deadline_ends_the_call_and_its_query() {
     for major in [16, 18] {
@@ -46,10 +41,10 @@ async fn a_deadline_ends_the_call_and_its_query() {
             let mut client = patient(&server);
             async move { client.search(with_deadline(search_request(), "3000m")).await }
         });
-        eventually("the query runs", async || searches_in_postgres(&lock).await == 1).await;
+        eventually("the query runs", async || waiting_for_locks(&server.database_url).await == 1).await;
         assert_deadline(&call.await.unwrap().expect_err("a deadline"));
         assert!((2_900..6_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
-        eventually("the query is gone", async || searches_in_postgres(&lock).await == 0).await;
+        eventually("the query is gone", async || waiting_for_locks(&server.database_url).await == 0).await;
         lock.batch_execute("COMMIT").await.unwrap();
         // The connection that was cancelled is not handed to anyone in a bad state.
         for _ in 0..20 {
@@ -70,14 +65,14 @@ async fn the_servers_own_limit_is_a_deadline_too() {
 async fn a_client_that_leaves_takes_its_query_along() {
     let server = Server::start(18).await;
     fill(&mut server.client()).await;
-    let lock = lock_documents(&server).await;
+    let _lock = lock_documents(&server).await;
     let call = tokio::spawn({
         let mut client = server.client();
         async move { client.search(search_request()).await }
     });
-    eventually("the query runs", async || searches_in_postgres(&lock).await == 1).await;
+    eventually("the query runs", async || waiting_for_locks(&server.database_url).await == 1).await;
     call.abort();
-    eventually("the query is gone", async || searches_in_postgres(&lock).await == 0).await;
+    eventually("the query is gone", async || waiting_for_locks(&server.database_url).await == 0).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::process::{ServerProcess, command};
+use crate::{
+    process::{ServerProcess, command},
+    support::waiting_for_locks,
+};
 
 fn documents(sequence: i64) -> v1::IngestRequest {
     let documents = (0..50).map(|i| vector_document(&format!("{sequence}-{i}"), &[i as f32, 0.0, 1.0])).collect();
@@ -29,9 +32,7 @@ async fn calls_finish_and_streams_end_after_what_they_stored() {
     });
     // This one waits for the lock too, and is told when it is stored.
     requests.send(documents(2)).await.unwrap();
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    eventually("both wait", async || lock.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 2).await;
+    eventually("both wait", async || waiting_for_locks(&server.database_url).await == 2).await;
 
     let database_url = server.database_url.clone();
     let stopping = tokio::spawn(server.stop());
