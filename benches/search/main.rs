@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p pgfox-server --bench search                # queries/s at 10,000 vectors, in about two minutes
-//! cargo bench -p pgfox-server --bench search -- --sizing    # what the embedded default's settings gain at 100,000
+//! cargo bench -p pgfox-server --bench search -- --sizing    # the embedded settings at 100,000, in about five
 //! ```
 //!
 //! The SQL and the settings that pgbench uses are read from the log of Postgres while the server searches, so they are the

@@ -5,7 +5,7 @@ use super::*;
 const DOCUMENTS: usize = 100_000;
 const ROUNDS: usize = 4;
 /// Before a measurement, to fill the buffers after a start.
-const WARM_UP: Duration = Duration::from_secs(4);
+const WARM_UP: Duration = Duration::from_secs(10);
 
 /// What initdb writes and Postgres has built in, for all that the embedded default changes.
 const DEFAULTS: [(&str, &str); 8] = [
