@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
 use prost::Message as _;
 use prost_types::{Struct, Value, value::Kind};

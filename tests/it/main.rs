@@ -13,8 +13,8 @@ mod binary; // the programs as a user runs them
 mod builds; // vector indexes: built, attached to, interrupted, stopped
 mod churn; // everything at once on one name
 mod collections; // creating, getting, listing and deleting collections
-mod documents; // getting and deleting documents, and strings that break careless programs
 mod demo; // the embedded default as a user runs it: the demo, kill -9, health checks
+mod documents; // getting and deleting documents, and strings that break careless programs
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod faults; // a database, a provider or a server that fails
 mod ingest; // what counts as a change, what it costs, and many writers at once
