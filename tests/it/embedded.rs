@@ -41,6 +41,12 @@ async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// This test binary, also when it was built again while it runs.
+fn this_program() -> PathBuf {
+    let linux = PathBuf::from("/proc/self/exe");
+    if linux.exists() { linux } else { std::env::current_exe().unwrap() }
+}
+
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
 }
@@ -100,7 +106,7 @@ async fn runs_as_a_normal_user() {
     };
     open(dir.path());
     let exe = dir.path().join("it");
-    std::fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    std::fs::copy(this_program(), &exe).unwrap();
     open(&exe);
     // Under this process's own folder for temporary files nobody may have no rights.
     let temporary = dir.path().join("tmp");
@@ -178,7 +184,7 @@ async fn child_that_waits_to_be_killed() {
 
 /// Starts the child, kills it as soon as its PostgreSQL runs, and returns the process id of that.
 async fn orphan(dir: &Path, remove: bool) -> String {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(this_program());
     command.args(["--exact", "embedded::child_that_waits_to_be_killed"]).env("PGFOX_TEST_CHILD_DIR", dir);
     if remove {
         command.env("PGFOX_TEST_REMOVE", "1");
