@@ -2,6 +2,8 @@
 
 /// The package `pgfox.v1`.
 #[allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::all, clippy::pedantic)]
+// The comments of the protos are written for readers of protos.
+#[allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 pub mod v1 {
     tonic::include_proto!("pgfox.v1");
 

@@ -8,15 +8,14 @@ use serde_json::Value;
 /// What a text's vector may be off by: 1 - cosine.
 const DISTANCE_MAX: f64 = 1e-5;
 
-// HOOK: this becomes the test as soon as the weights can be fetched:
-//
-// #[tokio::test]
-// async fn golden_vectors() {
-//     check_golden_vectors(&pgfox_server::embedded::fetch_model(...).await.unwrap());
-// }
+#[tokio::test]
+async fn vectors_are_those_of_the_reference() {
+    let folder = crate::support::cache().model().await.unwrap();
+    tokio::task::spawn_blocking(move || check_golden_vectors(&folder)).await.unwrap();
+}
 
 /// Checks dimensions, token counts, truncation and vectors of the model in the folder.
-pub(crate) fn check_golden_vectors(model_dir: &Path) {
+fn check_golden_vectors(model_dir: &Path) {
     let model = LocalModel::load(model_dir).unwrap();
     assert_eq!((model.dimensions(), model.max_tokens()), (384, 256));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/all-MiniLM-L6-v2/golden.json");

@@ -19,6 +19,7 @@ mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod faults; // a database, a provider or a server that fails
 mod ingest; // what counts as a change, what it costs, and many writers at once
 mod invariants; // what ARCHITECTURE.md says is absent
+mod local_model; // the vectors of all-MiniLM-L6-v2 are those of onnxruntime
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
 mod round_trips; // how often a call waits for the database
 mod searching; // the nearest, limits, settings, and what is said of the result

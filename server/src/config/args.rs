@@ -265,7 +265,7 @@ pub struct EmbeddingArgs {
     /// File with its key, instead of OPENAI_API_KEY
     #[arg(long, env = "PGFOX_OPENAI_API_KEY_FILE", value_name = "FILE")]
     pub openai_api_key_file: Option<PathBuf>,
-    /// Folder with a folder for each model local/<name>: config.json, tokenizer.json, model.safetensors
+    /// Folder with a folder for each model "local/NAME": config.json, tokenizer.json, model.safetensors
     #[arg(long, env = "PGFOX_LOCAL_MODELS", value_name = "DIR")]
     pub local_models: Option<PathBuf>,
     /// Most local models in memory at a time, about 100 MB each; they stay until the server ends

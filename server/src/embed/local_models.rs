@@ -125,7 +125,11 @@ impl LocalModels {
                 permit.forget();
                 Ok(model)
             }
-            Ok(Err(error)) => Err(unknown(name, &error.to_string())),
+            Ok(Err(error)) => {
+                // It names paths of this machine.
+                tracing::error!("the model {name} cannot be loaded: {error}");
+                Err(unknown(name, "its folder cannot be used as a model; the log of the server says why"))
+            }
             Err(error) => Err(unavailable(format!("loading the model {name} failed: {error}"))),
         }
     }

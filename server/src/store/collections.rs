@@ -207,7 +207,7 @@ impl Store {
         .await
     }
 
-    /// A collection as the cache has it; `run` of [`Store::with_collection`] finds out when it is not true any more.
+    /// A collection as the cache has it; `run` of `with_collection` finds out when it is not true any more.
     pub async fn collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
         Ok(Arc::clone(&self.entry(name).await?.collection))
     }

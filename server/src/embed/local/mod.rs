@@ -84,7 +84,7 @@ impl LocalModel {
         self.model.bert.dimensions()
     }
 
-    /// Tokens that the model reads of a text, [CLS] and [SEP] included; the rest of a longer text is cut off.
+    /// Tokens that the model reads of a text, `[CLS]` and `[SEP]` included; the rest of a longer text is cut off.
     pub fn max_tokens(&self) -> usize {
         self.model.tokens.max_tokens()
     }
