@@ -184,7 +184,7 @@ fn told_store(error: &StoreError) -> Told {
         StoreError::ResponseTooLarge { .. } => told(Code::ResourceExhausted, Reason::MessageTooLarge),
         StoreError::ExtensionMissing(_) => told(Code::FailedPrecondition, Reason::ExtensionMissing),
         StoreError::NotReady(error) => told_store(error),
-        StoreError::Unavailable { .. } | StoreError::SchemaVersion(_) => {
+        StoreError::Unavailable { .. } | StoreError::WrongDatabase(_) => {
             told(Code::Unavailable, Reason::DatabaseUnavailable).retry(RETRY_DATABASE)
         }
         // A conflict or a change that outlived its retries: the caller may try again.

@@ -24,7 +24,7 @@ const RESUME_EVERY: u32 = 3;
 pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<(), Arc<StoreError>> {
     let mut last = String::new();
     while let Err(error) = store.prepare(migrate).await {
-        if matches!(*error, StoreError::SchemaVersion(_)) {
+        if matches!(*error, StoreError::WrongDatabase(_)) {
             return Err(error);
         }
         // Once for each reason.

@@ -49,7 +49,9 @@ macro_rules! reflect {
         services.sort();
 
         let mut files = std::collections::BTreeMap::new();
-        let mut wanted = vec![Question::FileContainingSymbol("pgfox.v1.PgfoxService".into())];
+        // The second for the details of errors.
+        let symbols = ["pgfox.v1.PgfoxService", "google.rpc.ErrorInfo"];
+        let mut wanted: Vec<_> = symbols.map(|symbol| Question::FileContainingSymbol(symbol.into())).into();
         while let Some(question) = wanted.pop() {
             questions.send(ask(question)).await.unwrap();
             let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();

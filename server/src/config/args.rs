@@ -165,7 +165,14 @@ pub struct HealthcheckArgs {
 #[derive(Args, Clone, Debug)]
 pub struct LogArgs {
     /// What to log: error, warn, info, debug or trace, also per module, such as info,pgfox_server::store=debug
-    #[arg(long, env = "PGFOX_LOG", value_name = "FILTER", default_value = "info", help_heading = "Logging")]
+    // The library logs whole replies that it does not understand, and those can be large or hold texts.
+    #[arg(
+        long,
+        env = "PGFOX_LOG",
+        value_name = "FILTER",
+        default_value = "info,async_openai=off",
+        help_heading = "Logging"
+    )]
     pub log: String,
 }
 

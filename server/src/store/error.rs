@@ -39,9 +39,9 @@ pub enum StoreError {
     /// What to run to get the vector extension.
     #[error("{0}")]
     ExtensionMissing(String),
-    /// The schema belongs to another version of pgfox.
+    /// This server can never work with this database: its schema or its encoding is another.
     #[error("{0}")]
-    SchemaVersion(String),
+    WrongDatabase(String),
     /// The database cannot be used (yet); the error within says why.
     #[error("{0}")]
     NotReady(Arc<StoreError>),

@@ -74,16 +74,23 @@ pub(super) async fn prepare(client: &mut Client, names: &Names, migrate: Migrate
     let transaction = client.transaction().await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1, 0)", &[&names.lock_class]).await?;
 
+    let encoding: String = transaction.query_one("SELECT current_setting('server_encoding')", &[]).await?.get(0);
+    if encoding != "UTF8" {
+        return Err(StoreError::WrongDatabase(format!(
+            "the database has the encoding {encoding} and cannot hold every text; create one with: \
+             CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )));
+    }
     let found = applied_version(&transaction, names).await?;
     if found > SCHEMA_VERSION {
-        return Err(StoreError::SchemaVersion(format!(
+        return Err(StoreError::WrongDatabase(format!(
             "the schema {} has version {found}, made by a newer pgfox; this one works with version {SCHEMA_VERSION}: \
              run the newer pgfox, or choose another --schema",
             names.internal
         )));
     }
     if found > 0 && found < SCHEMA_VERSION && migrate == Migrate::IfEmpty {
-        return Err(StoreError::SchemaVersion(format!(
+        return Err(StoreError::WrongDatabase(format!(
             "the schema {} has version {found} and this pgfox works with version {SCHEMA_VERSION}: \
              run `pgfox-server migrate`, or start with --migrate",
             names.internal

@@ -72,6 +72,17 @@ on_each_postgres! {
         }
     }
 
+    async fn a_database_that_cannot_hold_every_text_is_refused(server: Server) {
+        let sql = server.sql().await;
+        let (host, name) = server.database_url.rsplit_once('/').unwrap();
+        let latin = format!("{name}_latin");
+        let create = format!("CREATE DATABASE {latin} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+        sql.batch_execute(&create).await.unwrap();
+        let refused = Setup::new(format!("{host}/{latin}")).start().await;
+        let error = refused.ended().await.expect_err("another encoding").to_string();
+        assert!(error.contains("LATIN1") && error.contains("UTF8"), "{error}");
+    }
+
     async fn a_newer_schema_is_refused(server: Server) {
         let sql = server.sql().await;
         sql.batch_execute("INSERT INTO pgfox_internal.schema_migrations (version) VALUES (999)").await.unwrap();
