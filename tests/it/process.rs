@@ -29,9 +29,10 @@ pub(crate) fn binary(name: &str) -> PathBuf {
         if folder.ends_with("release") {
             build.arg("--release");
         }
-        // Set for this test, not for a build: the build script of ring would run again, and much after it.
+        // Set for this test, not for a build: with them the build script of ring runs again, and much is built after it.
         for (name, _) in std::env::vars_os() {
-            if ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            let set_by_cargo = |prefix: &&str| name.to_string_lossy().starts_with(prefix);
+            if ["CARGO_MANIFEST_", "CARGO_PKG_", "OUT_DIR"].iter().any(set_by_cargo) {
                 build.env_remove(name);
             }
         }
