@@ -181,9 +181,10 @@ async fn the_command_line_does_the_whole_walk() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let ran = pgfox(address, &["ingest", "films", &csv], "").await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let stdin = "{\"id\": \"s1\", \"text\": \"from a pipe\"}\n";
+    let stdin = "{\"id\": \"s1\", \"text\": \"an earlier one\"}\n{\"id\": \"s1\", \"text\": \"from a pipe\"}\n";
     let ran = pgfox(address, &["ingest", "films", "-", "--format", "jsonl"], stdin).await;
-    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let said = "1 document replaced by a later one with the same id";
+    assert!(ran.code == Some(0) && format!("{ran:?}").contains(said), "{ran:?}");
     let ran = pgfox(address, &["collections", "get", "films", "--json"], "").await;
     let collection: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert!(ran.stdout.contains("103"), "103 documents: {collection}");

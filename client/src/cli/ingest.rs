@@ -329,6 +329,10 @@ fn summary(collection: &str, totals: &IngestTotals, skipped: u64, seconds: f64) 
         output::count(totals.unchanged),
         output::count(skipped),
     );
+    let repeated = totals.documents.saturating_sub(totals.upserted + totals.unchanged + totals.skipped);
+    if repeated > 0 {
+        text += &format!("{} replaced by a later one with the same id\n", output::counted(repeated, "document"));
+    }
     if totals.unembedded > 0 {
         text +=
             &format!("{} without a text: search does not find them\n", output::counted(totals.unembedded, "document"));
