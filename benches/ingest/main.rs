@@ -158,6 +158,7 @@ impl Rows {
             text: if with_text { format!("{number:08}{}", self.text) } else { String::new() },
             vector: Some(v1::Vector { values: self.vector(number).to_vec() }),
             metadata: with_text.then(fields),
+            ..Default::default()
         }
     }
 

@@ -115,7 +115,7 @@ async fn fill(mut client: Client, random: &mut Random, documents: usize) -> anyh
             id: format!("document-{number}"),
             text: format!("The text of document {number}."),
             vector: Some(v1::Vector { values: random.vector(DIMENSIONS) }),
-            metadata: None,
+            ..Default::default()
         });
         let documents = documents.collect();
         client.ingest(v1::IngestRequest { collection: COLLECTION.into(), documents, ..Default::default() }).await?;

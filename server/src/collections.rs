@@ -76,6 +76,10 @@ pub(crate) async fn create(
         vector_type: vector_type.flatten().unwrap_or_else(|| default_vector_type(dimensions)),
         query_prefix: embedding.query_prefix,
         document_prefix: embedding.document_prefix,
+        chunking: None,
+        text_search_language: "english".into(),
+        metadata_indexes: Vec::new(),
+        aliases: Vec::new(),
     });
     Ok(v1::CreateCollectionResponse { collection: Some(to_message(created.await?)) })
 }
@@ -165,5 +169,6 @@ fn to_message(info: CollectionInfo) -> v1::Collection {
         vector_type: vector_type.into(),
         document_count,
         create_time: Some(collection.created_at.into()),
+        ..Default::default()
     }
 }

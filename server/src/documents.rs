@@ -62,6 +62,7 @@ pub(crate) fn to_message(document: StoredDocument) -> Result<v1::Document, Error
         text: document.text,
         vector: document.vector.map(|values| v1::Vector { values }),
         metadata: (!metadata.fields.is_empty()).then_some(metadata),
+        ..Default::default()
     })
 }
 

@@ -39,7 +39,7 @@ pub(crate) async fn ingest(
 
 /// The part that needs only the processor: a stream does it for the next request while the one before is stored.
 pub(crate) async fn check(app: &App, request: v1::IngestRequest) -> Result<Checked, Error> {
-    let v1::IngestRequest { collection, documents, sequence, skip_invalid } = request;
+    let v1::IngestRequest { collection, documents, sequence, skip_invalid, .. } = request;
     let mut violations = Violations::default();
     violations.name("collection", &collection);
     violations.finish()?;
@@ -105,7 +105,7 @@ pub(crate) async fn store(app: &App, checked: Checked, deadline: Instant) -> Res
     response.unchanged_count = written.unchanged as i32;
     response.unembedded_count = unembedded as i32;
     response.truncated_count = embedded.truncated.iter().filter(|truncated| **truncated).count() as i32;
-    response.usage = Some(v1::Usage { tokens: embedded.tokens as i64 });
+    response.usage = Some(v1::Usage { tokens: embedded.tokens as i64, ..Default::default() });
     Ok(response)
 }
 

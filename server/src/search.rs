@@ -23,7 +23,7 @@ pub(crate) async fn search(
     request: v1::SearchRequest,
     deadline: Instant,
 ) -> Result<v1::SearchResponse, Error> {
-    let v1::SearchRequest { collection: name, query, limit, params, include_vector } = request;
+    let v1::SearchRequest { collection: name, query, limit, params, include_vector, .. } = request;
     let params = params.unwrap_or_default();
     let mut violations = Violations::default();
     let plausible = violations.name("collection", &name);
@@ -41,7 +41,7 @@ pub(crate) async fn search(
             violations.check(!text.trim().is_empty(), "text", "must not be empty");
         }
         Some(Query::DocumentId(id)) => violations.id("document_id", id),
-        Some(Query::Vector(_)) => {}
+        Some(Query::Vector(_) | Query::Examples(_)) => {}
     }
     let (Some(query), true) = (query, plausible) else {
         violations.finish()?;
@@ -94,7 +94,7 @@ fn check_query(violations: &mut Violations, query: &Query, collection: &Collecti
             let rule = "cannot be embedded: the collection has no model; send a vector";
             violations.check(collection.definition.model.is_some(), "text", rule);
         }
-        Query::DocumentId(_) => {}
+        Query::DocumentId(_) | Query::Examples(_) => {}
     }
 }
 
@@ -125,6 +125,7 @@ async fn prepare(app: &App, collection: &Collection, query: &Query) -> Result<Pr
     let given = |vector, exclude| Prepared { vector, exclude, embed: Duration::ZERO, tokens: 0 };
     match query {
         Query::Vector(vector) => Ok(given(vector.values.clone(), None)),
+        Query::Examples(_) => Err(Error::invalid("examples", "cannot be used yet")),
         Query::DocumentId(id) => {
             let (key, vector) = app.store.vector_of(&definition.name, id).await?;
             Ok(given(vector, Some(key)))
@@ -170,18 +171,20 @@ fn respond(
             document: Some(to_message(hit.document)?),
             distance: Some(hit.distance as f32),
             score: distance.score(hit.distance) as f32,
+            ..Default::default()
         })
     });
     Ok(v1::SearchResponse {
         results: results.collect::<Result<_, Error>>()?,
         completeness: completeness.into(),
-        usage: Some(v1::Usage { tokens: tokens as i64 }),
+        usage: Some(v1::Usage { tokens: tokens as i64, ..Default::default() }),
         timing: Some(v1::Timing {
             embed: Some(to_duration(embed)),
             wait: Some(to_duration(found.wait)),
             database: Some(to_duration(found.database)),
         }),
         short_reason: short_reason.into(),
+        ..Default::default()
     })
 }
 

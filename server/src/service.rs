@@ -37,6 +37,10 @@ impl PgfoxService for App {
         until(deadline, collections::list(self, request.into_inner())).await
     }
 
+    async fn update_collection(&self, _: Request<v1::UpdateCollectionRequest>) -> Reply<v1::UpdateCollectionResponse> {
+        Err(Status::unimplemented("update_collection"))
+    }
+
     async fn delete_collection(
         &self,
         request: Request<v1::DeleteCollectionRequest>,
@@ -64,12 +68,24 @@ impl PgfoxService for App {
         until(deadline, documents::get(self, request.into_inner())).await
     }
 
+    async fn list_documents(&self, _: Request<v1::ListDocumentsRequest>) -> Reply<v1::ListDocumentsResponse> {
+        Err(Status::unimplemented("list_documents"))
+    }
+
+    async fn count_documents(&self, _: Request<v1::CountDocumentsRequest>) -> Reply<v1::CountDocumentsResponse> {
+        Err(Status::unimplemented("count_documents"))
+    }
+
     async fn delete_documents(
         &self,
         request: Request<v1::DeleteDocumentsRequest>,
     ) -> Reply<v1::DeleteDocumentsResponse> {
         let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
         until(deadline, documents::delete(self, request.into_inner())).await
+    }
+
+    async fn update_metadata(&self, _: Request<v1::UpdateMetadataRequest>) -> Reply<v1::UpdateMetadataResponse> {
+        Err(Status::unimplemented("update_metadata"))
     }
 
     type BuildIndexStream = ReceiverStream<Result<v1::BuildIndexResponse, Status>>;
@@ -101,6 +117,10 @@ impl PgfoxService for App {
     async fn drop_index(&self, request: Request<v1::DropIndexRequest>) -> Reply<v1::DropIndexResponse> {
         let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
         until(deadline, build_index::drop(self, request.into_inner())).await
+    }
+
+    async fn search_batch(&self, _: Request<v1::SearchBatchRequest>) -> Reply<v1::SearchBatchResponse> {
+        Err(Status::unimplemented("search_batch"))
     }
 
     async fn search(&self, request: Request<v1::SearchRequest>) -> Reply<v1::SearchResponse> {

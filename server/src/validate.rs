@@ -223,7 +223,7 @@ fn check_document(
     collection: &Collection,
     hasher: &Sha256,
 ) -> Result<CheckedDocument, (String, Violations)> {
-    let Document { id, text, vector, metadata } = document;
+    let Document { id, text, vector, metadata, .. } = document;
     let vector = vector.map(|vector| vector.values);
     let mut violations = Violations::default();
     violations.id("id", &id);

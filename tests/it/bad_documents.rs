@@ -205,6 +205,7 @@ on_each_postgres! {
             text: "\0".into(),
             vector: Some(v1::Vector { values: vec![0.0, 0.0] }),
             metadata: with_metadata("", "k", Kind::NumberValue(f64::NAN)).metadata,
+            ..Default::default()
         };
         let fields = ["id", "text", "vector", "metadata"].map(|field| format!("documents[1].{field}"));
         let fields: Vec<&str> = fields.iter().map(String::as_str).chain(["documents[2].vector"]).collect();

@@ -30,7 +30,10 @@ async fn call(client: &mut Client, dice: usize) -> Result<(), Status> {
         5 => client.search(similar("c", "7", 10)).await.map(drop),
         6 => {
             let ids = (0..50).map(|i| i.to_string()).collect();
-            client.delete_documents(v1::DeleteDocumentsRequest { collection: name, ids }).await.map(drop)
+            client
+                .delete_documents(v1::DeleteDocumentsRequest { collection: name, ids, ..Default::default() })
+                .await
+                .map(drop)
         }
         7 => {
             let mut build =

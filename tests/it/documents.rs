@@ -16,7 +16,11 @@ fn wanted(ids: &[&str]) -> v1::GetDocumentsRequest {
 }
 
 fn doomed(ids: &[&str]) -> v1::DeleteDocumentsRequest {
-    v1::DeleteDocumentsRequest { collection: "c".into(), ids: ids.iter().map(|id| (*id).to_owned()).collect() }
+    v1::DeleteDocumentsRequest {
+        collection: "c".into(),
+        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        ..Default::default()
+    }
 }
 
 fn got(response: &v1::GetDocumentsResponse) -> Vec<&str> {
@@ -30,7 +34,7 @@ fn naughty(text: &str) -> v1::Document {
     let inner = Struct { fields: [(text.to_owned(), list)].into() };
     let object = Value { kind: Some(Kind::StructValue(inner)) };
     let metadata = Struct { fields: [(text.to_owned(), string()), (format!("{text}{text}"), object)].into() };
-    v1::Document { id: text.into(), text: text.into(), metadata: Some(metadata), vector: None }
+    v1::Document { id: text.into(), text: text.into(), metadata: Some(metadata), ..Default::default() }
 }
 
 on_each_postgres! {
@@ -92,7 +96,7 @@ on_each_postgres! {
         let other = v1::DeleteDocumentsRequest { collection: "unknown".into(), ..doomed(&["a"]) };
         assert_eq!(refusal(client.delete_documents(other).await).1, "COLLECTION_NOT_FOUND");
         invalid(
-            client.delete_documents(v1::DeleteDocumentsRequest { collection: "\0".into(), ids: vec![] }).await,
+            client.delete_documents(v1::DeleteDocumentsRequest { collection: "\0".into(), ids: vec![], ..Default::default() }).await,
             &["collection", "ids"],
         );
     }

@@ -188,7 +188,7 @@ on_each_postgres! {
                     if round == 5 {
                         let ids = part.into_iter().cloned().collect();
                         client
-                            .delete_documents(v1::DeleteDocumentsRequest { collection: "c".into(), ids })
+                            .delete_documents(v1::DeleteDocumentsRequest { collection: "c".into(), ids, ..Default::default() })
                             .await
                             .expect("deleted");
                         continue;

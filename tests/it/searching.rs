@@ -207,7 +207,7 @@ on_each_postgres! {
         });
         let doomed = nearest[..1_000].iter().map(usize::to_string).collect();
         let deleted =
-            client.delete_documents(v1::DeleteDocumentsRequest { collection: "c".into(), ids: doomed }).await.unwrap();
+            client.delete_documents(v1::DeleteDocumentsRequest { collection: "c".into(), ids: doomed, ..Default::default() }).await.unwrap();
         assert_eq!(deleted.into_inner().deleted_count, 1_000);
         let found = search(&mut client, near("c", &points[0], 100)).await;
         assert_eq!((found.results.len(), found.short_reason()), (100, ShortReason::Unspecified));

@@ -65,7 +65,7 @@ on_each_postgres! {
         assert_eq!(ids(&found), ["p41", "p42", "p40"]);
         assert_eq!(found.completeness(), v1::Completeness::Approximate);
 
-        let deleted = v1::DeleteDocumentsRequest { collection: "points".into(), ids: vec!["p41".into(), "none".into()] };
+        let deleted = v1::DeleteDocumentsRequest { collection: "points".into(), ids: vec!["p41".into(), "none".into()], ..Default::default() };
         assert_eq!(client.delete_documents(deleted).await.unwrap().into_inner().deleted_count, 1);
         let found = search(&mut client, "points", Query::Vector(v1::Vector { values: vec![41.2, 0.0, 1.0] }), 1000).await;
         assert_eq!(found.results.len(), 299);

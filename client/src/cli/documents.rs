@@ -95,7 +95,11 @@ impl Delete {
         let mut client = globals.connect().await?;
         let mut deleted = 0;
         for ids in self.ids.chunks(IDS_PER_DELETE) {
-            let request = v1::DeleteDocumentsRequest { collection: self.collection.clone(), ids: ids.to_vec() };
+            let request = v1::DeleteDocumentsRequest {
+                collection: self.collection.clone(),
+                ids: ids.to_vec(),
+                ..Default::default()
+            };
             deleted += client.delete_documents(request).await?.into_inner().deleted_count;
         }
         if globals.json {

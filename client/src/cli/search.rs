@@ -70,6 +70,7 @@ impl Search {
             limit: self.limit,
             params: Some(v1::SearchParams { exact: self.exact, ef_search: self.ef_search, probes: self.probes }),
             include_vector: self.include_vector,
+            ..Default::default()
         };
         let response = globals.connect().await?.search(request).await?.into_inner();
         if globals.json {
@@ -148,6 +149,8 @@ fn remarks(response: &v1::SearchResponse, limit: i32) -> String {
         ShortReason::FewDocuments => {
             format!("{found} of {limit}: the collection has no more documents with a vector\n")
         }
+        ShortReason::FewMatches => format!("{found} of {limit}: no more documents match\n"),
+        ShortReason::MaxDistance => format!("{found} of {limit}: the others are farther than the largest distance\n"),
         ShortReason::OutOfTime => {
             format!(
                 "{found} of {limit}: the time was over before every vector was compared; a longer --timeout finds more\n"
@@ -173,6 +176,7 @@ mod tests {
             document: Some(v1::Document { id: id.into(), text: text.into(), ..Default::default() }),
             distance: Some(0.25),
             score: 0.75,
+            ..Default::default()
         };
         let text = table(&[result("狐-1", &"ein Fuchs\n".repeat(50)), result("b", "")], 60);
         let lines: Vec<&str> = text.lines().collect();

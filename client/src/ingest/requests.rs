@@ -90,6 +90,7 @@ where
             documents: std::mem::take(&mut self.filling),
             sequence: self.next_sequence,
             skip_invalid: self.skip_invalid,
+            ..Default::default()
         };
         self.next_sequence += 1;
         Ok(Some(Pending { request, bytes: std::mem::take(&mut self.filling_bytes) }))

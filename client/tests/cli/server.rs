@@ -270,6 +270,26 @@ impl PgfoxService for Server {
         Ok(Response::new(DropIndexResponse {}))
     }
 
+    async fn update_collection(&self, _: Request<UpdateCollectionRequest>) -> Reply<UpdateCollectionResponse> {
+        Err(Status::unimplemented("update_collection"))
+    }
+
+    async fn list_documents(&self, _: Request<ListDocumentsRequest>) -> Reply<ListDocumentsResponse> {
+        Err(Status::unimplemented("list_documents"))
+    }
+
+    async fn count_documents(&self, _: Request<CountDocumentsRequest>) -> Reply<CountDocumentsResponse> {
+        Err(Status::unimplemented("count_documents"))
+    }
+
+    async fn update_metadata(&self, _: Request<UpdateMetadataRequest>) -> Reply<UpdateMetadataResponse> {
+        Err(Status::unimplemented("update_metadata"))
+    }
+
+    async fn search_batch(&self, _: Request<SearchBatchRequest>) -> Reply<SearchBatchResponse> {
+        Err(Status::unimplemented("search_batch"))
+    }
+
     /// Finds every document in the order of the ids.
     async fn search(&self, request: Request<SearchRequest>) -> Reply<SearchResponse> {
         let request = request.into_inner();
@@ -283,15 +303,16 @@ impl PgfoxService for Server {
             document: Some(document.clone()),
             distance: Some(i as f32 + 0.1),
             score: 1.0 / (i as f32 + 1.1),
+            ..Default::default()
         });
         let results: Vec<SearchResult> = found.collect();
         let is_short = results.len() < request.limit as usize;
         Ok(Response::new(SearchResponse {
             completeness: Completeness::Exact.into(),
-            usage: Some(Usage { tokens: 4 }),
-            timing: None,
+            usage: Some(Usage { tokens: 4, ..Default::default() }),
             short_reason: if is_short { ShortReason::FewDocuments.into() } else { 0 },
             results,
+            ..Default::default()
         }))
     }
 }

@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tokio_postgres::{Row, error::SqlState};
+use tokio_postgres::{Row, error::SqlState, types::ToSql};
 
 use super::{
-    Collection, CollectionInfo, Distance, IndexKind, NewCollection, Store, StoreError, VectorType, documents,
+    ChunkMethod, ChunkUnit, Chunking, Collection, CollectionInfo, Distance, IndexKind, MetadataIndex,
+    MetadataIndexType, NewCollection, Store, StoreError, VectorType, documents,
     errors::{Kind, classify},
     ingest, schema, search,
+    wire::Json,
 };
 use crate::embed::Model;
 
@@ -25,6 +27,7 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
     pub(super) documents: String,
+    pub(super) chunks: String,
     pub(super) embeddings: String,
     /// Unqualified, the stem of index names.
     pub(super) embeddings_stem: String,
@@ -37,6 +40,7 @@ impl Tables {
         let embeddings_stem = format!("embeddings_{collection_id}_{space_id}");
         Self {
             documents: format!("{internal}.documents_{collection_id}"),
+            chunks: format!("{internal}.chunks_{collection_id}"),
             embeddings: format!("{internal}.{embeddings_stem}"),
             embeddings_stem,
             internal: internal.into(),
@@ -63,9 +67,20 @@ impl Store {
 
         let sql = format!(
             "-- create_collection
-             INSERT INTO {internal}.collections (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING id"
+             INSERT INTO {internal}.collections
+                 (name, chunk_method, chunk_unit, chunk_size, chunk_overlap, text_search_language)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING RETURNING id"
         );
-        let Some(row) = transaction.query_opt(&sql, &[&new.name]).await? else {
+        let unit = new.chunking.map_or(ChunkUnit::Characters, |chunking| chunking.unit);
+        let parameters: [&(dyn ToSql + Sync); 6] = [
+            &new.name,
+            &Chunking::method_name(new.chunking),
+            &unit.name(),
+            &new.chunking.map_or(0, |chunking| chunking.max_size as i32),
+            &new.chunking.map_or(0, |chunking| chunking.overlap as i32),
+            &new.text_search_language,
+        ];
+        let Some(row) = transaction.query_opt(&sql, &parameters).await? else {
             return Err(StoreError::CollectionExists(new.name));
         };
         let collection_id: i64 = row.get(0);
@@ -92,7 +107,7 @@ impl Store {
             .await?;
 
         let tables = Tables::new(internal, &extension.schema, collection_id, row.get(0));
-        let Tables { documents, embeddings, extension, .. } = &tables;
+        let Tables { documents, chunks, embeddings, extension, .. } = &tables;
         let (vector_type, dimensions) = (new.vector_type.name(), new.dimensions);
         let view = schema::quote(&new.name);
         // Vectors are kept apart and inline: editing metadata then never touches a vector index, exact search reads one
@@ -101,7 +116,7 @@ impl Store {
             .batch_execute(&format!(
                 "CREATE TABLE {documents} (
                      key          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-                     id           text NOT NULL UNIQUE,
+                     id           text COLLATE \"C\" NOT NULL UNIQUE,
                      text         text NOT NULL,
                      metadata     jsonb NOT NULL CHECK (jsonb_typeof(metadata) = 'object'),
                      content_hash bytea NOT NULL,
@@ -109,6 +124,18 @@ impl Store {
                      created_at   timestamptz NOT NULL DEFAULT now(),
                      updated_at   timestamptz NOT NULL DEFAULT now()
                  ) WITH (fillfactor = 90);
+                 CREATE TABLE {chunks} (
+                     document_key bigint NOT NULL,
+                     chunk        int NOT NULL,
+                     ordinal      int NOT NULL,
+                     start_char   int NOT NULL,
+                     end_char     int NOT NULL,
+                     hash         bytea,
+                     text         text,
+                     words        tsvector NOT NULL,
+                     PRIMARY KEY (document_key, chunk)
+                 ) WITH (fillfactor = 90);
+                 CREATE INDEX ON {chunks} USING gin (words);
                  CREATE TABLE {embeddings} (
                      document_key bigint NOT NULL,
                      chunk        int NOT NULL DEFAULT 0,
@@ -116,8 +143,11 @@ impl Store {
                      PRIMARY KEY (document_key, chunk)
                  ) WITH (toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05);
                  CREATE VIEW {views}.{view} AS
-                     SELECT d.id, coalesce(e.chunk, 0) AS chunk, d.text AS content, d.metadata, e.embedding
-                     FROM {documents} d LEFT JOIN {embeddings} e ON e.document_key = d.key"
+                     SELECT d.id, coalesce(c.ordinal, 0) AS chunk, coalesce(c.text, d.text) AS content, d.metadata,
+                            e.embedding
+                     FROM {documents} d
+                     LEFT JOIN {chunks} c ON c.document_key = d.key
+                     LEFT JOIN {embeddings} e ON e.document_key = d.key AND e.chunk = coalesce(c.chunk, 0)"
             ))
             .await;
         match created {
@@ -186,12 +216,14 @@ impl Store {
             if transaction.execute(&sql, &[&entry.collection.id]).await? == 0 {
                 return Err(StoreError::CollectionNotFound(name.into()));
             }
-            let Tables { documents, embeddings, .. } = &entry.tables;
+            let Tables { documents, chunks, embeddings, .. } = &entry.tables;
             let view = schema::quote(name);
             // In the order in which everyone else locks them: view, documents, embeddings. Not CASCADE: a view that a
             // user built on the collection's view is theirs to drop.
             let dropped = transaction
-                .batch_execute(&format!("DROP VIEW IF EXISTS {views}.{view}; DROP TABLE {documents}, {embeddings}"))
+                .batch_execute(&format!(
+                    "DROP VIEW IF EXISTS {views}.{view}; DROP TABLE {documents}, {chunks}, {embeddings}"
+                ))
                 .await;
             match dropped {
                 Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
@@ -293,7 +325,11 @@ fn select_collections(internal: &str) -> String {
     format!(
         "-- select_collections
          SELECT c.id, c.name, c.revision, c.created_at, s.id AS space_id, s.model, s.dimensions, s.ask_dimensions,
-                s.distance, s.vector_type, s.query_prefix, s.document_prefix, i.method, i.m, i.ef_construction, i.lists
+                s.distance, s.vector_type, s.query_prefix, s.document_prefix, i.method, i.m, i.ef_construction, i.lists,
+                c.chunk_method, c.chunk_unit, c.chunk_size, c.chunk_overlap, c.text_search_language,
+                ARRAY(SELECT a.alias FROM {internal}.aliases a WHERE a.collection_id = c.id ORDER BY a.alias) AS aliases,
+                ARRAY(SELECT jsonb_build_array(m.type, m.path) FROM {internal}.metadata_indexes m
+                      WHERE m.collection_id = c.id AND m.ready ORDER BY m.id) AS metadata_indexes
          FROM {internal}.collections c
          JOIN {internal}.embedding_spaces s ON s.collection_id = c.id AND s.active
          LEFT JOIN {internal}.indexes i ON i.space_id = s.id AND i.state = 'ready'"
@@ -306,6 +342,25 @@ fn read_collection(row: &Row) -> Result<Collection, StoreError> {
     let dimensions = usize::try_from(dimensions).map_err(|_| unknown("number of dimensions"))?;
     let model: String = row.get("model");
     let ask_dimensions = row.get("ask_dimensions");
+    let size = |column: &str| usize::try_from(row.get::<_, i32>(column)).map_err(|_| unknown("size of chunks"));
+    let method = match row.get("chunk_method") {
+        "none" => None,
+        "text" => Some(ChunkMethod::Text),
+        "markdown" => Some(ChunkMethod::Markdown),
+        _ => return Err(unknown("method of chunking")),
+    };
+    let unit = match row.get("chunk_unit") {
+        "characters" => ChunkUnit::Characters,
+        "tokens" => ChunkUnit::Tokens,
+        _ => return Err(unknown("unit of chunks")),
+    };
+    let (max_size, overlap) = (size("chunk_size")?, size("chunk_overlap")?);
+    let mut metadata_indexes = Vec::new();
+    for Json(json) in row.get::<_, Vec<Json<&str>>>("metadata_indexes") {
+        let (kind, path): (&str, Vec<String>) = serde_json::from_str(json).map_err(|_| unknown("metadata index"))?;
+        let kind = MetadataIndexType::from_name(kind).ok_or_else(|| unknown("metadata index"))?;
+        metadata_indexes.push(MetadataIndex { kind, path });
+    }
     Ok(Collection {
         id: row.get("id"),
         space_id: row.get("space_id"),
@@ -320,6 +375,10 @@ fn read_collection(row: &Row) -> Result<Collection, StoreError> {
             vector_type: VectorType::from_name(row.get("vector_type")).ok_or_else(|| unknown("vector type"))?,
             query_prefix: row.get("query_prefix"),
             document_prefix: row.get("document_prefix"),
+            chunking: method.map(|method| Chunking { method, unit, max_size, overlap }),
+            text_search_language: row.get("text_search_language"),
+            metadata_indexes,
+            aliases: row.get("aliases"),
         },
     })
 }

@@ -10,6 +10,7 @@ mod documents;
 pub mod dsn;
 mod error;
 pub mod errors;
+mod filter;
 mod indexes;
 mod ingest;
 mod schema;
@@ -28,11 +29,15 @@ use tokio::{sync::watch, task::AbortHandle};
 
 pub use builds::{BuildProgress, Phase};
 pub use error::StoreError;
+pub use filter::{Bound, Filter, Literal, Test};
 pub use indexes::Build;
 pub use ingest::{Content, ContentHash, NewDocument, Written};
 pub use schema::{Migrate, SCHEMA_VERSION};
 pub use search::{Completeness, Found, Hit, MAX_EF_SEARCH, SearchSettings};
-pub use types::{Collection, CollectionInfo, Distance, Index, IndexKind, NewCollection, StoredDocument, VectorType};
+pub use types::{
+    ChunkMethod, ChunkUnit, Chunking, Collection, CollectionInfo, Distance, Index, IndexKind, MetadataIndex,
+    MetadataIndexType, NewCollection, StoredDocument, VectorType,
+};
 
 use connect::{Connection, Connector, Pool, PoolOptions};
 use schema::{Extension, Names};

@@ -8,7 +8,8 @@ use super::{
 };
 
 /// Schema changes in order; the position is the version. Append only: an applied migration is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_registry.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_registry.sql"), include_str!("../../migrations/0002_chunks_and_metadata.sql")];
 
 /// The schema version that this server works with.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
@@ -127,7 +128,8 @@ async fn apply(transaction: &tokio_postgres::Transaction<'_>, names: &Names, fou
         .await?;
     for (migration, version) in MIGRATIONS.iter().zip(1..).skip_while(|(_, version)| *version <= found) {
         tracing::info!(version, "migrating the schema {internal}");
-        transaction.batch_execute(&migration.replace("{internal}", internal)).await?;
+        let migration = migration.replace("{internal}", internal).replace("{views}", views);
+        transaction.batch_execute(&migration).await?;
         let record = format!("INSERT INTO {internal}.schema_migrations (version) VALUES ($1)");
         transaction.execute(&record, &[&version]).await?;
     }

@@ -94,6 +94,89 @@ impl VectorType {
     }
 }
 
+/// Where a long text is split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkMethod {
+    /// Between paragraphs, sentences, words.
+    Text,
+    /// Between the parts of Markdown first.
+    Markdown,
+}
+
+/// What the size of a chunk is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkUnit {
+    Characters,
+    Tokens,
+}
+
+/// How a long text becomes chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunking {
+    pub method: ChunkMethod,
+    pub unit: ChunkUnit,
+    /// Most characters or tokens of a chunk.
+    pub max_size: usize,
+    /// Most of them that a chunk repeats of the one before.
+    pub overlap: usize,
+}
+
+impl Chunking {
+    /// As stored in the registry.
+    pub fn method_name(chunking: Option<Self>) -> &'static str {
+        match chunking.map(|chunking| chunking.method) {
+            None => "none",
+            Some(ChunkMethod::Text) => "text",
+            Some(ChunkMethod::Markdown) => "markdown",
+        }
+    }
+}
+
+impl ChunkUnit {
+    /// As stored in the registry.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Characters => "characters",
+            Self::Tokens => "tokens",
+        }
+    }
+}
+
+/// What an index over metadata serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataIndexType {
+    /// Equality and containment of all fields.
+    Gin,
+    /// Comparisons of one field.
+    Number,
+    String,
+    Time,
+}
+
+impl MetadataIndexType {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        [Self::Gin, Self::Number, Self::String, Self::Time].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// As stored in the registry.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gin => "gin",
+            Self::Number => "number",
+            Self::String => "string",
+            Self::Time => "time",
+        }
+    }
+}
+
+/// An index over metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataIndex {
+    pub kind: MetadataIndexType,
+    /// The keys that lead to the field; none for [`MetadataIndexType::Gin`].
+    pub path: Vec<String>,
+}
+
 /// What a new collection shall be.
 #[derive(Clone, Debug)]
 pub struct NewCollection {
@@ -105,6 +188,12 @@ pub struct NewCollection {
     pub vector_type: VectorType,
     pub query_prefix: String,
     pub document_prefix: String,
+    /// `None`: a document has one vector.
+    pub chunking: Option<Chunking>,
+    /// A text search configuration.
+    pub text_search_language: String,
+    pub metadata_indexes: Vec<MetadataIndex>,
+    pub aliases: Vec<String>,
 }
 
 /// A collection as the registry has it. Shared and cached; `revision` tells whether it is still true.

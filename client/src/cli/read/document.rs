@@ -65,6 +65,7 @@ impl<'de> Deserialize<'de> for Parsed {
                     text: text.flatten().unwrap_or_default(),
                     vector: vector.flatten().map(|Floats(values)| Vector { values }),
                     metadata: metadata.flatten().map(|Metadata(fields)| fields),
+                    ..Default::default()
                 }))
             }
         }
