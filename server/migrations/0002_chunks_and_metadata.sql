@@ -66,17 +66,18 @@ CREATE FUNCTION {internal}.merge_patch(target jsonb, patch jsonb) RETURNS jsonb
 
 DO $migration$
 DECLARE
-    c record;
+    collection record;
     documents text;
     chunks text;
     metadata_index bigint;
 BEGIN
-    FOR c IN SELECT c.id, c.name, s.id AS space_id
-             FROM {internal}.collections c JOIN {internal}.embedding_spaces s ON s.collection_id = c.id AND s.active
+    FOR collection IN
+        SELECT c.id, c.name, s.id AS space_id
+        FROM {internal}.collections c JOIN {internal}.embedding_spaces s ON s.collection_id = c.id AND s.active
     LOOP
-        documents := format('documents_%s', c.id);
-        chunks := format('chunks_%s', c.id);
-        EXECUTE format('DROP VIEW IF EXISTS {views}.%I', c.name);
+        documents := format('documents_%s', collection.id);
+        chunks := format('chunks_%s', collection.id);
+        EXECUTE format('DROP VIEW IF EXISTS {views}.%I', collection.name);
         -- Ids are compared by bytes, as the server sorts them.
         EXECUTE format('ALTER TABLE {internal}.%I ALTER COLUMN id TYPE text COLLATE "C"', documents);
         EXECUTE format(
@@ -97,7 +98,7 @@ BEGIN
              FROM {internal}.%I WHERE text <> ''''', chunks, documents);
         EXECUTE format('CREATE INDEX ON {internal}.%I USING gin (words)', chunks);
         INSERT INTO {internal}.metadata_indexes (collection_id, type, path, ready)
-            VALUES (c.id, 'gin', ARRAY[]::text[], true) RETURNING id INTO metadata_index;
+            VALUES (collection.id, 'gin', ARRAY[]::text[], true) RETURNING id INTO metadata_index;
         EXECUTE format('CREATE INDEX %I ON {internal}.%I USING gin (metadata jsonb_path_ops)',
                        format('%s_metadata_%s', documents, metadata_index), documents);
         EXECUTE format(
@@ -106,9 +107,9 @@ BEGIN
                  FROM {internal}.%I d
                  LEFT JOIN {internal}.%I c ON c.document_key = d.key
                  LEFT JOIN {internal}.%I e ON e.document_key = d.key AND e.chunk = coalesce(c.chunk, 0)',
-            c.name, documents, chunks, format('embeddings_%s_%s', c.id, c.space_id));
+            collection.name, documents, chunks, format('embeddings_%s_%s', collection.id, collection.space_id));
         -- Whoever has cached the collection reads it anew.
-        UPDATE {internal}.collections SET revision = revision + 1 WHERE id = c.id;
+        UPDATE {internal}.collections SET revision = revision + 1 WHERE id = collection.id;
     END LOOP;
 END
 $migration$;
