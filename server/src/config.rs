@@ -125,8 +125,8 @@ impl Settings {
             database,
             embedding: EmbeddingConfig {
                 default_model: Some(FETCHED_MODEL.to_owned()),
-                openai: OpenAiConfig::default(),
                 local,
+                ..EmbeddingConfig::default()
             },
             server: server::ServerSettings::default(),
         })
@@ -274,6 +274,7 @@ impl EmbeddingArgs {
                 max_loaded: self.max_local_models as usize,
                 minilm: fetch_from(cache),
             },
+            query_cache_bytes: self.query_cache,
         }
     }
 }

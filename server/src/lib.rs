@@ -177,6 +177,10 @@ pub async fn serve(
         Ok(ended) => ended?.context("the server ended")?,
         Err(_) => tracing::warn!("some calls did not finish in time"),
     }
+    let (hits, misses) = app.embedders.query_cache_hits_and_misses();
+    if hits + misses > 0 {
+        tracing::info!("the vectors of {hits} of {} query texts were remembered", hits + misses);
+    }
     app.store.close();
     Ok(())
 }

@@ -142,6 +142,7 @@ impl Setup {
                 default_model,
                 openai: self.openai,
                 local: LocalConfig { models_dir: Some(models), ..LocalConfig::default() },
+                ..EmbeddingConfig::default()
             },
             limits: self.limits,
             api_keys: self.api_keys,

@@ -304,6 +304,9 @@ pub struct EmbeddingArgs {
     /// Longest Retry-After of the server that is waited for
     #[arg(long, env = "PGFOX_EMBED_RETRY_AFTER_CAP", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub embed_retry_after_cap: Duration,
+    /// Memory for vectors of query texts that were embedded lately; 0MB remembers none
+    #[arg(long, env = "PGFOX_QUERY_CACHE", value_name = "BYTES", default_value = "64MB", value_parser = bytes)]
+    pub query_cache: u64,
 }
 
 /// The embedded default.

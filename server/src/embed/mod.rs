@@ -3,6 +3,7 @@
 //! A model is named by its provider and its name there: `openai/text-embedding-3-small` or `local/all-MiniLM-L6-v2`.
 //! [`Embedders`] is what the server offers; [`openai`] asks a provider over HTTP, [`local`] computes in this process.
 
+mod cache;
 pub mod local;
 mod local_models;
 pub mod openai;
@@ -11,6 +12,7 @@ mod registry;
 use std::time::Duration;
 
 pub use self::{
+    cache::QueryEmbeddings,
     local::LocalModel,
     local_models::{FetchModel, LocalConfig},
     openai::{OpenAi, OpenAiConfig},
@@ -55,7 +57,7 @@ impl Embeddings {
 }
 
 /// Why a text could not be embedded.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum EmbedError {
     /// No such provider or local model here; `why` says what to configure.
     #[error("the server does not offer the model \"{model}\": {why}")]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::cache::{QueryCache, QueryEmbeddings};
 use super::local_models::{LocalModels, is_folder_name};
 use super::{
     ConfigError, EmbedError, Embeddings, LocalConfig, LocalModel, MAX_NAME_BYTES, Model, OpenAi, OpenAiConfig, unknown,
@@ -18,7 +19,7 @@ const DEFAULT_LOCAL_MODEL: &str = "local/all-MiniLM-L6-v2";
 const MAX_REMEMBERED: usize = 1024;
 
 /// What the server may use to embed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct EmbeddingConfig {
     /// The model of a collection that names none. Default: `openai/text-embedding-3-small` where a provider is
     /// configured, else `local/all-MiniLM-L6-v2`.
@@ -27,6 +28,19 @@ pub struct EmbeddingConfig {
     pub openai: OpenAiConfig,
     /// The models in this process.
     pub local: LocalConfig,
+    /// Most memory for vectors of query texts in bytes; 0 remembers none. Default 64 MiB.
+    pub query_cache_bytes: u64,
+}
+
+impl Default for EmbeddingConfig {
+    fn default() -> Self {
+        Self {
+            default_model: None,
+            openai: OpenAiConfig::default(),
+            local: LocalConfig::default(),
+            query_cache_bytes: 64 << 20,
+        }
+    }
 }
 
 /// One way to embed. Cheap to clone.
@@ -47,6 +61,7 @@ struct Inner {
     local: Arc<LocalModels>,
     /// Dimensions that a provider's model has by itself.
     natural_dimensions: Mutex<HashMap<String, usize>>,
+    queries: QueryCache,
     health: watch::Sender<bool>,
 }
 
@@ -64,6 +79,7 @@ impl Embedders {
             openai,
             local: Arc::new(LocalModels::new(config.local)),
             natural_dimensions: Mutex::default(),
+            queries: QueryCache::new(config.query_cache_bytes),
             health: watch::Sender::new(true),
         }));
         match embedders.locate(embedders.default_model()) {
@@ -152,6 +168,16 @@ impl Embedders {
                 embedded
             }
         }
+    }
+
+    /// Embeds the texts of queries, none of them empty, as far as their vectors are not remembered.
+    pub async fn embed_queries(&self, model: &Model, texts: &[&str]) -> Result<QueryEmbeddings, EmbedError> {
+        self.0.queries.get(model, texts, async |texts: &[&str]| self.embed(model, texts).await).await
+    }
+
+    /// Texts of queries whose vector was remembered, and those that were embedded, since the start.
+    pub fn query_cache_hits_and_misses(&self) -> (u64, u64) {
+        self.0.queries.hits_and_misses()
     }
 
     /// Whether the provider works, as far as the last calls tell; nothing is sent to find out. True at first and without a provider.
