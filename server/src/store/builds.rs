@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Index, IndexKind, Store, StoreError,
-    collections::{Entry, read_index_kind},
+    collections::{Entry, Tables, read_index_kind},
     connect::Notices,
     errors::{Kind, classify},
     indexes::{drop_unregistered, lock_key},
@@ -207,7 +207,8 @@ impl Store {
         if !self.find_valid(client, entry, kind, index_id).await? {
             self.create_index(client, entry, kind, index_id, notices).await?;
         }
-        client.batch_execute(&format!("ANALYZE {}, {}", entry.tables.embeddings, entry.tables.documents)).await?;
+        let Tables { embeddings, documents, chunks, .. } = &entry.tables;
+        client.batch_execute(&format!("ANALYZE {embeddings}, {documents}, {chunks}")).await?;
         self.publish(client, entry, index_id).await?;
         drop_unregistered(client, &self.inner.names, entry).await
     }

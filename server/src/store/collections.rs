@@ -6,9 +6,9 @@ use tokio_postgres::{Row, error::SqlState, types::ToSql};
 
 use super::{
     ChunkMethod, ChunkUnit, Chunking, Collection, CollectionInfo, Distance, IndexKind, MetadataIndex,
-    MetadataIndexType, NewCollection, Store, StoreError, VectorType, documents,
+    MetadataIndexType, NewCollection, Store, StoreError, VectorType, aliases, documents,
     errors::{Kind, classify},
-    ingest, schema, search,
+    ingest, metadata_indexes, schema, search,
     wire::Json,
 };
 use crate::embed::Model;
@@ -27,6 +27,8 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
     pub(super) documents: String,
+    /// Unqualified, the stem of the names of metadata indexes.
+    documents_stem: String,
     pub(super) chunks: String,
     pub(super) embeddings: String,
     /// Unqualified, the stem of index names.
@@ -36,16 +38,23 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    fn new(internal: &str, extension: &str, collection_id: i64, space_id: i64) -> Self {
+    pub(super) fn new(internal: &str, extension: &str, collection_id: i64, space_id: i64) -> Self {
         let embeddings_stem = format!("embeddings_{collection_id}_{space_id}");
+        let documents_stem = format!("documents_{collection_id}");
         Self {
-            documents: format!("{internal}.documents_{collection_id}"),
+            documents: format!("{internal}.{documents_stem}"),
+            documents_stem,
             chunks: format!("{internal}.chunks_{collection_id}"),
             embeddings: format!("{internal}.{embeddings_stem}"),
             embeddings_stem,
             internal: internal.into(),
             extension: extension.into(),
         }
+    }
+
+    /// The name of the metadata index with this id, unqualified.
+    pub(super) fn metadata_index(&self, id: i64) -> String {
+        format!("{}_metadata_{id}", self.documents_stem)
     }
 
     /// The name of the index with this id, unqualified.
@@ -64,7 +73,11 @@ impl Store {
         let mut connection = self.connection().await?;
         let schema::Names { views, internal, .. } = &self.inner.names;
         let transaction = connection.transaction().await?;
-
+        aliases::lock(&transaction, internal).await?;
+        let sql = format!("-- create_collection\n SELECT FROM {internal}.aliases WHERE alias = $1");
+        if transaction.query_opt(&sql, &[&new.name]).await?.is_some() {
+            return Err(StoreError::CollectionExists(new.name));
+        }
         let sql = format!(
             "-- create_collection
              INSERT INTO {internal}.collections
@@ -156,6 +169,12 @@ impl Store {
             }
             created => created?,
         }
+        for index in &new.metadata_indexes {
+            metadata_indexes::create(&*transaction, &tables, collection_id, index).await?;
+        }
+        if !new.aliases.is_empty() {
+            aliases::set(&transaction, internal, collection_id, &new.aliases).await?;
+        }
         transaction.commit().await?;
         connection.done();
         self.get_collection(&new.name).await
@@ -167,7 +186,7 @@ impl Store {
         page.pop().ok_or_else(|| StoreError::CollectionNotFound(name.into()))
     }
 
-    /// Collections in the order of their names: those after `after`, or the one named `only`.
+    /// Collections in the order of their names: those after `after`, or the one with the name or alias `only`.
     pub async fn list_collections(
         &self,
         after: Option<&str>,
@@ -177,7 +196,10 @@ impl Store {
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
         let sql = format!(
-            "{} WHERE ($1::text IS NULL OR c.name > $1) AND ($2::text IS NULL OR c.name = $2) ORDER BY c.name LIMIT $3",
+            "{} WHERE ($1::text IS NULL OR c.name > $1)
+                  AND ($2::text IS NULL OR c.name = $2
+                       OR c.id = (SELECT a.collection_id FROM {internal}.aliases a WHERE a.alias = $2))
+                ORDER BY c.name LIMIT $3",
             select_collections(internal)
         );
         let statement = connection.prepare_cached(&sql).await?;
@@ -239,9 +261,12 @@ impl Store {
         .await
     }
 
-    /// A collection as the cache has it; `run` of `with_collection` finds out when it is not true any more.
+    /// A collection as the cache has it; [`Store::search`] finds out when it is not true any more.
     pub async fn collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
-        Ok(Arc::clone(&self.entry(name).await?.collection))
+        match self.known(name) {
+            Some(entry) => Ok(Arc::clone(&entry.collection)),
+            None => self.current_collection(name).await,
+        }
     }
 
     /// A collection as the database has it now, for what would rather wait for it than be wrong.
@@ -282,11 +307,15 @@ impl Store {
 
     /// A collection, its tables and statements.
     pub(super) async fn entry(&self, name: &str) -> Result<Arc<Entry>, StoreError> {
-        let known = self.inner.catalog.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        match known {
-            Some(entry) => Ok(entry),
-            None => self.load_entry(name).await,
+        match self.known(name) {
+            // What an alias stands for can change without any error that would tell.
+            Some(entry) if entry.collection.definition.name == name => Ok(entry),
+            _ => self.load_entry(name).await,
         }
+    }
+
+    fn known(&self, name: &str) -> Option<Arc<Entry>> {
+        self.inner.catalog.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// Reads a collection from the registry into the cache.
@@ -294,7 +323,10 @@ impl Store {
         let extension = self.extension()?;
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
-        let sql = format!("{} WHERE c.name = $1", select_collections(internal));
+        let sql = format!(
+            "{} WHERE c.name = $1 OR c.id = (SELECT a.collection_id FROM {internal}.aliases a WHERE a.alias = $1)",
+            select_collections(internal)
+        );
         let statement = connection.prepare_cached(&sql).await?;
         let row = connection.query_opt(&statement, &[&name]).await?;
         connection.done();

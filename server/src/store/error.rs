@@ -106,7 +106,7 @@ impl From<tokio_postgres::Error> for StoreError {
             Kind::Cancelled => Self::TimedOut,
             Kind::Conflict | Kind::LockTimeout => Self::Conflict(error),
             Kind::StalePlan | Kind::UndefinedTable => Self::Stale(Some(error)),
-            Kind::UniqueViolation | Kind::Other => Self::Database(error),
+            Kind::UniqueViolation | Kind::ForeignKeyViolation | Kind::Other => Self::Database(error),
         }
     }
 }

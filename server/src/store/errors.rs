@@ -24,6 +24,8 @@ pub enum Kind {
     UndefinedTable,
     /// A unique key exists already.
     UniqueViolation,
+    /// The row that another one refers to does not exist.
+    ForeignKeyViolation,
     /// Serialization failure or deadlock: the transaction can be tried again.
     Conflict,
     /// A lock was not free in time.
@@ -57,6 +59,7 @@ pub fn classify(error: &tokio_postgres::Error) -> Kind {
         SqlState::INSUFFICIENT_PRIVILEGE => Kind::Privilege,
         SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME => Kind::UndefinedTable,
         SqlState::UNIQUE_VIOLATION => Kind::UniqueViolation,
+        SqlState::FOREIGN_KEY_VIOLATION => Kind::ForeignKeyViolation,
         SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Kind::Conflict,
         SqlState::LOCK_NOT_AVAILABLE => Kind::LockTimeout,
         SqlState::QUERY_CANCELED => Kind::Cancelled,

@@ -3,6 +3,7 @@
 //! One file per operation. Every statement is a literal that begins with the name of its function, so that
 //! pg_stat_statements and auto_explain point back to the code; identifiers in it are generated numbers, never user text.
 
+mod aliases;
 mod builds;
 mod collections;
 pub mod connect;
@@ -13,6 +14,7 @@ pub mod errors;
 mod filter;
 mod indexes;
 mod ingest;
+mod metadata_indexes;
 mod schema;
 mod search;
 mod tls;
