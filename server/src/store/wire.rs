@@ -110,6 +110,24 @@ impl<'a> FromSql<'a> for Json<&'a str> {
     }
 }
 
+/// The values of a statement whose text depends on the request, with their types: such a statement is not prepared, since
+/// nothing bounds how many there are.
+#[derive(Default)]
+pub(super) struct Parameters<'a>(Vec<(Box<dyn ToSql + Sync + Send + 'a>, Type)>);
+
+impl<'a> Parameters<'a> {
+    /// Adds a value; `$n` stands for it.
+    pub(super) fn push(&mut self, value: impl ToSql + Sync + Send + 'a, value_type: Type) -> usize {
+        self.0.push((Box::new(value), value_type));
+        self.0.len()
+    }
+
+    /// For `query_typed`.
+    pub(super) fn typed(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        self.0.iter().map(|(value, value_type)| (&**value as &(dyn ToSql + Sync), value_type.clone())).collect()
+    }
+}
+
 /// Rows `(bigint, vector)` in the binary format of COPY, in frames of about half a megabyte.
 pub(super) fn copy_frames<'a>(rows: impl Iterator<Item = (i64, VectorValue<'a>)>) -> impl Iterator<Item = Bytes> {
     const FRAME: usize = 512 * 1024;
