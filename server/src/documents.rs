@@ -49,7 +49,7 @@ pub(crate) async fn delete(
 fn check(collection: &str, ids: &[String]) -> Result<(), Error> {
     let mut violations = Violations::default();
     violations.name("collection", collection);
-    violations.ids(ids);
+    violations.ids("ids", ids);
     violations.finish()
 }
 

@@ -28,6 +28,13 @@ pub(crate) fn write(fields: &Struct) -> Result<String, String> {
     Ok(out)
 }
 
+/// The JSON of any value, or what jsonb would not take and where; `name` is what errors call it.
+pub(crate) fn write_any(value: &Value, name: &str) -> Result<String, String> {
+    let mut out = String::new();
+    write_value(&mut out, value, "", name, 0)?;
+    Ok(out)
+}
+
 fn write_struct(out: &mut String, fields: &Struct, path: &str, depth: usize) -> Result<(), String> {
     check_depth(path, depth)?;
     out.push('{');
@@ -53,8 +60,10 @@ fn check_depth(path: &str, depth: usize) -> Result<(), String> {
 /// `depth` is that of the object or list that holds the value.
 fn write_value(out: &mut String, value: &Value, path: &str, key: &str, depth: usize) -> Result<(), String> {
     // The path is put together only for what has parts or is wrong.
-    let path = || {
-        if path.len() < MAX_PATH_BYTES { format!("{path}.{}", shorten(key)) } else { path.to_owned() }
+    let path = || match path.len() {
+        0 => key.to_owned(),
+        1..MAX_PATH_BYTES => format!("{path}.{}", shorten(key)),
+        _ => path.to_owned(),
     };
     match &value.kind {
         None | Some(Kind::NullValue(_)) => out.push_str("null"),

@@ -11,6 +11,7 @@ mod documents;
 pub mod embed;
 pub mod embedded;
 mod error;
+mod filter;
 mod health;
 mod ingest;
 mod ingest_stream;

@@ -99,16 +99,18 @@ impl Violations {
         self.check(!id.contains('\0'), field, "must not contain NUL, which Postgres cannot store");
     }
 
-    /// The ids of GetDocuments and DeleteDocuments.
-    pub(crate) fn ids(&mut self, ids: &[String]) {
-        self.check(!ids.is_empty(), "ids", "is required");
+    /// A list of ids; returns whether it keeps the rules.
+    pub(crate) fn ids(&mut self, field: &str, ids: &[String]) -> bool {
+        let before = self.0.len();
+        self.check(!ids.is_empty(), field, "is required");
         if ids.len() > MAX_DOCUMENTS {
-            self.push(Violation::new("ids", format!("must have at most {MAX_DOCUMENTS} entries, not {}", ids.len())));
-            return;
+            self.push(Violation::new(field, format!("must have at most {MAX_DOCUMENTS} entries, not {}", ids.len())));
+            return false;
         }
         for (position, id) in ids.iter().enumerate() {
-            self.id(&format!("ids[{position}]"), id);
+            self.id(&format!("{field}[{position}]"), id);
         }
+        self.0.len() == before
     }
 
     pub(crate) fn text(&mut self, field: &str, text: &str) {
