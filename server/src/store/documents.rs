@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use tokio_postgres::{Row, RowStream, types::ToSql};
 
 use super::{
-    Store, StoreError, StoredDocument,
+    Collection, Store, StoreError, StoredDocument,
     collections::Tables,
     wire::{Json, VectorColumn},
 };
@@ -15,14 +15,14 @@ use super::{
 pub(super) struct Statements {
     get: String,
     get_with_vector: String,
-    vector_of: String,
+    vectors_of: String,
     delete_documents: String,
     delete_embeddings: String,
 }
 
 impl Statements {
     pub(super) fn new(tables: &Tables) -> Self {
-        let Tables { documents, embeddings, .. } = tables;
+        let Tables { documents, embeddings, extension, .. } = tables;
         Self {
             get: format!(
                 "-- get_documents
@@ -34,11 +34,11 @@ impl Statements {
                  FROM {documents} d LEFT JOIN {embeddings} e ON e.document_key = d.key AND e.chunk = 0
                  WHERE d.id = ANY($1)"
             ),
-            vector_of: format!(
-                "-- vector_of
-                 SELECT d.key, e.embedding
-                 FROM {documents} d LEFT JOIN {embeddings} e ON e.document_key = d.key AND e.chunk = 0
-                 WHERE d.id = $1"
+            vectors_of: format!(
+                "-- vectors_of
+                 SELECT d.id, d.key,
+                        (SELECT {extension}.avg(e.embedding) FROM {embeddings} e WHERE e.document_key = d.key)
+                 FROM {documents} d WHERE d.id = ANY($1)"
             ),
             // Rows are locked in the order in which writes lock them.
             delete_documents: format!(
@@ -80,22 +80,31 @@ impl Store {
         .await
     }
 
-    /// The key and the vector of a document.
-    pub async fn vector_of(&self, collection: &str, id: &str) -> Result<(i64, Vec<f32>), StoreError> {
-        self.with_collection(collection, |entry| async move {
+    /// The keys and the vectors of those of the documents that exist; of several chunks the mean of theirs.
+    pub async fn vectors_of(
+        &self,
+        collection: &Collection,
+        ids: &[&str],
+    ) -> Result<HashMap<String, (i64, Option<Vec<f32>>)>, StoreError> {
+        self.with_collection(&collection.definition.name, |entry| async move {
             let connection = self.connection().await?;
-            let statement = connection.prepare_cached(&entry.documents.vector_of).await?;
-            let row = connection.query_opt(&statement, &[&id]).await?;
+            let statement = connection.prepare_cached(&entry.documents.vectors_of).await?;
+            let rows = connection.query(&statement, &[&ids]).await?;
             connection.done();
-            let Some(row) = row else {
-                return Err(StoreError::DocumentsNotFound { collection: collection.into(), ids: vec![id.into()] });
-            };
-            let Some(VectorColumn(vector)) = row.get(1) else {
-                return Err(StoreError::DocumentWithoutVector { collection: collection.into(), id: id.into() });
-            };
-            Ok((row.get(0), vector))
+            let vector = |row: &Row| row.get::<_, Option<VectorColumn>>(2).map(|VectorColumn(vector)| vector);
+            Ok(rows.iter().map(|row| (row.get(0), (row.get(1), vector(row)))).collect())
         })
         .await
+    }
+
+    /// The key and the vector of a document.
+    pub async fn vector_of(&self, collection: &str, id: &str) -> Result<(i64, Vec<f32>), StoreError> {
+        let found = self.vectors_of(&*self.collection(collection).await?, &[id]).await?;
+        match found.into_values().next() {
+            Some((key, Some(vector))) => Ok((key, vector)),
+            Some((_, None)) => Err(StoreError::DocumentWithoutVector { collection: collection.into(), id: id.into() }),
+            None => Err(StoreError::DocumentsNotFound { collection: collection.into(), ids: vec![id.into()] }),
+        }
     }
 
     /// Deletes documents; returns how many there were.
