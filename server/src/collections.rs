@@ -6,7 +6,8 @@ use crate::{
     App,
     embed::EmbedError,
     error::{Error, Violation},
-    store::{CollectionInfo, Distance, NewCollection, VectorType},
+    store::{CollectionInfo, Distance, MetadataIndex, MetadataIndexType, NewCollection, VectorType},
+    update_collection::{check_aliases, read_metadata_indexes, write_metadata_index},
     validate::{MAX_DIMENSIONS, Violations},
 };
 
@@ -40,6 +41,13 @@ pub(crate) async fn create(
     } else {
         violations.model("collection.embedding.model", &embedding.model);
     }
+    let mut metadata_indexes = read_metadata_indexes(&mut violations, &collection.metadata_indexes);
+    if metadata_indexes.is_empty() {
+        metadata_indexes.push(MetadataIndex { kind: MetadataIndexType::Gin, path: Vec::new() });
+    }
+    check_aliases(&mut violations, &collection.aliases);
+    let itself = collection.aliases.contains(&collection.name);
+    violations.check(!itself, "collection.aliases", "must not have the name of the collection");
     violations.check(distance.is_some(), "collection.distance", "must be a Distance");
     violations.check(vector_type.is_some(), "collection.vector_type", "must be a VectorType");
     let outputs = collection.document_count == 0 && collection.create_time.is_none();
@@ -78,8 +86,8 @@ pub(crate) async fn create(
         document_prefix: embedding.document_prefix,
         chunking: None,
         text_search_language: "english".into(),
-        metadata_indexes: Vec::new(),
-        aliases: Vec::new(),
+        metadata_indexes,
+        aliases: collection.aliases,
     });
     Ok(v1::CreateCollectionResponse { collection: Some(to_message(created.await?)) })
 }
@@ -117,7 +125,14 @@ pub(crate) async fn delete(
     let mut violations = Violations::default();
     violations.name("name", &request.name);
     violations.finish()?;
-    app.store.delete_collection(&request.name).await?;
+    // Not what an alias happens to stand for.
+    let collection = app.store.current_collection(&request.name).await?;
+    let name = &collection.definition.name;
+    if *name != request.name {
+        let rule = format!("is an alias of \"{name}\"; name the collection itself to delete it");
+        return Err(Error::invalid("name", rule));
+    }
+    app.store.delete_collection(name).await?;
     Ok(v1::DeleteCollectionResponse {})
 }
 
@@ -144,7 +159,7 @@ fn read_vector_type(vector_type: i32) -> Option<Option<VectorType>> {
     })
 }
 
-fn to_message(info: CollectionInfo) -> v1::Collection {
+pub(crate) fn to_message(info: CollectionInfo) -> v1::Collection {
     let CollectionInfo { collection, document_count } = info;
     let definition = collection.definition;
     let distance = match definition.distance {
@@ -167,6 +182,8 @@ fn to_message(info: CollectionInfo) -> v1::Collection {
         }),
         distance: distance.into(),
         vector_type: vector_type.into(),
+        metadata_indexes: definition.metadata_indexes.iter().map(write_metadata_index).collect(),
+        aliases: definition.aliases,
         document_count,
         create_time: Some(collection.created_at.into()),
         ..Default::default()

@@ -216,6 +216,15 @@ pub(crate) fn read_path(field: &str) -> Result<Vec<String>, String> {
     Ok(path)
 }
 
+/// Keys as [`read_path`] reads them.
+pub(crate) fn write_path(path: &[String]) -> String {
+    let plain = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    let write = |key: &String| {
+        if plain(key) { key.clone() } else { format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\"")) }
+    };
+    path.iter().map(write).collect::<Vec<_>>().join(".")
+}
+
 fn wrong_at(column: usize, what: &str) -> String {
     format!("is not a field: at column {column}, {what}")
 }
@@ -250,6 +259,13 @@ fn read_key(rest: &mut Peekable<impl Iterator<Item = (char, usize)>>, end: usize
 mod tests {
     use super::*;
     use crate::error::Error;
+
+    #[test]
+    fn paths_are_written_as_they_are_read() {
+        for field in ["year", "author.name", r#"author."first.name""#, r#""a\"b\\c".d-e_f"#, r#""""#, "日本.ü"] {
+            assert_eq!(write_path(&read_path(field).expect("a path")), field);
+        }
+    }
 
     fn value(kind: Kind) -> Value {
         Value { kind: Some(kind) }

@@ -20,6 +20,7 @@ mod search;
 mod service;
 pub mod store;
 mod transport;
+mod update_collection;
 mod validate;
 
 use std::{sync::Arc, time::Duration};

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
-use crate::{App, build_index, collections, documents, error::Error, ingest, ingest_stream, search};
+use crate::{App, build_index, collections, documents, error::Error, ingest, ingest_stream, search, update_collection};
 
 /// Answers that wait for the client to read them: the next one is made only when there is room.
 const RESPONSES_QUEUED: usize = 1;
@@ -37,8 +37,12 @@ impl PgfoxService for App {
         until(deadline, collections::list(self, request.into_inner())).await
     }
 
-    async fn update_collection(&self, _: Request<v1::UpdateCollectionRequest>) -> Reply<v1::UpdateCollectionResponse> {
-        Err(Status::unimplemented("update_collection"))
+    async fn update_collection(
+        &self,
+        request: Request<v1::UpdateCollectionRequest>,
+    ) -> Reply<v1::UpdateCollectionResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.ingest_timeout);
+        until(deadline, update_collection::update(self, request.into_inner(), deadline)).await
     }
 
     async fn delete_collection(

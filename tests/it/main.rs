@@ -25,4 +25,6 @@ mod round_trips; // how often a call waits for the database
 mod searching; // the nearest, limits, settings, and what is said of the result
 mod surface; // reflection, health, deadlines, gzip, keys, TLS, shutdown
 mod tls; // every sslmode against a Postgres with TLS
+mod update_collection; // metadata indexes and aliases
+mod upgrade; // what an older version has set up
 mod walk; // create, ingest, index, search, delete
