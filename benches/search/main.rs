@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p pgfox-server --bench search                # queries/s at 10,000 vectors, in about two minutes
+//! cargo bench -p pgfox-server --bench search -- --filtered  # filters of every selectivity at 100,000, in about five
 //! cargo bench -p pgfox-server --bench search -- --sizing    # the embedded settings at 100,000, in about five
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! of a transaction; the server makes them for each query. Client, server and Postgres share the processors;
 //! `taskset -c 0,1 cargo bench ...` gives them two.
 
+mod filtered;
 #[path = "../setup.rs"]
 mod setup;
 mod sizing;
@@ -46,14 +48,16 @@ type Client = PgfoxServiceClient<Channel>;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = setup::arguments();
-    let sizing = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => false,
-        ["--sizing"] => true,
-        _ => anyhow::bail!("usage: search [--sizing]"),
-    };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    ensure!(matches!(arguments[..], [] | ["--filtered" | "--sizing"]), "usage: search [--filtered | --sizing]");
     let postgres = Postgres::start().await?;
-    if sizing {
+    if arguments == ["--sizing"] {
         return sizing::run(postgres).await;
+    }
+    if arguments == ["--filtered"] {
+        let measured = filtered::run(&postgres).await;
+        postgres.stop().await;
+        return measured;
     }
     let measured = measure(&postgres).await;
     postgres.stop().await;
@@ -67,7 +71,7 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
     let server = Server::start(postgres, "warn,pgfox_server=info").await?;
     let client = server.client()?;
     let mut random = Random::new();
-    fill(client.clone(), &mut random, DOCUMENTS).await?;
+    fill(client.clone(), DOCUMENTS, |number| plain_document(&mut random, number)).await?;
     let queries: Arc<Vec<Vec<f32>>> = Arc::new((0..QUERIES).map(|_| random.vector(DIMENSIONS)).collect());
     let statement = Statement::capture(postgres, client.clone(), &queries[0]).await?;
     println!(
@@ -105,19 +109,17 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
 }
 
 /// Creates the collection, stores documents in it and builds the index.
-async fn fill(mut client: Client, random: &mut Random, documents: usize) -> anyhow::Result<()> {
+async fn fill(
+    mut client: Client,
+    documents: usize,
+    mut document: impl FnMut(usize) -> v1::Document,
+) -> anyhow::Result<()> {
     const PER_REQUEST: usize = 500;
     let embedding = v1::Embedding { dimensions: DIMENSIONS as i32, ..Default::default() };
     let collection = v1::Collection { name: COLLECTION.into(), embedding: Some(embedding), ..Default::default() };
     client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
     for first in (0..documents).step_by(PER_REQUEST) {
-        let documents = (first..documents.min(first + PER_REQUEST)).map(|number| v1::Document {
-            id: format!("document-{number}"),
-            text: format!("The text of document {number}."),
-            vector: Some(v1::Vector { values: random.vector(DIMENSIONS) }),
-            ..Default::default()
-        });
-        let documents = documents.collect();
+        let documents = (first..documents.min(first + PER_REQUEST)).map(&mut document).collect();
         client.ingest(v1::IngestRequest { collection: COLLECTION.into(), documents, ..Default::default() }).await?;
     }
     let kind = index_spec::Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 });
@@ -130,6 +132,16 @@ async fn fill(mut client: Client, random: &mut Random, documents: usize) -> anyh
     }
     ensure!(phase == v1::IndexPhase::Ready, "the index was not built");
     Ok(())
+}
+
+/// A document with a random vector.
+fn plain_document(random: &mut Random, number: usize) -> v1::Document {
+    v1::Document {
+        id: format!("document-{number}"),
+        text: format!("The text of document {number}."),
+        vector: Some(v1::Vector { values: random.vector(DIMENSIONS) }),
+        ..Default::default()
+    }
 }
 
 /// Searches from several tasks on one connection; returns how many searches ended, and the time.

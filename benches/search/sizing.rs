@@ -23,7 +23,7 @@ const DEFAULTS: [(&str, &str); 8] = [
 pub(super) async fn run(mut postgres: Postgres) -> anyhow::Result<()> {
     let server = Server::start(&postgres, "warn,pgfox_server=info").await?;
     let mut random = Random::new();
-    fill(server.client()?, &mut random, DOCUMENTS).await?;
+    fill(server.client()?, DOCUMENTS, |number| plain_document(&mut random, number)).await?;
     let queries: Vec<Vec<f32>> = (0..QUERIES).map(|_| random.vector(DIMENSIONS)).collect();
     let statement = Statement::capture(&postgres, server.client()?, &queries[0]).await?;
     server.stop().await?;
