@@ -176,6 +176,7 @@ fn told_store(error: &StoreError) -> Told {
         StoreError::DocumentWithoutVector { collection, id } => {
             told(Code::FailedPrecondition, Reason::DocumentWithoutVector).with("collection", collection).with("id", id)
         }
+        StoreError::MetadataTooLarge { id, .. } => told(Code::InvalidArgument, Reason::InvalidField).with("id", id),
         StoreError::IndexNotFound(name) => told(Code::NotFound, Reason::IndexNotFound).with("collection", name),
         StoreError::BuildRunning { collection, index } => {
             told(Code::FailedPrecondition, Reason::BuildRunning).with("collection", collection).with("index", index)
@@ -245,6 +246,7 @@ impl From<Error> for Status {
         }
         let violations = match error {
             Error::Invalid(violations) => violations,
+            Error::Store(StoreError::MetadataTooLarge { .. }) => vec![Violation::new("metadata", message.clone())],
             // The model has changed since the collection was created.
             Error::Embed(EmbedError::Dimensions { .. }) => vec![Violation::new("collection", message.clone())],
             _ => Vec::new(),

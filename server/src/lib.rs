@@ -16,11 +16,13 @@ mod health;
 mod ingest;
 mod ingest_stream;
 mod json;
+mod list_documents;
 mod search;
 mod service;
 pub mod store;
 mod transport;
 mod update_collection;
+mod update_metadata;
 mod validate;
 
 use std::{sync::Arc, time::Duration};

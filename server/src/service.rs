@@ -7,7 +7,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
-use crate::{App, build_index, collections, documents, error::Error, ingest, ingest_stream, search, update_collection};
+use crate::{
+    App, build_index, collections, documents, error::Error, ingest, ingest_stream, list_documents, search,
+    update_collection, update_metadata,
+};
 
 /// Answers that wait for the client to read them: the next one is made only when there is room.
 const RESPONSES_QUEUED: usize = 1;
@@ -72,24 +75,27 @@ impl PgfoxService for App {
         until(deadline, documents::get(self, request.into_inner())).await
     }
 
-    async fn list_documents(&self, _: Request<v1::ListDocumentsRequest>) -> Reply<v1::ListDocumentsResponse> {
-        Err(Status::unimplemented("list_documents"))
+    async fn list_documents(&self, request: Request<v1::ListDocumentsRequest>) -> Reply<v1::ListDocumentsResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, list_documents::list(self, request.into_inner())).await
     }
 
-    async fn count_documents(&self, _: Request<v1::CountDocumentsRequest>) -> Reply<v1::CountDocumentsResponse> {
-        Err(Status::unimplemented("count_documents"))
+    async fn count_documents(&self, request: Request<v1::CountDocumentsRequest>) -> Reply<v1::CountDocumentsResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, list_documents::count(self, request.into_inner())).await
     }
 
     async fn delete_documents(
         &self,
         request: Request<v1::DeleteDocumentsRequest>,
     ) -> Reply<v1::DeleteDocumentsResponse> {
-        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
-        until(deadline, documents::delete(self, request.into_inner())).await
+        let deadline = self.deadline(request.metadata(), self.limits.ingest_timeout);
+        until(deadline, documents::delete(self, request.into_inner(), deadline)).await
     }
 
-    async fn update_metadata(&self, _: Request<v1::UpdateMetadataRequest>) -> Reply<v1::UpdateMetadataResponse> {
-        Err(Status::unimplemented("update_metadata"))
+    async fn update_metadata(&self, request: Request<v1::UpdateMetadataRequest>) -> Reply<v1::UpdateMetadataResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.ingest_timeout);
+        until(deadline, update_metadata::update(self, request.into_inner(), deadline)).await
     }
 
     type BuildIndexStream = ReceiverStream<Result<v1::BuildIndexResponse, Status>>;

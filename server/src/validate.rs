@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     error::{Error, Violation},
     json,
-    store::{Collection, ContentHash, Distance, VectorType},
+    store::{Collection, ContentHash, Distance, StoreError, VectorType},
 };
 
 /// Most bytes of the id of a document.
@@ -47,6 +47,12 @@ impl Violations {
     /// Fails if anything was wrong.
     pub(crate) fn finish(self) -> Result<(), Error> {
         if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+    }
+
+    /// Fails if anything was wrong; else gives what was read.
+    pub(crate) fn finish_with<T>(self, read: Option<T>) -> Result<T, Error> {
+        self.finish()?;
+        read.ok_or_else(|| StoreError::Internal("a request was refused without a reason".into()).into())
     }
 
     /// The name of a collection to create. To look one up any name will do: what cannot exist is not found.

@@ -1,38 +1,45 @@
-//! Reading and deleting documents by id.
+//! Reading documents by id, and what the operations on documents share.
 
-use std::{collections::HashMap, pin::pin};
+use std::{
+    collections::HashMap,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use futures_util::TryStreamExt as _;
-use tokio_postgres::{Row, RowStream, types::ToSql};
+use tokio_postgres::{Row, RowStream};
 
 use super::{
-    Collection, Store, StoreError, StoredDocument,
+    Collection, DocumentVersion, Store, StoreError, StoredDocument,
     collections::Tables,
     wire::{Json, VectorColumn},
 };
+
+/// Most documents that a statement writes to. Bounds what it holds; the order of ids leads to the next ones.
+pub(super) const BATCH: usize = 10_000;
 
 #[derive(Debug)]
 pub(super) struct Statements {
     get: String,
     get_with_vector: String,
     vectors_of: String,
-    delete_documents: String,
-    delete_embeddings: String,
+    pub(super) delete_chunks: String,
+    pub(super) delete_embeddings: String,
 }
 
 impl Statements {
     pub(super) fn new(tables: &Tables) -> Self {
-        let Tables { documents, embeddings, extension, .. } = tables;
+        let Tables { documents, chunks, embeddings, extension, .. } = tables;
         Self {
             get: format!(
                 "-- get_documents
-                 SELECT id, text, metadata FROM {documents} WHERE id = ANY($1)"
+                 SELECT id, text, metadata, version, created_at, updated_at FROM {documents} WHERE id = ANY($1)"
             ),
             get_with_vector: format!(
                 "-- get_documents
-                 SELECT d.id, d.text, d.metadata, e.embedding
-                 FROM {documents} d LEFT JOIN {embeddings} e ON e.document_key = d.key AND e.chunk = 0
-                 WHERE d.id = ANY($1)"
+                 SELECT d.id, d.text, d.metadata, d.version, d.created_at, d.updated_at,
+                        (SELECT {extension}.avg(e.embedding) FROM {embeddings} e WHERE e.document_key = d.key)
+                 FROM {documents} d WHERE d.id = ANY($1)"
             ),
             vectors_of: format!(
                 "-- vectors_of
@@ -40,11 +47,9 @@ impl Statements {
                         (SELECT {extension}.avg(e.embedding) FROM {embeddings} e WHERE e.document_key = d.key)
                  FROM {documents} d WHERE d.id = ANY($1)"
             ),
-            // Rows are locked in the order in which writes lock them.
-            delete_documents: format!(
-                "-- delete_documents
-                 WITH doomed AS (SELECT key FROM {documents} WHERE id = ANY($1) ORDER BY id COLLATE \"C\" FOR UPDATE)
-                 DELETE FROM {documents} d USING doomed WHERE d.key = doomed.key RETURNING d.key"
+            delete_chunks: format!(
+                "-- delete_chunks
+                 DELETE FROM {chunks} WHERE document_key = ANY($1)"
             ),
             delete_embeddings: format!(
                 "-- delete_embeddings
@@ -70,7 +75,7 @@ impl Store {
             let statement = connection.prepare_cached(sql).await?;
             let rows = connection.query_raw(&statement, [&ids]).await?;
             let documents = collect_bounded(rows, max_bytes, |row| {
-                let document = read_document(row, with_vector.then_some(3))?;
+                let document = read_versioned(row, with_vector.then_some(6))?;
                 Ok((document.id.clone(), document))
             });
             let documents = documents.await?.into_iter().collect();
@@ -106,31 +111,12 @@ impl Store {
             None => Err(StoreError::DocumentsNotFound { collection: collection.into(), ids: vec![id.into()] }),
         }
     }
+}
 
-    /// Deletes documents; returns how many there were.
-    pub async fn delete_documents(&self, collection: &str, ids: &[&str]) -> Result<usize, StoreError> {
-        self.with_collection(collection, |entry| async move {
-            let connection = self.connection().await?;
-            let delete_documents = connection.prepare_cached(&entry.documents.delete_documents).await?;
-            let delete_embeddings = connection.prepare_cached(&entry.documents.delete_embeddings).await?;
-            let ids: [&(dyn ToSql + Sync); 1] = [&ids];
-            let (begun, rows) =
-                futures_util::join!(connection.batch_execute("BEGIN"), connection.query(&delete_documents, &ids));
-            begun?;
-            let keys: Vec<i64> = rows?.iter().map(|row| row.get(0)).collect();
-            // A statement of its own, so that it sees vectors written while the first one waited for a row.
-            let doomed: [&(dyn ToSql + Sync); 1] = [&keys];
-            let (deleted, committed) = futures_util::join!(
-                connection.execute(&delete_embeddings, &doomed),
-                connection.batch_execute("COMMIT")
-            );
-            deleted?;
-            committed?;
-            connection.done();
-            Ok(keys.len())
-        })
-        .await
-    }
+/// Opens a transaction that ends at the deadline of its call.
+pub(super) fn begin(deadline: Instant) -> String {
+    let timeout = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    format!("BEGIN; SET LOCAL statement_timeout = {}", timeout.as_millis())
 }
 
 /// A row whose first columns are id, text and metadata; `vector` is the column of the vector.
@@ -140,7 +126,13 @@ pub(super) fn read_document(row: &Row, vector: Option<usize>) -> Result<StoredDo
         Some(column) => row.try_get::<_, Option<VectorColumn>>(column)?.map(|VectorColumn(values)| values),
         None => None,
     };
-    Ok(StoredDocument { id: row.get(0), text: row.get(1), metadata: metadata.into(), vector })
+    Ok(StoredDocument { id: row.get(0), text: row.get(1), metadata: metadata.into(), vector, version: None })
+}
+
+/// The same, followed by version, created_at and updated_at.
+pub(super) fn read_versioned(row: &Row, vector: Option<usize>) -> Result<StoredDocument, StoreError> {
+    let version = DocumentVersion { number: row.get(3), created_at: row.get(4), updated_at: row.get(5) };
+    Ok(StoredDocument { version: Some(version), ..read_document(row, vector)? })
 }
 
 /// Reads rows until they are larger than a response may be, so that no request can fill the memory of the server.

@@ -25,6 +25,10 @@ pub enum StoreError {
     DocumentsNotFound { collection: String, ids: Vec<String> },
     #[error("the document \"{id}\" of the collection \"{collection}\" has no vector, since it has no text")]
     DocumentWithoutVector { collection: String, id: String },
+    #[error(
+        "the metadata of the document \"{id}\" would be {bytes} bytes as JSON and may have {limit}; nothing was changed"
+    )]
+    MetadataTooLarge { id: String, bytes: usize, limit: usize },
     #[error("the collection \"{0}\" has no such index")]
     IndexNotFound(String),
     #[error(

@@ -7,6 +7,7 @@ mod aliases;
 mod builds;
 mod collections;
 pub mod connect;
+mod delete_documents;
 mod documents;
 pub mod dsn;
 mod error;
@@ -14,11 +15,13 @@ pub mod errors;
 mod filter;
 mod indexes;
 mod ingest;
+mod list_documents;
 mod metadata_indexes;
 mod schema;
 mod search;
 mod tls;
 mod types;
+mod update_metadata;
 mod wire;
 
 use std::{
@@ -34,12 +37,14 @@ pub use error::StoreError;
 pub use filter::{Bound, Filter, Literal, Test};
 pub use indexes::Build;
 pub use ingest::{Content, ContentHash, NewDocument, Written};
+pub use list_documents::{DocumentOrder, Listing, Page, Position};
 pub use schema::{Migrate, SCHEMA_VERSION};
 pub use search::{Completeness, Found, Hit, MAX_EF_SEARCH, SearchSettings};
 pub use types::{
-    ChunkMethod, ChunkUnit, Chunking, Collection, CollectionInfo, Distance, Index, IndexKind, MetadataIndex,
-    MetadataIndexType, NewCollection, StoredDocument, VectorType,
+    ChunkMethod, ChunkUnit, Chunking, Collection, CollectionInfo, Distance, DocumentVersion, Index, IndexKind,
+    MetadataIndex, MetadataIndexType, NewCollection, StoredDocument, VectorType,
 };
+pub use update_metadata::{Changed, MetadataChange};
 
 use connect::{Connection, Connector, Pool, PoolOptions};
 use schema::{Extension, Names};

@@ -254,4 +254,15 @@ pub struct StoredDocument {
     pub metadata: String,
     /// Asked for and there.
     pub vector: Option<Vec<f32>>,
+    /// Unless a search found it.
+    pub version: Option<DocumentVersion>,
+}
+
+/// What a document has been through.
+#[derive(Clone, Copy, Debug)]
+pub struct DocumentVersion {
+    /// 1 when it was first stored, one more with every change.
+    pub number: i64,
+    pub created_at: SystemTime,
+    pub updated_at: SystemTime,
 }

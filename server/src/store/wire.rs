@@ -59,12 +59,18 @@ impl ToSql for VectorValue<'_> {
     to_sql_checked!();
 }
 
-/// A vector of either type, as it comes back.
+/// A vector of either type, as it comes back: itself, or what its type's function for sending makes of it.
 pub(super) struct VectorColumn(pub(super) Vec<f32>);
 
 impl<'a> FromSql<'a> for VectorColumn {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, BoxedError> {
-        Ok(Self(if ty.name() == "halfvec" {
+        let is_half = match *ty {
+            Type::BYTEA => raw.first_chunk().is_some_and(|dimensions| {
+                raw.len() == 4 + usize::from(u16::from_be_bytes(*dimensions)) * VectorType::HalfVec.element_size()
+            }),
+            _ => ty.name() == "halfvec",
+        };
+        Ok(Self(if is_half {
             HalfVector::from_sql(ty, raw)?.as_slice().iter().map(|value| value.to_f32()).collect()
         } else {
             Vector::from_sql(ty, raw)?.into()
@@ -72,7 +78,7 @@ impl<'a> FromSql<'a> for VectorColumn {
     }
 
     fn accepts(ty: &Type) -> bool {
-        matches!(ty.name(), "vector" | "halfvec")
+        matches!(ty.name(), "vector" | "halfvec" | "bytea")
     }
 }
 
