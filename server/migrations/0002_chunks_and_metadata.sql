@@ -96,10 +96,11 @@ BEGIN
             'INSERT INTO {internal}.%I (document_key, chunk, ordinal, start_char, end_char, words)
              SELECT key, 0, 0, 0, char_length(text), to_tsvector(''english'', left(text, 50000))
              FROM {internal}.%I WHERE text <> ''''', chunks, documents);
-        EXECUTE format('CREATE INDEX ON {internal}.%I USING gin (words)', chunks);
+        EXECUTE format('CREATE INDEX ON {internal}.%I USING gin (words) WITH (gin_pending_list_limit = 64)', chunks);
         INSERT INTO {internal}.metadata_indexes (collection_id, type, path, ready)
             VALUES (collection.id, 'gin', ARRAY[]::text[], true) RETURNING id INTO metadata_index;
-        EXECUTE format('CREATE INDEX %I ON {internal}.%I USING gin (metadata jsonb_path_ops)',
+        EXECUTE format('CREATE INDEX %I ON {internal}.%I USING gin (metadata jsonb_path_ops)
+                            WITH (gin_pending_list_limit = 64)',
                        format('%s_metadata_%s', documents, metadata_index), documents);
         EXECUTE format(
             'CREATE VIEW {views}.%I AS

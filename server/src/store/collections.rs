@@ -8,7 +8,9 @@ use super::{
     ChunkMethod, ChunkUnit, Chunking, Collection, CollectionInfo, Distance, IndexKind, MetadataIndex,
     MetadataIndexType, NewCollection, Store, StoreError, VectorType, aliases, documents,
     errors::{Kind, classify},
-    ingest, metadata_indexes, schema, search,
+    ingest, metadata_indexes,
+    metadata_indexes::GIN_OPTIONS,
+    schema, search,
     wire::Json,
 };
 use crate::embed::Model;
@@ -148,7 +150,7 @@ impl Store {
                      words        tsvector NOT NULL,
                      PRIMARY KEY (document_key, chunk)
                  ) WITH (fillfactor = 90);
-                 CREATE INDEX ON {chunks} USING gin (words);
+                 CREATE INDEX ON {chunks} USING gin (words) WITH ({GIN_OPTIONS});
                  CREATE TABLE {embeddings} (
                      document_key bigint NOT NULL,
                      chunk        int NOT NULL DEFAULT 0,

@@ -11,6 +11,10 @@ use super::{
     schema,
 };
 
+/// What waits to be sorted into a GIN index is read by every search: 6 ms with the 4 MB that Postgres has by default, 0.1 ms
+/// with 64 kB. Writing takes about as long.
+pub(super) const GIN_OPTIONS: &str = "gin_pending_list_limit = 64";
+
 impl Store {
     /// Brings the metadata indexes of a collection to those wanted. Searches and writes go on meanwhile. What a run that was
     /// interrupted left behind is dropped by the next.
@@ -106,7 +110,7 @@ async fn create_index(
     let name = schema::quote(&tables.metadata_index(id));
     // The expressions of `filter.rs`. Strings have no btree: its entries are limited to 2,704 bytes.
     let definition = match index.kind {
-        MetadataIndexType::Gin => "gin (metadata jsonb_path_ops)".to_owned(),
+        MetadataIndexType::Gin => format!("gin (metadata jsonb_path_ops) WITH ({GIN_OPTIONS})"),
         MetadataIndexType::Number => {
             format!("btree (({internal}.number_at(metadata, {})))", literal(client, &index.path).await?)
         }
