@@ -3,7 +3,8 @@
 use pgfox::v1;
 
 use crate::{
-    App,
+    App, blocking,
+    chunk::settings,
     embed::EmbedError,
     error::{Error, Violation},
     store::{CollectionInfo, Distance, MetadataIndex, MetadataIndexType, NewCollection, VectorType},
@@ -15,6 +16,10 @@ use crate::{
 const DEFAULT_PAGE: i32 = 100;
 /// Most collections on a page.
 const MAX_PAGE: i32 = 1_000;
+/// The text search configuration of a collection that names none.
+const DEFAULT_LANGUAGE: &str = "english";
+/// Text search configurations that a refusal names: all that Postgres comes with.
+const LANGUAGES_TOLD: usize = 30;
 
 pub(crate) async fn create(
     app: &App,
@@ -48,6 +53,9 @@ pub(crate) async fn create(
     check_aliases(&mut violations, &collection.aliases);
     let itself = collection.aliases.contains(&collection.name);
     violations.check(!itself, "collection.aliases", "must not have the name of the collection");
+    let chunking = settings::read(&mut violations, collection.chunking, !embedding.model.is_empty());
+    let language = &collection.text_search_language;
+    violations.text_search_language("collection.text_search_language", language);
     violations.check(distance.is_some(), "collection.distance", "must be a Distance");
     violations.check(vector_type.is_some(), "collection.vector_type", "must be a VectorType");
     let outputs = collection.document_count == 0 && collection.create_time.is_none();
@@ -76,6 +84,17 @@ pub(crate) async fn create(
         let rule = format!("gives {dimensions} dimensions and pgvector stores up to {MAX_DIMENSIONS}");
         return Err(Error::Invalid(vec![Violation::new("collection.embedding.model", rule)]));
     }
+    let chunking = match (chunking, &model) {
+        (Some(asked), Some(model)) => {
+            let counter = app.embedders.token_counter(&model.name).await?;
+            let (name, prefix) = (model.name.clone(), embedding.document_prefix.clone());
+            // A tokenizer can take a moment to load.
+            let complete = move || settings::complete(&asked, &name, counter.as_ref(), &prefix);
+            Some(blocking(complete).await??)
+        }
+        _ => None,
+    };
+    let text_search_language = text_search_language(app, collection.text_search_language).await?;
     let created = app.store.create_collection(NewCollection {
         name: collection.name,
         model,
@@ -84,8 +103,8 @@ pub(crate) async fn create(
         vector_type: vector_type.flatten().unwrap_or_else(|| default_vector_type(dimensions)),
         query_prefix: embedding.query_prefix,
         document_prefix: embedding.document_prefix,
-        chunking: None,
-        text_search_language: "english".into(),
+        chunking,
+        text_search_language,
         metadata_indexes,
         aliases: collection.aliases,
     });
@@ -141,6 +160,20 @@ fn default_vector_type(dimensions: usize) -> VectorType {
     if dimensions > VectorType::Vector.max_indexed_dimensions() { VectorType::HalfVec } else { VectorType::Vector }
 }
 
+/// The configuration that a collection shall have, if the database has it.
+async fn text_search_language(app: &App, language: String) -> Result<String, Error> {
+    let language = if language.is_empty() { DEFAULT_LANGUAGE.to_owned() } else { language };
+    let known = app.store.text_search_languages().await?;
+    if known.contains(&language) {
+        return Ok(language);
+    }
+    let rule = format!(
+        "must be a text search configuration of the database, which \"{language}\" is not, such as {}",
+        known.iter().take(LANGUAGES_TOLD).map(String::as_str).collect::<Vec<_>>().join(", ")
+    );
+    Err(Error::invalid("collection.text_search_language", rule))
+}
+
 fn read_distance(distance: i32) -> Option<Distance> {
     Some(match v1::Distance::try_from(distance).ok()? {
         v1::Distance::Unspecified | v1::Distance::L2 => Distance::L2,
@@ -184,6 +217,8 @@ pub(crate) fn to_message(info: CollectionInfo) -> v1::Collection {
         vector_type: vector_type.into(),
         metadata_indexes: definition.metadata_indexes.iter().map(write_metadata_index).collect(),
         aliases: definition.aliases,
+        chunking: Some(settings::to_message(definition.chunking)),
+        text_search_language: definition.text_search_language,
         document_count,
         create_time: Some(collection.created_at.into()),
         ..Default::default()

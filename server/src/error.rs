@@ -164,14 +164,10 @@ fn told_store(error: &StoreError) -> Told {
             told(Code::FailedPrecondition, Reason::CollectionInUse).with("collection", name)
         }
         StoreError::DocumentsNotFound { collection, ids } => {
-            const SHOWN: usize = 5;
-            let mut bytes = 0;
-            let fits = |id: &&str| {
-                bytes += id.len() + 1;
-                bytes <= MAX_VALUE_BYTES + 1
-            };
-            let ids: Vec<&str> = ids.iter().take(SHOWN).map(String::as_str).take_while(fits).collect();
-            told(Code::NotFound, Reason::DocumentNotFound).with("collection", collection).with("ids", &ids.join(","))
+            told(Code::NotFound, Reason::DocumentNotFound).with("collection", collection).with("ids", &first_of(ids))
+        }
+        StoreError::VersionMismatch { collection, ids } => {
+            told(Code::Aborted, Reason::VersionMismatch).with("collection", collection).with("ids", &first_of(ids))
         }
         StoreError::DocumentWithoutVector { collection, id } => {
             told(Code::FailedPrecondition, Reason::DocumentWithoutVector).with("collection", collection).with("id", id)
@@ -189,13 +185,25 @@ fn told_store(error: &StoreError) -> Told {
             told(Code::Unavailable, Reason::DatabaseUnavailable).retry(RETRY_DATABASE)
         }
         // A conflict or a change that outlived its retries: the caller may try again.
-        StoreError::Busy(_) | StoreError::Conflict(_) | StoreError::Stale(_) => {
+        StoreError::Busy(_) | StoreError::Conflict(_) | StoreError::Stale(_) | StoreError::Overtaken => {
             told(Code::ResourceExhausted, Reason::DatabaseBusy).retry(RETRY_DATABASE)
         }
         StoreError::Refused(_) => told(Code::FailedPrecondition, Reason::DatabaseRefused),
         StoreError::TimedOut => told(Code::DeadlineExceeded, Reason::DeadlineExceeded),
         StoreError::Internal(_) | StoreError::Database(_) => told(Code::Internal, Reason::Internal),
     }
+}
+
+/// The first few ids, separated by commas.
+fn first_of(ids: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let mut bytes = 0;
+    let fits = |id: &&str| {
+        bytes += id.len() + 1;
+        bytes <= MAX_VALUE_BYTES + 1
+    };
+    let ids: Vec<&str> = ids.iter().take(SHOWN).map(String::as_str).take_while(fits).collect();
+    ids.join(",")
 }
 
 fn told_embed(error: &EmbedError) -> Told {

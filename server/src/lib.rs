@@ -5,6 +5,7 @@
 
 mod auth;
 mod build_index;
+mod chunk;
 mod collections;
 pub mod config;
 mod documents;
@@ -108,6 +109,14 @@ pub(crate) struct App {
     writers: Arc<Semaphore>,
     /// Cancelled when the server shuts down: streams end after the request they are at.
     draining: CancellationToken,
+}
+
+/// Runs work that keeps a processor busy, away from the threads that answer calls.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, error::Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => error::Error::ShuttingDown,
+    })
 }
 
 /// How long a client may take to answer whether it is still there.

@@ -1,15 +1,15 @@
 //! The rules of requests. Every check collects what is wrong, so that a caller learns all of it at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use half::f16;
-use pgfox::v1::{Document, DocumentError};
+use pgfox::v1::{Document, DocumentError, ErrorReason, IngestRequest};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     error::{Error, Violation},
     json,
-    store::{Collection, ContentHash, Distance, StoreError, VectorType},
+    store::{Chunking, Collection, ContentHash, Distance, StoreError, VectorType},
 };
 
 /// Most bytes of the id of a document.
@@ -84,6 +84,19 @@ impl Violations {
     pub(crate) fn prefix(&mut self, field: &str, prefix: &str) {
         self.check(prefix.len() <= MAX_PREFIX_BYTES, field, "must have at most 1,000 bytes");
         self.check(!prefix.contains('\0'), field, "must not contain NUL");
+    }
+
+    /// The name of a text search configuration; whether there is such a one only the database knows.
+    pub(crate) fn text_search_language(&mut self, field: &str, name: &str) {
+        let well_formed = name.len() <= MAX_NAME_BYTES
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        self.check(
+            well_formed,
+            field,
+            "must be the name of a text search configuration, such as \"german\": up to 63 lower-case letters, digits and \
+             underscores, no digit first",
+        );
     }
 
     pub(crate) fn model(&mut self, field: &str, model: &str) {
@@ -170,9 +183,42 @@ pub(crate) fn has_direction(values: &[f32], vector_type: VectorType) -> bool {
     square > 0.0 && square.is_finite()
 }
 
+/// Which documents a request may write.
+#[derive(Debug)]
+pub(crate) enum Condition {
+    Always,
+    OnlyIfAbsent,
+    /// Those of these ids only at these versions; 0: when they do not exist.
+    IfVersion(HashMap<String, i64>),
+}
+
+/// The condition of a request.
+pub(crate) fn condition(violations: &mut Violations, request: &mut IngestRequest) -> Condition {
+    if request.if_version.is_empty() {
+        return if request.only_if_absent { Condition::OnlyIfAbsent } else { Condition::Always };
+    }
+    let both = "must not be set together with if_version, which can say the same by version 0";
+    violations.check(!request.only_if_absent, "only_if_absent", both);
+    let ids: HashSet<&str> = request.documents.iter().map(|document| document.id.as_str()).collect();
+    let mut conditions: Vec<(&String, &i64)> = request.if_version.iter().collect();
+    conditions.sort_unstable();
+    for (id, version) in conditions {
+        let field = || format!("if_version[\"{}\"]", &id[..id.floor_char_boundary(MAX_ID_BYTES)]);
+        if !ids.contains(id.as_str()) {
+            violations.push(Violation::new(field(), "must be the id of a document of the request"));
+        }
+        if *version < 0 {
+            violations.push(Violation::new(field(), format!("must be 0 or a version, not {version}")));
+        }
+    }
+    Condition::IfVersion(std::mem::take(&mut request.if_version))
+}
+
 /// A document that keeps the rules.
 #[derive(Debug)]
 pub(crate) struct CheckedDocument {
+    /// Its position in the request.
+    pub(crate) index: usize,
     pub(crate) id: String,
     pub(crate) text: String,
     /// JSON.
@@ -190,13 +236,13 @@ impl CheckedDocument {
 }
 
 /// Checks documents and hashes their content. Returns the good ones sorted by id, the last of a repeated id, and the bad
-/// ones, which without `skip_invalid` are an error.
+/// ones, which without `skip_invalid` are an error, as `violations` of the rest of the request are.
 pub(crate) fn documents(
+    mut violations: Violations,
     documents: Vec<Document>,
     collection: &Collection,
     skip_invalid: bool,
 ) -> Result<(Vec<CheckedDocument>, Vec<DocumentError>), Error> {
-    let mut violations = Violations::default();
     if documents.len() > MAX_DOCUMENTS {
         let rule = format!("must have at most {MAX_DOCUMENTS} entries, not {}", documents.len());
         return Err(Error::invalid("documents", rule));
@@ -205,11 +251,11 @@ pub(crate) fn documents(
     let mut errors = Vec::new();
     let mut checked: HashMap<String, CheckedDocument> = HashMap::with_capacity(documents.len());
     for (index, document) in documents.into_iter().enumerate() {
-        match check_document(document, collection, &hasher) {
+        match check_document(index, document, collection, &hasher) {
             Ok(document) => {
                 checked.insert(document.id.clone(), document);
             }
-            Err((id, found)) if skip_invalid => errors.push(document_error(index, &id, found.0)),
+            Err((id, found)) if skip_invalid => errors.push(invalid_document(index, &id, found.0)),
             Err((_, found)) => {
                 let within = |violation: Violation| {
                     let separator = if violation.field.is_empty() { "" } else { "." };
@@ -227,6 +273,7 @@ pub(crate) fn documents(
 }
 
 fn check_document(
+    index: usize,
     document: Document,
     collection: &Collection,
     hasher: &Sha256,
@@ -258,7 +305,7 @@ fn check_document(
     hasher.update((text.len() as u64).to_le_bytes());
     hasher.update(text.as_bytes());
     hasher.update(bytemuck::cast_slice::<f32, u8>(vector.as_deref().unwrap_or_default()));
-    Ok(CheckedDocument { id, text, metadata, vector, content_hash: hasher.finalize().into() })
+    Ok(CheckedDocument { index, id, text, metadata, vector, content_hash: hasher.finalize().into() })
 }
 
 /// Has taken in what the vectors of a collection depend on beside their texts.
@@ -270,19 +317,25 @@ fn content_hasher(collection: &Collection) -> Sha256 {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
+    // Nothing where texts are not split: hashes that are stored stay true.
+    if let Some(Chunking { method: _, unit, max_size, overlap }) = definition.chunking {
+        let settings = format!("{} {} {max_size} {overlap}", Chunking::method_name(definition.chunking), unit.name());
+        hasher.update(settings.as_bytes());
+    }
     hasher
 }
 
-fn document_error(index: usize, id: &str, violations: Vec<Violation>) -> DocumentError {
-    // Cut where a character ends.
-    let id = &id[..id.floor_char_boundary(MAX_ID_BYTES)];
+/// A document that breaks rules.
+fn invalid_document(index: usize, id: &str, violations: Vec<Violation>) -> DocumentError {
     let message: Vec<String> =
         violations.iter().map(|violation| format!("{} {}", violation.field, violation.description)).collect();
-    DocumentError {
-        // A request has at most 1,000 documents.
-        index: index as i32,
-        id: id.into(),
-        reason: Error::Invalid(violations).reason().into(),
-        message: message.join("; "),
-    }
+    document_error(index, id, Error::Invalid(violations).reason(), message.join("; "))
+}
+
+/// Why a document is skipped.
+pub(crate) fn document_error(index: usize, id: &str, reason: ErrorReason, message: String) -> DocumentError {
+    // Cut where a character ends.
+    let id = &id[..id.floor_char_boundary(MAX_ID_BYTES)];
+    // A request has at most 1,000 documents.
+    DocumentError { index: index as i32, id: id.into(), reason: reason.into(), message }
 }

@@ -11,8 +11,10 @@ mod support; // Postgres, servers and clients
 mod bad_documents; // documents that break the rules
 mod binary; // the programs as a user runs them
 mod builds; // vector indexes: built, attached to, interrupted, stopped
+mod chunking; // what a long text becomes, and what a change of it costs
 mod churn; // everything at once on one name
 mod collections; // creating, getting, listing and deleting collections
+mod conditions; // writes that depend on what is stored
 mod demo; // the embedded default as a user runs it: the demo, kill -9, health checks
 mod documents; // getting and deleting documents, and strings that break careless programs
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users

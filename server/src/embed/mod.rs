@@ -8,6 +8,7 @@ pub mod local;
 mod local_models;
 pub mod openai;
 mod registry;
+mod token_counter;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ pub use self::{
     local_models::{FetchModel, LocalConfig},
     openai::{OpenAi, OpenAiConfig},
     registry::{Embedder, Embedders, EmbeddingConfig},
+    token_counter::TokenCounter,
 };
 
 /// Longest model name, in bytes; Hugging Face's are below 200.
@@ -45,7 +47,7 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    fn append(&mut self, part: Self) {
+    pub(crate) fn append(&mut self, part: Self) {
         if self.values.capacity() == 0 {
             *self = part;
             return;

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use super::cache::{QueryCache, QueryEmbeddings};
 use super::local_models::{LocalModels, is_folder_name};
 use super::{
-    ConfigError, EmbedError, Embeddings, LocalConfig, LocalModel, MAX_NAME_BYTES, Model, OpenAi, OpenAiConfig, unknown,
+    ConfigError, EmbedError, Embeddings, LocalConfig, LocalModel, MAX_NAME_BYTES, Model, OpenAi, OpenAiConfig,
+    TokenCounter, unknown,
 };
 
 /// The default model where a provider is configured.
@@ -178,6 +179,14 @@ impl Embedders {
     /// Texts of queries whose vector was remembered, and those that were embedded, since the start.
     pub fn query_cache_hits_and_misses(&self) -> (u64, u64) {
         self.0.queries.hits_and_misses()
+    }
+
+    /// What counts the tokens of the model `name`; `None` when the server does not know its tokenizer.
+    pub async fn token_counter(&self, name: &str) -> Result<Option<TokenCounter>, EmbedError> {
+        Ok(match self.embedder(name).await? {
+            Embedder::Local(local) => Some(TokenCounter::local(local)),
+            Embedder::OpenAi(_) => TokenCounter::openai(openai_name(name)),
+        })
     }
 
     /// Whether the provider works, as far as the last calls tell; nothing is sent to find out. True at first and without a provider.

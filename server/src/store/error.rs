@@ -29,6 +29,11 @@ pub enum StoreError {
         "the metadata of the document \"{id}\" would be {bytes} bytes as JSON and may have {limit}; nothing was changed"
     )]
     MetadataTooLarge { id: String, bytes: usize, limit: usize },
+    #[error("the collection \"{collection}\" has other versions than if_version says of the document {}", list(ids))]
+    VersionMismatch { collection: String, ids: Vec<String> },
+    /// What was read before a write is not true any more; repeating both helps.
+    #[error("other writers kept changing the same documents")]
+    Overtaken,
     #[error("the collection \"{0}\" has no such index")]
     IndexNotFound(String),
     #[error(

@@ -134,8 +134,8 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// Rows `(bigint, vector)` in the binary format of COPY, in frames of about half a megabyte.
-pub(super) fn copy_frames<'a>(rows: impl Iterator<Item = (i64, VectorValue<'a>)>) -> impl Iterator<Item = Bytes> {
+/// Rows `(bigint, int, vector)` in the binary format of COPY, in frames of about half a megabyte.
+pub(super) fn copy_frames<'a>(rows: impl Iterator<Item = (i64, i32, VectorValue<'a>)>) -> impl Iterator<Item = Bytes> {
     const FRAME: usize = 512 * 1024;
     const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
@@ -145,12 +145,14 @@ pub(super) fn copy_frames<'a>(rows: impl Iterator<Item = (i64, VectorValue<'a>)>
     let mut ended = false;
     std::iter::from_fn(move || {
         while !ended && frame.len() < FRAME {
-            if let Some((key, vector)) = rows.next() {
+            if let Some((key, chunk, vector)) = rows.next() {
                 let size = vector.size();
-                frame.reserve(18 + size);
-                frame.put_i16(2);
+                frame.reserve(26 + size);
+                frame.put_i16(3);
                 frame.put_i32(8);
                 frame.put_i64(key);
+                frame.put_i32(4);
+                frame.put_i32(chunk);
                 frame.put_i32(size as i32);
                 vector.write(&mut frame);
             } else {
@@ -181,9 +183,9 @@ mod tests {
     fn frames_hold_every_row_once() {
         let values = vec![0.5; 1536];
         let vector = VectorValue { values: &values, vector_type: VectorType::Vector };
-        let frames: Vec<Bytes> = copy_frames((0..300).map(|key| (key, vector))).collect();
+        let frames: Vec<Bytes> = copy_frames((0..300).map(|key| (key, 0, vector))).collect();
         let total: usize = frames.iter().map(Bytes::len).sum();
-        assert_eq!(total, 19 + 300 * (2 + 4 + 8 + 4 + vector.size()) + 2);
+        assert_eq!(total, 19 + 300 * (2 + 4 + 8 + 4 + 4 + 4 + vector.size()) + 2);
         assert!(frames.len() > 3);
         assert!(frames.last().is_some_and(|frame| frame.ends_with(&[0xff, 0xff])));
     }

@@ -89,6 +89,16 @@ impl LocalModel {
         self.model.tokens.max_tokens()
     }
 
+    /// Tokens of a text that the model reads at most, without `[CLS]` and `[SEP]`.
+    pub fn max_text_tokens(&self) -> usize {
+        self.model.tokens.max_text_tokens()
+    }
+
+    /// The number of the tokens of a text, without `[CLS]` and `[SEP]`. Takes as long as the text.
+    pub fn count_tokens(&self, text: &str) -> usize {
+        self.model.tokens.count(text)
+    }
+
     /// Embeds the texts on the blocking threads, as many batches at a time as there are cores. Other calls get their turn
     /// between the batches. Dropping the future gives up the batches that have not begun.
     ///

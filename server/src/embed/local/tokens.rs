@@ -64,9 +64,20 @@ impl Tokens {
         self.max_tokens
     }
 
+    /// Tokens of a text that the model reads at most, without those that stand around it.
+    pub(super) fn max_text_tokens(&self) -> usize {
+        self.max_tokens - self.added_tokens
+    }
+
+    /// The number of the tokens of a text, however long it is, without those that stand around it.
+    pub(super) fn count(&self, text: &str) -> usize {
+        // No tokenizer that can be loaded fails, and no text has more tokens than bytes.
+        self.encode(text).map_or(text.len(), |encoding| encoding.len())
+    }
+
     /// The tokens of a [`readable`] text, at most `max_tokens`.
     pub(super) fn tokenize(&self, text: &str) -> Result<Tokenized, tokenizers::Error> {
-        let limit = self.max_tokens - self.added_tokens;
+        let limit = self.max_text_tokens();
         let mut cut = FIRST_CUT;
         loop {
             let read = prefix(text, cut);
