@@ -273,8 +273,8 @@ on_each_postgres! {
         let mut texts = Vec::new();
         for alphabet in &alphabets {
             for parts in [1, 2, 3, 8] {
-                let words = |i: usize| (0..parts).map(|part| word(i * parts + part, alphabet)).collect::<Vec<_>>();
-                texts.push((0..).map(|i| words(i).join("-")));
+                let words = move |i: usize| (0..parts).map(|part| word(i * parts + part, alphabet)).collect::<Vec<_>>();
+                texts.push((0..).map(move |i| words(i).join("-")));
             }
         }
         let mut texts: Vec<String> = texts
