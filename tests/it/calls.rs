@@ -31,7 +31,7 @@ pub(crate) fn counts(response: &v1::IngestResponse) -> (i32, i32, i32) {
     (response.upserted_count, response.updated_count, response.unchanged_count)
 }
 
-/// The documents with these ids, which must exist, and their vectors.
+/// The documents with these ids, which must exist, and their vectors, as they were sent.
 pub(crate) async fn get(client: &mut Client, collection: &str, ids: &[&str]) -> Vec<v1::Document> {
     let request = v1::GetDocumentsRequest {
         collection: collection.into(),
@@ -39,7 +39,14 @@ pub(crate) async fn get(client: &mut Client, collection: &str, ids: &[&str]) -> 
         include_vector: true,
         allow_missing: false,
     };
-    client.get_documents(request).await.expect("documents").into_inner().documents
+    let documents = client.get_documents(request).await.expect("documents").into_inner().documents;
+    documents.into_iter().map(sent).collect()
+}
+
+/// A document without what only the server says of it.
+pub(crate) fn sent(document: v1::Document) -> v1::Document {
+    assert!(document.version > 0 && document.update_time.is_some());
+    v1::Document { version: 0, create_time: None, update_time: None, ..document }
 }
 
 /// How many documents the collection has.

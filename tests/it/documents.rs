@@ -1,11 +1,15 @@
 //! GetDocuments and DeleteDocuments, and strings that break careless programs in every place of a document.
 
-use pgfox::v1::{self, Distance, VectorType};
+use std::time::{Duration, SystemTime};
+
+use pgfox::v1::{self, Distance, VectorType, condition::Test};
 use prost_types::{ListValue, Struct, Value, value::Kind};
+use serde_json::json;
 use tonic::Code;
 
 use crate::{
-    calls::{about, count, counts, get, ids, info, ingest, invalid, near, refusal, search, similar},
+    calls::{about, count, counts, get, ids, info, ingest, invalid, near, refusal, search, sent, similar},
+    metadata::{all_of, document, equals, field, fill, none_of, value},
     naughty::NAUGHTY,
     support::{on_each_postgres, text_document, texts, vector_document, vectors},
 };
@@ -118,13 +122,132 @@ on_each_postgres! {
         assert_eq!(ids(&search(&mut client, near("c", &[1.0], 1)).await), ["1"]);
     }
 
+    async fn deleted_by_a_filter(server: Server) {
+        let mut client = server.client();
+        // More than one statement deletes.
+        let documents = (0..21_000).map(|i| document(&format!("{i}"), &json!({"even": i % 2 == 0, "i": i})));
+        fill(&mut client, documents.collect()).await;
+        let sql = server.sql().await;
+        sql.batch_execute(
+            "INSERT INTO pgfox_internal.embeddings_1_1 SELECT document_key, 1, embedding FROM pgfox_internal.embeddings_1_1;
+             INSERT INTO pgfox_internal.chunks_1 SELECT document_key, 1, 0, 0, 0, NULL, '', '' FROM pgfox_internal.embeddings_1_1
+             ON CONFLICT DO NOTHING",
+        )
+        .await
+        .unwrap();
+        let few = all_of(vec![equals("even", &json!(true)), field("i", Test::LessThan(value(&json!(10))))]);
+        let mut request = v1::DeleteDocumentsRequest {
+            collection: "c".into(),
+            filter: Some(few),
+            dry_run: true,
+            ..Default::default()
+        };
+        let mut delete = async |request: &v1::DeleteDocumentsRequest| {
+            client.delete_documents(request.clone()).await.unwrap().into_inner().deleted_count
+        };
+        assert_eq!([delete(&request).await, delete(&request).await], [5, 5]);
+        request.dry_run = false;
+        assert_eq!([delete(&request).await, delete(&request).await], [5, 0]);
+        request.filter = Some(field("i", Test::AtLeast(value(&json!(20)))));
+        assert_eq!(delete(&request).await, 20_980);
+        let dry = v1::DeleteDocumentsRequest { dry_run: true, ..doomed(&["1", "3", "0", "1"]) };
+        assert_eq!(delete(&dry).await, 2);
+
+        let rows = sql
+            .query_one(
+                "SELECT (SELECT count(*) FROM pgfox_internal.documents_1), (SELECT count(*) FROM pgfox_internal.embeddings_1_1),
+                        (SELECT count(DISTINCT document_key) FROM pgfox_internal.chunks_1), (SELECT count(*) FROM pgfox.c)",
+                &[],
+            )
+            .await
+            .unwrap();
+        assert_eq!([0, 1, 2].map(|column| rows.get::<_, i64>(column)), [15, 30, 15]);
+    }
+
+    /// Nothing selected is a mistake, not everything.
+    async fn all_is_never_deleted_by_omission(server: Server) {
+        let mut client = server.client();
+        fill(&mut client, vec![document("a", &json!({})), document("b", &json!({}))]).await;
+        for dry_run in [false, true] {
+            let nothing = v1::DeleteDocumentsRequest { dry_run, ..doomed(&[]) };
+            invalid(client.delete_documents(nothing.clone()).await, &["ids"]);
+            let filter = Some(v1::Filter::default());
+            let empty = v1::DeleteDocumentsRequest { filter: filter.clone(), ..nothing.clone() };
+            invalid(client.delete_documents(empty).await, &["filter"]);
+            let both = v1::DeleteDocumentsRequest { filter, dry_run, ..doomed(&["a"]) };
+            invalid(client.delete_documents(both).await, &["filter"]);
+            let lists = [(all_of(vec![]), "all_of"), (none_of(vec![]), "none_of")];
+            for (filter, name) in lists {
+                let empty = v1::DeleteDocumentsRequest { filter: Some(filter), ..nothing.clone() };
+                invalid(client.delete_documents(empty).await, &[&format!("filter.{name}.filters")]);
+            }
+        }
+        assert_eq!(count(&mut client, "c").await, 2);
+    }
+
+    async fn versions_and_times_are_told(server: Server) {
+        let mut client = server.client();
+        fill(&mut client, vec![document("a", &json!({}))]).await;
+        let mut get = async || {
+            let document = client.get_documents(wanted(&["a"])).await.unwrap().into_inner().documents.remove(0);
+            let times = [document.create_time, document.update_time].map(|time| SystemTime::try_from(time.unwrap()).unwrap());
+            (document.version, times)
+        };
+        let (first, [created, updated]) = get().await;
+        assert_eq!((first, created), (1, updated));
+        assert!(created.elapsed().unwrap() < Duration::from_secs(60));
+        let mut writer = server.client();
+        ingest(&mut writer, "c", vec![document("a", &json!({}))]).await;
+        assert_eq!(get().await, (1, [created, updated]));
+        ingest(&mut writer, "c", vec![document("a", &json!({"x": 1}))]).await;
+        let (version, [unchanged, changed]) = get().await;
+        assert_eq!((version, unchanged), (2, created));
+        assert!(changed > updated);
+        let found = search(&mut writer, near("c", &[1.0], 1)).await.results.remove(0).document.unwrap();
+        assert_eq!((found.version, found.create_time, found.update_time), (0, None, None));
+    }
+
+    /// The vector of a document in chunks is the mean of theirs.
+    async fn the_vector_of_chunks_is_their_mean(server: Server) {
+        let mut client = server.client();
+        for (name, vector_type) in [("c", VectorType::Vector), ("h", VectorType::Halfvec)] {
+            let mut request = vectors(name, 2, Distance::L2);
+            request.collection.as_mut().unwrap().vector_type = vector_type.into();
+            client.create_collection(request).await.unwrap();
+            let documents = [("mean", [1.0, 2.0]), ("at the mean", [3.0, 4.0]), ("at a chunk", [1.0, 2.5])];
+            ingest(&mut client, name, documents.map(|(id, values)| vector_document(id, &values)).to_vec()).await;
+        }
+        for (documents, embeddings) in [("1", "1_1"), ("2", "2_2")] {
+            let sql = format!(
+                "INSERT INTO pgfox_internal.embeddings_{embeddings}
+                 SELECT key, chunk, embedding FROM pgfox_internal.documents_{documents},
+                        (VALUES (1, '[2,3]'::vector), (7, '[6,7]')) AS added (chunk, embedding)
+                 WHERE id = 'mean'"
+            );
+            server.sql().await.batch_execute(&sql).await.unwrap();
+        }
+        for name in ["c", "h"] {
+            let vector = |document: &v1::Document| document.vector.clone().unwrap().values;
+            assert_eq!(vector(&get(&mut client, name, &["mean"]).await[0]), [3.0, 4.0]);
+            let request =
+                v1::ListDocumentsRequest { collection: name.into(), include_vector: true, ..Default::default() };
+            let listed = client.list_documents(request).await.unwrap().into_inner().documents;
+            let listed: Vec<_> = listed.iter().map(|document| (document.id.as_str(), vector(document))).collect();
+            assert_eq!(
+                listed,
+                [("at a chunk", vec![1.0, 2.5]), ("at the mean", vec![3.0, 4.0]), ("mean", vec![3.0, 4.0])]
+            );
+            assert_eq!(ids(&search(&mut client, similar(name, "mean", 1)).await), ["at the mean"]);
+        }
+    }
+
     async fn naughty_strings_come_back_as_they_were(server: Server) {
         let mut client = server.client();
         client.create_collection(texts("c")).await.unwrap();
         let documents: Vec<v1::Document> = NAUGHTY.iter().map(|text| naughty(text)).collect();
         assert_eq!(counts(&ingest(&mut client, "c", documents.clone()).await), (NAUGHTY.len() as i32, 0, 0));
         let plain = client.get_documents(wanted(NAUGHTY)).await.unwrap().into_inner().documents;
-        assert_eq!(plain, documents);
+        assert_eq!(plain.into_iter().map(sent).collect::<Vec<_>>(), documents);
         assert_eq!(counts(&ingest(&mut client, "c", documents.clone()).await), (0, 0, NAUGHTY.len() as i32));
         for (text, document) in NAUGHTY.iter().zip(&documents).filter(|(text, _)| !text.trim().is_empty()) {
             let found = search(&mut client, about("c", text, 100)).await;

@@ -2,6 +2,7 @@
 
 // fixtures
 mod calls; // short forms of the calls that most tests make
+mod metadata; // metadata as JSON, and filters over it
 mod naughty; // strings that break careless programs
 mod process; // the real binaries
 mod provider; // an OpenAI-shaped embedding server
@@ -19,8 +20,10 @@ mod demo; // the embedded default as a user runs it: the demo, kill -9, health c
 mod documents; // getting and deleting documents, and strings that break careless programs
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod faults; // a database, a provider or a server that fails
+mod filters; // what each test of a filter means, and how filters combine
 mod ingest; // what counts as a change, what it costs, and many writers at once
 mod invariants; // what ARCHITECTURE.md says is absent
+mod list_documents; // pages of documents, in order, and what else is told of them
 mod local_model; // the vectors of all-MiniLM-L6-v2 are those of onnxruntime
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
 mod round_trips; // how often a call waits for the database
@@ -28,5 +31,6 @@ mod searching; // the nearest, limits, settings, and what is said of the result
 mod surface; // reflection, health, deadlines, gzip, keys, TLS, shutdown
 mod tls; // every sslmode against a Postgres with TLS
 mod update_collection; // metadata indexes and aliases
+mod update_metadata; // merging and replacing metadata
 mod upgrade; // what an older version has set up
 mod walk; // create, ingest, index, search, delete

@@ -94,15 +94,20 @@ async fn reflection_gives_everything_that_a_call_needs() {
         "CreateCollection",
         "GetCollection",
         "ListCollections",
+        "UpdateCollection",
         "DeleteCollection",
         "Ingest",
         "IngestStream",
         "GetDocuments",
+        "ListDocuments",
+        "CountDocuments",
         "DeleteDocuments",
+        "UpdateMetadata",
         "BuildIndex",
         "ListIndexes",
         "DropIndex",
         "Search",
+        "SearchBatch",
     ];
     assert_eq!(methods, expected);
     // Every type that a message uses is in one of the files, so that grpcurl can read and write it.

@@ -1,0 +1,475 @@
+//! Filters: what each test means for every kind of value, and how filters combine.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use pgfox::v1::{self, condition::Test, filter::Node};
+use prost_types::{Timestamp, value::Kind};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    calls::invalid,
+    metadata::{all_of, any_of, document, equals, field, fill, list, none_of, quoted, selected, value, with_ids},
+    naughty::NAUGHTY,
+    support::on_each_postgres,
+};
+
+/// Noon of the first of May 2024.
+const NOON: i64 = 1_714_564_800;
+
+fn at(seconds: i64, nanos: i32) -> Timestamp {
+    Timestamp { seconds, nanos }
+}
+
+/// A document for each kind of value of the field `v`.
+fn values() -> Vec<(&'static str, Json)> {
+    vec![
+        ("absent", json!({})),
+        ("null", json!({"v": null})),
+        ("n0", json!({"v": 0})),
+        ("n1", json!({"v": 1})),
+        ("n-1.5", json!({"v": -1.5})),
+        ("n2^53", json!({"v": 9_007_199_254_740_992_u64})),
+        ("n2^53+2", json!({"v": 9_007_199_254_740_994_u64})),
+        ("n1e300", json!({"v": 1e300})),
+        ("true", json!({"v": true})),
+        ("false", json!({"v": false})),
+        ("s", json!({"v": ""})),
+        ("s7", json!({"v": "7"})),
+        ("sB", json!({"v": "B"})),
+        ("sa", json!({"v": "a"})),
+        ("sab%", json!({"v": "ab%"})),
+        ("sé", json!({"v": "é"})),
+        ("s🦊", json!({"v": "🦊"})),
+        ("s\u{ffff}", json!({"v": "\u{ffff}"})),
+        ("l", json!({"v": []})),
+        ("la", json!({"v": ["a"]})),
+        ("la1", json!({"v": ["a", 1, "1", true]})),
+        ("l[a]", json!({"v": [["a"]]})),
+        ("lnull", json!({"v": [null]})),
+        ("o", json!({"v": {}})),
+        ("ok", json!({"v": {"k": "a"}})),
+        ("ok0", json!({"v": {"k": "a", "0": "b"}})),
+        ("oknull", json!({"v": {"k": null}})),
+        ("t12:00", json!({"v": "2024-05-01T12:00:00Z"})),
+        ("t14:00+2", json!({"v": "2024-05-01T14:00:00+02:00"})),
+        ("t06:30-5:30", json!({"v": "2024-05-01t06:30:00.000-05:30"})),
+        ("t12:00:00.000001", json!({"v": "2024-05-01T12:00:00.000001Z"})),
+        ("t1", json!({"v": "0001-01-01T00:00:00Z"})),
+        ("t9999", json!({"v": "9999-12-31T23:59:59.999999z"})),
+        ("tday", json!({"v": "2024-05-01"})),
+        ("tmonth", json!({"v": "2024-13-01T00:00:00Z"})),
+        ("tlocal", json!({"v": "2024-05-01T12:00:00"})),
+    ]
+}
+
+on_each_postgres! {
+    async fn tests_mean_what_the_proto_says(server: Server) {
+        let mut client = server.client();
+        let values = values();
+        fill(&mut client, values.iter().map(|(id, metadata)| document(id, metadata)).collect()).await;
+        let all = || values.iter().map(|(id, _)| *id);
+        let beginning = |first: char| all().filter(move |id| id.starts_with(first)).collect::<Vec<_>>();
+        let times = || all().filter(|id| id.starts_with('t') && *id != "true");
+        let others = |ids: &[&str]| all().filter(|id| !ids.contains(id)).map(str::to_owned).collect::<Vec<_>>();
+
+        let of = |test: Test| field("v", test);
+        let is = |json: Json| equals("v", &json);
+        let (noon, later) = (["t06:30-5:30", "t12:00", "t14:00+2"], "t12:00:00.000001");
+        let not_times = ["tday", "tmonth", "tlocal"];
+        let table: Vec<(v1::Filter, Vec<&str>)> = vec![
+            (is(json!(null)), vec!["absent", "null"]),
+            (of(Test::NotEquals(value(&json!(null)))), all().filter(|id| !["absent", "null"].contains(id)).collect()),
+            (of(Test::Exists(false)), vec!["absent", "null"]),
+            (is(json!(0)), vec!["n0"]),
+            (is(json!(-0.0)), vec!["n0"]),
+            (is(json!(1)), vec!["n1"]),
+            (is(json!(1e300)), vec!["n1e300"]),
+            (is(json!(9_007_199_254_740_992_u64)), vec!["n2^53"]),
+            (is(json!(true)), vec!["true"]),
+            (is(json!("")), vec!["s"]),
+            (is(json!("7")), vec!["s7"]),
+            (is(json!("a")), vec!["sa"]),
+            (is(json!([])), vec!["l"]),
+            (is(json!(["a"])), vec!["la"]),
+            (is(json!([["a"]])), vec!["l[a]"]),
+            (is(json!(["a", 1, "1", true])), vec!["la1"]),
+            (is(json!([1, "a", "1", true])), vec![]),
+            (is(json!({})), vec!["o"]),
+            (is(json!({"k": "a"})), vec!["ok"]),
+            (is(json!({"k": null})), vec!["oknull"]),
+            (of(Test::LessThan(value(&json!(0)))), vec!["n-1.5"]),
+            (of(Test::AtMost(value(&json!(0)))), vec!["n-1.5", "n0"]),
+            (of(Test::GreaterThan(value(&json!(9_007_199_254_740_992_u64)))), vec!["n2^53+2", "n1e300"]),
+            (of(Test::AtLeast(value(&json!(9_007_199_254_740_992_u64)))), vec!["n2^53", "n2^53+2", "n1e300"]),
+            (of(Test::AtMost(value(&json!(f64::MAX)))), beginning('n').into_iter().filter(|id| *id != "null").collect()),
+            (of(Test::LessThan(value(&json!("7")))), [vec!["s"], times().filter(|id| *id != "t9999").collect()].concat()),
+            (of(Test::AtMost(value(&json!("7")))), [vec!["s", "s7"], times().filter(|id| *id != "t9999").collect()].concat()),
+            // Upper case before lower case, and code points rather than words of UTF-16.
+            (of(Test::GreaterThan(value(&json!("B")))), vec!["sa", "sab%", "sé", "s\u{ffff}", "s🦊"]),
+            (of(Test::GreaterThan(value(&json!("\u{ffff}")))), vec!["s🦊"]),
+            (of(Test::AtLeast(value(&json!("é")))), vec!["sé", "s\u{ffff}", "s🦊"]),
+            (of(Test::OneOf(list(&json!([1, "7", true])))), vec!["n1", "s7", "true"]),
+            (of(Test::OneOf(list(&json!(["a", "a"])))), vec!["sa"]),
+            (of(Test::ContainsAny(list(&json!(["a", "b"])))), vec!["la", "la1"]),
+            (of(Test::ContainsAny(list(&json!([1])))), vec!["la1"]),
+            (of(Test::ContainsAll(list(&json!(["a", "1"])))), vec!["la1"]),
+            (of(Test::ContainsAll(list(&json!(["a", "b"])))), vec![]),
+            (of(Test::StartsWith("a".into())), vec!["sa", "sab%"]),
+            (of(Test::StartsWith("ab%".into())), vec!["sab%"]),
+            (of(Test::StartsWith("%".into())), vec![]),
+            (of(Test::StartsWith("2024-05-01T".into())), vec!["t12:00", "t14:00+2", later, "tlocal"]),
+            (of(Test::Before(at(NOON, 0))), vec!["t1"]),
+            (of(Test::Before(at(NOON, 1_000))), [&["t1"], &noon[..]].concat()),
+            (of(Test::Since(at(NOON, 0))), [&noon[..], &[later, "t9999"]].concat()),
+            (of(Test::Since(at(NOON, 1_000))), vec![later, "t9999"]),
+            // Microseconds count.
+            (of(Test::Since(at(NOON, 1_999))), vec![later, "t9999"]),
+            (of(Test::Since(at(-62_135_596_800, 0))), times().filter(|id| !not_times.contains(id)).collect()),
+            (of(Test::Before(at(253_402_300_799, 999_999_000))),
+                times().filter(|id| !not_times.contains(id) && *id != "t9999").collect()),
+            // Within objects only, not within lists.
+            (equals("v.k", &json!("a")), vec!["ok", "ok0"]),
+            (field("v.k", Test::Exists(true)), vec!["ok", "ok0"]),
+            (field("v.k", Test::StartsWith("a".into())), vec!["ok", "ok0"]),
+            (field("v.0", Test::Exists(true)), vec!["ok0"]),
+            (field("v.0", Test::AtLeast(value(&json!("")))), vec!["ok0"]),
+            (field("v.-1", Test::Exists(true)), vec![]),
+            (field(r#"v." 0""#, Test::Exists(true)), vec![]),
+            (equals("v.0.0", &json!("a")), vec![]),
+            (with_ids(&["n1", "nobody", "n1"]), vec!["n1"]),
+            (all_of(vec![with_ids(&["n0", "n1"]), is(json!(1))]), vec!["n1"]),
+            (any_of(vec![with_ids(&["n0"]), is(json!(1))]), vec!["n0", "n1"]),
+        ];
+        for (filter, wanted) in &table {
+            let mut wanted: Vec<String> = wanted.iter().map(|id| (*id).to_owned()).collect();
+            wanted.sort();
+            assert_eq!(selected(&mut client, filter).await, wanted, "{filter:?}");
+            // What is negative holds exactly where its contrary does not, whatever is there.
+            let found: Vec<&str> = wanted.iter().map(String::as_str).collect();
+            let mut rest = others(&found);
+            rest.sort();
+            assert_eq!(selected(&mut client, &none_of(vec![filter.clone()])).await, rest, "none of {filter:?}");
+            let contrary = match &filter.node {
+                Some(Node::Condition(v1::Condition { field: name, test: Some(test) })) => match test.clone() {
+                    Test::Equals(value) => Some(field(name, Test::NotEquals(value))),
+                    Test::OneOf(values) => Some(field(name, Test::NoneOf(values))),
+                    Test::Exists(exists) => Some(field(name, Test::Exists(!exists))),
+                    _ => None,
+                },
+                _ => None,
+            };
+            if let Some(contrary) = contrary {
+                assert_eq!(selected(&mut client, &contrary).await, rest, "{contrary:?}");
+            }
+        }
+    }
+
+    async fn random_filters_select_what_they_mean(server: Server) {
+        let mut client = server.client();
+        let documents: BTreeMap<String, Json> = (0..150).map(|i| (format!("d{i}"), random_metadata())).collect();
+        fill(&mut client, documents.iter().map(|(id, metadata)| document(id, metadata)).collect()).await;
+        let mut found = 0;
+        for _ in 0..300 {
+            let filter = random_filter(3);
+            let meant = documents.iter().filter(|(id, metadata)| holds(&filter, id, metadata));
+            let meant: Vec<&String> = meant.map(|(id, _)| id).collect();
+            assert_eq!(selected(&mut client, &filter).await.iter().collect::<Vec<_>>(), meant, "{filter:?}");
+            found += meant.len();
+        }
+        assert!((1_000..44_000).contains(&found), "{found}: the filters tell nothing");
+    }
+
+    async fn naughty_strings_are_keys_and_values(server: Server) {
+        let mut client = server.client();
+        let documents = NAUGHTY.iter().map(|text| {
+            document(text, &json!({(*text): text, "v": text, "in": {(*text): {"text": text}}, "list": ["x", text]}))
+        });
+        fill(&mut client, documents.collect()).await;
+        for text in NAUGHTY {
+            let key = quoted(text);
+            let string = value(&json!(text));
+            for filter in [
+                with_ids(&[text]),
+                equals("v", &json!(text)),
+                equals(&key, &json!(text)),
+                equals(&format!("in.{key}"), &json!({"text": text})),
+                equals("in", &json!({(*text): {"text": text}})),
+                field(&key, Test::Exists(true)),
+                field(&format!("in.{key}.text"), Test::StartsWith((*text).into())),
+                field("v", Test::OneOf(list(&json!([text])))),
+                field("list", Test::ContainsAny(list(&json!(["y", text])))),
+                field("list", Test::ContainsAll(list(&json!(["x", text])))),
+                all_of(vec![
+                    field("v", Test::AtLeast(string.clone())),
+                    field(&key, Test::AtMost(string.clone())),
+                ]),
+                none_of(vec![field("v", Test::LessThan(string.clone())), field("v", Test::GreaterThan(string))]),
+            ] {
+                assert_eq!(selected(&mut client, &filter).await, [*text], "{filter:?}");
+            }
+            let begun = field("v", Test::StartsWith((*text).into()));
+            let mut wanted: Vec<&str> = NAUGHTY.iter().copied().filter(|other| other.starts_with(text)).collect();
+            wanted.sort_unstable();
+            assert_eq!(selected(&mut client, &begun).await, wanted);
+        }
+        // They are ordered as their code points are.
+        let mut sorted = NAUGHTY.to_vec();
+        sorted.sort_unstable();
+        let behind = field("v", Test::GreaterThan(value(&json!(sorted[30]))));
+        assert_eq!(selected(&mut client, &behind).await, sorted[31..]);
+    }
+
+    async fn what_is_wrong_is_told_with_its_place(server: Server) {
+        let mut client = server.client();
+        fill(&mut client, vec![document("a", &json!({"v": 1}))]).await;
+        let wrong = all_of(vec![
+            equals("v", &json!(1)),
+            field("v.", Test::LessThan(value(&json!([])))),
+            any_of(vec![]),
+            none_of(vec![v1::Filter { node: None }, with_ids(&[""])]),
+        ]);
+        let fields = [
+            "filter.all_of.filters[1].condition.field",
+            "filter.all_of.filters[1].condition.less_than",
+            "filter.all_of.filters[2].any_of.filters",
+            "filter.all_of.filters[3].none_of.filters[0]",
+            "filter.all_of.filters[3].none_of.filters[1].ids.ids[0]",
+        ];
+        let filter = Some(wrong);
+        let request =
+            v1::ListDocumentsRequest { collection: "c".into(), filter: filter.clone(), ..Default::default() };
+        invalid(client.list_documents(request).await, &fields);
+        let request =
+            v1::CountDocumentsRequest { collection: "c".into(), filter: filter.clone(), ..Default::default() };
+        invalid(client.count_documents(request).await, &fields);
+        let request =
+            v1::DeleteDocumentsRequest { collection: "c".into(), filter: filter.clone(), ..Default::default() };
+        invalid(client.delete_documents(request).await, &fields);
+        let request = v1::UpdateMetadataRequest {
+            collection: "c".into(),
+            filter,
+            metadata: Some(crate::metadata::object(&json!({"x": 1}))),
+            ..Default::default()
+        };
+        invalid(client.update_metadata(request).await, &fields);
+        assert_eq!(selected(&mut client, &equals("v", &json!(1))).await, ["a"]);
+    }
+
+    /// The indexes of a collection serve the tests that they are for, and find what a scan finds.
+    async fn indexes_serve_filters(server: Server) {
+        let mut client = server.client();
+        let metadata = |i: i32| {
+            let time = format!("2024-05-01T{:02}:{:02}:{:02}Z", i / 3600, i / 60 % 60, i % 60);
+            json!({"a": {"n": i, "s": format!("s{i:05}"), "t": time}, "list": [i, "x"], "o": {"i": i}})
+        };
+        fill(&mut client, (0..10_000).map(|i| document(&format!("d{i:05}"), &metadata(i))).collect()).await;
+        let index = |field: &str, kind: v1::MetadataIndexType| v1::MetadataIndex {
+            field: field.into(),
+            r#type: kind.into(),
+        };
+        let indexes = vec![
+            index("", v1::MetadataIndexType::Gin),
+            index("a.n", v1::MetadataIndexType::Number),
+            index("a.s", v1::MetadataIndexType::String),
+            index("a.t", v1::MetadataIndexType::Time),
+        ];
+        let request = v1::UpdateCollectionRequest {
+            collection: Some(v1::Collection {
+                name: "c".into(),
+                metadata_indexes: indexes,
+                ..Default::default()
+            }),
+            update_mask: Some(prost_types::FieldMask { paths: vec!["metadata_indexes".into()] }),
+        };
+        client.update_collection(request).await.unwrap();
+        let sql = server.sql().await;
+        // What the indexes hold back is merged, and without sequential scans an index is the only way.
+        sql.batch_execute("VACUUM ANALYZE pgfox_internal.documents_1").await.unwrap();
+        let database = server.database_url.rsplit_once('/').unwrap().1;
+        sql.batch_execute(&format!("ALTER DATABASE {database} SET enable_seqscan = off")).await.unwrap();
+        let server = {
+            let mut setup = crate::support::Setup::new(server.database_url.clone());
+            setup.pool_size = 1;
+            setup.start().await
+        };
+        server.ready().await;
+        let mut client = server.client();
+
+        let used = async |filter: v1::Filter, wanted: &[i32], kind: &str| {
+            let scans = format!(
+                "SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes JOIN pg_index USING (indexrelid)
+                 WHERE pg_get_indexdef(indexrelid) LIKE '%{kind}%'"
+            );
+            (filter, wanted.iter().map(|i| format!("d{i:05}")).collect::<Vec<_>>(), scans)
+        };
+        let noon = Test::Since(at(NOON - 12 * 3600 + 9_998, 0));
+        let table = [
+            used(equals("a.n", &json!(77)), &[77], "jsonb_path_ops").await,
+            used(equals("o", &json!({"i": 78})), &[78], "jsonb_path_ops").await,
+            used(field("a.n", Test::OneOf(list(&json!([5, 7])))), &[5, 7], "jsonb_path_ops").await,
+            used(field("list", Test::ContainsAny(list(&json!([8, 9])))), &[8, 9], "jsonb_path_ops").await,
+            used(field("list", Test::ContainsAll(list(&json!([8, "x"])))), &[8], "jsonb_path_ops").await,
+            used(field("a.n", Test::LessThan(value(&json!(1.5)))), &[0, 1], "number_at").await,
+            used(field("a.s", Test::AtLeast(value(&json!("s09999")))), &[9_999], "string_at").await,
+            used(field("a.s", Test::StartsWith("s0123".into())), &(1_230..1_240).collect::<Vec<_>>(), "string_at").await,
+            used(field("a.t", noon), &[9_998, 9_999], "time_at").await,
+        ];
+        for (filter, wanted, scans) in table {
+            let before: i64 = sql.query_one(&scans, &[]).await.unwrap().get(0);
+            assert_eq!(selected(&mut client, &filter).await, wanted, "{filter:?}");
+            // A session tells what it did when it has nothing to do, at the latest after 10 seconds.
+            crate::support::eventually("the index is used", async || {
+                sql.query_one(&scans, &[]).await.unwrap().get::<_, i64>(0) > before
+            })
+            .await;
+        }
+    }
+}
+
+/// Values that are often equal, and some that are nearly.
+const POOL: &[&str] = &[
+    "null",
+    "0",
+    "1",
+    "1.5",
+    "-3",
+    "true",
+    "false",
+    r#""""#,
+    r#""1""#,
+    r#""a""#,
+    r#""ab""#,
+    r#""b""#,
+    "[]",
+    r#"["a"]"#,
+    r#"["a",1]"#,
+    "[[1]]",
+    "{}",
+    r#"{"k":1}"#,
+    r#"{"k":{"k":"a"}}"#,
+    r#""2024-05-01T12:00:00Z""#,
+    r#""2024-05-01T11:00:00-01:00""#,
+    r#""2024-05-01T12:00:01Z""#,
+    r#""1:00""#,
+];
+
+fn random_json() -> Json {
+    serde_json::from_str(POOL[random(POOL.len())]).unwrap()
+}
+
+fn random(below: usize) -> usize {
+    use std::hash::{BuildHasher as _, RandomState};
+    (RandomState::new().hash_one(0) % below as u64) as usize
+}
+
+fn random_metadata() -> Json {
+    let mut fields = serde_json::Map::new();
+    for key in ["a", "b", "k", "0"] {
+        if random(3) > 0 {
+            fields.insert(key.into(), random_json());
+        }
+    }
+    if random(2) > 0 {
+        fields.insert("b".into(), json!({"k": random_json(), "0": random_json()}));
+    }
+    fields.into()
+}
+
+const FIELDS: &[&str] = &["a", "b", r#""k""#, "0", "b.k", "b.0", "b.k.k", "a.0", "missing"];
+
+fn random_filter(depth: usize) -> v1::Filter {
+    if depth > 1 && random(2) > 0 {
+        let filters = (0..=random(3)).map(|_| random_filter(depth - 1)).collect();
+        return [all_of, any_of, none_of][random(3)](filters);
+    }
+    if random(10) == 0 {
+        return with_ids(&["d1", "d2", "d40", "d77"]);
+    }
+    let scalars = || {
+        let scalars: Vec<Json> = (0..=random(3))
+            .map(|_| {
+                loop {
+                    let json = random_json();
+                    if !(json.is_null() || json.is_array() || json.is_object()) {
+                        return json;
+                    }
+                }
+            })
+            .collect();
+        list(&scalars.into())
+    };
+    let comparable = || loop {
+        let json = random_json();
+        if json.is_number() || json.is_string() {
+            return value(&json);
+        }
+    };
+    let time = || at(NOON + random(3) as i64 - 1, 0);
+    let test = match random(14) {
+        0 => Test::Equals(value(&random_json())),
+        1 => Test::NotEquals(value(&random_json())),
+        2 => Test::LessThan(comparable()),
+        3 => Test::AtMost(comparable()),
+        4 => Test::GreaterThan(comparable()),
+        5 => Test::AtLeast(comparable()),
+        6 => Test::OneOf(scalars()),
+        7 => Test::NoneOf(scalars()),
+        8 => Test::ContainsAny(scalars()),
+        9 => Test::ContainsAll(scalars()),
+        10 => Test::StartsWith(["a", "ab", "2024-05-01T1", "1"][random(4)].into()),
+        11 => Test::Exists(random(2) > 0),
+        12 => Test::Before(time()),
+        _ => Test::Since(time()),
+    };
+    field(FIELDS[random(FIELDS.len())], test)
+}
+
+/// What the comments of the proto say, once more.
+fn holds(filter: &v1::Filter, id: &str, metadata: &Json) -> bool {
+    let all = |list: &v1::FilterList, wanted: bool| list.filters.iter().all(|f| holds(f, id, metadata) == wanted);
+    match filter.node.as_ref().unwrap() {
+        Node::AllOf(list) => all(list, true),
+        Node::AnyOf(list) => !all(list, false),
+        Node::NoneOf(list) => all(list, false),
+        Node::Ids(list) => list.ids.iter().any(|wanted| wanted == id),
+        Node::Condition(condition) => {
+            let keys = condition.field.split('.').map(|key| key.trim_matches('"'));
+            let found =
+                keys.fold(metadata, |json, key| json.as_object().and_then(|o| o.get(key)).unwrap_or(&Json::Null));
+            test_holds(condition.test.as_ref().unwrap(), found)
+        }
+    }
+}
+
+fn test_holds(test: &Test, found: &Json) -> bool {
+    let is = |wanted: &prost_types::Value| value(found) == *wanted;
+    let compare = |wanted: &prost_types::Value| match (&wanted.kind, found) {
+        (Some(Kind::NumberValue(wanted)), Json::Number(found)) => found.as_f64().unwrap().partial_cmp(wanted),
+        (Some(Kind::StringValue(wanted)), Json::String(found)) => Some(found.cmp(wanted)),
+        _ => None,
+    };
+    let has = |wanted: &prost_types::Value| {
+        found.as_array().is_some_and(|values| values.iter().any(|json| value(json) == *wanted))
+    };
+    let seconds = match found.as_str() {
+        Some("2024-05-01T12:00:00Z" | "2024-05-01T11:00:00-01:00") => Some(NOON),
+        Some("2024-05-01T12:00:01Z") => Some(NOON + 1),
+        _ => None,
+    };
+    match test {
+        Test::Equals(wanted) => is(wanted),
+        Test::NotEquals(wanted) => !is(wanted),
+        Test::LessThan(wanted) => compare(wanted) == Some(Ordering::Less),
+        Test::AtMost(wanted) => compare(wanted).is_some_and(Ordering::is_le),
+        Test::GreaterThan(wanted) => compare(wanted) == Some(Ordering::Greater),
+        Test::AtLeast(wanted) => compare(wanted).is_some_and(Ordering::is_ge),
+        Test::OneOf(list) => list.values.iter().any(is),
+        Test::NoneOf(list) => !list.values.iter().any(is),
+        Test::ContainsAny(list) => list.values.iter().any(has),
+        Test::ContainsAll(list) => found.is_array() && list.values.iter().all(has),
+        Test::StartsWith(prefix) => found.as_str().is_some_and(|text| text.starts_with(prefix)),
+        Test::Exists(exists) => found.is_null() != *exists,
+        Test::Before(time) => seconds.is_some_and(|seconds| seconds < time.seconds),
+        Test::Since(time) => seconds.is_some_and(|seconds| seconds >= time.seconds),
+    }
+}
