@@ -53,12 +53,14 @@ CREATE FUNCTION {internal}.time_at(metadata jsonb, path text[]) RETURNS timestam
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN {internal}.utc({internal}.string_at(metadata, path));
 
--- JSON merge patch, RFC 7396.
+-- JSON merge patch, RFC 7396. Calls itself only for objects: each call costs a plan.
 CREATE FUNCTION {internal}.merge_patch(target jsonb, patch jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN jsonb_typeof(patch) <> 'object' THEN patch ELSE coalesce((
         SELECT jsonb_object_agg(coalesce(t.key, p.key),
-                                CASE WHEN p.key IS NULL THEN t.value ELSE {internal}.merge_patch(t.value, p.value) END)
+                                CASE WHEN p.key IS NULL THEN t.value
+                                     WHEN jsonb_typeof(p.value) <> 'object' THEN p.value
+                                     ELSE {internal}.merge_patch(t.value, p.value) END)
         FROM jsonb_each(CASE WHEN jsonb_typeof(target) = 'object' THEN target ELSE '{}' END) t
         FULL JOIN jsonb_each(patch) p ON p.key = t.key
         WHERE p.value IS NULL OR p.value <> 'null'), '{}') END
