@@ -45,6 +45,9 @@ pub enum Error {
     Unauthenticated(&'static str),
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// An error of one part of the request.
+    #[error("{place}: {source}")]
+    Within { place: String, source: Box<Error> },
     /// The transport failed beneath the call; nobody is there to read the answer.
     #[error("the stream broke")]
     Transport(#[source] Box<Status>),
@@ -103,6 +106,18 @@ impl Error {
         Self::Invalid(vec![Violation::new(field, description)])
     }
 
+    /// The same error of the part of the request at `place`, such as `searches[3]`.
+    pub(crate) fn within(self, place: &str) -> Self {
+        match self {
+            Self::Invalid(violations) => {
+                let within =
+                    |violation: Violation| Violation { field: format!("{place}.{}", violation.field), ..violation };
+                Self::Invalid(violations.into_iter().map(within).collect())
+            }
+            source => Self::Within { place: place.into(), source: Box::new(source) },
+        }
+    }
+
     /// A message that is no protobuf, or nested too deeply; `why` is what tonic says of it.
     pub(crate) fn undecodable(why: &str) -> Self {
         let why = why.strip_prefix(UNDECODABLE).unwrap_or(why);
@@ -130,6 +145,7 @@ impl Error {
             Self::TooLarge(_) => told(Code::ResourceExhausted, ErrorReason::MessageTooLarge),
             Self::Unauthenticated(_) => told(Code::Unauthenticated, ErrorReason::Unauthenticated),
             Self::ShuttingDown => told(Code::Unavailable, ErrorReason::ShuttingDown).retry(RETRY_SHUTDOWN),
+            Self::Within { source, .. } => source.told(),
             Self::Transport(status) => told(status.code(), ErrorReason::Internal),
         }
     }
@@ -233,6 +249,7 @@ impl From<Error> for Status {
         }
         let Told { code, reason, mut metadata, retry_after } = error.told();
         let mut message = error.to_string();
+        let error = if let Error::Within { source, .. } = error { *source } else { error };
         if code == Code::Internal {
             // What a defect says is for the log; the caller gets the number of its line.
             let id = format!("{:016x}", rand::random::<u64>());

@@ -19,6 +19,7 @@ mod ingest_stream;
 mod json;
 mod list_documents;
 mod search;
+mod search_batch;
 mod service;
 pub mod store;
 mod transport;

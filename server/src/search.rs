@@ -1,191 +1,181 @@
-//! Search: turn the query into a vector, and find its nearest neighbours.
+//! Search: check the request, make the query a vector, find, and tell what was found.
 
-use std::time::{Duration, Instant};
+mod check;
+mod diversity;
+mod fields;
+mod query;
 
-use pgfox::v1::{self, search_request::Query};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pgfox::v1;
+
+pub(crate) use check::Search;
+pub(crate) use query::{Prepared, embed, prepare};
 
 use crate::{
     App,
     documents::{check_size, to_message},
     error::Error,
-    ingest::check_embedding,
-    store::{Collection, Completeness, Found, MAX_EF_SEARCH, SearchSettings, StoreError},
-    validate::{MAX_LIMIT, Violations},
+    store::{Collection, Completeness, Explanation, Found, Hit, StoreError},
+    validate::Violations,
 };
-
-/// Results unless the caller says otherwise.
-const DEFAULT_LIMIT: i32 = 10;
-/// pgvector's most lists, and so most probes.
-const MAX_PROBES: i32 = 32_768;
 
 pub(crate) async fn search(
     app: &App,
     request: v1::SearchRequest,
     deadline: Instant,
 ) -> Result<v1::SearchResponse, Error> {
-    let v1::SearchRequest { collection: name, query, limit, params, include_vector, .. } = request;
-    let params = params.unwrap_or_default();
     let mut violations = Violations::default();
-    let plausible = violations.name("collection", &name);
-    violations.range("limit", limit, 0, MAX_LIMIT);
-    if let Some(ef_search) = params.ef_search {
-        violations.range("params.ef_search", ef_search, 1, MAX_EF_SEARCH);
-    }
-    if let Some(probes) = params.probes {
-        violations.range("params.probes", probes, 1, MAX_PROBES);
-    }
-    match &query {
-        None => violations.check(false, "query", "is required: one of text, vector and document_id"),
-        Some(Query::Text(text)) => {
-            violations.text("text", text);
-            violations.check(!text.trim().is_empty(), "text", "must not be empty");
-        }
-        Some(Query::DocumentId(id)) => violations.id("document_id", id),
-        Some(Query::Vector(_) | Query::Examples(_)) => {}
-    }
-    let (Some(query), true) = (query, plausible) else {
+    let Some(search) = Search::check(&mut violations, request, app, deadline) else {
         violations.finish()?;
         return Err(Error::invalid("query", "is required"));
     };
-    // What depends on the collection is told together with the rest. Before a caller is told that they are wrong, the
-    // database is asked: the cache may hold a collection that another server has replaced.
-    let mut collection = app.store.collection(&name).await?;
-    if !fits(&query, &collection) {
-        collection = app.store.current_collection(&name).await?;
-        check_query(&mut violations, &query, &collection);
-    }
+    // What depends on the collection is told together with the rest.
+    let collection = search.check_in_collection(&mut violations, app).await?;
     violations.finish()?;
+    search.run(app, &collection).await
+}
 
-    let limit = if limit == 0 { DEFAULT_LIMIT } else { limit } as usize;
-    let settings = SearchSettings {
-        limit,
-        exact: params.exact,
-        ef_search: params.ef_search,
-        probes: params.probes,
-        include_vector,
-        exclude: None,
-        deadline,
-        fill_up: app.limits.fill_up,
-        max_bytes: app.limits.max_response_bytes,
-    };
-    match search_in(app, &collection, &query, settings.clone()).await {
-        Err(Error::Store(StoreError::CollectionReplaced(_))) => {
-            collection = app.store.current_collection(&name).await?;
-            let mut violations = Violations::default();
-            check_query(&mut violations, &query, &collection);
-            violations.finish()?;
-            search_in(app, &collection, &query, settings).await
+impl Search {
+    /// Checks what depends on the collection. Before a caller is told that something is wrong, the database is asked: the
+    /// cache may hold a collection that another server has replaced.
+    pub(crate) async fn check_in_collection(
+        &self,
+        violations: &mut Violations,
+        app: &App,
+    ) -> Result<Arc<Collection>, Error> {
+        let collection = app.store.collection(&self.collection).await?;
+        let mut found = Violations::default();
+        query::check(&mut found, self, &collection);
+        if found.finish().is_ok() {
+            return Ok(collection);
         }
-        result => result,
+        let collection = app.store.current_collection(&self.collection).await?;
+        query::check(violations, self, &collection);
+        Ok(collection)
     }
-}
 
-fn fits(query: &Query, collection: &Collection) -> bool {
-    let mut violations = Violations::default();
-    check_query(&mut violations, query, collection);
-    violations.finish().is_ok()
-}
-
-/// What depends on the collection.
-fn check_query(violations: &mut Violations, query: &Query, collection: &Collection) {
-    match query {
-        Query::Vector(vector) => violations.vector("vector", &vector.values, collection),
-        Query::Text(_) => {
-            let rule = "cannot be embedded: the collection has no model; send a vector";
-            violations.check(collection.definition.model.is_some(), "text", rule);
-        }
-        Query::DocumentId(_) | Query::Examples(_) => {}
+    async fn run(&self, app: &App, collection: &Collection) -> Result<v1::SearchResponse, Error> {
+        let prepared = query::prepare(app, collection, self).await?;
+        self.run_prepared(app, collection, prepared).await
     }
-}
 
-async fn search_in(
-    app: &App,
-    collection: &Collection,
-    query: &Query,
-    settings: SearchSettings,
-) -> Result<v1::SearchResponse, Error> {
-    let Prepared { vector, exclude, embed, tokens } = prepare(app, collection, query).await?;
-    let settings = SearchSettings { exclude, ..settings };
-    let found = app.store.search(collection, &vector, &settings).await?;
-    let response = respond(collection, found, settings.limit, embed, tokens)?;
-    check_size(app, &response)?;
-    Ok(response)
-}
-
-/// A query as a vector.
-struct Prepared {
-    vector: Vec<f32>,
-    exclude: Option<i64>,
-    embed: Duration,
-    tokens: u64,
-}
-
-async fn prepare(app: &App, collection: &Collection, query: &Query) -> Result<Prepared, Error> {
-    let definition = &collection.definition;
-    let given = |vector, exclude| Prepared { vector, exclude, embed: Duration::ZERO, tokens: 0 };
-    match query {
-        Query::Vector(vector) => Ok(given(vector.values.clone(), None)),
-        Query::Examples(_) => Err(Error::invalid("examples", "cannot be used yet")),
-        Query::DocumentId(id) => {
-            let (key, vector) = app.store.vector_of(&definition.name, id).await?;
-            Ok(given(vector, Some(key)))
-        }
-        Query::Text(text) => {
-            let began = Instant::now();
-            let model = definition.model.as_ref();
-            let model = model.ok_or_else(|| Error::invalid("text", "cannot be embedded without a model"))?;
-            let prefixed: String;
-            let text = if definition.query_prefix.is_empty() {
-                text
-            } else {
-                prefixed = format!("{}{text}", definition.query_prefix);
-                &prefixed
-            };
-            let embedded = app.embedders.embed(model, &[text]).await?;
-            check_embedding(collection, &embedded.values)?;
-            Ok(Prepared { vector: embedded.values, exclude: None, embed: began.elapsed(), tokens: embedded.tokens })
+    /// Searches with a query that was made a vector; again from the start when another collection took the name meanwhile.
+    pub(crate) async fn run_prepared(
+        &self,
+        app: &App,
+        collection: &Collection,
+        prepared: Prepared,
+    ) -> Result<v1::SearchResponse, Error> {
+        match self.find(app, collection, prepared).await {
+            Err(Error::Store(StoreError::CollectionReplaced(_))) => {
+                let collection = app.store.current_collection(&self.collection).await?;
+                let mut violations = Violations::default();
+                query::check(&mut violations, self, &collection);
+                violations.finish()?;
+                let prepared = query::prepare(app, &collection, self).await?;
+                self.find(app, &collection, prepared).await
+            }
+            result => result,
         }
     }
-}
 
-fn respond(
-    collection: &Collection,
-    found: Found,
-    limit: usize,
-    embed: Duration,
-    tokens: u64,
-) -> Result<v1::SearchResponse, Error> {
-    let distance = collection.definition.distance;
-    let short_reason = match found.completeness {
-        _ if found.hits.len() >= limit => v1::ShortReason::Unspecified,
-        Completeness::Truncated => v1::ShortReason::OutOfTime,
-        Completeness::Exact | Completeness::Approximate => v1::ShortReason::FewDocuments,
-    };
-    let completeness = match found.completeness {
-        Completeness::Exact => v1::Completeness::Exact,
-        Completeness::Approximate => v1::Completeness::Approximate,
-        Completeness::Truncated => v1::Completeness::Truncated,
-    };
-    let results = found.hits.into_iter().map(|hit| {
-        Ok(v1::SearchResult {
-            document: Some(to_message(hit.document)?),
-            distance: Some(hit.distance as f32),
-            score: distance.score(hit.distance) as f32,
-            ..Default::default()
+    async fn find(&self, app: &App, collection: &Collection, prepared: Prepared) -> Result<v1::SearchResponse, Error> {
+        let Prepared { vector, exclude, embed, tokens, cached } = prepared;
+        let query = self.query(vector)?;
+        let mut settings = self.settings.clone();
+        settings.exclude = exclude;
+        if let Some(diversity) = &self.diversity {
+            settings.limit = diversity.candidates;
+            settings.include_vector = true;
+        }
+        let mut found = app.store.search(&self.collection, collection, &query, &settings).await?;
+        let is_short = found.hits.len() < self.settings.limit;
+        if let (Some(diversity), Some(vector)) = (self.diversity, query.vector()) {
+            let distance = collection.definition.distance;
+            let (vector, limit) = (vector.to_owned(), self.settings.limit);
+            let hits = std::mem::take(&mut found.hits);
+            // Thousands of candidates with thousands of dimensions take long.
+            let choose = move || diversity::choose(hits, &vector, distance, diversity.weight, limit);
+            let chosen = tokio::task::spawn_blocking(choose).await;
+            found.hits = chosen.map_err(|_| StoreError::Internal("choosing among the results failed".into()))?;
+            if !self.settings.include_vector {
+                found.hits.iter_mut().for_each(|hit| hit.document.vector = None);
+            }
+        }
+        let short_reason = if is_short { self.short_reason(&found) } else { v1::ShortReason::Unspecified };
+        let usage = v1::Usage { tokens: tokens as i64, cached_count: cached as i32 };
+        let response = self.respond(collection, found, short_reason, usage, embed)?;
+        check_size(app, &response)?;
+        Ok(response)
+    }
+
+    fn short_reason(&self, found: &Found) -> v1::ShortReason {
+        if found.completeness == Completeness::Truncated {
+            v1::ShortReason::OutOfTime
+        } else if found.has_farther {
+            v1::ShortReason::MaxDistance
+        } else if self.settings.filter.is_some() || self.mode == v1::SearchMode::FullText {
+            v1::ShortReason::FewMatches
+        } else {
+            v1::ShortReason::FewDocuments
+        }
+    }
+
+    fn respond(
+        &self,
+        collection: &Collection,
+        found: Found,
+        short_reason: v1::ShortReason,
+        usage: v1::Usage,
+        embed: Duration,
+    ) -> Result<v1::SearchResponse, Error> {
+        let completeness = match found.completeness {
+            Completeness::Exact => v1::Completeness::Exact,
+            Completeness::Approximate => v1::Completeness::Approximate,
+            Completeness::Truncated => v1::Completeness::Truncated,
+        };
+        let distance = collection.definition.distance;
+        let results = found.hits.into_iter().map(|hit| {
+            let Hit { document, chunk, .. } = hit;
+            let score = hit.score.or_else(|| hit.distance.map(|value| distance.score(value))).unwrap_or_default();
+            let mut document = to_message(document)?;
+            document.metadata = document.metadata.and_then(|metadata| self.fields.prune(metadata));
+            Ok(v1::SearchResult {
+                document: Some(document),
+                distance: hit.distance.map(|distance| distance as f32),
+                score: score as f32,
+                chunk: chunk.map(|chunk| v1::Chunk {
+                    ordinal: chunk.ordinal,
+                    text: chunk.text,
+                    start: chunk.start,
+                    end: chunk.end,
+                }),
+                vector_rank: hit.vector_rank.map(|rank| rank as i32),
+                full_text_rank: hit.full_text_rank.map(|rank| rank as i32),
+            })
+        });
+        Ok(v1::SearchResponse {
+            results: results.collect::<Result<_, Error>>()?,
+            completeness: completeness.into(),
+            usage: Some(usage),
+            timing: Some(v1::Timing {
+                embed: Some(to_duration(embed)),
+                wait: Some(to_duration(found.wait)),
+                database: Some(to_duration(found.database)),
+            }),
+            short_reason: short_reason.into(),
+            explanation: found.explanation.map(explain),
         })
-    });
-    Ok(v1::SearchResponse {
-        results: results.collect::<Result<_, Error>>()?,
-        completeness: completeness.into(),
-        usage: Some(v1::Usage { tokens: tokens as i64, ..Default::default() }),
-        timing: Some(v1::Timing {
-            embed: Some(to_duration(embed)),
-            wait: Some(to_duration(found.wait)),
-            database: Some(to_duration(found.database)),
-        }),
-        short_reason: short_reason.into(),
-        ..Default::default()
-    })
+    }
+}
+
+fn explain(explanation: Explanation) -> v1::Explanation {
+    let Explanation { plan_node, index, no_index_reason, rows_scanned, rows_filtered, notes, plan_json } = explanation;
+    v1::Explanation { plan_node, index, no_index_reason, rows_scanned, rows_filtered, notes, plan_json }
 }
 
 /// A duration of at most hours.

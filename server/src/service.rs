@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use crate::{
     App, build_index, collections, documents, error::Error, ingest, ingest_stream, list_documents, search,
-    update_collection, update_metadata,
+    search_batch, update_collection, update_metadata,
 };
 
 /// Answers that wait for the client to read them: the next one is made only when there is room.
@@ -129,8 +129,9 @@ impl PgfoxService for App {
         until(deadline, build_index::drop(self, request.into_inner())).await
     }
 
-    async fn search_batch(&self, _: Request<v1::SearchBatchRequest>) -> Reply<v1::SearchBatchResponse> {
-        Err(Status::unimplemented("search_batch"))
+    async fn search_batch(&self, request: Request<v1::SearchBatchRequest>) -> Reply<v1::SearchBatchResponse> {
+        let deadline = self.deadline(request.metadata(), self.limits.call_timeout);
+        until(deadline, search_batch::search_batch(self, request.into_inner(), deadline)).await
     }
 
     async fn search(&self, request: Request<v1::SearchRequest>) -> Reply<v1::SearchResponse> {

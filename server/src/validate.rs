@@ -44,6 +44,15 @@ impl Violations {
         }
     }
 
+    /// Adds what is wrong with a part of the request, which is at `place`.
+    pub(crate) fn append_within(&mut self, place: &str, found: Self) {
+        let within = |violation: Violation| {
+            let separator = if violation.field.is_empty() { "" } else { "." };
+            Violation { field: format!("{place}{separator}{}", violation.field), ..violation }
+        };
+        self.0.extend(found.0.into_iter().map(within));
+    }
+
     /// Fails if anything was wrong.
     pub(crate) fn finish(self) -> Result<(), Error> {
         if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
@@ -256,14 +265,7 @@ pub(crate) fn documents(
                 checked.insert(document.id.clone(), document);
             }
             Err((id, found)) if skip_invalid => errors.push(invalid_document(index, &id, found.0)),
-            Err((_, found)) => {
-                let within = |violation: Violation| {
-                    let separator = if violation.field.is_empty() { "" } else { "." };
-                    let field = format!("documents[{index}]{separator}{}", violation.field);
-                    Violation { field, ..violation }
-                };
-                violations.0.extend(found.0.into_iter().map(within));
-            }
+            Err((_, found)) => violations.append_within(&format!("documents[{index}]"), found),
         }
     }
     violations.finish()?;

@@ -21,6 +21,9 @@ mod documents; // getting and deleting documents, and strings that break careles
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod faults; // a database, a provider or a server that fails
 mod filters; // what each test of a filter means, and how filters combine
+mod filtered_search; // filters of every selectivity, largest distances, examples, fields, results that differ
+mod full_text; // words, phrases and exclusions
+mod hybrid; // both results fused by their ranks
 mod ingest; // what counts as a change, what it costs, and many writers at once
 mod invariants; // what ARCHITECTURE.md says is absent
 mod list_documents; // pages of documents, in order, and what else is told of them

@@ -282,10 +282,37 @@ impl Store {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
+        self.repeat(name, false, run).await
+    }
+
+    /// The same for an operation that finds out by itself when an alias has moved.
+    pub(super) async fn with_known_collection<T, F>(
+        &self,
+        name: &str,
+        run: impl Fn(Arc<Entry>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        self.repeat(name, true, run).await
+    }
+
+    async fn repeat<T, F>(
+        &self,
+        name: &str,
+        trust_aliases: bool,
+        run: impl Fn(Arc<Entry>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
         const ATTEMPTS: u32 = 4;
         let mut attempt = 1;
         loop {
-            let entry = self.entry(name).await?;
+            let entry = match self.known(name) {
+                Some(entry) if trust_aliases => entry,
+                _ => self.entry(name).await?,
+            };
             let error = match run(entry).await {
                 Err(error @ (StoreError::Stale(_) | StoreError::Conflict(_))) => error,
                 result => return result,

@@ -40,7 +40,7 @@ pub use indexes::Build;
 pub use ingest::{Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent, Written};
 pub use list_documents::{DocumentOrder, Listing, Page, Position};
 pub use schema::{Migrate, SCHEMA_VERSION};
-pub use search::{Completeness, Found, Hit, MAX_EF_SEARCH, SearchSettings};
+pub use search::{Completeness, Explanation, Found, Fusion, Hit, MAX_EF_SEARCH, Query, SearchSettings, Words};
 pub use types::{
     ChunkMethod, ChunkUnit, Chunking, Collection, CollectionInfo, Distance, DocumentVersion, Index, IndexKind,
     MetadataIndex, MetadataIndexType, NewCollection, StoredDocument, VectorType,

@@ -1,13 +1,64 @@
-//! Nearest neighbours: the query, its settings, and what its result stands for.
+//! Search: what is looked for, how often Postgres is asked, and what the result stands for.
+
+mod explain;
+mod statement;
+mod words;
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+use tokio_postgres::{Row, types::ToSql};
+
 use super::{
-    Collection, IndexKind, Store, StoreError, StoredDocument,
-    collections::{Entry, Tables},
+    Collection, Filter, IndexKind, Store, StoreError, StoredDocument,
+    collections::Entry,
+    connect::Connection,
     documents::{collect_bounded, read_document},
-    wire::VectorValue,
+    wire::{Json, VectorColumn, VectorValue},
 };
+use statement::{Reach, column, shaped};
+
+pub use explain::Explanation;
+pub(super) use statement::Statements;
+pub use words::Words;
+
+/// What to look for.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// What is nearest to a vector.
+    Nearest(Vec<f32>),
+    /// What has words in it.
+    Words(Words),
+    /// Both, fused by their ranks.
+    Both { vector: Vec<f32>, words: Words, fusion: Fusion },
+}
+
+impl Query {
+    /// The vector, if vectors are compared.
+    pub fn vector(&self) -> Option<&[f32]> {
+        match self {
+            Self::Nearest(vector) | Self::Both { vector, .. } => Some(vector),
+            Self::Words(_) => None,
+        }
+    }
+
+    fn words(&self) -> Option<&Words> {
+        match self {
+            Self::Nearest(_) => None,
+            Self::Words(words) | Self::Both { words, .. } => Some(words),
+        }
+    }
+}
+
+/// How two results are fused; the formula is in the proto, at `Fusion`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fusion {
+    pub vector_weight: f64,
+    pub full_text_weight: f64,
+    pub rank_constant: i32,
+    /// Results of each search that are fused.
+    pub candidates: usize,
+}
 
 /// How to search.
 #[derive(Clone, Debug)]
@@ -19,9 +70,20 @@ pub struct SearchSettings {
     pub ef_search: Option<i32>,
     /// Lists of an IVFFlat search.
     pub probes: Option<i32>,
+    /// Which documents.
+    pub filter: Option<Filter>,
+    /// Keys of documents to leave out.
+    pub exclude: Vec<i64>,
+    /// Leave out vectors that are farther.
+    pub max_distance: Option<f64>,
+    /// Each document once, where documents have chunks.
+    pub group_by_document: bool,
+    pub with_text: bool,
+    pub with_metadata: bool,
     pub include_vector: bool,
-    /// Key of a document to leave out.
-    pub exclude: Option<i64>,
+    /// The text of the documents beside that of their chunks.
+    pub include_full_text: bool,
+    pub explain: bool,
     /// When to give up.
     pub deadline: Instant,
     /// Longest time for the exact search that fills up a short result.
@@ -30,18 +92,34 @@ pub struct SearchSettings {
     pub max_bytes: usize,
 }
 
+/// A passage that was found.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub ordinal: i32,
+    pub text: String,
+    /// In characters.
+    pub start: i32,
+    pub end: i32,
+}
+
 /// A document that was found.
 #[derive(Clone, Debug)]
 pub struct Hit {
     pub document: StoredDocument,
-    /// What the operator of the collection gives.
-    pub distance: f64,
+    /// What the operator of the collection gives; `None` when the vector search did not find it.
+    pub distance: Option<f64>,
+    /// Of the full-text search, or of the fusion.
+    pub score: Option<f64>,
+    /// Where documents have chunks.
+    pub chunk: Option<Chunk>,
+    pub vector_rank: Option<i64>,
+    pub full_text_rank: Option<i64>,
 }
 
 /// What a result stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
-    /// Every vector was compared.
+    /// Every vector was compared, or every text.
     Exact,
     /// An index was used.
     Approximate,
@@ -55,6 +133,9 @@ pub struct Found {
     /// Nearest first.
     pub hits: Vec<Hit>,
     pub completeness: Completeness,
+    /// Some that were found are beyond the largest distance.
+    pub has_farther: bool,
+    pub explanation: Option<Explanation>,
     /// Waiting for a connection.
     pub wait: Duration,
     /// Running the query.
@@ -65,165 +146,305 @@ pub struct Found {
 pub const MAX_EF_SEARCH: i32 = 1_000;
 /// pgvector's default `hnsw.ef_search`: fewer candidates are never worth it.
 const MIN_EF_SEARCH: i32 = 40;
-
-#[derive(Debug)]
-pub(super) struct Statements {
-    /// With the index. Without vectors and with.
-    nearest: [String; 2],
-    /// Without it.
-    exact: [String; 2],
-    iterative_scan: bool,
-}
-
-impl Statements {
-    pub(super) fn new(tables: &Tables, collection: &Collection, iterative_scan: bool) -> Self {
-        let Tables { documents, embeddings, internal, extension, .. } = tables;
-        let distance = format!("e.embedding OPERATOR({extension}.{}) $1", collection.definition.distance.operator());
-        // The documents are joined after the nearest are known. `+ 0` sorts for real: an iterative scan may return rows
-        // slightly out of order, which Postgres does not know.
-        let statement = |distance: &str, vector: &str| {
-            format!(
-                "-- search
-                 WITH nearest AS MATERIALIZED (
-                     SELECT e.document_key, {distance} AS distance {vector} FROM {embeddings} e ORDER BY distance LIMIT $2)
-                 SELECT d.id, d.text, d.metadata, n.distance, d.key,
-                        (SELECT revision FROM {internal}.collections WHERE id = {id}) {vector_out}
-                 FROM nearest n JOIN {documents} d ON d.key = n.document_key
-                 ORDER BY n.distance + 0, d.key",
-                id = collection.id,
-                vector_out = if vector.is_empty() { "" } else { ", n.embedding" },
-            )
-        };
-        // No index serves an expression of the distance.
-        let every = format!("({distance}) + 0");
-        Self {
-            nearest: [statement(&distance, ""), statement(&distance, ", e.embedding")],
-            exact: [statement(&every, ""), statement(&every, ", e.embedding")],
-            iterative_scan,
-        }
-    }
-}
+/// Chunks to look at for one document, first and when these were of too few documents.
+const CHUNKS_PER_DOCUMENT: [usize; 2] = [4, 32];
+/// Most chunks to look at by the index; more are compared one by one.
+const MAX_CHUNKS: usize = 10_000;
 
 /// One run of a statement.
+#[derive(Default)]
 struct Run {
     hits: Vec<Hit>,
-    /// As it was while the statement ran; `None` when nothing was found.
+    /// As it was while the statement ran; `None` when that found nothing.
     revision: Option<i64>,
+    /// Rows of the vector search.
+    nearest: usize,
+    /// Rows of the full-text search.
+    matches: usize,
+    /// Some of the nearest are too far.
+    has_farther: bool,
+    /// Few documents match the filter, and all their vectors were compared.
+    compared: bool,
+    plan: Option<Value>,
     wait: Duration,
     database: Duration,
 }
 
 impl Store {
-    /// The documents nearest to a vector.
+    /// Searches a collection by the name or the alias that the caller knows it by.
     pub async fn search(
         &self,
+        name: &str,
         collection: &Collection,
-        vector: &[f32],
+        query: &Query,
         settings: &SearchSettings,
     ) -> Result<Found, StoreError> {
-        let name = &collection.definition.name;
-        self.with_collection(name, |entry| async move {
+        self.with_known_collection(name, |entry| async move {
             if entry.collection.id != collection.id {
                 // The vector was made for the one that is gone.
-                return Err(StoreError::CollectionReplaced(name.clone()));
+                return Err(StoreError::CollectionReplaced(name.into()));
             }
-            let index = entry.collection.index.filter(|_| !settings.exact);
-            let run = self.run_search(&entry, index, vector, settings, settings.deadline).await?;
-            if run.revision.is_some_and(|revision| revision != entry.collection.revision) {
-                if index.is_some() {
-                    return Err(StoreError::Stale(None));
+            let by_index = entry.collection.index.is_some() && !settings.exact && query.vector().is_some();
+            let rows = match query {
+                Query::Both { fusion, .. } => fusion.candidates.max(settings.limit),
+                _ => settings.limit,
+            };
+            let is_grouped = settings.group_by_document && entry.collection.definition.chunking.is_some();
+            let all = Reach { by_index: false, rows: (!is_grouped).then_some(rows) };
+            let first = if is_grouped { (rows * CHUNKS_PER_DOCUMENT[0]).min(MAX_CHUNKS) } else { rows };
+            let reach = if by_index { Reach { by_index, rows: Some(first) } } else { all };
+            let mut run = self.run_search(&entry, query, settings, reach, settings.deadline).await?;
+            self.check_revision(name, &entry, &run).await?;
+
+            let mut filled_up = false;
+            let mut is_truncated = false;
+            if by_index && is_short(&run, first, is_grouped, settings) {
+                let wider = (rows * CHUNKS_PER_DOCUMENT[1]).min(MAX_CHUNKS);
+                if is_grouped && run.nearest == first && wider > first {
+                    let reach = Reach { by_index, rows: Some(wider) };
+                    let again = self.run_search(&entry, query, settings, reach, settings.deadline).await?;
+                    filled_up = is_short(&again, wider, is_grouped, settings);
+                    run = again.after(run);
+                } else {
+                    filled_up = true;
                 }
-                // Exact is exact, whatever has changed; the next search reads the collection anew.
-                self.forget(name);
             }
-            let completeness = if index.is_some() { Completeness::Approximate } else { Completeness::Exact };
-            let found = Found { hits: run.hits, completeness, wait: run.wait, database: run.database };
-            if found.hits.len() >= settings.limit || index.is_none() {
-                return Ok(found);
+            if filled_up {
+                // Once more without the index, which gave too few.
+                let deadline = settings.deadline.min(Instant::now() + settings.fill_up);
+                let again = self.run_search(&entry, query, settings, all, deadline);
+                match tokio::time::timeout_at(deadline.into(), again).await {
+                    Ok(Ok(again)) => run = again.after(run),
+                    Err(_) | Ok(Err(StoreError::TimedOut)) => is_truncated = true,
+                    Ok(Err(error)) => return Err(error),
+                }
             }
-            self.fill_up(&entry, vector, settings, found).await
+            let completeness = match () {
+                () if is_truncated => Completeness::Truncated,
+                () if by_index && !filled_up && !run.compared => Completeness::Approximate,
+                () => Completeness::Exact,
+            };
+            let explanation = match run.plan.take() {
+                Some(plan) => Some(self.explain(&entry, query, settings, plan, filled_up).await?),
+                None => None,
+            };
+            let Run { hits, has_farther, wait, database, .. } = run;
+            Ok(Found { hits, completeness, has_farther, explanation, wait, database })
         })
         .await
     }
 
-    /// Searches once more without the index, which gave fewer results than asked for.
-    async fn fill_up(
-        &self,
-        entry: &Entry,
-        vector: &[f32],
-        settings: &SearchSettings,
-        found: Found,
-    ) -> Result<Found, StoreError> {
-        let deadline = settings.deadline.min(Instant::now() + settings.fill_up);
-        let run = self.run_search(entry, None, vector, settings, deadline);
-        match tokio::time::timeout_at(deadline.into(), run).await {
-            Ok(Ok(run)) => Ok(Found {
-                hits: run.hits,
-                completeness: Completeness::Exact,
-                wait: found.wait + run.wait,
-                database: found.database + run.database,
-            }),
-            Err(_) | Ok(Err(StoreError::TimedOut)) => Ok(Found { completeness: Completeness::Truncated, ..found }),
-            Ok(Err(error)) => Err(error),
-        }
+    /// What was cached of the collection must be true still: an index may have come or gone, and an alias moved.
+    async fn check_revision(&self, name: &str, entry: &Entry, run: &Run) -> Result<(), StoreError> {
+        let known = &entry.collection;
+        let is_known = match run.revision {
+            Some(revision) => revision == known.revision,
+            None => {
+                let now = self.current_collection(name).await?;
+                (now.id, now.revision) == (known.id, known.revision)
+            }
+        };
+        if is_known { Ok(()) } else { Err(StoreError::Stale(None)) }
     }
 
     /// One round trip: settings, query and commit are sent together.
     async fn run_search(
         &self,
         entry: &Entry,
-        index: Option<IndexKind>,
-        vector: &[f32],
+        query: &Query,
         settings: &SearchSettings,
+        reach: Reach,
         deadline: Instant,
     ) -> Result<Run, StoreError> {
         let began = Instant::now();
         let connection = self.connection().await?;
         let connected = Instant::now();
-
-        let statements = if index.is_some() { &entry.search.nearest } else { &entry.search.exact };
-        let statement = connection.prepare_cached(&statements[usize::from(settings.include_vector)]).await?;
-        let begin = begin(index, entry.search.iterative_scan, settings, deadline.saturating_duration_since(connected));
-        let vector = VectorValue { values: vector, vector_type: entry.collection.definition.vector_type };
-        // One more, in place of the one that is left out.
-        let fetched = (settings.limit + usize::from(settings.exclude.is_some())) as i64;
-        let query = async {
-            let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&vector, &fetched];
-            let rows = connection.query_raw(&statement, parameters).await?;
-            collect_bounded(rows, settings.max_bytes, |row| {
-                let document = read_document(row, settings.include_vector.then_some(6))?;
-                let hit = Hit { document, distance: row.get(3) };
-                Ok((row.get::<_, i64>(4), row.get::<_, Option<i64>>(5), hit))
-            })
-            .await
+        let timeout = deadline.saturating_duration_since(connected);
+        let index = entry.collection.index.filter(|_| reach.by_index);
+        let run = match query {
+            Query::Nearest(vector) if is_plain(entry, settings) => {
+                let begin = begin(index, entry.search.iterative_scan, settings, settings.limit, timeout);
+                run_plain(&connection, entry, vector, settings, reach, &begin).await?
+            }
+            _ => {
+                let rows = reach.rows.unwrap_or(settings.limit);
+                let begin = begin(index, entry.search.iterative_scan, settings, rows, timeout);
+                run_shaped(&connection, entry, query, settings, reach, &begin).await?
+            }
         };
-        let (begun, rows, committed) =
-            futures_util::join!(connection.batch_execute(&begin), query, connection.batch_execute("COMMIT"));
-        begun?;
-        let rows = rows?;
-        committed?;
         connection.done();
-
-        let revision = rows.first().and_then(|(_, revision, _)| *revision);
-        let hits = rows.into_iter().filter(|(key, ..)| settings.exclude != Some(*key)).map(|(.., hit)| hit);
-        Ok(Run {
-            hits: hits.take(settings.limit).collect(),
-            revision,
-            wait: connected - began,
-            database: connected.elapsed(),
-        })
+        Ok(Run { wait: connected - began, database: connected.elapsed(), ..run })
     }
 }
 
+impl Run {
+    /// With the time of the run before.
+    fn after(self, before: Self) -> Self {
+        Self { wait: before.wait + self.wait, database: before.database + self.database, ..self }
+    }
+}
+
+/// Whether the index may have left out what matches: it gave fewer rows than asked for, or of too few documents.
+fn is_short(run: &Run, asked: usize, is_grouped: bool, settings: &SearchSettings) -> bool {
+    // What is beyond the last of them is farther still.
+    if run.has_farther {
+        return false;
+    }
+    let has_all = run.compared && run.nearest < asked && run.matches < asked;
+    if is_grouped { run.hits.len() < settings.limit && !has_all } else { run.nearest < asked && !run.compared }
+}
+
+/// Whether the prepared statements do.
+fn is_plain(entry: &Entry, settings: &SearchSettings) -> bool {
+    let SearchSettings { filter, exclude, max_distance, with_text, with_metadata, .. } = settings;
+    filter.is_none()
+        && exclude.len() <= 1
+        && max_distance.is_none()
+        && *with_text
+        && *with_metadata
+        && entry.collection.definition.chunking.is_none()
+}
+
+async fn run_plain(
+    connection: &Connection,
+    entry: &Entry,
+    vector: &[f32],
+    settings: &SearchSettings,
+    reach: Reach,
+    begin: &str,
+) -> Result<Run, StoreError> {
+    let statements = if reach.by_index { &entry.search.nearest } else { &entry.search.exact };
+    let sql = &statements[usize::from(settings.include_vector)];
+    let statement = connection.prepare_cached(sql).await?;
+    let vector = VectorValue { values: vector, vector_type: entry.collection.definition.vector_type };
+    // One more, in place of the one that is left out.
+    let fetched = (settings.limit + settings.exclude.len()) as i64;
+    let parameters: [&(dyn ToSql + Sync); 2] = [&vector, &fetched];
+    let query = async {
+        let rows = connection.query_raw(&statement, parameters).await?;
+        collect_bounded(rows, settings.max_bytes, |row| {
+            let document = read_document(row, settings.include_vector.then_some(6))?;
+            let hit = Hit {
+                document,
+                distance: row.get(3),
+                score: None,
+                chunk: None,
+                vector_rank: None,
+                full_text_rank: None,
+            };
+            Ok((row.get::<_, i64>(4), row.get::<_, Option<i64>>(5), hit))
+        })
+        .await
+    };
+    let plan = async {
+        if !settings.explain {
+            return Ok(None);
+        }
+        let typed: Vec<_> = parameters.into_iter().zip(statement.params().iter().cloned()).collect();
+        explain::plan(connection, sql, &typed).await
+    };
+    let (begun, rows, plan, committed) =
+        futures_util::join!(connection.batch_execute(begin), query, plan, connection.batch_execute("COMMIT"));
+    begun?;
+    let rows = rows?;
+    let plan = plan?;
+    committed?;
+    let revision = rows.first().and_then(|(_, revision, _)| *revision);
+    let hits = rows.into_iter().filter(|(key, ..)| !settings.exclude.contains(key)).map(|(.., hit)| hit);
+    let hits: Vec<Hit> = hits.take(settings.limit).collect();
+    Ok(Run { nearest: hits.len(), hits, revision, plan, ..Run::default() })
+}
+
+async fn run_shaped(
+    connection: &Connection,
+    entry: &Entry,
+    query: &Query,
+    settings: &SearchSettings,
+    reach: Reach,
+    begin: &str,
+) -> Result<Run, StoreError> {
+    let vector_type = match query.vector() {
+        // The driver knows the type of the extension from a statement that was prepared.
+        Some(_) => connection.prepare_cached(&entry.search.nearest[0]).await?.params().first().cloned(),
+        None => None,
+    };
+    let (sql, parameters) = shaped(entry, query, settings, reach, vector_type);
+    let typed = parameters.typed();
+    let rows = async {
+        let rows = connection.query_typed_raw(&sql, typed.iter().cloned()).await?;
+        collect_bounded(rows, settings.max_bytes, |row| read_shaped(row, settings)).await
+    };
+    let plan = async { if settings.explain { explain::plan(connection, &sql, &typed).await } else { Ok(None) } };
+    let (begun, rows, plan, committed) =
+        futures_util::join!(connection.batch_execute(begin), rows, plan, connection.batch_execute("COMMIT"));
+    begun?;
+    let rows = rows?;
+    let plan = plan?;
+    committed?;
+    let mut rows = rows.into_iter();
+    let Some((run, first)) = rows.next() else {
+        return Err(StoreError::Stale(None)); // the registry has it no more
+    };
+    let hits = first.into_iter().chain(rows.filter_map(|(_, hit)| hit)).collect();
+    Ok(Run { hits, plan, ..run })
+}
+
+/// What a row says of the run, and what it found.
+fn read_shaped(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit>), StoreError> {
+    let count = |column: usize| row.get::<_, i64>(column) as usize;
+    let run = Run {
+        revision: Some(row.get(column::REVISION)),
+        nearest: count(column::NEAREST),
+        matches: count(column::MATCHES),
+        has_farther: count(column::FAR) > 0,
+        compared: row.get(column::COMPARED),
+        ..Run::default()
+    };
+    let Some(id) = row.get::<_, Option<String>>(column::ID) else {
+        return Ok((run, None));
+    };
+    let metadata = row.try_get::<_, Option<Json<&str>>>(column::METADATA)?;
+    let vector = if settings.include_vector { row.try_get::<_, Option<VectorColumn>>(column::VECTOR)? } else { None };
+    let chunk = row.get::<_, Option<i32>>(column::ORDINAL).map(|ordinal| Chunk {
+        ordinal,
+        text: row.get::<_, Option<String>>(column::CHUNK).unwrap_or_default(),
+        start: row.get(column::START),
+        end: row.get(column::END),
+    });
+    let document = StoredDocument {
+        id,
+        text: row.get::<_, Option<String>>(column::TEXT).unwrap_or_default(),
+        metadata: metadata.map_or_else(|| "{}".to_owned(), |Json(metadata)| metadata.to_owned()),
+        vector: vector.map(|VectorColumn(values)| values),
+    };
+    let hit = Hit {
+        document,
+        distance: row.get(column::DISTANCE),
+        score: row.get(column::SCORE),
+        chunk,
+        vector_rank: row.get(column::VECTOR_RANK),
+        full_text_rank: row.get(column::FULL_TEXT_RANK),
+    };
+    Ok((run, Some(hit)))
+}
+
 /// Opens the transaction and makes its settings: a pooled connection must not keep them.
-fn begin(index: Option<IndexKind>, iterative_scan: bool, settings: &SearchSettings, timeout: Duration) -> String {
+///
+/// `rows` is how many the vector search shall find.
+fn begin(
+    index: Option<IndexKind>,
+    iterative_scan: bool,
+    settings: &SearchSettings,
+    rows: usize,
+    timeout: Duration,
+) -> String {
     let timeout = timeout.as_millis().max(1);
     let index = match index {
         None => String::new(),
         Some(IndexKind::Hnsw { .. }) => {
-            let limit = i32::try_from(settings.limit).unwrap_or(MAX_EF_SEARCH);
+            let rows = i32::try_from(rows).unwrap_or(MAX_EF_SEARCH);
             let wanted = settings.ef_search.unwrap_or(MIN_EF_SEARCH);
-            let ef_search = wanted.max(limit).min(MAX_EF_SEARCH);
+            let ef_search = wanted.max(rows).min(MAX_EF_SEARCH);
             let iterative = if iterative_scan { "SET LOCAL hnsw.iterative_scan = relaxed_order;" } else { "" };
             format!("SET LOCAL hnsw.ef_search = {ef_search};{iterative}")
         }
@@ -248,8 +469,15 @@ mod tests {
             exact: false,
             ef_search: None,
             probes: None,
+            filter: None,
+            exclude: Vec::new(),
+            max_distance: None,
+            group_by_document: false,
+            with_text: true,
+            with_metadata: true,
             include_vector: false,
-            exclude: None,
+            include_full_text: false,
+            explain: false,
             deadline: Instant::now(),
             fill_up: Duration::ZERO,
             max_bytes: 0,
@@ -259,7 +487,7 @@ mod tests {
     #[test]
     fn ef_search_is_never_below_the_limit() {
         let hnsw = Some(IndexKind::Hnsw { m: 16, ef_construction: 64 });
-        let sql = |settings: &SearchSettings| begin(hnsw, true, settings, Duration::from_secs(1));
+        let sql = |settings: &SearchSettings| begin(hnsw, true, settings, settings.limit, Duration::from_secs(1));
         assert!(sql(&settings(10)).contains("ef_search = 40;"));
         assert!(sql(&settings(100)).contains("ef_search = 100;"));
         assert!(sql(&settings(1_001)).contains("ef_search = 1000;"));
@@ -269,9 +497,9 @@ mod tests {
 
     #[test]
     fn probes_are_the_root_of_the_lists() {
-        let sql = begin(Some(IndexKind::IvfFlat { lists: 101 }), true, &settings(10), Duration::from_secs(1));
+        let sql = begin(Some(IndexKind::IvfFlat { lists: 101 }), true, &settings(10), 10, Duration::from_secs(1));
         assert!(sql.contains("probes = 11;"));
-        let sql = begin(Some(IndexKind::IvfFlat { lists: 1 }), false, &settings(10), Duration::from_secs(1));
+        let sql = begin(Some(IndexKind::IvfFlat { lists: 1 }), false, &settings(10), 10, Duration::from_secs(1));
         assert!(sql.contains("probes = 1;") && !sql.contains("iterative"));
     }
 }

@@ -1,0 +1,116 @@
+//! SearchBatch: several searches, embedded with one call and run a few at a time.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use pgfox::v1;
+use prost::Message as _;
+
+use crate::{
+    App,
+    error::{Error, Violation},
+    search::{Prepared, Search, embed, prepare},
+    store::{Collection, StoreError},
+    validate::Violations,
+};
+
+/// Most searches of a batch.
+const MAX_SEARCHES: usize = 100;
+/// Searches of a batch that run at a time: one caller must not take every connection.
+const CONCURRENCY: usize = 4;
+
+pub(crate) async fn search_batch(
+    app: &App,
+    request: v1::SearchBatchRequest,
+    deadline: Instant,
+) -> Result<v1::SearchBatchResponse, Error> {
+    let searches = check(app, request, deadline).await?;
+    let prepared = prepare_all(app, &searches).await?;
+
+    let bytes = AtomicUsize::new(0);
+    let run = |(position, ((search, collection), prepared)): (usize, ((Search, Arc<Collection>), Option<Prepared>))| {
+        let bytes = &bytes;
+        async move {
+            let response = async {
+                let prepared = match prepared {
+                    Some(prepared) => prepared,
+                    None => prepare(app, &collection, &search).await?,
+                };
+                search.run_prepared(app, &collection, prepared).await
+            };
+            let response = response.await.map_err(|error| error.within(&place(position)))?;
+            let limit = app.limits.max_response_bytes;
+            // A few bytes of each go to its tag and length.
+            let size = response.encoded_len() + 8;
+            if bytes.fetch_add(size, Ordering::Relaxed) + size > limit {
+                return Err(StoreError::ResponseTooLarge { limit }.into());
+            }
+            Ok(response)
+        }
+    };
+    let running = futures_util::stream::iter(searches.into_iter().zip(prepared).enumerate().map(run));
+    let responses: Result<Vec<_>, Error> = running.buffered(CONCURRENCY).try_collect().await;
+    Ok(v1::SearchBatchResponse { responses: responses? })
+}
+
+fn place(position: usize) -> String {
+    format!("searches[{position}]")
+}
+
+/// Checks the searches, each in its collection, and tells all that is wrong.
+async fn check(
+    app: &App,
+    request: v1::SearchBatchRequest,
+    deadline: Instant,
+) -> Result<Vec<(Search, Arc<Collection>)>, Error> {
+    let v1::SearchBatchRequest { collection: default, searches } = request;
+    let mut violations = Violations::default();
+    violations.check(!searches.is_empty(), "searches", "is required");
+    if searches.len() > MAX_SEARCHES {
+        let rule = format!("must have at most {MAX_SEARCHES} entries, not {}", searches.len());
+        violations.push(Violation::new("searches", rule));
+        violations.finish()?;
+        return Ok(Vec::new());
+    }
+    let mut checked = Vec::with_capacity(searches.len());
+    for (position, mut request) in searches.into_iter().enumerate() {
+        if request.collection.is_empty() {
+            request.collection.clone_from(&default);
+        }
+        let mut found = Violations::default();
+        if let Some(search) = Search::check(&mut found, request, app, deadline) {
+            let collection = search.check_in_collection(&mut found, app).await;
+            checked.push((search, collection.map_err(|error| error.within(&place(position)))?));
+        }
+        violations.append_within(&place(position), found);
+    }
+    violations.finish()?;
+    Ok(checked)
+}
+
+/// Embeds the texts of the searches, with one call for each collection.
+async fn prepare_all(app: &App, searches: &[(Search, Arc<Collection>)]) -> Result<Vec<Option<Prepared>>, Error> {
+    let mut prepared: Vec<Option<Prepared>> = searches.iter().map(|_| None).collect();
+    let mut by_collection: HashMap<i64, Vec<usize>> = HashMap::new();
+    for (position, (search, collection)) in searches.iter().enumerate() {
+        if search.text_to_embed().is_some() {
+            by_collection.entry(collection.id).or_default().push(position);
+        }
+    }
+    for positions in by_collection.into_values() {
+        let Some(first) = positions.first() else { continue };
+        let texts: Vec<&str> = positions.iter().filter_map(|position| searches[*position].0.text_to_embed()).collect();
+        let embedded = embed(app, &searches[*first].1, &texts).await?;
+        for (position, embedded) in positions.into_iter().zip(embedded) {
+            prepared[position] = Some(embedded);
+        }
+    }
+    Ok(prepared)
+}
