@@ -37,6 +37,8 @@ pub struct IngestOptions {
     pub collection: String,
     /// Store the good documents and report the bad ones, instead of ending with the first bad request. Default false.
     pub skip_invalid: bool,
+    /// Store only documents whose id does not exist, and leave the others as they are. Default false.
+    pub only_if_absent: bool,
     /// Documents per request, 1 to 1,000. Default 500.
     pub documents_per_request: usize,
     /// Bytes of documents at which a request is sent, up to almost 16 MiB. A larger document goes alone. Default 2 MiB.
@@ -56,6 +58,7 @@ impl IngestOptions {
         Self {
             collection: collection.into(),
             skip_invalid: false,
+            only_if_absent: false,
             documents_per_request: 500,
             bytes_per_request: 2 << 20,
             requests_in_flight: 4,
@@ -80,10 +83,16 @@ pub struct IngestTotals {
     pub unchanged: u64,
     /// Documents that the server refused, with `skip_invalid`.
     pub skipped: u64,
+    /// Documents whose id existed, with `only_if_absent`; after an interruption also those that are sent twice.
+    pub existing: u64,
+    /// Texts that were embedded: documents, or chunks of them.
+    pub embedded: u64,
     /// Documents whose text is longer than the model reads.
     pub truncated: u64,
     /// Documents stored without a vector because they have no text.
     pub unembedded: u64,
+    /// Documents of whose text full-text search finds the beginning only, since it is so long.
+    pub full_text_cut: u64,
     /// Tokens that the model read.
     pub tokens: u64,
 }
@@ -333,6 +342,9 @@ where
         totals.updated += count(response.updated_count);
         totals.unchanged += count(response.unchanged_count);
         totals.skipped += skipped.len() as u64;
+        totals.existing += count(response.skipped_count);
+        totals.embedded += count(response.embedded_count);
+        totals.full_text_cut += count(response.full_text_cut_count);
         totals.truncated += count(response.truncated_count);
         totals.unembedded += count(response.unembedded_count);
         totals.tokens += response.usage.as_ref().map_or(0, |usage| u64::try_from(usage.tokens).unwrap_or(0));

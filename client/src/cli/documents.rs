@@ -1,16 +1,22 @@
-//! `pgfox get` and `pgfox delete`: documents by id.
+//! `pgfox get`, `pgfox list` and `pgfox count`: the stored documents.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use pgfox_client::v1;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::{Globals, json, output};
+use super::filter::Where;
+use super::output::{self, Align};
+use super::{Globals, json};
 
 /// Ids per GetDocuments: few, so that long texts stay below the 16 MiB of a response.
 const IDS_PER_GET: usize = 100;
-/// Ids per DeleteDocuments: the server's limit.
-const IDS_PER_DELETE: usize = 1_000;
+/// Documents per ListDocuments: the server's limit. A page of large ones ends earlier.
+const PAGE_SIZE: i32 = 1_000;
+/// Documents of a list without `--limit`, unless it is an export.
+const LISTED_DEFAULT: u64 = 100;
+/// Widest column of ids, so that the text keeps its place.
+const ID_COLUMNS_MAX: usize = 40;
 
 /// Show documents by id
 #[derive(Args)]
@@ -26,24 +32,79 @@ pub(crate) struct Get {
     /// Ids of the documents
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
-    /// Show the vectors too
+    /// Show the vectors too; of a document in chunks their mean
     #[arg(long)]
     include_vector: bool,
 }
 
-/// Delete documents by id
+/// List documents, or export them with --json
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  pgfox delete films \"Heat-1995-12\"
+  pgfox list films --where 'year >= 2000 and genres contains \"romance\"'
+  pgfox list films --order created --desc --limit 20     the newest
+  pgfox list films --json --include-vector | gzip > films.jsonl.gz
+  pgfox ingest copy films.jsonl.gz                       what was exported
 
-Ids that do not exist are no error; the output counts what was deleted.")]
-pub(crate) struct Delete {
+With --json every document is a line that `pgfox ingest` reads. Without --include-vector ingesting
+embeds the texts again. Of documents in chunks leave the vectors out: those of the chunks cannot be
+exported, only their mean.
+
+Filters:
+  = != < <= > >=                numbers and strings; = and != also true, false, null and JSON
+  in (\"a\", \"b\")  not in (1, 2)  one of several, or none of them
+  starts with \"The \"            strings; ^= is the same
+  contains \"a\"                  lists; also contains any (\"a\", \"b\") and contains all (...)
+  before 2024-05-01             times: dates, or RFC 3339 such as 2024-05-01T12:00:00+02:00
+  since 2024-05-01T12:00:00Z    that time or later
+  exists F  F is not null       whether there is a value; F is null: whether there is none
+  F                             the same as F = true
+  and  or  not  ( )             not binds closest, then and, then or
+Strings stand in double or single quotes. A field such as author.name leads into objects; a key with
+other characters stands in quotes, as in author.\"first name\". The id of the document is id, as in
+id = \"a\" or id in (\"a\", \"b\"); a field of the metadata that is called so is written \"id\".")]
+pub(crate) struct List {
     /// Name of the collection
     collection: String,
-    /// Ids of the documents
-    #[arg(required = true, value_name = "ID")]
-    ids: Vec<String>,
+    #[command(flatten)]
+    filter: Where,
+    /// Most documents [default: 100, with --json all]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// By id, compared by bytes, or in the order in which they were first stored
+    #[arg(long, default_value = "id")]
+    order: Order,
+    /// The other way round
+    #[arg(long)]
+    desc: bool,
+    /// Fields to return, with the id: text, metadata or both [default: both]
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',')]
+    fields: Vec<String>,
+    /// Return the vectors too, with --json
+    #[arg(long)]
+    include_vector: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Order {
+    Id,
+    Created,
+}
+
+/// Count documents
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  pgfox count films
+  pgfox count films --where 'year >= 2000' --estimated")]
+pub(crate) struct Count {
+    /// Name of the collection
+    collection: String,
+    #[command(flatten)]
+    filter: Where,
+    /// What the planner of Postgres expects: fast for any number of documents
+    #[arg(long)]
+    estimated: bool,
 }
 
 impl Get {
@@ -87,24 +148,131 @@ fn describe(document: &v1::Document) -> String {
     if let Some(vector) = &document.vector {
         pairs.push(("vector", Value::from_iter(vector.values.iter().map(|value| json::float(*value))).to_string()));
     }
+    if document.version > 0 {
+        pairs.push(("version", document.version.to_string()));
+    }
+    for (name, time) in [("created", &document.create_time), ("changed", &document.update_time)] {
+        if let Some(time) = time {
+            pairs.push((name, time.to_string()));
+        }
+    }
     output::properties(&pairs)
 }
 
-impl Delete {
+impl List {
     pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
+        if self.include_vector && !globals.json {
+            return Err(Failure::usage("vectors do not fit into a table").with_hint("add --json"));
+        }
+        let mut request = v1::ListDocumentsRequest {
+            collection: self.collection.clone(),
+            filter: self.filter.filter()?,
+            order: match self.order {
+                Order::Id => v1::DocumentOrder::Id,
+                Order::Created => v1::DocumentOrder::CreateTime,
+            }
+            .into(),
+            descending: self.desc,
+            include_vector: self.include_vector,
+            read_mask: (!self.fields.is_empty()).then(|| prost_types::FieldMask { paths: self.fields.clone() }),
+            ..Default::default()
+        };
         let mut client = globals.connect().await?;
-        let mut deleted = 0;
-        for ids in self.ids.chunks(IDS_PER_DELETE) {
-            let request = v1::DeleteDocumentsRequest {
-                collection: self.collection.clone(),
-                ids: ids.to_vec(),
-                ..Default::default()
-            };
-            deleted += client.delete_documents(request).await?.into_inner().deleted_count;
+        let limit = self.limit.unwrap_or(if globals.json { u64::MAX } else { LISTED_DEFAULT });
+        let mut left = limit;
+        let mut rows = Vec::new();
+        loop {
+            request.page_size = left.min(PAGE_SIZE as u64) as i32;
+            let page = client.list_documents(request.clone()).await?.into_inner();
+            left = left.saturating_sub(page.documents.len() as u64);
+            if globals.json {
+                let lines: String = page.documents.iter().map(|document| self.line(document)).collect();
+                output::print(&lines)?;
+            } else {
+                rows.extend(page.documents);
+            }
+            request.page_token = page.next_page_token;
+            if left == 0 || request.page_token.is_empty() {
+                break;
+            }
         }
         if globals.json {
-            return output::print_json(&json!({ "deleted_count": deleted }));
+            return Ok(());
         }
-        output::print(&format!("deleted {}\n", output::counted(u64::try_from(deleted).unwrap_or(0), "document")))
+        if !rows.is_empty() {
+            output::print(&table(&rows, output::columns()))?;
+        }
+        if globals.quiet {
+            return Ok(());
+        }
+        if rows.is_empty() {
+            output::note("no documents\n");
+        } else if !request.page_token.is_empty() {
+            output::note(&format!("there are more than {}; --limit shows them, --json all\n", output::count(limit)));
+        }
+        Ok(())
+    }
+
+    /// A document as a line of JSON. What was not asked for is not there, rather than empty.
+    fn line(&self, document: &v1::Document) -> String {
+        let mut object = json::document(document);
+        if let Value::Object(fields) = &mut object
+            && !self.fields.is_empty()
+            && !self.fields.iter().any(|field| field == "text")
+        {
+            fields.remove("text");
+        }
+        object.to_string() + "\n"
+    }
+}
+
+fn table(documents: &[v1::Document], columns: usize) -> String {
+    let header = [("ID", Align::Left), ("VERSION", Align::Right), ("CHANGED", Align::Left), ("TEXT", Align::Left)];
+    let rows: Vec<Vec<String>> = documents
+        .iter()
+        .map(|document| {
+            // To the second is enough to read.
+            let changed = document.update_time.map(|time| prost_types::Timestamp { nanos: 0, ..time }.to_string());
+            let text = match &document.metadata {
+                Some(metadata) if document.text.trim().is_empty() => json::metadata(metadata).to_string(),
+                _ => document.text.clone(),
+            };
+            vec![
+                output::one_line(&document.id, ID_COLUMNS_MAX),
+                document.version.to_string(),
+                changed.unwrap_or_default(),
+                output::one_line(&text, columns),
+            ]
+        })
+        .collect();
+    // The text is last, so that lines cut to the terminal cut the text alone.
+    output::table(&header, &rows).lines().map(|line| cut(line, columns) + "\n").collect()
+}
+
+fn cut(line: &str, columns: usize) -> String {
+    use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+    if line.width() <= columns {
+        return line.to_owned();
+    }
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used < columns
+    };
+    line.chars().take_while(fits).collect::<String>() + "…"
+}
+
+impl Count {
+    pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
+        let request = v1::CountDocumentsRequest {
+            collection: self.collection.clone(),
+            filter: self.filter.filter()?,
+            estimated: self.estimated,
+        };
+        let count = globals.connect().await?.count_documents(request).await?.into_inner().count;
+        if globals.json {
+            return output::print_json(&json!({ "count": count }));
+        }
+        output::print(&format!("{count}\n"))
     }
 }

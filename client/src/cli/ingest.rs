@@ -16,7 +16,7 @@ use tonic::Code;
 use super::collections::Settings;
 use super::failure::{Exit, Failure};
 use super::progress::Progress;
-use super::read::{self, Columns, Format, Place, Problem, Record};
+use super::read::{self, Format, Names, Place, Problem, Record};
 use super::{Globals, output};
 
 /// Skipped documents that are listed one by one; with --json all are.
@@ -47,7 +47,9 @@ Formats:
 Examples:
   pgfox ingest films films.jsonl.gz --create
   pgfox ingest notes ~/notes --create --distance cosine
-  pgfox ingest products products.csv --id-column sku --text-column description
+  pgfox ingest books books/*.md --create --chunking markdown
+  pgfox ingest products products.csv --id-field sku --text-fields name,description
+  pgfox ingest trec corpus.jsonl --create --id-field _id --text-fields title,text
   psql -Atc \"SELECT json_build_object('id', id, 'text', title) FROM film\" |
     pgfox ingest films - --format jsonl")]
 pub(crate) struct Ingest {
@@ -65,18 +67,21 @@ pub(crate) struct Ingest {
     /// Id of a single text or Markdown file
     #[arg(long)]
     id: Option<String>,
-    /// CSV: the column of ids
-    #[arg(long, default_value = "id", value_name = "NAME")]
-    id_column: String,
-    /// CSV: the column of texts
-    #[arg(long, default_value = "text", value_name = "NAME")]
-    text_column: String,
-    /// CSV: the column of vectors, each a JSON array
-    #[arg(long, default_value = "vector", value_name = "NAME")]
-    vector_column: String,
+    /// The field of JSON documents, or the column of CSV, that is the id
+    #[arg(long, alias = "id-column", default_value = "id", value_name = "NAME")]
+    id_field: String,
+    /// The fields or columns that are the text; of several the texts are joined by a space
+    #[arg(long, alias = "text-column", default_value = "text", value_name = "NAME,...", value_delimiter = ',')]
+    text_fields: Vec<String>,
+    /// The field or column that is the vector, in CSV as a JSON array
+    #[arg(long, alias = "vector-column", default_value = "vector", value_name = "NAME")]
+    vector_field: String,
     /// CSV: what separates cells [default: a comma, in .tsv files a tab]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
+    /// Store only documents whose id does not exist; the others stay as they are
+    #[arg(long)]
+    only_if_absent: bool,
     /// Documents per request, 1 to 1,000 [default: 500, with a local model 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     batch_size: Option<u16>,
@@ -107,14 +112,15 @@ impl Ingest {
         }
         let client = globals.connect().await?;
         let collection = self.collection(&client, globals).await?;
-        let columns = Columns {
-            id: self.id_column.clone(),
-            text: self.text_column.clone(),
-            vector: self.vector_column.clone(),
+        let names = Names {
+            id: self.id_field.clone(),
+            texts: self.text_fields.clone(),
+            vector: self.vector_field.clone(),
             delimiter: self.delimiter,
         };
         let mut options = IngestOptions::new(&self.collection);
         options.skip_invalid = true;
+        options.only_if_absent = self.only_if_absent;
         options.retry_timeout = self.retry_timeout;
         if let Some(batch_size) = self.batch_size {
             options.documents_per_request = batch_size.into();
@@ -124,7 +130,7 @@ impl Ingest {
 
         let progress = Progress::new(!globals.quiet && !globals.json, bytes_total);
         let report = RefCell::new(Report::new(globals.json, progress)?);
-        let chunks = ReceiverStream::new(read::start(sources, columns)?);
+        let chunks = ReceiverStream::new(read::start(sources, names)?);
         let documents = chunks.flat_map(futures_util::stream::iter).filter_map(|record| {
             std::future::ready(match record {
                 Record::Document(document, place) => {
@@ -301,7 +307,10 @@ impl Report {
                 "updated_count": totals.updated,
                 "unchanged_count": totals.unchanged,
                 "skipped_count": self.skipped,
+                "existing_count": totals.existing,
+                "embedded_count": totals.embedded,
                 "truncated_count": totals.truncated,
+                "full_text_cut_count": totals.full_text_cut,
                 "unembedded_count": totals.unembedded,
                 "usage": { "tokens": totals.tokens },
                 "seconds": (seconds * 1e3).round() / 1e3,
@@ -329,9 +338,13 @@ fn summary(collection: &str, totals: &IngestTotals, skipped: u64, seconds: f64) 
         output::count(totals.unchanged),
         output::count(skipped),
     );
-    let repeated = totals.documents.saturating_sub(totals.upserted + totals.unchanged + totals.skipped);
+    let repeated =
+        totals.documents.saturating_sub(totals.upserted + totals.unchanged + totals.existing + totals.skipped);
     if repeated > 0 {
         text += &format!("{} replaced by a later one with the same id\n", output::counted(repeated, "document"));
+    }
+    if totals.existing > 0 {
+        text += &format!("{} left alone, since their ids exist\n", output::counted(totals.existing, "document"));
     }
     if totals.unembedded > 0 {
         text +=
@@ -343,8 +356,15 @@ fn summary(collection: &str, totals: &IngestTotals, skipped: u64, seconds: f64) 
             output::counted(totals.truncated, "document")
         );
     }
-    if totals.tokens > 0 {
-        text += &format!("{} embedded\n", output::counted(totals.tokens, "token"));
+    if totals.full_text_cut > 0 {
+        text += &format!(
+            "{} with so long a text that full-text search knows the beginning only\n",
+            output::counted(totals.full_text_cut, "document")
+        );
+    }
+    if totals.embedded > 0 || totals.tokens > 0 {
+        let texts = output::counted(totals.embedded, "text");
+        text += &format!("{texts} embedded, {}\n", output::counted(totals.tokens, "token"));
     }
     text
 }

@@ -43,6 +43,14 @@ pub(crate) fn document(document: &v1::Document) -> Value {
     if let Some(fields) = &document.metadata {
         object.insert("metadata".into(), metadata(fields));
     }
+    if document.version > 0 {
+        object.insert("version".into(), json!(document.version));
+    }
+    for (name, time) in [("create_time", &document.create_time), ("update_time", &document.update_time)] {
+        if let Some(time) = time {
+            object.insert(name.into(), json!(time.to_string()));
+        }
+    }
     Value::Object(object)
 }
 
@@ -58,12 +66,27 @@ pub(crate) fn collection(collection: &v1::Collection) -> Value {
         },
         "distance": collection.distance().as_str_name(),
         "vector_type": collection.vector_type().as_str_name(),
+        "text_search_language": collection.text_search_language,
+        "metadata_indexes": collection.metadata_indexes.iter().map(metadata_index).collect::<Vec<_>>(),
+        "aliases": collection.aliases,
         "document_count": collection.document_count,
     });
+    if let Some(chunking) = &collection.chunking {
+        object["chunking"] = json!({
+            "method": chunking.method().as_str_name(),
+            "unit": chunking.unit().as_str_name(),
+            "max_size": chunking.max_size,
+            "overlap": chunking.overlap,
+        });
+    }
     if let Some(time) = &collection.create_time {
         object["create_time"] = time.to_string().into();
     }
     object
+}
+
+fn metadata_index(index: &v1::MetadataIndex) -> Value {
+    json!({ "field": index.field, "type": index.r#type().as_str_name() })
 }
 
 pub(crate) fn index(index: &v1::Index) -> Value {
@@ -89,32 +112,53 @@ pub(crate) fn index(index: &v1::Index) -> Value {
 }
 
 pub(crate) fn search(response: &v1::SearchResponse) -> Value {
-    let results: Vec<Value> = response
-        .results
-        .iter()
-        .map(|result| {
-            let mut object = Map::new();
-            object.insert("document".into(), document(&result.document.clone().unwrap_or_default()));
-            if let Some(distance) = result.distance {
-                object.insert("distance".into(), float(distance));
-            }
-            object.insert("score".into(), float(result.score));
-            Value::Object(object)
-        })
-        .collect();
+    let results: Vec<Value> = response.results.iter().map(result).collect();
     let timing = response.timing.unwrap_or_default();
     let duration = |part: Option<prost_types::Duration>| part.unwrap_or_default().to_string();
-    json!({
+    let usage = response.usage.unwrap_or_default();
+    let mut object = json!({
         "results": results,
         "completeness": response.completeness().as_str_name(),
         "short_reason": response.short_reason().as_str_name(),
-        "usage": { "tokens": response.usage.unwrap_or_default().tokens },
+        "usage": { "tokens": usage.tokens, "cached_count": usage.cached_count },
         "timing": {
             "embed": duration(timing.embed),
             "wait": duration(timing.wait),
             "database": duration(timing.database),
         },
-    })
+    });
+    if let Some(explanation) = &response.explanation {
+        object["explanation"] = json!({
+            "plan_node": explanation.plan_node,
+            "index": explanation.index,
+            "no_index_reason": explanation.no_index_reason,
+            "rows_scanned": explanation.rows_scanned,
+            "rows_filtered": explanation.rows_filtered,
+            "notes": explanation.notes,
+            // JSON within JSON, unless it is none.
+            "plan": serde_json::from_str(&explanation.plan_json).unwrap_or(Value::Null),
+        });
+    }
+    object
+}
+
+fn result(result: &v1::SearchResult) -> Value {
+    let mut object = Map::new();
+    object.insert("document".into(), document(&result.document.clone().unwrap_or_default()));
+    if let Some(distance) = result.distance {
+        object.insert("distance".into(), float(distance));
+    }
+    object.insert("score".into(), float(result.score));
+    if let Some(chunk) = &result.chunk {
+        let chunk = json!({ "ordinal": chunk.ordinal, "text": chunk.text, "start": chunk.start, "end": chunk.end });
+        object.insert("chunk".into(), chunk);
+    }
+    for (name, rank) in [("vector_rank", result.vector_rank), ("full_text_rank", result.full_text_rank)] {
+        if let Some(rank) = rank {
+            object.insert(name.into(), json!(rank));
+        }
+    }
+    Value::Object(object)
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! The arguments that every command shares, and the way from a command to its exit code.
 
+mod changes;
 mod collections;
 mod documents;
+mod evaluate;
 mod failure;
+mod filter;
 mod health;
 mod indexes;
 mod ingest;
@@ -27,6 +30,7 @@ Examples:
   pgfox build-index films                        make its searches fast
   pgfox search films \"a fox in love\"             find the nearest documents
   pgfox search films \"a fox in love\" --json      the same for programs
+  pgfox list films --where 'year >= 2000'        documents by their metadata
 
 Environment:
   PGFOX_API_KEY   API key of the server, or use --api-key-file
@@ -67,10 +71,10 @@ struct Globals {
     /// Certificates in PEM to trust instead of those of the system; implies https
     #[arg(long, global = true, env = "PGFOX_CA", hide_env_values = true, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Seconds after which a call is given up; ingest and build-index take as long as they take
+    /// Seconds after which a call is given up; ingest and building an index take as long as they take
     #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     timeout: Duration,
-    /// Print one JSON object, and errors as JSON on stderr
+    /// Print JSON instead of text, and errors as JSON on stderr
     #[arg(long, global = true)]
     json: bool,
     /// No progress and no notes
@@ -87,8 +91,12 @@ enum Command {
     #[command(subcommand)]
     Indexes(indexes::Command),
     Search(search::Search),
+    Evaluate(evaluate::Evaluate),
     Get(documents::Get),
-    Delete(documents::Delete),
+    List(documents::List),
+    Count(documents::Count),
+    UpdateMetadata(changes::UpdateMetadata),
+    Delete(changes::Delete),
     Health(health::Health),
     Completions(Completions),
 }
@@ -156,7 +164,11 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::BuildIndex(command) => command.run(globals).await,
         Command::Indexes(command) => command.run(globals).await,
         Command::Search(command) => command.run(globals).await,
+        Command::Evaluate(command) => command.run(globals).await,
         Command::Get(command) => command.run(globals).await,
+        Command::List(command) => command.run(globals).await,
+        Command::Count(command) => command.run(globals).await,
+        Command::UpdateMetadata(command) => command.run(globals).await,
         Command::Delete(command) => command.run(globals).await,
         Command::Health(command) => command.run(globals).await,
         Command::Completions(command) => {

@@ -1,46 +1,68 @@
-//! `pgfox search`: the documents nearest to a text, a vector or a document.
+//! `pgfox search`: the documents nearest to a text, a vector or stored documents, or by their words.
 
-use std::path::Path;
+pub(crate) mod batch;
+pub(crate) mod method;
+mod show;
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use pgfox_client::v1::{self, Completeness, ShortReason, search_request};
+use pgfox_client::v1::{self, search_request};
 
 use super::failure::Failure;
-use super::output::{self, Align};
-use super::{Globals, json};
+use super::{Globals, json, output};
+use method::Method;
 
-/// Widest column of ids, so that the text keeps its place.
-const ID_COLUMNS_MAX: usize = 40;
-
-/// Find the documents nearest to a text, a vector or a stored document
+/// Find the documents nearest to a text, a vector or stored documents, or by their words
 #[derive(Args)]
-#[command(override_usage = "pgfox search [OPTIONS] <COLLECTION> <TEXT | --vector <JSON> | --id <ID>>")]
+#[command(
+    override_usage = "pgfox search [OPTIONS] <COLLECTION> <TEXT | --vector <JSON> | --id <ID> | --positive <ID> | --batch <FILE>>"
+)]
 #[command(after_help = "\
 Examples:
   pgfox search films \"a fox in love\"
+  pgfox search films \"a fox in love\" --where 'year >= 2000 and not draft'
+  pgfox search films '\"silent film\" -musical' --mode full-text
+  pgfox search films \"a fox in love\" --mode hybrid --explain
   pgfox search films --id \"Heat-1995-12\" --limit 20
+  pgfox search films --positive 17 --positive 18 --negative 4 --diversity
   pgfox search images --vector '[0.1, 0.2, 0.3]' --exact
-  pgfox search images --vector @query.json --json | jq -r '.results[].document.id'")]
+  pgfox search images --vector @query.json --json | jq -r '.results[].document.id'
+  pgfox search films --batch queries.jsonl > found.jsonl
+
+A batch is one search per line, and the other options hold for all of them. The answers are JSON,
+one line each, in the same order:
+  {\"id\": \"q1\", \"text\": \"a fox in love\"}
+  {\"id\": \"q2\", \"vector\": [0.1, 0.2, 0.3], \"full_text\": \"fox\"}
+  {\"id\": \"q3\", \"document_id\": \"Heat-1995-12\"}")]
 pub(crate) struct Search {
     /// Name of the collection
     collection: String,
     #[command(flatten)]
     query: Query,
+    /// Ids of stored documents to be far from, with --positive; can be repeated
+    #[arg(long, value_name = "ID")]
+    negative: Vec<String>,
+    /// Words of a hybrid search, when they are others than the text or there is none
+    #[arg(long, value_name = "TEXT")]
+    words: Option<String>,
     /// Most results, 1 to 1,000
     #[arg(short, long, default_value = "10", value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000))]
     limit: i32,
-    /// Compare with every vector instead of using the index
-    #[arg(long, conflicts_with_all = ["ef_search", "probes"])]
-    exact: bool,
-    /// Candidates that an HNSW search keeps, 1 to 1,000: more finds more and takes longer
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000))]
-    ef_search: Option<i32>,
-    /// Lists that an IVFFlat search reads, 1 to 32,768: more finds more and takes longer
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=32_768))]
-    probes: Option<i32>,
+    /// Fields to return, with the id: text, metadata, or fields of it such as metadata.title [default: text,metadata]
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',')]
+    fields: Vec<String>,
     /// Return the vectors too, with --json
-    #[arg(long, requires = "json")]
+    #[arg(long)]
     include_vector: bool,
+    /// In a collection with chunks, return the whole texts of the documents too, with --json
+    #[arg(long)]
+    include_full_text: bool,
+    /// Tell how the search was done; takes at least twice as long
+    #[arg(long)]
+    explain: bool,
+    #[command(flatten)]
+    method: Method,
 }
 
 #[derive(Args)]
@@ -54,136 +76,76 @@ struct Query {
     /// Id of a stored document: what is similar to it
     #[arg(long)]
     id: Option<String>,
+    /// Ids of stored documents to be near to; can be repeated
+    #[arg(long, value_name = "ID")]
+    positive: Vec<String>,
+    /// File of searches in JSON Lines; - is stdin
+    #[arg(long, value_name = "FILE")]
+    batch: Option<PathBuf>,
 }
 
 impl Search {
     pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
-        let query = match (&self.query.text, &self.query.vector, &self.query.id) {
-            (Some(text), _, _) => search_request::Query::Text(text.clone()),
-            (_, Some(vector), _) => search_request::Query::Vector(read_vector(vector)?),
-            (_, _, Some(id)) => search_request::Query::DocumentId(id.clone()),
-            (None, None, None) => return Err(Failure::usage("give a text, --vector or --id")),
-        };
-        let request = v1::SearchRequest {
-            collection: self.collection.clone(),
-            query: Some(query),
-            limit: self.limit,
-            params: Some(v1::SearchParams { exact: self.exact, ef_search: self.ef_search, probes: self.probes }),
+        if !self.negative.is_empty() && self.query.positive.is_empty() {
+            return Err(Failure::usage("--negative goes with --positive"));
+        }
+        let is_json = globals.json || self.query.batch.is_some();
+        if (self.include_vector || self.include_full_text) && !is_json {
+            return Err(Failure::usage("vectors and whole texts do not fit into a table").with_hint("add --json"));
+        }
+        let search = v1::SearchRequest {
+            full_text: self.words.clone().unwrap_or_default(),
             include_vector: self.include_vector,
-            ..Default::default()
+            include_full_text: self.include_full_text,
+            explain: self.explain,
+            read_mask: (!self.fields.is_empty()).then(|| prost_types::FieldMask { paths: self.fields.clone() }),
+            ..self.method.request(&self.collection, self.limit)?
         };
+        if let Some(path) = &self.query.batch {
+            return batch::search_file(globals, path, &search).await;
+        }
+        let request = v1::SearchRequest { query: Some(self.query()?), ..search };
         let response = globals.connect().await?.search(request).await?.into_inner();
         if globals.json {
             return output::print_json(&json::search(&response));
         }
         if !response.results.is_empty() {
-            output::print(&table(&response.results, output::columns()))?;
+            output::print(&show::table(&response.results, output::columns()))?;
         }
         if !globals.quiet {
-            output::note(&remarks(&response, self.limit));
+            output::note(&show::remarks(&response, self.limit));
         }
+        output::note(&show::explanation(&response));
         Ok(())
+    }
+
+    fn query(&self) -> Result<search_request::Query, Failure> {
+        let Query { text, vector, id, positive, batch: _ } = &self.query;
+        Ok(match (text, vector, id) {
+            (Some(text), _, _) => search_request::Query::Text(text.clone()),
+            (_, Some(vector), _) => search_request::Query::Vector(read_vector(vector)?),
+            (_, _, Some(id)) => search_request::Query::DocumentId(id.clone()),
+            (None, None, None) => search_request::Query::Examples(v1::Examples {
+                positive_ids: positive.clone(),
+                negative_ids: self.negative.clone(),
+            }),
+        })
     }
 }
 
 fn read_vector(argument: &str) -> Result<v1::Vector, Failure> {
-    let json = match argument.strip_prefix('@') {
-        None => argument.to_owned(),
-        Some("-") => std::io::read_to_string(std::io::stdin())?,
-        Some(path) => std::fs::read_to_string(Path::new(path))
-            .map_err(|error| Failure::usage(format!("cannot read the vector from {path}: {error}")))?,
-    };
+    let json = read_argument("vector", argument)?;
     super::read::document::parse_vector(&json).map_err(|message| {
         Failure::usage(format!("--vector: {message}")).with_hint("write a JSON array, such as '[0.1, 0.2, 0.3]'")
     })
 }
 
-fn table(results: &[v1::SearchResult], columns: usize) -> String {
-    let header = [
-        ("#", Align::Right),
-        ("DISTANCE", Align::Right),
-        ("SCORE", Align::Right),
-        ("ID", Align::Left),
-        ("TEXT", Align::Left),
-    ];
-    let mut rows: Vec<Vec<String>> = results
-        .iter()
-        .enumerate()
-        .map(|(i, result)| {
-            vec![
-                (i + 1).to_string(),
-                result.distance.map_or_else(|| "-".to_owned(), |distance| format!("{distance:.4}")),
-                format!("{:.4}", result.score),
-                output::one_line(result.document.as_ref().map_or("", |document| &document.id), ID_COLUMNS_MAX),
-            ]
-        })
-        .collect();
-    // The text takes what the other columns leave.
-    let width = |column: usize, title: &str| {
-        rows.iter()
-            .map(|row| unicode_width::UnicodeWidthStr::width(row[column].as_str()))
-            .max()
-            .unwrap_or(0)
-            .max(title.len())
-            + 2
-    };
-    let taken: usize = header.iter().take(4).enumerate().map(|(column, (title, _))| width(column, title)).sum();
-    let text_columns = columns.saturating_sub(taken + 1).max(20);
-    for (row, result) in rows.iter_mut().zip(results) {
-        let document = result.document.clone().unwrap_or_default();
-        let text = match &document.metadata {
-            // Own vectors often come without a text; then the metadata tell what was found.
-            Some(metadata) if document.text.trim().is_empty() => json::metadata(metadata).to_string(),
-            _ => document.text,
-        };
-        row.push(output::one_line(&text, text_columns));
-    }
-    output::table(&header, &rows)
-}
-
-/// What the results stand for, and why there are so few.
-fn remarks(response: &v1::SearchResponse, limit: i32) -> String {
-    let found = response.results.len();
-    let mut text = match response.short_reason() {
-        ShortReason::Unspecified => String::new(),
-        ShortReason::FewDocuments => {
-            format!("{found} of {limit}: the collection has no more documents with a vector\n")
-        }
-        ShortReason::FewMatches => format!("{found} of {limit}: no more documents match\n"),
-        ShortReason::MaxDistance => format!("{found} of {limit}: the others are farther than the largest distance\n"),
-        ShortReason::OutOfTime => {
-            format!(
-                "{found} of {limit}: the time was over before every vector was compared; a longer --timeout finds more\n"
-            )
-        }
-    };
-    text += match response.completeness() {
-        Completeness::Unspecified => "",
-        Completeness::Exact => "exact: every vector was compared\n",
-        Completeness::Approximate => "approximate: an index was used; --exact compares with every vector\n",
-        Completeness::Truncated => "incomplete: nearer documents may be missing\n",
-    };
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_fit_the_terminal() {
-        let result = |id: &str, text: &str| v1::SearchResult {
-            document: Some(v1::Document { id: id.into(), text: text.into(), ..Default::default() }),
-            distance: Some(0.25),
-            score: 0.75,
-            ..Default::default()
-        };
-        let text = table(&[result("狐-1", &"ein Fuchs\n".repeat(50)), result("b", "")], 60);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "#  DISTANCE   SCORE  ID    TEXT");
-        assert!(lines[1].starts_with("1    0.2500  0.7500  狐-1  ein Fuchs ein Fuchs"), "{}", lines[1]);
-        assert!(lines[1].ends_with('…'));
-        assert_eq!(lines[2], "2    0.2500  0.7500  b");
-        assert!(lines.iter().all(|line| unicode_width::UnicodeWidthStr::width(*line) <= 60), "{text}");
+/// The argument itself, or what stands in `@FILE`.
+pub(crate) fn read_argument(what: &str, argument: &str) -> Result<String, Failure> {
+    match argument.strip_prefix('@') {
+        None => Ok(argument.to_owned()),
+        Some("-") => Ok(std::io::read_to_string(std::io::stdin())?),
+        Some(path) => std::fs::read_to_string(Path::new(path))
+            .map_err(|error| Failure::usage(format!("cannot read the {what} from {path}: {error}"))),
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Requests<'a, S> {
     is_exhausted: bool,
     collection: String,
     skip_invalid: bool,
+    only_if_absent: bool,
     documents_max: usize,
     bytes_max: usize,
     /// The request that is being filled. It stays here while a document is waited for, so that `next` can be dropped.
@@ -42,6 +43,7 @@ where
             is_exhausted: false,
             collection: options.collection.clone(),
             skip_invalid: options.skip_invalid,
+            only_if_absent: options.only_if_absent,
             documents_max: options.documents_per_request.clamp(1, DOCUMENTS_PER_REQUEST_MAX),
             bytes_max: options.bytes_per_request.clamp(1, BYTES_PER_REQUEST_MAX),
             filling: Vec::new(),
@@ -90,6 +92,7 @@ where
             documents: std::mem::take(&mut self.filling),
             sequence: self.next_sequence,
             skip_invalid: self.skip_invalid,
+            only_if_absent: self.only_if_absent,
             ..Default::default()
         };
         self.next_sequence += 1;

@@ -30,7 +30,7 @@ async fn nobody_there_is_exit_code_3() {
 
 #[tokio::test]
 async fn a_wrong_command_line_is_exit_code_2() {
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 22] = [
         &[],
         &["fly"],
         &["search", "films"],
@@ -40,6 +40,19 @@ async fn a_wrong_command_line_is_exit_code_2() {
         &["ingest", "films", "no-such-file.jsonl"],
         &["ingest", "films", "-"],
         &["ingest", "films", "Cargo.toml", "--format", "text", "--distance", "l2"],
+        &["search", "films", "x", "--negative", "a"],
+        &["search", "films", "x", "--vector-weight", "2"],
+        &["search", "films", "x", "--candidates", "2"],
+        &["search", "films", "x", "--include-full-text"],
+        &["search", "films", "x", "--where", "year >="],
+        &["list", "films", "--where", ""],
+        &["count", "films", "--where", "a = b"],
+        &["delete", "films"],
+        &["delete", "films", "a", "--where", "year = 1"],
+        &["delete", "films", "--dry-run"],
+        &["update-metadata", "films", "a", "--set", "[]"],
+        &["collections", "update", "films"],
+        &["collections", "create", "films", "--metadata-index", "year"],
     ];
     for arguments in cases {
         let output = pgfox("http://127.0.0.1:1", arguments).await.expect(2);
@@ -109,7 +122,7 @@ async fn search_for_people_and_for_programs() {
         output.stdout,
         "#  DISTANCE   SCORE  ID  TEXT\n1    0.1000  0.9091  a   A fox in love\n2    1.1000  0.4762  b   {\"title\":\"Silent\"}\n"
     );
-    output.says(&["2 of 5: the collection has no more documents", "exact: every vector was compared"]);
+    output.says(&["2 of 5: the collection has no more documents", "exact: nothing nearer is missing"]);
     let arguments =
         ["search", "films", "--vector", "[1, 2, 3]", "--ef-search", "80", "--json", "--include-vector", "-l", "1"];
     let found = pgfox(&endpoint, &arguments).await.expect(0).json();

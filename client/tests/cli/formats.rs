@@ -86,7 +86,49 @@ async fn csv_columns_can_be_named() {
     assert_eq!(document.vector.as_ref().unwrap().values, [1.0, 2.5]);
     assert_eq!(document.metadata, None);
     let (_, output) = ingest(&[("p.csv", csv)], &["p.csv", "--delimiter", ";"]).await;
-    output.expect(1).says(&["no column `id`, only: sku, description, embedding", "--id-column"]);
+    output.expect(1).says(&["no column `id`, only: sku, description, embedding", "--id-field"]);
+}
+
+#[tokio::test]
+async fn fields_can_be_named_and_texts_joined() {
+    let lines = b"{\"_id\": \"1\", \"title\": \"Fox\", \"text\": \"A fox.\", \"metadata\": {\"n\": 1}}\n{\"_id\": 2, \"title\": \"\", \"text\": \"B\"}\n";
+    let arguments = ["c.jsonl", "--id-field", "_id", "--text-fields", "title,text"];
+    let (server, output) = ingest(&[("c.jsonl", lines)], &arguments).await;
+    output.expect(0);
+    let documents = server.documents("films");
+    assert_eq!((documents["1"].text.as_str(), documents["2"].text.as_str()), ("Fox A fox.", "B"));
+    let (_, output) = ingest(&[("c.jsonl", lines)], &["c.jsonl"]).await;
+    output.expect(1).says(&["c.jsonl:1:6: unknown field `_id`", "add --id-field _id"]);
+    let csv = b"id,title,text,year\n1,Fox,A fox.,1999\n";
+    let (server, output) = ingest(&[("c.csv", csv)], &["c.csv", "--text-fields", "title,text"]).await;
+    output.expect(0);
+    assert_eq!(server.documents("films")["1"].text, "Fox A fox.");
+    let (_, output) = ingest(&[("c.csv", csv)], &["c.csv", "--text-fields", "title,body"]).await;
+    output.expect(1).says(&["neither a column `body`"]);
+}
+
+#[tokio::test]
+async fn what_exists_can_be_left_alone() {
+    let lines = b"{\"id\": \"1\", \"text\": \"a\"}\n{\"id\": \"2\"}\n";
+    let (server, endpoint) = Server::with_collection(collection("films")).await;
+    let ingest = |lines: &'static [u8], more: &'static [&'static str]| {
+        let endpoint = endpoint.clone();
+        async move {
+            let mut arguments = vec!["ingest", "films", "-", "-f", "jsonl", "--only-if-absent"];
+            arguments.extend(more);
+            run(&endpoint, &arguments, Path::new("."), lines, &[]).await.expect(0)
+        }
+    };
+    ingest(lines, &[]).await;
+    let output = ingest(b"{\"id\": \"1\", \"text\": \"b\"}\n{\"id\": \"3\", \"text\": \"c\"}\n", &[]).await;
+    assert!(
+        output.stdout.contains("1 document left alone, since their ids exist\n1 text embedded"),
+        "{}",
+        output.stdout
+    );
+    assert_eq!(server.documents("films")["1"].text, "a");
+    let output = ingest(lines, &["--json"]).await.json();
+    assert_eq!((output["existing_count"].clone(), output["embedded_count"].clone()), (json!(2), json!(0)));
 }
 
 #[tokio::test]

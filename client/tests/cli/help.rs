@@ -7,12 +7,13 @@ use crate::pgfox;
 
 #[tokio::test]
 async fn help_is_as_recorded() {
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 21] = [
         &[],
         &["collections"],
         &["collections", "create"],
         &["collections", "list"],
         &["collections", "get"],
+        &["collections", "update"],
         &["collections", "delete"],
         &["ingest"],
         &["build-index"],
@@ -20,7 +21,11 @@ async fn help_is_as_recorded() {
         &["indexes", "list"],
         &["indexes", "drop"],
         &["search"],
+        &["evaluate"],
         &["get"],
+        &["list"],
+        &["count"],
+        &["update-metadata"],
         &["delete"],
         &["health"],
         &["completions"],

@@ -2,6 +2,8 @@
 //! exit codes, resuming. The real server is tested in the workspace's integration tests.
 
 mod commands; // exit codes, errors, search, get, delete, health
+mod evaluate; // evaluate and search --batch
+mod filters; // --where, and what takes it: search, list, count, delete, update-metadata
 mod formats; // every input format, and what is wrong with input
 mod help; // golden files of --help
 mod index; // build-index and how it attaches again

@@ -31,6 +31,15 @@ pub(crate) struct State {
     /// The `authorization` of the last call.
     pub(crate) authorization: Option<String>,
     pub(crate) search_requests: Vec<SearchRequest>,
+    /// Searches of each SearchBatch that came in.
+    pub(crate) batches: Vec<usize>,
+    /// Searches above which a SearchBatch is refused for its size.
+    pub(crate) batch_max: Option<usize>,
+    pub(crate) list_requests: Vec<ListDocumentsRequest>,
+    pub(crate) delete_requests: Vec<DeleteDocumentsRequest>,
+    pub(crate) metadata_requests: Vec<UpdateMetadataRequest>,
+    pub(crate) last_count: Option<CountDocumentsRequest>,
+    pub(crate) last_update: Option<UpdateCollectionRequest>,
 }
 
 #[derive(Clone, Default)]
@@ -94,7 +103,12 @@ impl Server {
                 });
                 continue;
             }
+            if request.only_if_absent && stored.contains_key(&document.id) {
+                response.skipped_count += 1;
+                continue;
+            }
             state.stored += 1;
+            response.embedded_count += i32::from(!document.text.is_empty());
             match stored.get(&document.id) {
                 Some(old) if *old == document => response.unchanged_count += 1,
                 Some(_) => {
@@ -218,10 +232,16 @@ impl PgfoxService for Server {
     async fn delete_documents(&self, request: Request<DeleteDocumentsRequest>) -> Reply<DeleteDocumentsResponse> {
         let request = request.into_inner();
         let mut state = self.lock();
+        state.delete_requests.push(request.clone());
         let (_, stored) =
             state.collections.get_mut(&request.collection).ok_or_else(|| not_found(&request.collection))?;
-        let deleted = request.ids.iter().filter(|id| stored.remove(*id).is_some()).count();
-        Ok(Response::new(DeleteDocumentsResponse { deleted_count: deleted as i64 }))
+        let before = stored.len();
+        if request.dry_run {
+            let count = stored.keys().filter(|id| request.filter.is_some() || request.ids.contains(id)).count();
+            return Ok(Response::new(DeleteDocumentsResponse { deleted_count: count as i64 }));
+        }
+        stored.retain(|id, _| request.filter.is_none() && !request.ids.contains(id));
+        Ok(Response::new(DeleteDocumentsResponse { deleted_count: (before - stored.len()) as i64 }))
     }
 
     type BuildIndexStream = Responses<BuildIndexResponse>;
@@ -270,27 +290,58 @@ impl PgfoxService for Server {
         Ok(Response::new(DropIndexResponse {}))
     }
 
-    async fn update_collection(&self, _: Request<UpdateCollectionRequest>) -> Reply<UpdateCollectionResponse> {
-        Err(Status::unimplemented("update_collection"))
+    async fn update_collection(&self, request: Request<UpdateCollectionRequest>) -> Reply<UpdateCollectionResponse> {
+        let request = request.into_inner();
+        self.lock().last_update = Some(request.clone());
+        Ok(Response::new(UpdateCollectionResponse { collection: request.collection }))
     }
 
-    async fn list_documents(&self, _: Request<ListDocumentsRequest>) -> Reply<ListDocumentsResponse> {
-        Err(Status::unimplemented("list_documents"))
+    /// Two documents per page, so that the client has to turn pages. A filter holds for all.
+    async fn list_documents(&self, request: Request<ListDocumentsRequest>) -> Reply<ListDocumentsResponse> {
+        let request = request.into_inner();
+        let mut state = self.lock();
+        state.list_requests.push(request.clone());
+        let (_, stored) = state.collections.get(&request.collection).ok_or_else(|| not_found(&request.collection))?;
+        let mut rest = stored.values().filter(|document| document.id > request.page_token);
+        let documents: Vec<Document> = rest.by_ref().take(2.min(request.page_size as usize)).cloned().collect();
+        let next_page_token = rest.next().and(documents.last()).map(|last| last.id.clone()).unwrap_or_default();
+        let time = prost_types::Timestamp { seconds: 1_714_521_600, nanos: 250_000_000 };
+        let stored = |document| Document { version: 2, create_time: Some(time), update_time: Some(time), ..document };
+        let documents = documents.into_iter().map(stored).collect();
+        Ok(Response::new(ListDocumentsResponse { documents, next_page_token }))
     }
 
-    async fn count_documents(&self, _: Request<CountDocumentsRequest>) -> Reply<CountDocumentsResponse> {
-        Err(Status::unimplemented("count_documents"))
+    async fn count_documents(&self, request: Request<CountDocumentsRequest>) -> Reply<CountDocumentsResponse> {
+        let request = request.into_inner();
+        let count = self.documents(&request.collection).len() as i64;
+        self.lock().last_count = Some(request);
+        Ok(Response::new(CountDocumentsResponse { count }))
     }
 
-    async fn update_metadata(&self, _: Request<UpdateMetadataRequest>) -> Reply<UpdateMetadataResponse> {
-        Err(Status::unimplemented("update_metadata"))
+    async fn update_metadata(&self, request: Request<UpdateMetadataRequest>) -> Reply<UpdateMetadataResponse> {
+        let request = request.into_inner();
+        let count = self.documents(&request.collection).len() as i64;
+        self.lock().metadata_requests.push(request);
+        Ok(Response::new(UpdateMetadataResponse { matched_count: count, updated_count: count - 1 }))
     }
 
-    async fn search_batch(&self, _: Request<SearchBatchRequest>) -> Reply<SearchBatchResponse> {
-        Err(Status::unimplemented("search_batch"))
+    async fn search_batch(&self, request: Request<SearchBatchRequest>) -> Reply<SearchBatchResponse> {
+        let searches = request.into_inner().searches;
+        {
+            let mut state = self.lock();
+            state.batches.push(searches.len());
+            if state.batch_max.is_some_and(|max| searches.len() > max) {
+                return Err(failed(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", "the response is too large", None));
+            }
+        }
+        let mut responses = Vec::new();
+        for search in searches {
+            responses.push(self.search(Request::new(search)).await?.into_inner());
+        }
+        Ok(Response::new(SearchBatchResponse { responses }))
     }
 
-    /// Finds every document in the order of the ids.
+    /// Finds every document in the order of the ids. A text such as `find b a` finds these.
     async fn search(&self, request: Request<SearchRequest>) -> Reply<SearchResponse> {
         let request = request.into_inner();
         if request.collection == "slow" {
@@ -299,7 +350,15 @@ impl PgfoxService for Server {
         let mut state = self.lock();
         state.search_requests.push(request.clone());
         let (_, stored) = state.collections.get(&request.collection).ok_or_else(|| not_found(&request.collection))?;
-        let found = stored.values().take(request.limit as usize).enumerate().map(|(i, document)| SearchResult {
+        let asked: Option<Vec<&str>> = match &request.query {
+            Some(search_request::Query::Text(text)) => text.strip_prefix("find ").map(|ids| ids.split(' ').collect()),
+            _ => None,
+        };
+        let documents: Vec<&Document> = match asked {
+            Some(ids) => ids.iter().filter_map(|id| stored.get(*id)).collect(),
+            None => stored.values().collect(),
+        };
+        let found = documents.into_iter().take(request.limit as usize).enumerate().map(|(i, document)| SearchResult {
             document: Some(document.clone()),
             distance: Some(i as f32 + 0.1),
             score: 1.0 / (i as f32 + 1.1),
@@ -312,6 +371,15 @@ impl PgfoxService for Server {
             usage: Some(Usage { tokens: 4, ..Default::default() }),
             short_reason: if is_short { ShortReason::FewDocuments.into() } else { 0 },
             results,
+            explanation: request.explain.then(|| Explanation {
+                plan_node: "Index Scan".into(),
+                index: "films_1".into(),
+                rows_scanned: 1_234,
+                rows_filtered: 12,
+                notes: vec!["year is never a string".into()],
+                plan_json: "[{\"Plan\": {}}]".into(),
+                ..Default::default()
+            }),
             ..Default::default()
         }))
     }

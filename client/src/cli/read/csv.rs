@@ -10,12 +10,13 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
 use super::source::{Source, unreadable};
-use super::{Columns, Flaw, RECORD_BYTES_MAX, Records, Stopped, document, utf8};
+use super::{Flaw, Names, RECORD_BYTES_MAX, Records, Stopped, document, utf8};
 
 /// What a column becomes.
 enum Role {
     Id,
-    Text,
+    /// One of `Names::texts`.
+    Text(usize),
     Vector,
     Metadata(String),
 }
@@ -23,14 +24,14 @@ enum Role {
 pub(super) fn read(
     source: &Source,
     reader: Box<dyn BufRead>,
-    columns: &Columns,
+    names: &Names,
     delimiter: u8,
     records: &mut Records,
 ) -> Result<(), Stopped> {
     let record_bytes = Rc::new(Cell::new(0));
     let bounded = Bounded { inner: reader, record_bytes: Rc::clone(&record_bytes) };
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bounded);
-    let roles = match reader.byte_headers().map_err(|error| failed(&error)).and_then(|header| roles(header, columns)) {
+    let roles = match reader.byte_headers().map_err(|error| failed(&error)).and_then(|header| roles(header, names)) {
         Ok(roles) => roles,
         Err(flaw) => return records.push(Err(flaw), source.place(Some(1))),
     };
@@ -41,7 +42,7 @@ pub(super) fn read(
             Ok(false) => return Ok(()),
             Ok(true) => {
                 let line = row.position().map(csv::Position::line);
-                records.push(to_document(&row, &roles), source.place(line))?;
+                records.push(to_document(&row, &roles, names), source.place(line))?;
             }
             Err(error) => return records.push(Err(failed(&error)), source.place(Some(reader.position().line()))),
         }
@@ -58,51 +59,56 @@ fn failed(error: &csv::Error) -> Flaw {
     }
 }
 
-fn roles(header: &ByteRecord, columns: &Columns) -> Result<Vec<Role>, Flaw> {
-    let names = header.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
-    let has = |name: &str| names.contains(&name);
-    let list = || names.join(", ");
-    if !has(&columns.id) {
+fn roles(header: &ByteRecord, names: &Names) -> Result<Vec<Role>, Flaw> {
+    let columns = header.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
+    let has = |name: &str| columns.contains(&name);
+    let list = || columns.join(", ");
+    if !has(&names.id) {
         return Err(Flaw::new(format!(
-            "the header has no column `{}`, only: {}; --id-column names the one with the ids",
-            columns.id,
+            "the header has no column `{}`, only: {}; --id-field names the one with the ids",
+            names.id,
             list()
         )));
     }
-    if !has(&columns.text) && !has(&columns.vector) {
+    let missing = names.texts.iter().find(|name| !has(name));
+    // Own vectors need no text, unless the user asked for one.
+    if let Some(missing) = missing.filter(|_| names.texts.len() > 1 || !has(&names.vector)) {
         return Err(Flaw::new(format!(
-            "the header has neither a column `{}` nor `{}`, only: {}; --text-column names the one with the texts",
-            columns.text,
-            columns.vector,
+            "the header has neither a column `{missing}` nor `{}`, only: {}; --text-fields names those with the texts",
+            names.vector,
             list()
         )));
     }
-    if let Some(twice) = names.iter().enumerate().find_map(|(i, name)| names[..i].contains(name).then_some(name)) {
+    if let Some(twice) = columns.iter().enumerate().find_map(|(i, name)| columns[..i].contains(name).then_some(name)) {
         return Err(Flaw::new(format!("the header has the column `{twice}` twice")));
     }
-    Ok(names
-        .into_iter()
-        .map(|name| match name {
-            _ if name == columns.id => Role::Id,
-            _ if name == columns.text => Role::Text,
-            _ if name == columns.vector => Role::Vector,
-            _ => Role::Metadata(name.strip_prefix("metadata.").unwrap_or(name).to_owned()),
-        })
-        .collect())
+    let role = |name: &str| {
+        if name == names.id {
+            Role::Id
+        } else if let Some(i) = names.texts.iter().position(|text| text == name) {
+            Role::Text(i)
+        } else if name == names.vector {
+            Role::Vector
+        } else {
+            Role::Metadata(name.strip_prefix("metadata.").unwrap_or(name).to_owned())
+        }
+    };
+    Ok(columns.into_iter().map(role).collect())
 }
 
 /// Metadata stay strings, since `007` may be a number or a name; an empty cell is no field.
-fn to_document(row: &ByteRecord, roles: &[Role]) -> Result<Document, Flaw> {
+fn to_document(row: &ByteRecord, roles: &[Role], names: &Names) -> Result<Document, Flaw> {
     if row.len() != roles.len() {
         return Err(Flaw::new(format!("the row has {} cells where the header has {}", row.len(), roles.len())));
     }
     let mut document = Document::default();
+    let mut texts = vec![String::new(); names.texts.len()];
     let mut metadata = Struct::default();
     for (cell, role) in row.iter().zip(roles) {
         let cell = utf8(cell).map_err(|flaw| Flaw { column: None, ..flaw })?;
         match role {
             Role::Id => document.id = cell.to_owned(),
-            Role::Text => document.text = cell.to_owned(),
+            Role::Text(i) => texts[*i] = cell.to_owned(),
             Role::Vector if cell.is_empty() => {}
             Role::Vector => document.vector = Some(document::parse_vector(cell).map_err(Flaw::new)?),
             Role::Metadata(_) if cell.is_empty() => {}
@@ -111,6 +117,7 @@ fn to_document(row: &ByteRecord, roles: &[Role]) -> Result<Document, Flaw> {
             }
         }
     }
+    document.text = super::join(texts.into_iter());
     document.metadata = (!metadata.fields.is_empty()).then_some(metadata);
     Ok(document)
 }

@@ -7,70 +7,90 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::Flaw;
+use super::{Flaw, Names};
 use crate::cli::json::EXACT_INTEGER_MAX;
 
 /// Nested messages that the protobuf decoders of most languages take: 100, less those around the metadata. An object in
 /// an object costs three (Struct, map entry, Value), a list two.
 const NESTING_MAX: usize = 90;
 
-const FIELDS: &str = "a document has the fields id, text, vector and metadata";
-
-/// Parses `{"id": ..., "text": ..., "vector": [...], "metadata": {...}}`.
-pub(super) fn parse(json: &str) -> Result<Document, Flaw> {
-    serde_json::from_str::<Parsed>(json).map(|Parsed(document)| document).map_err(|error| flaw(&error))
+/// Parses `{"id": ..., "text": ..., "vector": [...], "metadata": {...}}`, or with other names for the first three.
+pub(super) fn parse(json: &str, names: &Names) -> Result<Document, Flaw> {
+    let mut parser = serde_json::Deserializer::from_str(json);
+    let document = DocumentSeed { names }.deserialize(&mut parser).map_err(|error| flaw(&error))?;
+    parser.end().map_err(|error| flaw(&error))?;
+    Ok(document)
 }
 
 /// The error of one line, whose own position says more than the parser's.
 pub(super) fn flaw(error: &serde_json::Error) -> Flaw {
-    let text = error.to_string();
-    let message = text.split_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    let message = match error.classify() {
-        serde_json::error::Category::Eof => {
-            format!("the JSON ends too early ({message}): each line is one whole object")
-        }
-        serde_json::error::Category::Syntax => format!("this is not JSON: {message}"),
-        serde_json::error::Category::Data | serde_json::error::Category::Io => message.to_owned(),
-    };
+    let hint = if error.is_eof() { ": each line is one whole object" } else { "" };
+    let message = message(error) + hint;
     if error.column() > 0 { Flaw::at(message, error.column()) } else { Flaw::new(message) }
 }
 
-struct Parsed(Document);
+/// What is wrong with a JSON text, without the place.
+fn message(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let message = text.split_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    match error.classify() {
+        serde_json::error::Category::Eof => format!("the JSON ends too early ({message})"),
+        serde_json::error::Category::Syntax => format!("this is not JSON: {message}"),
+        serde_json::error::Category::Data | serde_json::error::Category::Io => message.to_owned(),
+    }
+}
 
-impl<'de> Deserialize<'de> for Parsed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct DocumentVisitor;
-        impl<'de> Visitor<'de> for DocumentVisitor {
-            type Value = Parsed;
+struct DocumentSeed<'a> {
+    names: &'a Names,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(r#"a document such as {"id": "1", "text": "...", "metadata": {}}"#)
-            }
+impl<'de> DeserializeSeed<'de> for DocumentSeed<'_> {
+    type Value = Document;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parsed, A::Error> {
-                let (mut id, mut text, mut vector, mut metadata) = (None, None, None, None);
-                while let Some(key) = map.next_key::<Key>()? {
-                    match key {
-                        Key::Id => put(&mut id, "id", map.next_value::<Id>()?)?,
-                        Key::Text => put(&mut text, "text", map.next_value::<Option<String>>()?)?,
-                        Key::Vector => put(&mut vector, "vector", map.next_value::<Option<Floats>>()?)?,
-                        Key::Metadata => put(&mut metadata, "metadata", map.next_value::<Option<Metadata>>()?)?,
-                    }
-                }
-                let Some(Id(id)) = id else {
-                    return Err(de::Error::custom(format!("the document has no id: {FIELDS}, and id is required")));
-                };
-                Ok(Parsed(Document {
-                    id,
-                    text: text.flatten().unwrap_or_default(),
-                    vector: vector.flatten().map(|Floats(values)| Vector { values }),
-                    metadata: metadata.flatten().map(|Metadata(fields)| fields),
-                    ..Default::default()
-                }))
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for DocumentSeed<'_> {
+    type Value = Document;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(r#"a document such as {"id": "1", "text": "...", "metadata": {}}"#)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+        let names = self.names;
+        let (mut id, mut vector, mut metadata) = (None, None, None);
+        let mut texts = vec![None; names.texts.len()];
+        while let Some(key) = map.next_key_seed(KeySeed { names })? {
+            match key {
+                Key::Id => put(&mut id, &names.id, map.next_value::<Id>()?)?,
+                Key::Text(i) => put(&mut texts[i], &names.texts[i], map.next_value::<Option<String>>()?)?,
+                Key::Vector => put(&mut vector, &names.vector, map.next_value::<Option<Floats>>()?)?,
+                Key::Metadata => put(&mut metadata, "metadata", map.next_value::<Option<Metadata>>()?)?,
+                Key::OutputOnly => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        deserializer.deserialize_map(DocumentVisitor)
+        let Some(Id(id)) = id else {
+            return Err(de::Error::custom(format!(
+                "the document has no {}: {}, and the first is required",
+                names.id,
+                fields(names)
+            )));
+        };
+        Ok(Document {
+            id,
+            text: super::join(texts.into_iter().map(Option::flatten).map(Option::unwrap_or_default)),
+            vector: vector.flatten().map(|Floats(values)| Vector { values }),
+            metadata: metadata.flatten().map(|Metadata(fields)| fields),
+            ..Default::default()
+        })
     }
+}
+
+fn fields(names: &Names) -> String {
+    format!("a document has the fields {}, {}, {} and metadata", names.id, names.texts.join(", "), names.vector)
 }
 
 fn put<T, E: de::Error>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), E> {
@@ -82,38 +102,57 @@ fn put<T, E: de::Error>(slot: &mut Option<T>, name: &str, value: T) -> Result<()
 
 enum Key {
     Id,
-    Text,
+    /// One of `Names::texts`.
+    Text(usize),
     Vector,
     Metadata,
+    /// What `get` and `list` tell of a document and nobody can set.
+    OutputOnly,
 }
 
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl Visitor<'_> for KeyVisitor {
-            type Value = Key;
+struct KeySeed<'a> {
+    names: &'a Names,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a field name")
-            }
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = Key;
 
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
-                let hint = match name {
-                    "id" => return Ok(Key::Id),
-                    "text" => return Ok(Key::Text),
-                    "vector" => return Ok(Key::Vector),
-                    "metadata" => return Ok(Key::Metadata),
-                    "_id" | "ID" | "Id" | "key" => "did you mean `id`?",
-                    "content" | "body" | "document" | "Text" => "did you mean `text`?",
-                    "embedding" | "values" | "vectors" => "did you mean `vector`?",
-                    "meta" | "payload" | "attributes" => "did you mean `metadata`?",
-                    _ => "put your own fields into `metadata`",
-                };
-                let name: String = name.chars().take(60).collect();
-                Err(E::custom(format!("unknown field `{name}`: {FIELDS}; {hint}")))
-            }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed<'_> {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field name")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
+        let names = self.names;
+        if name == names.id {
+            return Ok(Key::Id);
         }
-        deserializer.deserialize_identifier(KeyVisitor)
+        if let Some(i) = names.texts.iter().position(|text| text == name) {
+            return Ok(Key::Text(i));
+        }
+        if name == names.vector {
+            return Ok(Key::Vector);
+        }
+        let hint = match name {
+            "metadata" => return Ok(Key::Metadata),
+            "version" | "create_time" | "update_time" => return Ok(Key::OutputOnly),
+            "_id" | "ID" | "Id" | "key" => format!("if it is the id, add --id-field {name}"),
+            "title" | "content" | "body" | "document" | "Text" => {
+                format!("if it is part of the text, add --text-fields {name},...; else put it into `metadata`")
+            }
+            "embedding" | "values" | "vectors" => format!("if it is the vector, add --vector-field {name}"),
+            "meta" | "payload" | "attributes" => "did you mean `metadata`?".to_owned(),
+            _ => "put your own fields into `metadata`".to_owned(),
+        };
+        let name: String = name.chars().take(60).collect();
+        Err(E::custom(format!("unknown field `{name}`: {}; {hint}", fields(names))))
     }
 }
 
@@ -196,7 +235,31 @@ impl<'de> Deserialize<'de> for Floats {
 
 /// Parses a vector that stands alone, as in a CSV cell or on the command line.
 pub(crate) fn parse_vector(json: &str) -> Result<Vector, String> {
-    serde_json::from_str::<Floats>(json).map(|Floats(values)| Vector { values }).map_err(|error| flaw(&error).message)
+    serde_json::from_str::<Floats>(json).map(|Floats(values)| Vector { values }).map_err(|error| message(&error))
+}
+
+/// Parses the JSON value at the front of a text. Returns it with its size in bytes; an error with the bytes before it.
+pub(crate) fn parse_value(json: &str) -> Result<(Value, usize), (usize, String)> {
+    struct Any(Value);
+    impl<'de> Deserialize<'de> for Any {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            ValueSeed { nesting: 0 }.deserialize(deserializer).map(Self)
+        }
+    }
+    let mut values = serde_json::Deserializer::from_str(json).into_iter::<Any>();
+    match values.next() {
+        Some(Ok(Any(value))) => Ok((value, values.byte_offset())),
+        Some(Err(error)) => {
+            let bytes = if error.line() == 1 { error.column().saturating_sub(1) } else { 0 };
+            Err((bytes, message(&error)))
+        }
+        None => Err((0, "expected a value".to_owned())),
+    }
+}
+
+/// Parses metadata that stand alone, as on the command line.
+pub(crate) fn parse_metadata(json: &str) -> Result<Struct, String> {
+    serde_json::from_str::<Metadata>(json).map(|Metadata(fields)| fields).map_err(|error| message(&error))
 }
 
 struct Metadata(Struct);
@@ -308,6 +371,10 @@ impl<'de> Visitor<'de> for ValueSeed {
 mod tests {
     use super::*;
 
+    fn parse(json: &str) -> Result<Document, Flaw> {
+        super::parse(json, &Names::default())
+    }
+
     fn message(json: &str) -> String {
         parse(json).expect_err(json).message
     }
@@ -346,8 +413,9 @@ mod tests {
     #[test]
     fn flaws_say_what_to_do() {
         assert!(message(r#"{"id":"a","title":"x"}"#).contains("unknown field `title`"));
-        assert!(message(r#"{"id":"a","title":"x"}"#).contains("into `metadata`"));
-        assert!(message(r#"{"id":"a","content":"x"}"#).contains("did you mean `text`?"));
+        assert!(message(r#"{"id":"a","genre":"x"}"#).contains("into `metadata`"));
+        assert!(message(r#"{"_id":"a"}"#).contains("add --id-field _id"));
+        assert!(message(r#"{"id":"a","content":"x"}"#).contains("add --text-fields content"));
         assert!(message(r#"{"id":"a","id":"b"}"#).contains("twice"));
         assert!(message(r#"{"id":"a","metadata":[1]}"#).contains("not a JSON object"));
         assert!(message(r#"{"id":"a","vector":["1"]}"#).contains("expected f32"));
@@ -356,6 +424,39 @@ mod tests {
         assert!(message("[1]").contains("a document such as"));
         assert!(message(r#"{"id":"a","metadata":{"n":9007199254740993}}"#).contains("9007199254740993"));
         assert_eq!(parse(r#"{"id":"a", x}"#).unwrap_err().column, Some(12));
+    }
+
+    #[test]
+    fn fields_can_have_other_names() {
+        let names = Names {
+            id: "_id".into(),
+            texts: vec!["title".into(), "text".into()],
+            vector: "embedding".into(),
+            delimiter: None,
+        };
+        let parse = |json| super::parse(json, &names);
+        let document = parse(r#"{"text":"A fox.","_id":"7","title":"Fox","embedding":[1],"metadata":{}}"#).unwrap();
+        assert_eq!((document.id.as_str(), document.text.as_str()), ("7", "Fox A fox."));
+        assert_eq!(document.vector.unwrap().values, [1.0]);
+        assert_eq!(parse(r#"{"_id":"7","title":"","text":"A fox."}"#).unwrap().text, "A fox.");
+        assert_eq!(parse(r#"{"_id":"7"}"#).unwrap().text, "");
+        assert!(parse(r#"{"id":"7"}"#).unwrap_err().message.contains("the fields _id, title, text, embedding and"));
+    }
+
+    #[test]
+    fn what_get_prints_beside_the_document_is_no_flaw() {
+        let document =
+            parse(r#"{"id":"a","text":"x","version":3,"create_time":"2024-05-01T00:00:00Z","update_time":null}"#);
+        assert_eq!(document.unwrap(), Document { id: "a".into(), text: "x".into(), ..Default::default() });
+    }
+
+    #[test]
+    fn a_value_at_the_front() {
+        let (value, bytes) = parse_value(r#"["a", 1] and more"#).unwrap();
+        assert!(matches!(value.kind, Some(Kind::ListValue(list)) if list.values.len() == 2));
+        assert_eq!(bytes, 8);
+        assert!(parse_value(r#"["a" "b"]"#).is_err_and(|(bytes, _)| bytes == 5));
+        assert!(parse_value("[").is_err() && parse_value("").is_err());
     }
 
     #[test]

@@ -8,17 +8,23 @@ use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::source::{Source, unreadable};
-use super::{Flaw, RECORD_BYTES_MAX, Records, Stopped, document, utf8};
+use super::{Flaw, Names, RECORD_BYTES_MAX, Records, Stopped, document, utf8};
 
 /// One document per line; empty lines are nothing.
-pub(super) fn read_lines(source: &Source, reader: Box<dyn BufRead>, records: &mut Records) -> Result<(), Stopped> {
-    lines_from(1, source, reader, records)
+pub(super) fn read_lines(
+    source: &Source,
+    reader: Box<dyn BufRead>,
+    names: &Names,
+    records: &mut Records,
+) -> Result<(), Stopped> {
+    lines_from(1, source, reader, names, records)
 }
 
 fn lines_from(
     first_line: u64,
     source: &Source,
     mut reader: Box<dyn BufRead>,
+    names: &Names,
     records: &mut Records,
 ) -> Result<(), Stopped> {
     let mut line = Vec::new();
@@ -36,7 +42,7 @@ fn lines_from(
             }
             Ok(_) => match utf8(line.trim_ascii_end()) {
                 Ok(text) if text.trim_ascii_start().is_empty() => continue,
-                Ok(text) => document::parse(text),
+                Ok(text) => document::parse(text, names),
                 Err(flaw) => Err(flaw),
             },
             Err(error) => return records.push(Err(unreadable(&error)), source.place(Some(number))),
@@ -47,7 +53,12 @@ fn lines_from(
 }
 
 /// An array of documents. Anything else is read as JSON Lines, which many call .json too.
-pub(super) fn read_json(source: &Source, mut reader: Box<dyn BufRead>, records: &mut Records) -> Result<(), Stopped> {
+pub(super) fn read_json(
+    source: &Source,
+    mut reader: Box<dyn BufRead>,
+    names: &Names,
+    records: &mut Records,
+) -> Result<(), Stopped> {
     let mut first_line = 1;
     let is_array = loop {
         match reader.fill_buf().map(|bytes| bytes.first().copied()) {
@@ -61,13 +72,13 @@ pub(super) fn read_json(source: &Source, mut reader: Box<dyn BufRead>, records: 
         }
     };
     if !is_array {
-        return lines_from(first_line, source, reader, records);
+        return lines_from(first_line, source, reader, names, records);
     }
     let position = Rc::new(Position { line: Cell::new(first_line), record_bytes: Cell::new(0) });
     // The parser reads byte by byte, so that the count of lines is exact only right above it.
     let tracked = Tracked { inner: reader, position: Rc::clone(&position) };
     let mut parser = serde_json::Deserializer::from_reader(tracked);
-    let mut elements = Elements { source, records, position: &position, stopped: false };
+    let mut elements = Elements { source, names, records, position: &position, stopped: false };
     let outcome = parser.deserialize_seq(&mut elements).and_then(|()| parser.end());
     match outcome {
         _ if elements.stopped => Err(Stopped),
@@ -113,6 +124,7 @@ impl<R: Read> Read for Tracked<R> {
 /// Hands over the elements of an array one at a time.
 struct Elements<'a> {
     source: &'a Source,
+    names: &'a Names,
     records: &'a mut Records,
     position: &'a Position,
     stopped: bool,
@@ -130,7 +142,7 @@ impl<'de> Visitor<'de> for &mut Elements<'_> {
         while let Some(raw) = elements.next_element::<Box<RawValue>>()? {
             self.position.record_bytes.set(0);
             let first_line = self.position.line.get() - raw.get().bytes().filter(|byte| *byte == b'\n').count() as u64;
-            if self.records.push(document::parse(raw.get()), self.source.place(Some(first_line))).is_err() {
+            if self.records.push(document::parse(raw.get(), self.names), self.source.place(Some(first_line))).is_err() {
                 self.stopped = true;
                 return Err(serde::de::Error::custom("stopped"));
             }

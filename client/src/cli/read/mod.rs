@@ -45,14 +45,35 @@ pub(crate) enum Format {
     Markdown,
 }
 
-/// How CSV columns become documents.
+/// How the fields of JSON documents, and the columns of CSV, are called.
 #[derive(Debug, Clone)]
-pub(crate) struct Columns {
+pub(crate) struct Names {
     pub(crate) id: String,
-    pub(crate) text: String,
+    /// What becomes the text, joined by spaces.
+    pub(crate) texts: Vec<String>,
     pub(crate) vector: String,
-    /// None: a comma, or a tab in a file named .tsv.
+    /// What separates the cells of CSV. None: a comma, or a tab in a file named .tsv.
     pub(crate) delimiter: Option<u8>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { id: "id".to_owned(), texts: vec!["text".to_owned()], vector: "vector".to_owned(), delimiter: None }
+    }
+}
+
+/// The parts of a text that are not empty, with a space between them.
+fn join(parts: impl Iterator<Item = String>) -> String {
+    let mut text = String::new();
+    for part in parts.filter(|part| !part.is_empty()) {
+        if text.is_empty() {
+            text = part;
+        } else {
+            text.push(' ');
+            text.push_str(&part);
+        }
+    }
+    text
 }
 
 /// Where a record stands.
@@ -83,13 +104,12 @@ pub(crate) enum Record {
 }
 
 /// Starts reading. The thread ends with the last source, or when the receiver is dropped.
-pub(crate) fn start(sources: Vec<Source>, columns: Columns) -> std::io::Result<mpsc::Receiver<Vec<Record>>> {
+pub(crate) fn start(sources: Vec<Source>, names: Names) -> std::io::Result<mpsc::Receiver<Vec<Record>>> {
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
         let mut records = Records { sender, chunk: Vec::new(), chunk_bytes: 0 };
         // The only error is that nobody listens any more.
-        let _ =
-            sources.iter().try_for_each(|source| source.read(&columns, &mut records)).and_then(|()| records.flush());
+        let _ = sources.iter().try_for_each(|source| source.read(&names, &mut records)).and_then(|()| records.flush());
     })?;
     Ok(receiver)
 }

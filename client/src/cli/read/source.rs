@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{Columns, Flaw, Format, Place, Records, Stopped, csv, jsonl, text};
+use super::{Flaw, Format, Names, Place, Records, Stopped, csv, jsonl, text};
 use crate::cli::failure::Failure;
 
 const BUFFER_BYTES: usize = 128 << 10;
@@ -141,23 +141,23 @@ impl Source {
     }
 
     /// Reads the whole source.
-    pub(super) fn read(&self, columns: &Columns, records: &mut Records) -> Result<(), Stopped> {
+    pub(super) fn read(&self, names: &Names, records: &mut Records) -> Result<(), Stopped> {
         let reader = match self.open() {
             Ok(reader) => reader,
             Err(flaw) => return records.push(Err(flaw), self.place(None)),
         };
         match self.format {
-            Format::Jsonl => jsonl::read_lines(self, reader, records),
-            Format::Json => jsonl::read_json(self, reader, records),
-            Format::Csv => csv::read(self, reader, columns, self.delimiter(columns), records),
+            Format::Jsonl => jsonl::read_lines(self, reader, names, records),
+            Format::Json => jsonl::read_json(self, reader, names, records),
+            Format::Csv => csv::read(self, reader, names, self.delimiter(names), records),
             Format::Text | Format::Markdown => records.push(text::read(reader, &self.id), self.place(None)),
         }
     }
 
-    fn delimiter(&self, columns: &Columns) -> u8 {
+    fn delimiter(&self, names: &Names) -> u8 {
         let name = self.name.to_lowercase();
         let is_tabs = name.trim_end_matches(".gz").ends_with(".tsv");
-        columns.delimiter.unwrap_or(if is_tabs { b'\t' } else { b',' })
+        names.delimiter.unwrap_or(if is_tabs { b'\t' } else { b',' })
     }
 
     fn open(&self) -> Result<Box<dyn BufRead>, Flaw> {

@@ -1,0 +1,167 @@
+//! `pgfox delete` and `pgfox update-metadata`: documents by id or by filter.
+
+use clap::Args;
+use pgfox_client::v1;
+use serde_json::json;
+
+use super::failure::Failure;
+use super::filter::Where;
+use super::search::read_argument;
+use super::{Globals, output};
+
+/// Ids per request: the server's limit.
+const IDS_PER_REQUEST: usize = 1_000;
+
+/// Which documents to change. Never all of them by omission.
+#[derive(Args)]
+struct Selection {
+    /// Ids of the documents; either these or --where
+    #[arg(value_name = "ID", conflicts_with = "expression", required_unless_present = "expression")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    filter: Where,
+    /// Only count
+    #[arg(long)]
+    dry_run: bool,
+    /// With --where, do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// What one request is for: ids or a filter.
+type Part = (Vec<String>, Option<v1::Filter>);
+
+impl Selection {
+    /// The requests: one with the filter, or as many as the ids take.
+    fn requests(&self) -> Result<Vec<Part>, Failure> {
+        if let Some(filter) = self.filter.filter()? {
+            return Ok(vec![(Vec::new(), Some(filter))]);
+        }
+        Ok(self.ids.chunks(IDS_PER_REQUEST).map(|ids| (ids.to_vec(), None)).collect())
+    }
+
+    /// Whether to count first and ask: a filter says less about what it hits than ids do.
+    fn asks(&self) -> bool {
+        self.filter.is_given() && !self.yes && !self.dry_run
+    }
+}
+
+fn documents(count: i64) -> String {
+    output::counted(u64::try_from(count).unwrap_or(0), "document")
+}
+
+/// Delete documents by id or by filter
+#[derive(Args)]
+#[command(override_usage = "pgfox delete [OPTIONS] <COLLECTION> <ID... | --where <FILTER>>")]
+#[command(after_help = "\
+Examples:
+  pgfox delete films \"Heat-1995-12\"
+  pgfox delete films --where 'year < 1950' --dry-run     how many there are
+  pgfox delete films --where 'year < 1950'               asks before
+
+Ids that do not exist are no error; the output counts what was deleted. What deletes all documents
+is `pgfox collections delete`.")]
+pub(crate) struct Delete {
+    /// Name of the collection
+    collection: String,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+impl Delete {
+    pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
+        let requests = self.selection.requests()?;
+        let mut client = globals.connect().await?;
+        let request = |(ids, filter): &Part, dry_run| v1::DeleteDocumentsRequest {
+            collection: self.collection.clone(),
+            ids: ids.clone(),
+            filter: filter.clone(),
+            dry_run,
+        };
+        if self.selection.asks() {
+            let mut count = 0;
+            for part in &requests {
+                count += client.delete_documents(request(part, true)).await?.into_inner().deleted_count;
+            }
+            if count > 0 {
+                output::confirm(&format!("Delete {} of {}?", documents(count), self.collection))?;
+            }
+        }
+        let dry_run = self.selection.dry_run;
+        let mut deleted = 0;
+        for part in &requests {
+            deleted += client.delete_documents(request(part, dry_run)).await?.into_inner().deleted_count;
+        }
+        if globals.json {
+            return output::print_json(&json!({ "deleted_count": deleted, "dry_run": dry_run }));
+        }
+        let would = if dry_run { "would delete" } else { "deleted" };
+        output::print(&format!("{would} {}\n", documents(deleted)))
+    }
+}
+
+/// Change the metadata of documents by id or by filter; nothing is embedded
+#[derive(Args)]
+#[command(override_usage = "pgfox update-metadata [OPTIONS] --set <JSON> <COLLECTION> <ID... | --where <FILTER>>")]
+#[command(after_help = "\
+Examples:
+  pgfox update-metadata films 17 18 --set '{\"seen\": true}'
+  pgfox update-metadata films --where 'year < 1950' --set '{\"era\": \"classic\", \"draft\": null}'
+  pgfox update-metadata films 17 --set @metadata.json --replace
+
+The object is merged into what is there as by RFC 7396: a value replaces the one of the same name,
+null removes it, and objects are merged in turn.")]
+pub(crate) struct UpdateMetadata {
+    /// Name of the collection
+    collection: String,
+    #[command(flatten)]
+    selection: Selection,
+    /// The metadata as a JSON object, or @FILE that holds one; @- is stdin
+    #[arg(long, value_name = "JSON")]
+    set: String,
+    /// Replace the metadata as a whole instead of merging
+    #[arg(long)]
+    replace: bool,
+}
+
+impl UpdateMetadata {
+    pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
+        let requests = self.selection.requests()?;
+        let json = read_argument("metadata", &self.set)?;
+        let metadata = super::read::document::parse_metadata(&json).map_err(|message| {
+            Failure::usage(format!("--set: {message}")).with_hint("write a JSON object, such as '{\"seen\": true}'")
+        })?;
+        let update = if self.replace { v1::MetadataUpdate::Replace } else { v1::MetadataUpdate::Merge };
+        let request = |(ids, filter): &Part, dry_run| v1::UpdateMetadataRequest {
+            collection: self.collection.clone(),
+            ids: ids.clone(),
+            filter: filter.clone(),
+            metadata: Some(metadata.clone()),
+            update: update.into(),
+            dry_run,
+        };
+        let mut client = globals.connect().await?;
+        if self.selection.asks() {
+            let mut count = 0;
+            for part in &requests {
+                count += client.update_metadata(request(part, true)).await?.into_inner().updated_count;
+            }
+            if count > 0 {
+                output::confirm(&format!("Change the metadata of {} of {}?", documents(count), self.collection))?;
+            }
+        }
+        let dry_run = self.selection.dry_run;
+        let (mut matched, mut updated) = (0, 0);
+        for part in &requests {
+            let response = client.update_metadata(request(part, dry_run)).await?.into_inner();
+            matched += response.matched_count;
+            updated += response.updated_count;
+        }
+        if globals.json {
+            let counts = json!({ "matched_count": matched, "updated_count": updated, "dry_run": dry_run });
+            return output::print_json(&counts);
+        }
+        let would = if dry_run { "would change" } else { "changed" };
+        output::print(&format!("{would} {} of {} that match\n", output::count(updated), documents(matched)))
+    }
+}

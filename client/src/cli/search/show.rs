@@ -1,0 +1,154 @@
+//! What a search found, for people.
+
+use std::fmt::Write as _;
+
+use pgfox_client::v1::{self, Completeness, ShortReason};
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::cli::json;
+use crate::cli::output::{self, Align};
+
+/// Widest column of ids, so that the text keeps its place.
+const ID_COLUMNS_MAX: usize = 40;
+
+pub(super) fn table(results: &[v1::SearchResult], columns: usize) -> String {
+    let has_chunks = results.iter().any(|result| result.chunk.is_some());
+    let mut header = vec![
+        ("#", Align::Right),
+        ("DISTANCE", Align::Right),
+        ("SCORE", Align::Right),
+        ("ID", Align::Left),
+        ("CHUNK", Align::Right),
+        ("TEXT", Align::Left),
+    ];
+    if !has_chunks {
+        header.remove(4);
+    }
+    let mut rows: Vec<Vec<String>> = results
+        .iter()
+        .enumerate()
+        .map(|(i, result)| {
+            let mut row = vec![
+                (i + 1).to_string(),
+                result.distance.map_or_else(|| "-".to_owned(), |distance| format!("{distance:.4}")),
+                format!("{:.4}", result.score),
+                output::one_line(result.document.as_ref().map_or("", |document| &document.id), ID_COLUMNS_MAX),
+            ];
+            if has_chunks {
+                row.push(result.chunk.as_ref().map_or_else(|| "-".to_owned(), |chunk| chunk.ordinal.to_string()));
+            }
+            row
+        })
+        .collect();
+    // The text takes what the other columns leave.
+    let width =
+        |column: usize, title: &str| rows.iter().map(|row| row[column].width()).max().unwrap_or(0).max(title.len()) + 2;
+    let taken: usize =
+        header.iter().take(header.len() - 1).enumerate().map(|(column, (title, _))| width(column, title)).sum();
+    let text_columns = columns.saturating_sub(taken + 1).max(20);
+    for (row, result) in rows.iter_mut().zip(results) {
+        row.push(output::one_line(&text(result), text_columns));
+    }
+    output::table(&header, &rows)
+}
+
+/// What tells best what was found.
+fn text(result: &v1::SearchResult) -> String {
+    if let Some(chunk) = result.chunk.as_ref().filter(|chunk| !chunk.text.trim().is_empty()) {
+        return chunk.text.clone();
+    }
+    let document = result.document.clone().unwrap_or_default();
+    match &document.metadata {
+        // Own vectors often come without a text; then the metadata tell what was found.
+        Some(metadata) if document.text.trim().is_empty() => json::metadata(metadata).to_string(),
+        _ => document.text,
+    }
+}
+
+/// What the results stand for, and why there are so few.
+pub(super) fn remarks(response: &v1::SearchResponse, limit: i32) -> String {
+    let found = response.results.len();
+    let mut text = match response.short_reason() {
+        ShortReason::Unspecified => String::new(),
+        ShortReason::FewDocuments => {
+            format!("{found} of {limit}: the collection has no more documents with a vector\n")
+        }
+        ShortReason::FewMatches => format!("{found} of {limit}: no more documents match\n"),
+        ShortReason::MaxDistance => format!("{found} of {limit}: the others are farther than the largest distance\n"),
+        ShortReason::OutOfTime => {
+            format!(
+                "{found} of {limit}: the time was over before every vector was compared; a longer --timeout finds more\n"
+            )
+        }
+    };
+    text += match response.completeness() {
+        Completeness::Unspecified => "",
+        Completeness::Exact => "exact: nothing nearer is missing\n",
+        Completeness::Approximate => "approximate: an index was used; --exact compares with every vector\n",
+        Completeness::Truncated => "incomplete: nearer documents may be missing\n",
+    };
+    text
+}
+
+/// How the search was done.
+pub(super) fn explanation(response: &v1::SearchResponse) -> String {
+    let Some(explanation) = &response.explanation else { return String::new() };
+    let timing = response.timing.unwrap_or_default();
+    let milliseconds = |part: Option<prost_types::Duration>| {
+        let part = part.unwrap_or_default();
+        format!("{:.2} ms", part.seconds as f64 * 1e3 + f64::from(part.nanos) / 1e6)
+    };
+    let index = if explanation.index.is_empty() { "none" } else { &explanation.index };
+    let mut pairs = vec![("plan", explanation.plan_node.clone()), ("index", index.to_owned())];
+    if !explanation.no_index_reason.is_empty() {
+        pairs.push(("why no index", explanation.no_index_reason.clone()));
+    }
+    pairs.extend([
+        ("rows scanned", output::count(explanation.rows_scanned)),
+        ("rows filtered", output::count(explanation.rows_filtered)),
+        ("embedding", milliseconds(timing.embed)),
+        ("waiting", milliseconds(timing.wait)),
+        ("database", milliseconds(timing.database)),
+    ]);
+    let mut text = output::properties(&pairs);
+    for note in &explanation.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(id: &str, text: &str) -> v1::SearchResult {
+        v1::SearchResult {
+            document: Some(v1::Document { id: id.into(), text: text.into(), ..Default::default() }),
+            distance: Some(0.25),
+            score: 0.75,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn rows_fit_the_terminal() {
+        let text = table(&[result("狐-1", &"ein Fuchs\n".repeat(50)), result("b", "")], 60);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "#  DISTANCE   SCORE  ID    TEXT");
+        assert!(lines[1].starts_with("1    0.2500  0.7500  狐-1  ein Fuchs ein Fuchs"), "{}", lines[1]);
+        assert!(lines[1].ends_with('…'));
+        assert_eq!(lines[2], "2    0.2500  0.7500  b");
+        assert!(lines.iter().all(|line| line.width() <= 60), "{text}");
+    }
+
+    #[test]
+    fn chunks_show_their_own_text() {
+        let chunk = v1::Chunk { ordinal: 3, text: "the passage".into(), start: 100, end: 111 };
+        let found = v1::SearchResult { chunk: Some(chunk), distance: None, ..result("a", "") };
+        let text = table(&[found, result("b", "whole")], 80);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "#  DISTANCE   SCORE  ID  CHUNK  TEXT");
+        assert_eq!(lines[1], "1         -  0.7500  a       3  the passage");
+        assert_eq!(lines[2], "2    0.2500  0.7500  b       -  whole");
+    }
+}
