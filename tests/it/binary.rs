@@ -212,6 +212,144 @@ async fn the_command_line_does_the_whole_walk() {
     server.kill().await;
 }
 
+/// What `pgfox` printed, which must have gone well.
+async fn printed(address: &str, arguments: &[&str], input: &str) -> String {
+    let ran = pgfox(address, arguments, input).await;
+    assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+    ran.stdout
+}
+
+async fn json(address: &str, arguments: &[&str]) -> serde_json::Value {
+    let stdout = printed(address, &[arguments, &["--json"]].concat(), "").await;
+    serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
+}
+
+/// Sixty documents with metadata; each has words that no other has.
+fn corpus() -> String {
+    let line = |i: u32| {
+        serde_json::json!({
+            "_id": format!("d{i}"),
+            "title": format!("title{i}"),
+            "text": format!("word{i} and more"),
+            "metadata": { "year": 1960 + i, "lang": if i % 2 == 0 { "en" } else { "de" }, "first": i < 10,
+                "tags": [format!("t{}", i % 3)], "at": format!("2024-05-{:02}T12:00:00Z", i % 28 + 1) },
+        })
+        .to_string()
+            + "\n"
+    };
+    (0..60).map(line).collect()
+}
+
+#[tokio::test]
+async fn documents_are_listed_counted_changed_and_deleted_by_filters() {
+    let (server, _) = start().await;
+    let address = server.address.as_str();
+    let ingest =
+        ["ingest", "films", "-", "-f", "jsonl", "--id-field", "_id", "--text-fields", "title,text", "--create"];
+    let indexed = ["--metadata-index", "gin", "--metadata-index", "year:number", "--alias", "movies"];
+    printed(address, &[&ingest[..], &indexed].concat(), &corpus()).await;
+    let count =
+        async |filter: &str| printed(address, &["count", "movies", "--where", filter], "").await.trim().to_owned();
+    for (filter, expected) in [
+        ("year >= 2000", "20"),
+        ("year >= 2000 and lang in ('en', 'fr')", "10"),
+        ("first and not lang = 'de'", "5"),
+        ("tags contains 't1' or year < 1961", "21"),
+        ("at since 2024-05-15 and at before 2024-05-16", "2"),
+        ("lang starts with 'd' and id in ('d1', 'd2', 'd3')", "2"),
+        ("exists nothing or nothing is not null", "0"),
+        ("lang not in ('en') and tags = [\"t0\"]", "10"),
+        ("year = '1999'", "0"),
+    ] {
+        assert_eq!(count(filter).await, expected, "{filter}");
+    }
+
+    let newest = ["list", "films", "--where", "year < 2000", "--order", "created", "--desc", "--limit", "2"];
+    let table = printed(address, &newest, "").await;
+    let ids: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    // Those of one request are stored in the order of their ids.
+    assert_eq!(ids, ["d9", "d8"], "{table}");
+
+    let arguments = ["update-metadata", "films", "--where", "year < 1965", "--set", r#"{"old": true, "tags": null}"#];
+    let changed = printed(address, &[&arguments[..], &["--yes"]].concat(), "").await;
+    assert_eq!(changed, "changed 5 of 5 documents that match\n");
+    assert_eq!(count("old and tags is null").await, "5");
+    assert_eq!(count("old and not year < 1965").await, "0");
+
+    let delete = ["delete", "films", "--where", "old"];
+    let asked = pgfox(address, &delete, "").await;
+    assert!(asked.code == Some(2) && asked.stderr.contains("Delete 5 documents of films?"), "{asked:?}");
+    assert_eq!(printed(address, &[&delete[..], &["--dry-run"]].concat(), "").await, "would delete 5 documents\n");
+    assert_eq!(printed(address, &[&delete[..], &["--yes"]].concat(), "").await, "deleted 5 documents\n");
+    assert_eq!(printed(address, &["count", "films"], "").await, "55\n");
+
+    // An export, and back: nothing is embedded for it.
+    let export = printed(address, &["list", "films", "--json", "--include-vector"], "").await;
+    assert_eq!(export.lines().count(), 55);
+    let again = printed(address, &["ingest", "films", "-", "-f", "jsonl", "--only-if-absent", "--json"], &export).await;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&again).unwrap()["existing_count"], 55, "{again}");
+    let ingest = ["ingest", "copy", "-", "-f", "jsonl", "--create", "--json"];
+    let copied = printed(address, &ingest, &export).await;
+    let copied: serde_json::Value = serde_json::from_str(&copied).unwrap();
+    assert_eq!((&copied["upserted_count"], &copied["embedded_count"]), (&55.into(), &0.into()), "{copied}");
+    let document = json(address, &["get", "copy", "d20"]).await["documents"][0].clone();
+    assert_eq!((&document["text"], &document["version"]), (&"title20 word20 and more".into(), &1.into()));
+
+    // The alias moves, and an index goes.
+    printed(address, &["collections", "update", "copy", "--add-alias", "movies", "--drop-metadata-index", "gin"], "")
+        .await;
+    let copy = json(address, &["collections", "get", "movies"]).await;
+    assert_eq!(copy["collection"]["name"], "copy");
+    assert_eq!(copy["collection"]["metadata_indexes"], serde_json::json!([]));
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn searches_are_made_and_measured_in_every_mode() {
+    let (server, _) = start().await;
+    let address = server.address.as_str();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        std::fs::write(folder.path().join(name), content).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let ingest =
+        ["ingest", "films", "-", "-f", "jsonl", "--id-field", "_id", "--text-fields", "title,text", "--create"];
+    let chunks = ["--chunking", "text", "--distance", "cosine"];
+    printed(address, &[&ingest[..], &chunks].concat(), &corpus()).await;
+
+    let found = json(address, &["search", "films", "word7", "--mode", "full-text", "--where", "year > 1960"]).await;
+    assert_eq!(found["results"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found["results"][0]["document"]["id"], "d7");
+    assert_eq!(found["results"][0]["chunk"]["ordinal"], 0);
+    let text = "title7 word7 and more";
+    let explained = json(address, &["search", "films", text, "--mode", "hybrid", "--explain"]).await;
+    assert_eq!(explained["results"][0]["document"]["id"], "d7", "{explained}");
+    assert!(explained["explanation"]["plan_node"].is_string(), "{explained}");
+    let near = json(address, &["search", "films", text, "--max-distance", "0.001", "--fields", "metadata.year"]).await;
+    assert_eq!(near["results"][0]["document"]["metadata"], serde_json::json!({ "year": 1967 }));
+    let like =
+        ["search", "films", "--positive", "d1", "--positive", "d2", "--negative", "d3", "--diversity=0.7", "-l", "5"];
+    assert_eq!(json(address, &like).await["results"].as_array().unwrap().len(), 5);
+
+    let queries: String = (0..40).map(|i| format!("q{i}\ttitle{i} word{i} and more\n")).collect();
+    let qrels: String = (0..40).map(|i| format!("q{i} 0 d{i} 1\n")).collect();
+    let (queries, qrels) = (file("queries.tsv", &queries), file("qrels.txt", &qrels));
+    for mode in ["vector", "full-text", "hybrid"] {
+        let evaluate = ["evaluate", "films", "--queries", &queries, "--qrels", &qrels, "--mode", mode];
+        let measured = json(address, &evaluate).await;
+        assert_eq!(measured["queries"], 40, "{measured}");
+        assert_eq!((&measured["ndcg_10"], &measured["mrr_10"]), (&1.0.into(), &1.0.into()), "{mode}: {measured}");
+    }
+    let batch = "{\"id\": 1, \"text\": \"title7 word7 and more\"}\n{\"id\": 2, \"document_id\": \"d8\"}\n";
+    let answers = printed(address, &["search", "films", "--batch", "-", "--limit", "1", "--exact"], batch).await;
+    let answers: Vec<serde_json::Value> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&answers[0]["id"], &answers[1]["id"]), (&1.into(), &2.into()));
+    assert_eq!(answers[0]["results"][0]["document"]["id"], "d7");
+    assert_ne!(answers[1]["results"][0]["document"]["id"], "d8");
+    server.kill().await;
+}
+
 #[tokio::test]
 async fn exit_codes_tell_who_is_at_fault() {
     let (server, _) = start().await;

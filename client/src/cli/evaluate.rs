@@ -21,9 +21,6 @@ use metrics::{Metrics, Qrels};
 /// Results that recall is also measured at.
 const DEEP: usize = 100;
 
-/// A field that documents hardly have: the id is always returned, and more is not needed.
-const NO_FIELD: &str = "metadata._";
-
 /// Measure how good the search of a collection is, with queries whose relevant documents are known
 #[derive(Args)]
 #[command(after_help = "\
@@ -82,7 +79,7 @@ impl Evaluate {
         search.group_by_document |= collection.chunking.is_some_and(|chunking| {
             !matches!(chunking.method(), v1::ChunkingMethod::Unspecified | v1::ChunkingMethod::None)
         });
-        search.read_mask = Some(prost_types::FieldMask { paths: vec![NO_FIELD.to_owned()] });
+        search.read_mask = Some(prost_types::FieldMask { paths: vec!["id".to_owned()] });
         let searches: Vec<v1::SearchRequest> = judged
             .iter()
             .map(|query| v1::SearchRequest {

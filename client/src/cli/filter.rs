@@ -359,7 +359,7 @@ fn join(mut filters: Vec<Filter>, list: fn(FilterList) -> Node) -> Filter {
 
 /// Adds a key to a path, in quotes where it needs them.
 fn push_key(field: &mut String, key: &str) {
-    if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
+    if !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') {
         field.push_str(key);
         return;
     }

@@ -147,8 +147,10 @@ impl<'a> Lexer<'a> {
 
     /// A list or an object as JSON.
     pub(super) fn json(&mut self) -> Result<Value, Error> {
-        let (value, bytes) = document::parse_value(self.rest)
-            .map_err(|(bytes, message)| Error { offset: self.offset() + bytes.min(self.rest.len()), message })?;
+        let (value, bytes) = document::parse_value(self.rest).map_err(|(bytes, message)| Error {
+            offset: self.offset() + bytes.min(self.rest.len()),
+            message: format!("{message}; lists and objects are JSON, with double quotes"),
+        })?;
         self.advance(bytes);
         Ok(value)
     }

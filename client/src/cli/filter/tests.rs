@@ -123,7 +123,7 @@ fn fields() {
     is("a-b_c.2nd = 1", "a-b_c.2nd = 1");
     is("\"a.b\".c = 1", "\"a.b\".c = 1");
     is("'a\"b\\\\' = 1", "\"a\\\"b\\\\\" = 1");
-    is("größe = 1", "\"größe\" = 1");
+    is("\"größe\".ü = 1", "größe.ü = 1");
     is("a . b = 1", "a.b = 1");
     is("\"\" = 1", "\"\" = 1");
     is("not.in = 1", "not.in = 1");
@@ -175,6 +175,7 @@ fn errors_point_at_the_place() {
     fails("a = 1e999", 5, "is not a number");
     fails("a = 9007199254740993", 5, "would lose digits");
     fails("a = [1, ", 8, "ends too early");
+    fails("a = ['b']", 6, "this is not JSON: expected value; lists and objects are JSON, with double quotes");
     fails("größe = ü", 9, "found `ü`");
     fails(&"(".repeat(100_000), 17, "nested too deeply");
     fails(&"not ".repeat(100_000), 65, "nested too deeply");
