@@ -20,8 +20,8 @@ mod demo; // the embedded default as a user runs it: the demo, kill -9, health c
 mod documents; // getting and deleting documents, and strings that break careless programs
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod faults; // a database, a provider or a server that fails
-mod filters; // what each test of a filter means, and how filters combine
 mod filtered_search; // filters of every selectivity, largest distances, examples, fields, results that differ
+mod filters; // what each test of a filter means, and how filters combine
 mod full_text; // words, phrases and exclusions
 mod hybrid; // both results fused by their ranks
 mod ingest; // what counts as a change, what it costs, and many writers at once

@@ -87,7 +87,8 @@ mod tests {
 
     fn hit(id: &str, vector: &[f32]) -> Hit {
         let vector = (!vector.is_empty()).then(|| vector.to_vec());
-        let document = StoredDocument { id: id.into(), text: String::new(), metadata: "{}".into(), vector };
+        let document =
+            StoredDocument { id: id.into(), text: String::new(), metadata: "{}".into(), vector, version: None };
         Hit { document, distance: None, score: None, chunk: None, vector_rank: None, full_text_rank: None }
     }
 

@@ -416,6 +416,7 @@ fn read_shaped(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit>
         text: row.get::<_, Option<String>>(column::TEXT).unwrap_or_default(),
         metadata: metadata.map_or_else(|| "{}".to_owned(), |Json(metadata)| metadata.to_owned()),
         vector: vector.map(|VectorColumn(values)| values),
+        version: None,
     };
     let hit = Hit {
         document,
