@@ -88,23 +88,22 @@ fn read_condition(violations: &mut Violations, field: &str, condition: v1::Condi
         return None;
     };
     let (name, test) = read_test(asked);
-    let test = test.map_err(|Wrong { place, rule }| {
-        violations.push(Violation::new(format!("{field}.{name}{place}"), rule));
+    let test = test.map_err(|Wrong(wrong)| {
+        for (place, rule) in wrong {
+            violations.push(Violation::new(format!("{field}.{name}{place}"), rule));
+        }
     });
     let (path, (test, holds)) = (path?, test.ok()?);
     let filter = Filter::Field { path, test };
     Some(if holds { filter } else { Filter::None(vec![filter]) })
 }
 
-/// A rule that a value breaks, and where within the test.
-struct Wrong {
-    place: String,
-    rule: String,
-}
+/// Where within a test it breaks which rule.
+struct Wrong(Vec<(String, String)>);
 
-impl From<&str> for Wrong {
-    fn from(rule: &str) -> Self {
-        Self { place: String::new(), rule: rule.into() }
+impl<T: Into<String>> From<T> for Wrong {
+    fn from(rule: T) -> Self {
+        Self(vec![(String::new(), rule.into())])
     }
 }
 
@@ -149,8 +148,7 @@ fn read_value(value: &Value) -> Result<Literal, Wrong> {
         Some(Kind::StructValue(_) | Kind::ListValue(_)) => false,
         Some(_) => true,
     };
-    let json = json::write_any(value, "value").map_err(|rule| Wrong { place: String::new(), rule })?;
-    Ok(Literal { json, is_scalar })
+    Ok(Literal { json: json::write_any(value, "value")?, is_scalar })
 }
 
 fn read_bound(bound: Bound, value: Value) -> Result<Test, Wrong> {
@@ -168,19 +166,23 @@ fn read_list(list: &ListValue) -> Result<Vec<Literal>, Wrong> {
         return Err("must have at least one value".into());
     }
     if count > MAX_VALUES {
-        return Err(Wrong {
-            place: String::new(),
-            rule: format!("must have at most {MAX_VALUES} values, not {count}"),
-        });
+        return Err(format!("must have at most {MAX_VALUES} values, not {count}").into());
     }
-    let read = |(i, value): (usize, &Value)| {
+    let mut literals = Vec::with_capacity(count);
+    let mut wrong = Vec::new();
+    for (position, value) in list.values.iter().enumerate() {
         let literal = match &value.kind {
             Some(Kind::StringValue(_) | Kind::NumberValue(_) | Kind::BoolValue(_)) => read_value(value),
             _ => Err("must be a string, a number or a boolean".into()),
         };
-        literal.map_err(|Wrong { rule, .. }| Wrong { place: format!(".values[{i}]"), rule })
-    };
-    list.values.iter().enumerate().map(read).collect()
+        match literal {
+            Ok(literal) => literals.push(literal),
+            Err(Wrong(found)) => {
+                wrong.extend(found.into_iter().map(|(place, rule)| (format!(".values[{position}]{place}"), rule)));
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(literals) } else { Err(Wrong(wrong)) }
 }
 
 fn read_time(bound: Bound, time: Timestamp) -> Result<Test, Wrong> {
@@ -388,8 +390,9 @@ mod tests {
         for value in [value(Kind::NullValue(0)), object(number(1.0)), value(Kind::ListValue(ListValue::default()))] {
             assert_eq!(wrong_test(Asked::Equals(value.clone())), None);
             assert_eq!(wrong_test(Asked::GreaterThan(value.clone())).as_deref(), Some("greater_than"));
-            let list = ListValue { values: vec![string("x"), value] };
-            assert_eq!(wrong_test(Asked::ContainsAny(list)).as_deref(), Some("contains_any.values[1]"));
+            let list = ListValue { values: vec![value.clone(), string("x"), value] };
+            let places = [0, 2].map(|place| format!("filter.condition.contains_any.values[{place}]"));
+            assert_eq!(wrong(condition("a", Asked::ContainsAny(list))), places);
         }
         assert_eq!(wrong_test(Asked::StartsWith(String::new())).as_deref(), Some("starts_with"));
         assert_eq!(wrong_test(Asked::StartsWith("\0".into())).as_deref(), Some("starts_with"));

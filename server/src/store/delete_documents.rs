@@ -40,13 +40,16 @@ impl Store {
                 if batch.keys.len() < BATCH {
                     let committed = connection.batch_execute("COMMIT");
                     let (chunks, embeddings, committed) = futures_util::join!(chunks, embeddings, committed);
-                    (chunks?, embeddings?, committed?);
+                    chunks?;
+                    embeddings?;
+                    committed?;
                     connection.done();
                     return Ok(deleted);
                 }
                 let next = delete_batch(&connection, &entry, filter, &batch.last);
                 let (chunks, embeddings, next) = futures_util::join!(chunks, embeddings, next);
-                (chunks?, embeddings?);
+                chunks?;
+                embeddings?;
                 batch = next?;
             }
         })

@@ -1,0 +1,178 @@
+//! Random filters over random metadata, against another reading of what they mean.
+
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use pgfox::v1::{self, condition::Test, filter::Node};
+use prost_types::value::Kind;
+use serde_json::{Value as Json, json};
+
+use super::{NOON, at};
+use crate::{
+    metadata::{all_of, any_of, document, field, fill, list, none_of, selected, value, with_ids},
+    support::on_each_postgres,
+};
+
+on_each_postgres! {
+    async fn random_filters_select_what_they_mean(server: Server) {
+        let mut client = server.client();
+        let documents: BTreeMap<String, Json> = (0..150).map(|i| (format!("d{i}"), random_metadata())).collect();
+        fill(&mut client, documents.iter().map(|(id, metadata)| document(id, metadata)).collect()).await;
+        let mut found = 0;
+        for _ in 0..300 {
+            let filter = random_filter(3);
+            let meant = documents.iter().filter(|(id, metadata)| holds(&filter, id, metadata));
+            let meant: Vec<&String> = meant.map(|(id, _)| id).collect();
+            assert_eq!(selected(&mut client, &filter).await.iter().collect::<Vec<_>>(), meant, "{filter:?}");
+            found += meant.len();
+        }
+        assert!((1_000..44_000).contains(&found), "{found}: the filters tell nothing");
+    }
+}
+
+/// Values that are often equal, and some that are nearly.
+const POOL: &[&str] = &[
+    "null",
+    "0",
+    "1",
+    "1.5",
+    "-3",
+    "true",
+    "false",
+    r#""""#,
+    r#""1""#,
+    r#""a""#,
+    r#""ab""#,
+    r#""b""#,
+    "[]",
+    r#"["a"]"#,
+    r#"["a",1]"#,
+    "[[1]]",
+    "{}",
+    r#"{"k":1}"#,
+    r#"{"k":{"k":"a"}}"#,
+    r#""2024-05-01T12:00:00Z""#,
+    r#""2024-05-01T11:00:00-01:00""#,
+    r#""2024-05-01T12:00:01Z""#,
+    r#""1:00""#,
+];
+
+fn random_json() -> Json {
+    serde_json::from_str(POOL[random(POOL.len())]).unwrap()
+}
+
+fn random(below: usize) -> usize {
+    use std::hash::{BuildHasher as _, RandomState};
+    (RandomState::new().hash_one(0) % below as u64) as usize
+}
+
+fn random_metadata() -> Json {
+    let mut fields = serde_json::Map::new();
+    for key in ["a", "b", "k", "0"] {
+        if random(3) > 0 {
+            fields.insert(key.into(), random_json());
+        }
+    }
+    if random(2) > 0 {
+        fields.insert("b".into(), json!({"k": random_json(), "0": random_json()}));
+    }
+    fields.into()
+}
+
+const FIELDS: &[&str] = &["a", "b", r#""k""#, "0", "b.k", "b.0", "b.k.k", "a.0", "missing"];
+
+fn random_filter(depth: usize) -> v1::Filter {
+    if depth > 1 && random(2) > 0 {
+        let filters = (0..=random(3)).map(|_| random_filter(depth - 1)).collect();
+        return [all_of, any_of, none_of][random(3)](filters);
+    }
+    if random(10) == 0 {
+        return with_ids(&["d1", "d2", "d40", "d77"]);
+    }
+    let scalars = || {
+        let scalars: Vec<Json> = (0..=random(3))
+            .map(|_| {
+                loop {
+                    let json = random_json();
+                    if !(json.is_null() || json.is_array() || json.is_object()) {
+                        return json;
+                    }
+                }
+            })
+            .collect();
+        list(&scalars.into())
+    };
+    let comparable = || loop {
+        let json = random_json();
+        if json.is_number() || json.is_string() {
+            return value(&json);
+        }
+    };
+    let time = || at(NOON + random(3) as i64 - 1, 0);
+    let test = match random(14) {
+        0 => Test::Equals(value(&random_json())),
+        1 => Test::NotEquals(value(&random_json())),
+        2 => Test::LessThan(comparable()),
+        3 => Test::AtMost(comparable()),
+        4 => Test::GreaterThan(comparable()),
+        5 => Test::AtLeast(comparable()),
+        6 => Test::OneOf(scalars()),
+        7 => Test::NoneOf(scalars()),
+        8 => Test::ContainsAny(scalars()),
+        9 => Test::ContainsAll(scalars()),
+        10 => Test::StartsWith(["a", "ab", "2024-05-01T1", "1"][random(4)].into()),
+        11 => Test::Exists(random(2) > 0),
+        12 => Test::Before(time()),
+        _ => Test::Since(time()),
+    };
+    field(FIELDS[random(FIELDS.len())], test)
+}
+
+/// What the comments of the proto say, once more.
+fn holds(filter: &v1::Filter, id: &str, metadata: &Json) -> bool {
+    let all = |list: &v1::FilterList, wanted: bool| list.filters.iter().all(|f| holds(f, id, metadata) == wanted);
+    match filter.node.as_ref().unwrap() {
+        Node::AllOf(list) => all(list, true),
+        Node::AnyOf(list) => !all(list, false),
+        Node::NoneOf(list) => all(list, false),
+        Node::Ids(list) => list.ids.iter().any(|wanted| wanted == id),
+        Node::Condition(condition) => {
+            let keys = condition.field.split('.').map(|key| key.trim_matches('"'));
+            let found =
+                keys.fold(metadata, |json, key| json.as_object().and_then(|o| o.get(key)).unwrap_or(&Json::Null));
+            test_holds(condition.test.as_ref().unwrap(), found)
+        }
+    }
+}
+
+fn test_holds(test: &Test, found: &Json) -> bool {
+    let is = |wanted: &prost_types::Value| value(found) == *wanted;
+    let compare = |wanted: &prost_types::Value| match (&wanted.kind, found) {
+        (Some(Kind::NumberValue(wanted)), Json::Number(found)) => found.as_f64().unwrap().partial_cmp(wanted),
+        (Some(Kind::StringValue(wanted)), Json::String(found)) => Some(found.cmp(wanted)),
+        _ => None,
+    };
+    let has = |wanted: &prost_types::Value| {
+        found.as_array().is_some_and(|values| values.iter().any(|json| value(json) == *wanted))
+    };
+    let seconds = match found.as_str() {
+        Some("2024-05-01T12:00:00Z" | "2024-05-01T11:00:00-01:00") => Some(NOON),
+        Some("2024-05-01T12:00:01Z") => Some(NOON + 1),
+        _ => None,
+    };
+    match test {
+        Test::Equals(wanted) => is(wanted),
+        Test::NotEquals(wanted) => !is(wanted),
+        Test::LessThan(wanted) => compare(wanted) == Some(Ordering::Less),
+        Test::AtMost(wanted) => compare(wanted).is_some_and(Ordering::is_le),
+        Test::GreaterThan(wanted) => compare(wanted) == Some(Ordering::Greater),
+        Test::AtLeast(wanted) => compare(wanted).is_some_and(Ordering::is_ge),
+        Test::OneOf(list) => list.values.iter().any(is),
+        Test::NoneOf(list) => !list.values.iter().any(is),
+        Test::ContainsAny(list) => list.values.iter().any(has),
+        Test::ContainsAll(list) => found.is_array() && list.values.iter().all(has),
+        Test::StartsWith(prefix) => found.as_str().is_some_and(|text| text.starts_with(prefix)),
+        Test::Exists(exists) => found.is_null() != *exists,
+        Test::Before(time) => seconds.is_some_and(|seconds| seconds < time.seconds),
+        Test::Since(time) => seconds.is_some_and(|seconds| seconds >= time.seconds),
+    }
+}
