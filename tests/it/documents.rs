@@ -164,6 +164,46 @@ on_each_postgres! {
         assert_eq!([0, 1, 2].map(|column| rows.get::<_, i64>(column)), [15, 30, 15]);
     }
 
+    /// Whoever writes and whoever deletes first: a document has its vector and its words, and what is gone has neither.
+    async fn nothing_is_left_of_what_is_deleted_while_it_is_written(server: Server) {
+        let mut client = server.client();
+        fill(&mut client, vec![]).await;
+        let mut calls = tokio::task::JoinSet::new();
+        for task in 0..3 {
+            let (mut writer, mut deleter) = (server.client(), server.client());
+            calls.spawn(async move {
+                for round in 0..30 {
+                    let documents = (0..20).map(|i| v1::Document {
+                        text: format!("words {task} {round}"),
+                        vector: Some(v1::Vector { values: vec![round as f32] }),
+                        ..document(&format!("d{i}"), &json!({"i": i}))
+                    });
+                    ingest(&mut writer, "c", documents.collect()).await;
+                }
+            });
+            calls.spawn(async move {
+                for round in 0..30 {
+                    let filter = field("i", Test::AtLeast(value(&json!(round % 20))));
+                    let request = v1::DeleteDocumentsRequest {
+                        collection: "c".into(),
+                        filter: Some(filter),
+                        ..Default::default()
+                    };
+                    deleter.delete_documents(request).await.expect("a deletion");
+                }
+            });
+        }
+        calls.join_all().await;
+        let sql = "SELECT (SELECT count(*) FROM pgfox_internal.documents_1 d
+                           FULL JOIN pgfox_internal.embeddings_1_1 e ON e.document_key = d.key
+                           WHERE d.key IS NULL OR e.document_key IS NULL),
+                          (SELECT count(*) FROM pgfox_internal.documents_1 d
+                           FULL JOIN pgfox_internal.chunks_1 c ON c.document_key = d.key
+                           WHERE d.key IS NULL OR c.document_key IS NULL)";
+        let row = server.sql().await.query_one(sql, &[]).await.unwrap();
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 0));
+    }
+
     /// Nothing selected is a mistake, not everything.
     async fn all_is_never_deleted_by_omission(server: Server) {
         let mut client = server.client();

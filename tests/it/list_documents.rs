@@ -123,10 +123,22 @@ on_each_postgres! {
         for other in others {
             invalid(client.list_documents(other).await, &["page_token"]);
         }
-        // Of another collection with the same documents, also when it has the same name.
+        // Of another collection with the same documents, also when it has the same name or alias.
         client.create_collection(vectors("b", 1, v1::Distance::L2)).await.unwrap();
         let other = v1::ListDocumentsRequest { collection: "b".into(), ..second.clone() };
         invalid(client.list_documents(other).await, &["page_token"]);
+        let mut set_alias = async |name: &str| {
+            let collection = v1::Collection { name: name.into(), aliases: vec!["alias".into()], ..Default::default() };
+            let update_mask = Some(FieldMask { paths: vec!["aliases".into()] });
+            let request = v1::UpdateCollectionRequest { collection: Some(collection), update_mask };
+            server.client().update_collection(request).await.unwrap();
+        };
+        set_alias("c").await;
+        let mut by_alias = v1::ListDocumentsRequest { collection: "alias".into(), ..first.clone() };
+        by_alias.page_token = list(&mut client, &by_alias).await.next_page_token;
+        assert_eq!(ids(&list(&mut client, &by_alias).await), ["d2", "d3"]);
+        set_alias("b").await;
+        invalid(client.list_documents(by_alias).await, &["page_token"]);
         client.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
         assert_eq!(refusal(client.list_documents(second.clone()).await).1, "COLLECTION_NOT_FOUND");
         fill(&mut client, (0..10).map(|i| document(&format!("d{i}"), &json!({"i": i}))).collect()).await;

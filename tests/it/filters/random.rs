@@ -89,7 +89,7 @@ fn random_filter(depth: usize) -> v1::Filter {
         return with_ids(&["d1", "d2", "d40", "d77"]);
     }
     let scalars = || {
-        let scalars: Vec<Json> = (0..=random(3))
+        let scalars: Vec<Json> = (0..=[2, 12][random(2)])
             .map(|_| {
                 loop {
                     let json = random_json();
