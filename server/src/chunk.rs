@@ -21,8 +21,8 @@ pub(crate) const CHARACTERS_PER_TOKEN: usize = 8;
 /// Largest chunks, in bytes of ASCII, that the splitter sees at a time.
 const WINDOW_CHUNKS: usize = 16;
 
-/// Bytes after which tokens are counted anew even within a word, so that no word is long to count.
-const MAX_PIECE: usize = 128;
+/// Bytes after which tokens are counted anew even within a word. WordPiece takes as long as the square of a word.
+const MAX_PIECE: usize = 48;
 
 /// A passage of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]

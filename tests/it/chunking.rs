@@ -236,7 +236,7 @@ on_each_postgres! {
         let long = ["Die Füchse sprangen über die faulen Hunde."; 10].join("\n\n");
         ingest(&mut client, "c", vec![text_document("a", "Die Füchse"), text_document("b", &long)]).await;
         let sql = server.sql().await;
-        assert_eq!(rows(&sql, "a").await[0].words, "'fuch':2");
+        assert_eq!(rows(&sql, "a").await[0].words, "'fuchs':2");
         for row in rows(&sql, "b").await {
             assert!(row.words.contains("'hund':"), "{}", row.words);
         }
@@ -481,9 +481,10 @@ async fn tokens_of_unknown_models_are_not_counted() {
     let created = client.create_collection(create(known, ChunkUnit::Unspecified, 600)).await.unwrap().into_inner();
     assert_eq!(created.collection.unwrap().chunking.unwrap().unit(), ChunkUnit::Tokens);
     let long = "A fox jumps over the lazy dog. ".repeat(500);
-    let response = ingest(&mut client, "c600", vec![text_document("a", &long)]).await;
+    ingest(&mut client, "c600", vec![text_document("a", &long)]).await;
     // 8 tokens each.
-    assert_eq!(response.embedded_count, 7);
+    let shown = server.sql().await.query_one("SELECT count(embedding) FROM pgfox.c600", &[]).await.unwrap();
+    assert_eq!(shown.get::<_, i64>(0), 7);
 }
 
 #[tokio::test]
@@ -529,7 +530,7 @@ async fn writers_of_chunks_leave_one_of_them_whole() {
         let id = i.to_string();
         let text = get(&mut client, "c", &[&id]).await.remove(0).text;
         agrees(&rows(&sql, &id).await, &text);
-        let writer = text.split("\n\n").find(|paragraph| !paragraph.contains("all")).unwrap();
+        let writer = text.split("\n\n").find(|paragraph| !paragraph.contains("about all")).unwrap();
         *writers.entry(writer.to_owned()).or_default() += 1;
     }
     assert_eq!(writers.len(), 1, "{writers:?}");
