@@ -24,6 +24,10 @@ const WINDOW_CHUNKS: usize = 16;
 /// Bytes after which tokens are counted anew even within a word. WordPiece takes as long as the square of a word.
 const MAX_PIECE: usize = 48;
 
+/// White space of at least so many characters divides a text, whatever the method: the splitter goes through it character
+/// by character, and it can be longer than a window.
+const GAP: usize = 64;
+
 /// A passage of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chunk {
@@ -65,28 +69,29 @@ impl Splitter {
         let mut ranges: Vec<Range<usize>> = Vec::new();
         let mut start = 0;
         while start < text.len() {
-            let end = text.floor_char_boundary(start + window);
-            let mut found = self.split_window(&text[start..end]);
-            // The last one might be longer if the window were: the next window begins with it. The others end where they
-            // would in the whole text.
-            let next = match (found.len(), found.last()) {
-                _ if end == text.len() => end,
-                (0, _) | (_, None) => end,
-                // Followed by much white space.
-                (1, Some(only)) => start + only.end,
-                (_, Some(last)) => {
+            let seen = &text[start..text.floor_char_boundary(start + window)];
+            let gap = find_gap(seen);
+            let seen = gap.map_or(seen, |gap| &seen[..gap]);
+            let end = start + seen.len();
+            let mut found = self.split_window(seen);
+            // Where the next window begins.
+            start = match found.last() {
+                _ if gap.is_some() => text.len() - text[end..].trim_start().len(),
+                // The last one might be longer if the window were. The others end where they would in the whole text.
+                Some(last) if end < text.len() && found.len() > 1 => {
                     let next = start + last.start;
                     found.pop();
                     next
                 }
+                Some(only) if end < text.len() => start + only.end,
+                _ => end,
             };
             for range in found {
-                let range = start + range.start..start + range.end;
+                let range = end - seen.len() + range.start..end - seen.len() + range.end;
                 if ranges.last().is_none_or(|last| last.end < range.end) {
                     ranges.push(range);
                 }
             }
-            start = next;
         }
         ranges
     }
@@ -125,38 +130,49 @@ impl Splitter {
 struct TokenSizer<'t> {
     text: &'t str,
     counter: &'t TokenCounter,
-    /// Where each piece begins, and the tokens before; the end of the text is one more.
-    pieces: Vec<(usize, usize)>,
+    /// The end of the text is one more.
+    pieces: Vec<Piece>,
+}
+
+struct Piece {
+    start: usize,
+    /// Tokens of the text before.
+    before: usize,
+    /// 1 when it begins within a word, whose tokens on either side can be others for the cut, else 0.
+    cut: usize,
 }
 
 impl<'t> TokenSizer<'t> {
     fn new(text: &'t str, counter: &'t TokenCounter) -> Self {
         // Most words of a text come again.
         let mut known: HashMap<&str, usize> = HashMap::new();
-        let mut pieces = Vec::new();
+        let mut pieces = vec![Piece { start: 0, before: 0, cut: 0 }];
         let (mut start, mut tokens) = (0, 0);
-        let mut before = ' ';
+        let mut count = |piece| *known.entry(piece).or_insert_with(|| counter.count(piece));
+        let mut previous = ' ';
         for (position, character) in text.char_indices() {
-            if position > start && (is_seam(before, character) || position - start >= MAX_PIECE) {
-                pieces.push((start, tokens));
-                let piece = &text[start..position];
-                tokens += *known.entry(piece).or_insert_with(|| counter.count(piece));
+            let seam = is_seam(previous, character);
+            if position > start && (seam || position - start >= MAX_PIECE) {
+                let cut = usize::from(!seam);
+                tokens += count(&text[start..position]) + cut;
                 start = position;
+                pieces.push(Piece { start, before: tokens, cut });
             }
-            before = character;
+            previous = character;
         }
-        pieces.push((start, tokens));
-        pieces.push((text.len(), tokens + counter.count(&text[start..])));
+        tokens += count(&text[start..]);
+        pieces.push(Piece { start: text.len(), before: tokens, cut: 0 });
         Self { text, counter, pieces }
     }
 
-    /// The tokens of a part of the text.
+    /// The tokens of a part of the text; within long words up to a few more than they are.
     fn tokens(&self, part: Range<usize>) -> usize {
-        let first = self.pieces.partition_point(|(start, _)| *start < part.start);
-        let after = self.pieces.partition_point(|(start, _)| *start <= part.end);
+        let first = self.pieces.partition_point(|piece| piece.start < part.start);
+        let after = self.pieces.partition_point(|piece| piece.start <= part.end);
         match (self.pieces.get(first), self.pieces[..after].last()) {
-            (Some((first, before)), Some((last, until))) if first <= last => {
-                self.count(part.start..*first) + (until - before) + self.count(*last..part.end)
+            (Some(first), Some(last)) if first.start <= last.start => {
+                let begun = self.count(part.start..first.start);
+                begun + first.cut.min(begun) + (last.before - first.before) + self.count(last.start..part.end)
             }
             _ => self.count(part),
         }
@@ -178,6 +194,25 @@ impl ChunkSizer for TokenSizer<'_> {
         };
         tokens.max(chunk.chars().count().div_ceil(CHARACTERS_PER_TOKEN))
     }
+}
+
+/// Where the first [`GAP`] of a text begins.
+fn find_gap(text: &str) -> Option<usize> {
+    let (mut begin, mut length) = (0, 0);
+    for (position, character) in text.char_indices() {
+        if !character.is_whitespace() {
+            length = 0;
+            continue;
+        }
+        if length == 0 {
+            begin = position;
+        }
+        length += 1;
+        if length == GAP {
+            return Some(begin);
+        }
+    }
+    None
 }
 
 /// Whether no token reaches over the place between two characters: tokenizers split words at white space. OpenAI's join it
