@@ -7,26 +7,12 @@ use crate::{
     calls::{about, ids, ingest, invalid, near, refusal, search},
     filtered_search::{equals, metadata, number},
     naughty::NAUGHTY,
-    support::{Client, Server, on_each_postgres, text_document, texts, vectors},
+    support::{Client, on_each_postgres, text_document, texts, vectors},
 };
 
 /// Search by words.
 pub(crate) fn words(collection: &str, text: &str, limit: i32) -> v1::SearchRequest {
     v1::SearchRequest { mode: SearchMode::FullText.into(), ..about(collection, text, limit) }
-}
-
-/// Gives the documents the rows that full-text search reads.
-pub(crate) async fn index_words(server: &Server) {
-    server
-        .sql()
-        .await
-        .batch_execute(
-            "INSERT INTO pgfox_internal.chunks_1 (document_key, chunk, ordinal, start_char, end_char, words)
-             SELECT key, 0, 0, 0, char_length(text), to_tsvector('english', text) FROM pgfox_internal.documents_1
-             WHERE text <> '' ON CONFLICT DO NOTHING",
-        )
-        .await
-        .unwrap();
 }
 
 async fn found(client: &mut Client, text: &str) -> Vec<String> {
@@ -61,7 +47,6 @@ on_each_postgres! {
             document("empty", "", 5.0),
         ];
         ingest(&mut client, "c", documents).await;
-        index_words(&server).await;
 
         assert_eq!(found(&mut client, "fox dog").await[0], "both");
         assert_eq!(sorted(found(&mut client, "fox dog").await), ["both", "dog", "foxes"]);
@@ -113,7 +98,6 @@ on_each_postgres! {
         client.create_collection(texts("c")).await.unwrap();
         let documents = NAUGHTY.iter().enumerate().map(|(i, text)| text_document(&i.to_string(), text)).collect();
         ingest(&mut client, "c", documents).await;
-        index_words(&server).await;
         for text in NAUGHTY.iter().filter(|text| !text.trim().is_empty()) {
             search(&mut client, words("c", text, 5)).await;
             let hybrid = v1::SearchRequest { mode: SearchMode::Hybrid.into(), ..about("c", text, 5) };

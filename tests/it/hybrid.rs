@@ -7,7 +7,7 @@ use pgfox::v1::{self, Completeness, SearchMode, ShortReason, index_spec::Kind};
 use crate::{
     calls::{about, build_index, ids, ingest, invalid, near, search, similar},
     filtered_search::{equals, metadata, number},
-    full_text::{index_words, words},
+    full_text::words,
     support::{on_each_postgres, text_document, texts},
 };
 
@@ -25,7 +25,6 @@ on_each_postgres! {
             v1::Document { metadata: metadata([("n", number((i % 4) as f64))]), ..text_document(&i.to_string(), &text) }
         };
         ingest(&mut client, "c", (0..200).map(document).collect()).await;
-        index_words(&server).await;
         for indexed in [false, true] {
             if indexed {
                 build_index(&mut client, "c", Kind::Hnsw(v1::Hnsw::default())).await;

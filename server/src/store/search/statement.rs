@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use super::{Fusion, Query, SearchSettings};
 use crate::store::{
-    Collection, Filter, MetadataIndex, MetadataIndexType, Test,
+    Collection, Filter, IndexKind, MetadataIndex, MetadataIndexType, Test,
     collections::{Entry, Tables},
     wire::{Parameters, VectorValue},
 };
@@ -13,6 +13,10 @@ use crate::store::{
 /// vector index until it has met enough of them, and misses none. The planner cannot tell: it takes a step along a vector
 /// index for as cheap as one along a btree.
 const FEW: usize = 2_000;
+/// Rows that match to take from IVFFlat for one that is wanted. It reads a number of lists at a time and stops when it has
+/// enough, though nearer ones may be in the lists that follow: with a filter it has enough only after many lists, and what
+/// is in any of them are few.
+const TAKEN_OF_LISTS: usize = 10;
 
 /// The plain statements: no filter, no words, no chunks.
 #[derive(Debug)]
@@ -116,7 +120,7 @@ pub(super) fn shaped<'a>(
         let number = parameters.push(value, vector_type);
         let operator = definition.distance.operator();
         let distance = format!("e.embedding OPERATOR({}.{operator}) ${number}", entry.tables.extension);
-        let nearest = |distance: &str, from: &str, conditions: &[Option<String>]| {
+        let nearest = |distance: &str, from: &str, conditions: &[Option<String>], limit: &str| {
             format!(
                 "SELECT e.document_key, e.chunk, {distance} AS distance FROM {from} {} ORDER BY distance {limit}",
                 all_of(conditions)
@@ -128,8 +132,20 @@ pub(super) fn shaped<'a>(
             None => format!("{embeddings} e"),
         };
         let not_excluded = excluded.as_ref().map(|excluded| format!("e.document_key {excluded}"));
-        let walk =
-            |conditions: &[Option<String>]| nearest(if reach.by_index { &distance } else { &every }, &from, conditions);
+        let more = match (entry.collection.index, reach.rows) {
+            (Some(IndexKind::IvfFlat { .. }), Some(rows)) if reach.by_index && filter.is_some() => {
+                Some(format!("LIMIT ${}", parameters.push((rows * TAKEN_OF_LISTS) as i64, Type::INT8)))
+            }
+            _ => None,
+        };
+        let walk = |conditions: &[Option<String>]| match &more {
+            _ if !reach.by_index => nearest(&every, &from, conditions, &limit),
+            None => nearest(&distance, &from, conditions, &limit),
+            Some(more) => {
+                let taken = nearest(&distance, &from, conditions, more);
+                format!("SELECT * FROM ({taken}) taken ORDER BY distance + 0 {limit}")
+            }
+        };
         if is_gated {
             let conditions = [filter.clone(), excluded.as_ref().map(|excluded| format!("d.key {excluded}"))];
             ctes.push(format!(
@@ -139,10 +155,11 @@ pub(super) fn shaped<'a>(
             ));
             ctes.push(format!("few AS MATERIALIZED (SELECT count(*) <= {FEW} AS few FROM matching)"));
             let few = "(SELECT few FROM few)".to_owned();
-            let from = format!("matching m JOIN {embeddings} e ON e.document_key = m.key");
+            // Of a list of keys they are read in order, faster than by a join.
+            let listed = "e.document_key = ANY(ARRAY(SELECT key FROM matching))".to_owned();
             ctes.push(format!(
                 "nearest AS MATERIALIZED (({}) UNION ALL ({}))",
-                nearest(&every, &from, &[Some(few.clone())]),
+                nearest(&every, &format!("{embeddings} e"), &[Some(few.clone()), Some(listed)], &limit),
                 walk(&[Some(format!("NOT {few}")), filter.clone(), not_excluded])
             ));
         } else {
