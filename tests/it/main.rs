@@ -12,6 +12,7 @@ mod support; // Postgres, servers and clients
 mod bad_documents; // documents that break the rules
 mod binary; // the programs as a user runs them
 mod builds; // vector indexes: built, attached to, interrupted, stopped
+mod chunked_search; // passages, documents by their best passage, and the places of both
 mod chunking; // what a long text becomes, and what a change of it costs
 mod churn; // everything at once on one name
 mod collections; // creating, getting, listing and deleting collections
@@ -19,6 +20,7 @@ mod conditions; // writes that depend on what is stored
 mod demo; // the embedded default as a user runs it: the demo, kill -9, health checks
 mod documents; // getting and deleting documents, and strings that break careless programs
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
+mod explain; // the plans that searches must have
 mod faults; // a database, a provider or a server that fails
 mod filtered_search; // filters of every selectivity, largest distances, examples, fields, results that differ
 mod filters; // what each test of a filter means, and how filters combine
@@ -30,6 +32,7 @@ mod list_documents; // pages of documents, in order, and what else is told of th
 mod local_model; // the vectors of all-MiniLM-L6-v2 are those of onnxruntime
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
 mod round_trips; // how often a call waits for the database
+mod search_batch; // several searches, one call to embed them
 mod searching; // the nearest, limits, settings, and what is said of the result
 mod surface; // reflection, health, deadlines, gzip, keys, TLS, shutdown
 mod tls; // every sslmode against a Postgres with TLS

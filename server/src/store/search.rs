@@ -146,6 +146,10 @@ pub struct Found {
 pub const MAX_EF_SEARCH: i32 = 1_000;
 /// pgvector's default `hnsw.ef_search`: fewer candidates are never worth it.
 const MIN_EF_SEARCH: i32 = 40;
+/// With a filter: what matches may be far away, where the ways of the graph are rough.
+const MIN_EF_SEARCH_FILTERED: i32 = 200;
+/// With a filter, times the lists that are read without: what matches may be in others than the nearest.
+const PROBES_FILTERED: i32 = 4;
 /// Chunks to look at for one document, first and when these were of too few documents.
 const CHUNKS_PER_DOCUMENT: [usize; 2] = [4, 32];
 /// Most chunks to look at by the index; more are compared one by one.
@@ -444,13 +448,15 @@ fn begin(
         None => String::new(),
         Some(IndexKind::Hnsw { .. }) => {
             let rows = i32::try_from(rows).unwrap_or(MAX_EF_SEARCH);
-            let wanted = settings.ef_search.unwrap_or(MIN_EF_SEARCH);
+            let least = if settings.filter.is_some() { MIN_EF_SEARCH_FILTERED } else { MIN_EF_SEARCH };
+            let wanted = settings.ef_search.unwrap_or(least);
             let ef_search = wanted.max(rows).min(MAX_EF_SEARCH);
             let iterative = if iterative_scan { "SET LOCAL hnsw.iterative_scan = relaxed_order;" } else { "" };
             format!("SET LOCAL hnsw.ef_search = {ef_search};{iterative}")
         }
         Some(IndexKind::IvfFlat { lists }) => {
-            let probes = settings.probes.unwrap_or_else(|| f64::from(lists).sqrt().ceil() as i32);
+            let times = if settings.filter.is_some() { PROBES_FILTERED } else { 1 };
+            let probes = settings.probes.unwrap_or_else(|| f64::from(lists).sqrt().ceil() as i32 * times);
             let iterative = if iterative_scan { "SET LOCAL ivfflat.iterative_scan = relaxed_order;" } else { "" };
             format!("SET LOCAL ivfflat.probes = {probes};{iterative}")
         }

@@ -4,19 +4,21 @@ use tokio_postgres::types::Type;
 
 use super::{Fusion, Query, SearchSettings};
 use crate::store::{
-    Collection, Filter, IndexKind, MetadataIndex, MetadataIndexType, Test,
+    Collection, Filter, MetadataIndex, MetadataIndexType, Test,
     collections::{Entry, Tables},
     wire::{Parameters, VectorValue},
 };
 
-/// Up to so many documents that match a filter, all their vectors are compared: that takes no longer than to follow the
-/// vector index until it has met enough of them, and misses none. The planner cannot tell: it takes a step along a vector
-/// index for as cheap as one along a btree.
-const FEW: usize = 2_000;
-/// Rows that match to take from IVFFlat for one that is wanted. It reads a number of lists at a time and stops when it has
-/// enough, though nearer ones may be in the lists that follow: with a filter it has enough only after many lists, and what
-/// is in any of them are few.
-const TAKEN_OF_LISTS: usize = 10;
+/// How many documents may match a filter for all their vectors to be compared: no longer work than to follow the vector
+/// index until it has met enough of them, and none is missed. The planner cannot tell: it takes a step along a vector
+/// index for as cheap as one along a btree. Both ways take equally long where the number grows with the root of the rows.
+const FEW: &str = "greatest(2500, sqrt(90 * greatest(reltuples, 0)))::bigint";
+
+/// Rows that match to take from an index for those that are wanted. An index goes through the vectors roughly from near to
+/// far, and the rougher the farther it has to go for what matches; the nearest of some more are the true ones.
+fn taken(rows: usize) -> usize {
+    rows + (7 * rows).min(300)
+}
 
 /// The plain statements: no filter, no words, no chunks.
 #[derive(Debug)]
@@ -132,9 +134,9 @@ pub(super) fn shaped<'a>(
             None => format!("{embeddings} e"),
         };
         let not_excluded = excluded.as_ref().map(|excluded| format!("e.document_key {excluded}"));
-        let more = match (entry.collection.index, reach.rows) {
-            (Some(IndexKind::IvfFlat { .. }), Some(rows)) if reach.by_index && filter.is_some() => {
-                Some(format!("LIMIT ${}", parameters.push((rows * TAKEN_OF_LISTS) as i64, Type::INT8)))
+        let more = match reach.rows {
+            Some(rows) if reach.by_index && filter.is_some() => {
+                Some(format!("LIMIT ${}", parameters.push(taken(rows) as i64, Type::INT8)))
             }
             _ => None,
         };
@@ -149,11 +151,16 @@ pub(super) fn shaped<'a>(
         if is_gated {
             let conditions = [filter.clone(), excluded.as_ref().map(|excluded| format!("d.key {excluded}"))];
             ctes.push(format!(
-                "matching AS MATERIALIZED (SELECT d.key FROM {documents} d {} LIMIT {})",
-                all_of(&conditions),
-                FEW + 1
+                "bound AS MATERIALIZED (SELECT {FEW} AS rows FROM pg_class WHERE oid = '{}'::regclass)",
+                documents.replace('\'', "''")
             ));
-            ctes.push(format!("few AS MATERIALIZED (SELECT count(*) <= {FEW} AS few FROM matching)"));
+            ctes.push(format!(
+                "matching AS MATERIALIZED (SELECT d.key FROM {documents} d {} LIMIT (SELECT rows + 1 FROM bound))",
+                all_of(&conditions)
+            ));
+            ctes.push(
+                "few AS MATERIALIZED (SELECT count(*) <= (SELECT rows FROM bound) AS few FROM matching)".to_owned(),
+            );
             let few = "(SELECT few FROM few)".to_owned();
             // Of a list of keys they are read in order, faster than by a join.
             let listed = "e.document_key = ANY(ARRAY(SELECT key FROM matching))".to_owned();

@@ -1,0 +1,143 @@
+//! Explained searches: the plans that searches must have. They fail when a search stops using its index.
+
+use pgfox::v1::{self, Completeness, Distance, SearchMode, condition::Test, index_spec::Kind};
+
+use crate::{
+    calls::{about, build_index, ids, ingest, near, search},
+    filtered_search::{all_of, any_of, condition, equals, metadata, number, string},
+    full_text::words,
+    support::{Client, on_each_postgres, vector_document, vectors},
+};
+
+const DIMENSIONS: usize = 16;
+
+fn values(i: usize) -> Vec<f32> {
+    (0..DIMENSIONS).map(|j| ((i * 31 + j * 17) % 101) as f32 + (i * j % 13) as f32).collect()
+}
+
+/// Enough rows that no index is the longer way.
+async fn load(client: &mut Client) {
+    client.create_collection(vectors("c", DIMENSIONS as i32, Distance::L2)).await.unwrap();
+    for part in 0..8_usize {
+        let document = |i: usize| v1::Document {
+            text: format!("A text about word{} and others{}", i % 997, i % 7),
+            metadata: metadata([
+                ("n", number((i % 400) as f64)),
+                ("half", number((i % 2) as f64)),
+                ("year", number(2_000.0)),
+                ("title", string(&format!("the title {i}"))),
+            ]),
+            ..vector_document(&i.to_string(), &values(i))
+        };
+        ingest(client, "c", (part * 1_000..(part + 1) * 1_000).map(document).collect()).await;
+    }
+}
+
+async fn explained(client: &mut Client, request: v1::SearchRequest) -> v1::Explanation {
+    let plain = search(client, request.clone()).await;
+    assert!(plain.explanation.is_none());
+    let response = search(client, v1::SearchRequest { explain: true, ..request }).await;
+    assert_eq!(ids(&response), ids(&plain), "explaining changes no result");
+    let explanation = response.explanation.clone().expect("an explanation");
+    let plan: serde_json::Value = serde_json::from_str(&explanation.plan_json).expect("a plan");
+    assert!(plan[0]["Plan"]["Node Type"].is_string());
+    assert_eq!(
+        response.completeness() == Completeness::Approximate,
+        explanation.no_index_reason.is_empty() && !explanation.index.contains("words"),
+        "{explanation:?}"
+    );
+    explanation
+}
+
+/// The node that read the vectors and the kind of its index.
+fn shape(explanation: &v1::Explanation) -> (&str, &str) {
+    let kinds = ["hnsw", "ivfflat", "words", "pkey"];
+    let kind = kinds.into_iter().find(|kind| explanation.index.contains(kind)).unwrap_or_default();
+    (&explanation.plan_node, kind)
+}
+
+fn uses(explanation: &v1::Explanation, node: &str, index: &str) -> bool {
+    fn within(node: &serde_json::Value, kind: &str, index: &str) -> bool {
+        let is = |key: &str, value: &str| node[key].as_str().is_some_and(|text| text.contains(value));
+        let ran = node["Actual Loops"].as_f64().is_some_and(|loops| loops > 0.0);
+        (ran && is("Node Type", kind) && is("Index Name", index))
+            || node["Plans"].as_array().into_iter().flatten().any(|node| within(node, kind, index))
+    }
+    let plan: serde_json::Value = serde_json::from_str(&explanation.plan_json).unwrap();
+    within(&plan[0]["Plan"], node, index)
+}
+
+on_each_postgres! {
+    async fn searches_use_their_indexes(server: Server) {
+        let mut client = server.client();
+        load(&mut client).await;
+        let query = values(4_321);
+        let without = explained(&mut client, near("c", &query, 10)).await;
+        assert_eq!(without.no_index_reason, "the collection has no vector index");
+        assert_eq!(shape(&without), ("Seq Scan", ""));
+        assert!(without.rows_scanned >= 8_000);
+
+        for (kind, name) in [(Kind::Hnsw(v1::Hnsw::default()), "hnsw"), (Kind::IvfFlat(v1::IvfFlat { lists: 20 }), "ivfflat")] {
+            build_index(&mut client, "c", kind).await;
+            let plain = explained(&mut client, near("c", &query, 10)).await;
+            assert_eq!(shape(&plain), ("Index Scan", name), "{plain:?}");
+            assert!(plain.rows_scanned < 200, "{plain:?}");
+
+            // Few documents match: they are found by the index over the metadata, and their vectors by their keys.
+            let selective = v1::SearchRequest { filter: Some(equals("n", 7.0)), ..near("c", &query, 10) };
+            let selective = explained(&mut client, selective).await;
+            assert_eq!(shape(&selective).1, "pkey", "{selective:?}");
+            assert!(uses(&selective, "Bitmap Index Scan", "metadata"), "{}", selective.plan_json);
+            assert_eq!(selective.no_index_reason, "few documents match the filter, so all their vectors were compared");
+            assert!(selective.rows_scanned < 200, "{selective:?}");
+
+            // Many match: the vector index leads.
+            let broad = v1::SearchRequest { filter: Some(equals("half", 1.0)), ..near("c", &query, 10) };
+            let broad = explained(&mut client, broad).await;
+            assert_eq!(shape(&broad), ("Index Scan", name), "{}", broad.plan_json);
+            assert!(broad.rows_filtered > 0);
+
+            let hybrid = v1::SearchRequest {
+                mode: SearchMode::Hybrid.into(),
+                full_text: "word7".into(),
+                ..near("c", &query, 10)
+            };
+            let hybrid = explained(&mut client, hybrid).await;
+            assert_eq!(shape(&hybrid), ("Index Scan", name), "{}", hybrid.plan_json);
+            assert!(uses(&hybrid, "Bitmap Index Scan", "words"), "{}", hybrid.plan_json);
+
+            let exact = v1::SearchParams { exact: true, ..Default::default() };
+            let exact = explained(&mut client, v1::SearchRequest { params: Some(exact), ..near("c", &query, 10) }).await;
+            assert_eq!(exact.no_index_reason, "the search was asked to be exact");
+        }
+        let texts = explained(&mut client, words("c", "word7 word8", 10)).await;
+        assert_eq!(shape(&texts), ("Bitmap Heap Scan", "words"), "{texts:?}");
+        assert!(texts.no_index_reason.is_empty() && texts.rows_scanned < 200);
+        let ids = v1::Filter { node: Some(v1::filter::Node::Ids(v1::IdList { ids: vec!["7".into()] })) };
+        let by_id = explained(&mut client, v1::SearchRequest { filter: Some(ids), ..near("c", &query, 10) }).await;
+        assert!(by_id.rows_scanned < 20, "{}", by_id.plan_json);
+    }
+
+    async fn comparisons_that_never_hold_are_told(server: Server) {
+        let mut client = server.client();
+        load(&mut client).await;
+        let filter = all_of(vec![
+            condition("year", Test::LessThan(string("2000"))),
+            any_of(vec![condition("title", Test::AtLeast(number(1.0))), condition("title", Test::StartsWith("the".into()))]),
+            condition("titel", Test::Exists(true)),
+            equals("year", 2_000.0),
+        ]);
+        let request = v1::SearchRequest { filter: Some(filter), ..near("c", &values(1), 10) };
+        let notes = explained(&mut client, request).await.notes;
+        assert_eq!(
+            notes,
+            [
+                "`year` less_than compares strings, and the field holds numbers: nothing matches",
+                "`title` at_least compares numbers, and the field holds strings: nothing matches",
+                "`titel` has no value in the first 10000 documents",
+            ]
+        );
+        client.create_collection(crate::support::texts("t")).await.unwrap();
+        assert!(search(&mut client, v1::SearchRequest { explain: true, ..about("t", "fox", 1) }).await.explanation.is_some());
+    }
+}
