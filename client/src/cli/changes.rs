@@ -128,7 +128,7 @@ impl UpdateMetadata {
     pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
         let requests = self.selection.requests()?;
         let json = read_argument("metadata", &self.set)?;
-        let metadata = super::read::document::parse_metadata(&json).map_err(|message| {
+        let metadata = super::read::value::parse_metadata(&json).map_err(|message| {
             Failure::usage(format!("--set: {message}")).with_hint("write a JSON object, such as '{\"seen\": true}'")
         })?;
         let update = if self.replace { v1::MetadataUpdate::Replace } else { v1::MetadataUpdate::Merge };

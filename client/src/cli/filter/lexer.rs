@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthChar as _;
 
 use super::Error;
 use crate::cli::json::EXACT_INTEGER_MAX;
-use crate::cli::read::document;
+use crate::cli::read::value;
 
 /// Characters of the expression shown before and after the place of an error.
 const SHOWN_BEFORE: usize = 50;
@@ -147,7 +147,7 @@ impl<'a> Lexer<'a> {
 
     /// A list or an object as JSON.
     pub(super) fn json(&mut self) -> Result<Value, Error> {
-        let (value, bytes) = document::parse_value(self.rest).map_err(|(bytes, message)| Error {
+        let (value, bytes) = value::parse_value(self.rest).map_err(|(bytes, message)| Error {
             offset: self.offset() + bytes.min(self.rest.len()),
             message: format!("{message}; lists and objects are JSON, with double quotes"),
         })?;

@@ -3,16 +3,10 @@
 use std::fmt;
 
 use pgfox_client::v1::{Document, Vector};
-use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::value::{Metadata, message};
 use super::{Flaw, Names};
-use crate::cli::json::EXACT_INTEGER_MAX;
-
-/// Nested messages that the protobuf decoders of most languages take: 100, less those around the metadata. An object in
-/// an object costs three (Struct, map entry, Value), a list two.
-const NESTING_MAX: usize = 90;
 
 /// Parses `{"id": ..., "text": ..., "vector": [...], "metadata": {...}}`, or with other names for the first three.
 pub(super) fn parse(json: &str, names: &Names) -> Result<Document, Flaw> {
@@ -27,17 +21,6 @@ pub(super) fn flaw(error: &serde_json::Error) -> Flaw {
     let hint = if error.is_eof() { ": each line is one whole object" } else { "" };
     let message = message(error) + hint;
     if error.column() > 0 { Flaw::at(message, error.column()) } else { Flaw::new(message) }
-}
-
-/// What is wrong with a JSON text, without the place.
-fn message(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let message = text.split_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    match error.classify() {
-        serde_json::error::Category::Eof => format!("the JSON ends too early ({message})"),
-        serde_json::error::Category::Syntax => format!("this is not JSON: {message}"),
-        serde_json::error::Category::Data | serde_json::error::Category::Io => message.to_owned(),
-    }
 }
 
 struct DocumentSeed<'a> {
@@ -238,135 +221,6 @@ pub(crate) fn parse_vector(json: &str) -> Result<Vector, String> {
     serde_json::from_str::<Floats>(json).map(|Floats(values)| Vector { values }).map_err(|error| message(&error))
 }
 
-/// Parses the JSON value at the front of a text. Returns it with its size in bytes; an error with the bytes before it.
-pub(crate) fn parse_value(json: &str) -> Result<(Value, usize), (usize, String)> {
-    struct Any(Value);
-    impl<'de> Deserialize<'de> for Any {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            ValueSeed { nesting: 0 }.deserialize(deserializer).map(Self)
-        }
-    }
-    let mut values = serde_json::Deserializer::from_str(json).into_iter::<Any>();
-    match values.next() {
-        Some(Ok(Any(value))) => Ok((value, values.byte_offset())),
-        Some(Err(error)) => {
-            let bytes = if error.line() == 1 { error.column().saturating_sub(1) } else { 0 };
-            Err((bytes, message(&error)))
-        }
-        None => Err((0, "expected a value".to_owned())),
-    }
-}
-
-/// Parses metadata that stand alone, as on the command line.
-pub(crate) fn parse_metadata(json: &str) -> Result<Struct, String> {
-    serde_json::from_str::<Metadata>(json).map(|Metadata(fields)| fields).map_err(|error| message(&error))
-}
-
-struct Metadata(Struct);
-
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match (ValueSeed { nesting: 0 }).deserialize(deserializer)?.kind {
-            Some(Kind::StructValue(fields)) => Ok(Self(fields)),
-            _ => Err(de::Error::custom("`metadata` is not a JSON object")),
-        }
-    }
-}
-
-/// Parses any JSON value into protobuf's.
-#[derive(Clone, Copy)]
-struct ValueSeed {
-    nesting: usize,
-}
-
-impl ValueSeed {
-    fn below<E: de::Error>(self, cost: usize) -> Result<Self, E> {
-        let nesting = self.nesting + cost;
-        if nesting > NESTING_MAX {
-            return Err(E::custom("the metadata is nested too deeply, about 30 levels is the limit"));
-        }
-        Ok(Self { nesting })
-    }
-}
-
-fn kind(kind: Kind) -> Value {
-    Value { kind: Some(kind) }
-}
-
-/// An integer as the double that it is exactly.
-fn integer<E: de::Error>(is_negative: bool, digits: u64) -> Result<Value, E> {
-    let sign = if is_negative { "-" } else { "" };
-    if digits > EXACT_INTEGER_MAX {
-        return Err(E::custom(format!(
-            "the integer {sign}{digits} in the metadata would lose digits, since its numbers are doubles: write it as a string"
-        )));
-    }
-    let value = digits as f64;
-    Ok(kind(Kind::NumberValue(if is_negative { -value } else { value })))
-}
-
-impl<'de> DeserializeSeed<'de> for ValueSeed {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ValueSeed {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(kind(Kind::NullValue(0)))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(kind(Kind::BoolValue(value)))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        integer(false, value)
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        integer(value < 0, value.unsigned_abs())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(kind(Kind::NumberValue(value)))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(kind(Kind::StringValue(value.to_owned())))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(kind(Kind::StringValue(value)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
-        let seed = self.below(2)?;
-        let mut values = Vec::new();
-        while let Some(value) = elements.next_element_seed(seed)? {
-            values.push(value);
-        }
-        Ok(kind(Kind::ListValue(ListValue { values })))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let seed = self.below(3)?;
-        let mut fields = Struct::default();
-        while let Some(name) = map.next_key::<String>()? {
-            fields.fields.insert(name, map.next_value_seed(seed)?);
-        }
-        Ok(kind(Kind::StructValue(fields)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -448,15 +302,6 @@ mod tests {
         let document =
             parse(r#"{"id":"a","text":"x","version":3,"create_time":"2024-05-01T00:00:00Z","update_time":null}"#);
         assert_eq!(document.unwrap(), Document { id: "a".into(), text: "x".into(), ..Default::default() });
-    }
-
-    #[test]
-    fn a_value_at_the_front() {
-        let (value, bytes) = parse_value(r#"["a", 1] and more"#).unwrap();
-        assert!(matches!(value.kind, Some(Kind::ListValue(list)) if list.values.len() == 2));
-        assert_eq!(bytes, 8);
-        assert!(parse_value(r#"["a" "b"]"#).is_err_and(|(bytes, _)| bytes == 5));
-        assert!(parse_value("[").is_err() && parse_value("").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub(crate) mod document;
 mod jsonl;
 mod source;
 mod text;
+pub(crate) mod value;
 
 use std::sync::Arc;
 
