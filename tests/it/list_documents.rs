@@ -127,7 +127,7 @@ on_each_postgres! {
         client.create_collection(vectors("b", 1, v1::Distance::L2)).await.unwrap();
         let other = v1::ListDocumentsRequest { collection: "b".into(), ..second.clone() };
         invalid(client.list_documents(other).await, &["page_token"]);
-        let mut set_alias = async |name: &str| {
+        let set_alias = async |name: &str| {
             let collection = v1::Collection { name: name.into(), aliases: vec!["alias".into()], ..Default::default() };
             let update_mask = Some(FieldMask { paths: vec!["aliases".into()] });
             let request = v1::UpdateCollectionRequest { collection: Some(collection), update_mask };
