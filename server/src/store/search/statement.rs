@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use super::{Fusion, Query, SearchSettings};
 use crate::store::{
-    Collection, Filter, MetadataIndex, MetadataIndexType, Test,
+    Collection, Filter, IndexKind, MetadataIndex, MetadataIndexType, Test,
     collections::{Entry, Tables},
     wire::{Parameters, VectorValue},
 };
@@ -16,8 +16,14 @@ const FEW: &str = "greatest(2500, sqrt(90 * greatest(reltuples, 0)))::bigint";
 
 /// Rows that match to take from an index for those that are wanted. An index goes through the vectors roughly from near to
 /// far, and the rougher the farther it has to go for what matches; the nearest of some more are the true ones.
-fn taken(rows: usize) -> usize {
-    rows + (7 * rows).min(300)
+fn taken(index: Option<IndexKind>, rows: usize) -> usize {
+    const AT_MOST_FOR: usize = 50;
+    let more = match index {
+        // It reads many vectors at a time, and stops though nearer ones are in the lists that follow.
+        Some(IndexKind::IvfFlat { .. }) => 19,
+        _ => 7,
+    };
+    rows + more * rows.min(AT_MOST_FOR)
 }
 
 /// The plain statements: no filter, no words, no chunks.
@@ -136,7 +142,7 @@ pub(super) fn shaped<'a>(
         let not_excluded = excluded.as_ref().map(|excluded| format!("e.document_key {excluded}"));
         let more = match reach.rows {
             Some(rows) if reach.by_index && filter.is_some() => {
-                Some(format!("LIMIT ${}", parameters.push(taken(rows) as i64, Type::INT8)))
+                Some(format!("LIMIT ${}", parameters.push(taken(entry.collection.index, rows) as i64, Type::INT8)))
             }
             _ => None,
         };
