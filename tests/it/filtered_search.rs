@@ -99,54 +99,73 @@ fn l2(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
 }
 
-/// The mean share of the true nearest ten among those found, for queries from clusters all over.
-async fn recall(client: &Client, points: &[Point], what: &str, filter: impl Fn(usize) -> (v1::Filter, Vec<usize>)) {
-    const LIMIT: usize = 10;
+/// A query from a cluster, and its distances to all points.
+struct Query {
+    cluster: usize,
+    values: Vec<f32>,
+    distances: Vec<f64>,
+}
+
+fn queries(points: &[Point]) -> Vec<Query> {
     let mut numbers = Numbers(7);
+    let query = |cluster: usize| {
+        let values: Vec<f32> = points[cluster].values.iter().map(|x| x + numbers.next() - 0.5).collect();
+        let distances = points.iter().map(|point| l2(&point.values, &values)).collect();
+        Query { cluster, values, distances }
+    };
+    (0..CLUSTERS).step_by(3).map(query).collect()
+}
+
+/// The mean share of the true nearest ten among those found.
+async fn recall(
+    client: &mut Client,
+    queries: &[Query],
+    what: &str,
+    filter: impl Fn(usize) -> (v1::Filter, Vec<usize>),
+) {
+    const LIMIT: usize = 10;
     let mut sum = 0.0;
-    let mut queries = 0_u32;
-    for cluster in (0..CLUSTERS).step_by(3) {
-        let query: Vec<f32> = points[cluster].values.iter().map(|x| x + numbers.next() - 0.5).collect();
-        let (filter, matching) = filter(cluster);
-        let request = v1::SearchRequest { filter: Some(filter), ..near("c", &query, LIMIT as i32) };
-        let response = search(&mut client.clone(), request).await;
+    for query in queries {
+        let (filter, matching) = filter(query.cluster);
+        let request = v1::SearchRequest { filter: Some(filter), ..near("c", &query.values, LIMIT as i32) };
+        let response = search(client, request).await;
         let wanted = LIMIT.min(matching.len());
         assert_eq!(response.results.len(), wanted, "{what}: {} match", matching.len());
         let reason = if wanted < LIMIT { ShortReason::FewMatches } else { ShortReason::Unspecified };
         assert_eq!(response.short_reason(), reason, "{what}");
-        let mut truth: Vec<f64> = matching.iter().map(|i| l2(&points[*i].values, &query)).collect();
+        let mut truth: Vec<f64> = matching.iter().map(|i| query.distances[*i]).collect();
         truth.sort_by(f64::total_cmp);
         let found: Vec<usize> = ids(&response).iter().map(|id| id.parse().unwrap()).collect();
         assert!(found.iter().all(|id| matching.contains(id)), "{what}: only what matches");
-        let near = found.iter().filter(|id| l2(&points[**id].values, &query) <= truth[wanted - 1] + 1e-4).count();
+        let near = found.iter().filter(|id| query.distances[**id] <= truth[wanted - 1] + 1e-4).count();
         if response.completeness() == Completeness::Exact {
             assert_eq!(near, wanted, "{what}: exact is exact");
         }
         sum += near as f64 / wanted as f64;
-        queries += 1;
     }
-    let recall = sum / f64::from(queries);
+    let recall = sum / queries.len() as f64;
     assert!(recall >= 0.95, "{what}: {recall}");
 }
 
-async fn finds_what_matches(client: &Client, points: &[Point], index: &str) {
+async fn finds_what_matches(client: &mut Client, points: &[Point]) {
+    let queries = queries(points);
     let with = |matches: &dyn Fn(&Point) -> bool| -> Vec<usize> {
         (0..points.len()).filter(|i| matches(&points[*i])).collect()
     };
     for (name, below) in [("half", 500), ("tenth", 100), ("hundredth", 10), ("thousandth", 1)] {
         let matching = with(&|point| point.share < below);
-        recall(client, points, &format!("{index} {name}"), |_| (equals(name, 1.0), matching.clone())).await;
-        // The same by a comparison, which no index serves.
+        recall(client, &queries, name, |_| (equals(name, 1.0), matching.clone())).await;
+    }
+    // By comparisons, which no index serves.
+    for below in [500, 10] {
         let less = || condition("share", Test::LessThan(number(f64::from(below))));
-        recall(client, points, &format!("{index} less than {below}"), |_| (less(), matching.clone())).await;
+        let matching = with(&|point| point.share < below);
+        recall(client, &queries, &format!("below {below}"), |_| (less(), matching.clone())).await;
     }
     let near_and_far = [
         ("the cluster of the query", (|cluster, point| point == cluster) as fn(usize, usize) -> bool),
         ("another cluster", |cluster, point| point == (cluster + 25) % CLUSTERS),
         ("all other clusters", |cluster, point| point != cluster),
-        ("a tenth of the clusters, not that of the query", |cluster, point| {
-            (1..=5).contains(&((point + 50 - cluster) % 50))
-        }),
         ("half of the clusters, not that of the query", |cluster, point| {
             (1..=25).contains(&((point + 50 - cluster) % 50))
         }),
@@ -158,19 +177,15 @@ async fn finds_what_matches(client: &Client, points: &[Point], index: &str) {
             let filter = condition("cluster", Test::OneOf(prost_types::ListValue { values }));
             (filter, with(&|point| matches(cluster, point.cluster)))
         };
-        recall(client, points, &format!("{index} {what}"), filter).await;
-        let filter = |cluster: usize| {
-            let clusters = (0..CLUSTERS).filter(|point| matches(cluster, *point));
-            let is = |cluster| {
-                all_of(vec![
-                    condition("cluster", Test::AtLeast(number(cluster as f64))),
-                    condition("cluster", Test::AtMost(number(cluster as f64))),
-                ])
-            };
-            (any_of(clusters.map(is).collect()), with(&|point| matches(cluster, point.cluster)))
-        };
-        recall(client, points, &format!("{index} {what}, compared"), filter).await;
+        recall(client, &queries, what, filter).await;
     }
+    let beside = |cluster: usize| {
+        let (from, to) = if cluster < 25 { (cluster + 1, cluster + 5) } else { (cluster - 5, cluster - 1) };
+        let is = |test: fn(Value) -> Test, cluster: usize| condition("cluster", test(number(cluster as f64)));
+        let filter = all_of(vec![is(Test::AtLeast, from), is(Test::AtMost, to)]);
+        (filter, with(&|point| (from..=to).contains(&point.cluster)))
+    };
+    recall(client, &queries, "a tenth of the clusters, not that of the query, compared", beside).await;
 }
 
 #[tokio::test]
@@ -180,7 +195,7 @@ async fn recall_by_hnsw() {
     let points = points(POINTS);
     load(&mut client, &points).await;
     build_index(&mut client, "c", Kind::Hnsw(v1::Hnsw::default())).await;
-    finds_what_matches(&client, &points, "hnsw").await;
+    finds_what_matches(&mut client, &points).await;
 }
 
 #[tokio::test]
@@ -190,7 +205,7 @@ async fn recall_by_ivf_flat() {
     let points = points(POINTS);
     load(&mut client, &points).await;
     build_index(&mut client, "c", Kind::IvfFlat(v1::IvfFlat { lists: 60 })).await;
-    finds_what_matches(&client, &points, "ivf_flat").await;
+    finds_what_matches(&mut client, &points).await;
 }
 
 on_each_postgres! {

@@ -16,7 +16,7 @@ use super::{
     documents::{collect_bounded, read_document},
     wire::{Json, VectorColumn, VectorValue},
 };
-use statement::{Reach, column, shaped};
+use statement::{Reach, column, is_gated, shaped, taken};
 
 pub use explain::Explanation;
 pub(super) use statement::Statements;
@@ -150,6 +150,8 @@ const MIN_EF_SEARCH: i32 = 40;
 const MIN_EF_SEARCH_FILTERED: i32 = 200;
 /// With a filter, times the lists that are read without: what matches may be in others than the nearest.
 const PROBES_FILTERED: i32 = 4;
+/// Vectors that a filtered search meets along the HNSW index before it compares all that match instead.
+const MAX_SCAN_TUPLES: usize = 5_000;
 /// Chunks to look at for one document, first and when these were of too few documents.
 const CHUNKS_PER_DOCUMENT: [usize; 2] = [4, 32];
 /// Most chunks to look at by the index; more are compared one by one.
@@ -264,15 +266,14 @@ impl Store {
         let connection = self.connection().await?;
         let connected = Instant::now();
         let timeout = deadline.saturating_duration_since(connected);
-        let index = entry.collection.index.filter(|_| reach.by_index);
         let run = match query {
             Query::Nearest(vector) if is_plain(entry, settings) => {
-                let begin = begin(index, entry.search.iterative_scan, settings, settings.limit, timeout);
+                let begin = begin(entry, settings, reach.by_index, settings.limit, timeout);
                 run_plain(&connection, entry, vector, settings, reach, &begin).await?
             }
             _ => {
                 let rows = reach.rows.unwrap_or(settings.limit);
-                let begin = begin(index, entry.search.iterative_scan, settings, rows, timeout);
+                let begin = begin(entry, settings, reach.by_index, rows, timeout);
                 run_shaped(&connection, entry, query, settings, reach, &begin).await?
             }
         };
@@ -436,34 +437,39 @@ fn read_shaped(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit>
 /// Opens the transaction and makes its settings: a pooled connection must not keep them.
 ///
 /// `rows` is how many the vector search shall find.
-fn begin(
-    index: Option<IndexKind>,
-    iterative_scan: bool,
-    settings: &SearchSettings,
-    rows: usize,
-    timeout: Duration,
-) -> String {
+fn begin(entry: &Entry, settings: &SearchSettings, by_index: bool, rows: usize, timeout: Duration) -> String {
+    let index = entry.collection.index.filter(|_| by_index);
+    let mut index_settings = index.map(|index| index_settings(index, settings, rows)).unwrap_or_default();
+    if let (Some(index), true) = (index, entry.search.iterative_scan) {
+        index_settings += &format!("SET LOCAL {}.iterative_scan = relaxed_order;", index.method());
+        if matches!(index, IndexKind::Hnsw { .. }) && is_gated(&entry.collection, settings) {
+            // Farther than what still has enough matches; comparing all that match takes no longer then.
+            let most = MAX_SCAN_TUPLES.max(taken(Some(index), rows).saturating_mul(20));
+            index_settings += &format!("SET LOCAL hnsw.max_scan_tuples = {most};");
+        }
+    }
     let timeout = timeout.as_millis().max(1);
-    let index = match index {
-        None => String::new(),
-        Some(IndexKind::Hnsw { .. }) => {
-            let rows = i32::try_from(rows).unwrap_or(MAX_EF_SEARCH);
-            let least = if settings.filter.is_some() { MIN_EF_SEARCH_FILTERED } else { MIN_EF_SEARCH };
-            let wanted = settings.ef_search.unwrap_or(least);
-            let ef_search = wanted.max(rows).min(MAX_EF_SEARCH);
-            let iterative = if iterative_scan { "SET LOCAL hnsw.iterative_scan = relaxed_order;" } else { "" };
-            format!("SET LOCAL hnsw.ef_search = {ef_search};{iterative}")
-        }
-        Some(IndexKind::IvfFlat { lists }) => {
-            let times = if settings.filter.is_some() { PROBES_FILTERED } else { 1 };
-            let probes = settings.probes.unwrap_or_else(|| f64::from(lists).sqrt().ceil() as i32 * times);
-            let iterative = if iterative_scan { "SET LOCAL ivfflat.iterative_scan = relaxed_order;" } else { "" };
-            format!("SET LOCAL ivfflat.probes = {probes};{iterative}")
-        }
-    };
     format!(
-        "BEGIN READ ONLY;{index}SET LOCAL plan_cache_mode = force_custom_plan;SET LOCAL statement_timeout = {timeout}"
+        "BEGIN READ ONLY;{index_settings}SET LOCAL plan_cache_mode = force_custom_plan;\
+         SET LOCAL statement_timeout = {timeout}"
     )
+}
+
+fn index_settings(index: IndexKind, settings: &SearchSettings, rows: usize) -> String {
+    let is_filtered = settings.filter.is_some();
+    match index {
+        IndexKind::Hnsw { .. } => {
+            let rows = i32::try_from(rows).unwrap_or(MAX_EF_SEARCH);
+            let least = if is_filtered { MIN_EF_SEARCH_FILTERED } else { MIN_EF_SEARCH };
+            let ef_search = settings.ef_search.unwrap_or(least).max(rows).min(MAX_EF_SEARCH);
+            format!("SET LOCAL hnsw.ef_search = {ef_search};")
+        }
+        IndexKind::IvfFlat { lists } => {
+            let times = if is_filtered { PROBES_FILTERED } else { 1 };
+            let probes = settings.probes.unwrap_or_else(|| f64::from(lists).sqrt().ceil() as i32 * times);
+            format!("SET LOCAL ivfflat.probes = {probes};")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -493,20 +499,22 @@ mod tests {
 
     #[test]
     fn ef_search_is_never_below_the_limit() {
-        let hnsw = Some(IndexKind::Hnsw { m: 16, ef_construction: 64 });
-        let sql = |settings: &SearchSettings| begin(hnsw, true, settings, settings.limit, Duration::from_secs(1));
+        let sql = |settings: &SearchSettings| {
+            index_settings(IndexKind::Hnsw { m: 16, ef_construction: 64 }, settings, settings.limit)
+        };
         assert!(sql(&settings(10)).contains("ef_search = 40;"));
         assert!(sql(&settings(100)).contains("ef_search = 100;"));
         assert!(sql(&settings(1_001)).contains("ef_search = 1000;"));
         let chosen = SearchSettings { ef_search: Some(20), ..settings(5) };
         assert!(sql(&chosen).contains("ef_search = 20;"));
+        let filtered = SearchSettings { filter: Some(Filter::Ids(Vec::new())), ..settings(5) };
+        assert!(sql(&filtered).contains("ef_search = 200;"));
     }
 
     #[test]
     fn probes_are_the_root_of_the_lists() {
-        let sql = begin(Some(IndexKind::IvfFlat { lists: 101 }), true, &settings(10), 10, Duration::from_secs(1));
-        assert!(sql.contains("probes = 11;"));
-        let sql = begin(Some(IndexKind::IvfFlat { lists: 1 }), false, &settings(10), 10, Duration::from_secs(1));
-        assert!(sql.contains("probes = 1;") && !sql.contains("iterative"));
+        let sql = |lists| index_settings(IndexKind::IvfFlat { lists }, &settings(10), 10);
+        assert!(sql(101).contains("probes = 11;"));
+        assert!(sql(1).contains("probes = 1;"));
     }
 }

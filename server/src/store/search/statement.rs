@@ -9,19 +9,19 @@ use crate::store::{
     wire::{Parameters, VectorValue},
 };
 
-/// How many documents may match a filter for all their vectors to be compared: no longer work than to follow the vector
+/// Up to so many documents that match a filter, all their vectors are compared: no more work than to follow the vector
 /// index until it has met enough of them, and none is missed. The planner cannot tell: it takes a step along a vector
-/// index for as cheap as one along a btree. Both ways take equally long where the number grows with the root of the rows.
-const FEW: &str = "greatest(2500, sqrt(90 * greatest(reltuples, 0)))::bigint";
+/// index for as cheap as one along a btree. Finding out that more documents match takes a few milliseconds.
+const FEW: usize = 2_500;
 
 /// Rows that match to take from an index for those that are wanted. An index goes through the vectors roughly from near to
 /// far, and the rougher the farther it has to go for what matches; the nearest of some more are the true ones.
-fn taken(index: Option<IndexKind>, rows: usize) -> usize {
+pub(super) fn taken(index: Option<IndexKind>, rows: usize) -> usize {
     const AT_MOST_FOR: usize = 50;
     let more = match index {
         // It reads many vectors at a time, and stops though nearer ones are in the lists that follow.
         Some(IndexKind::IvfFlat { .. }) => 19,
-        _ => 7,
+        _ => 4,
     };
     rows + more * rows.min(AT_MOST_FOR)
 }
@@ -119,10 +119,7 @@ pub(super) fn shaped<'a>(
     let max_distance = settings.max_distance.map(|most| format!("<= ${}", parameters.push(most, Type::FLOAT8)));
     let mut ctes = Vec::new();
 
-    let is_gated = match &settings.filter {
-        Some(filter) => reach.by_index && is_served(filter, &definition.metadata_indexes),
-        None => false,
-    };
+    let is_gated = reach.by_index && is_gated(&entry.collection, settings);
     if let (Some(vector), Some(vector_type)) = (query.vector(), vector_type) {
         let value = VectorValue { values: vector, vector_type: definition.vector_type };
         let number = parameters.push(value, vector_type);
@@ -157,16 +154,11 @@ pub(super) fn shaped<'a>(
         if is_gated {
             let conditions = [filter.clone(), excluded.as_ref().map(|excluded| format!("d.key {excluded}"))];
             ctes.push(format!(
-                "bound AS MATERIALIZED (SELECT {FEW} AS rows FROM pg_class WHERE oid = '{}'::regclass)",
-                documents.replace('\'', "''")
+                "matching AS MATERIALIZED (SELECT d.key FROM {documents} d {} LIMIT {})",
+                all_of(&conditions),
+                FEW + 1
             ));
-            ctes.push(format!(
-                "matching AS MATERIALIZED (SELECT d.key FROM {documents} d {} LIMIT (SELECT rows + 1 FROM bound))",
-                all_of(&conditions)
-            ));
-            ctes.push(
-                "few AS MATERIALIZED (SELECT count(*) <= (SELECT rows FROM bound) AS few FROM matching)".to_owned(),
-            );
+            ctes.push(format!("few AS MATERIALIZED (SELECT count(*) <= {FEW} AS few FROM matching)"));
             let few = "(SELECT few FROM few)".to_owned();
             // Of a list of keys they are read in order, faster than by a join.
             let listed = "e.document_key = ANY(ARRAY(SELECT key FROM matching))".to_owned();
@@ -287,6 +279,11 @@ fn fused(fusion: &Fusion, near: &str, parameters: &mut Parameters<'_>) -> String
 fn all_of(conditions: &[Option<String>]) -> String {
     let conditions: Vec<&str> = conditions.iter().flatten().map(String::as_str).collect();
     if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) }
+}
+
+/// Whether the documents that match a filter are looked for first.
+pub(super) fn is_gated(collection: &Collection, settings: &SearchSettings) -> bool {
+    settings.filter.as_ref().is_some_and(|filter| is_served(filter, &collection.definition.metadata_indexes))
 }
 
 /// Whether an index finds the documents that match, so that counting the first few of them is quick.
