@@ -559,3 +559,31 @@ async fn what_was_read_is_read_again_when_it_changed() {
     assert_eq!(asked(&provider, &mut from), ["late", "soon", "two"].map(paragraph));
     assert_eq!(orphans(&sql).await, (0, 0));
 }
+
+#[tokio::test]
+async fn unchanged_documents_are_not_written() {
+    let provider = Provider::start().await;
+    let server = Server::start_with(16, with_provider(&provider)).await;
+    let (mut client, sql) = (server.client(), server.sql().await);
+    client.create_collection(chunked("c", 100, 0)).await.unwrap();
+    let long: Vec<v1::Document> =
+        (0..100).map(|i| text_document(&i.to_string(), &text(&["one", &i.to_string(), "two"]))).collect();
+    ingest(&mut client, "c", long.clone()).await;
+    let (documents, chunks, embeddings) = tables(&sql).await;
+    let mut state = String::new();
+    for table in [&documents, &chunks, &embeddings] {
+        state += &format!("SELECT '{table}' || ctid::text || xmin::text || xmax::text AS row FROM {table} UNION ALL ");
+    }
+    let state = format!("SELECT count(*), md5(string_agg(row, ',' ORDER BY row)) FROM ({state} SELECT '') rows");
+    let state = async || -> (i64, String) {
+        let row = sql.query_one(&state, &[]).await.unwrap();
+        (row.get(0), row.get(1))
+    };
+    let (before, requests) = (state().await, provider.requests());
+    assert_eq!(before.0, 100 + 300 + 300 + 1);
+    let response = ingest(&mut client, "c", long.clone()).await;
+    assert_eq!((counts(&response), response.embedded_count), ((0, 0, 100), 0));
+    let mut stream = client.ingest_stream(tokio_stream::iter([request("c", long)])).await.unwrap().into_inner();
+    assert_eq!(counts(&stream.message().await.unwrap().unwrap()), (0, 0, 100));
+    assert_eq!((state().await, provider.requests()), (before, requests));
+}
