@@ -23,7 +23,8 @@ use chunk_ids::{ChunkId, assign};
 use vectors::Vectors;
 pub(crate) use vectors::check_embedding;
 
-/// How often a request is planned anew because other writers changed what it was planned on.
+/// How often a request is planned anew because other writers changed what it was planned on. The last plan depends on no
+/// stored chunk, so that it cannot fail for that.
 const ATTEMPTS: usize = 4;
 
 /// A request that keeps the rules.
@@ -78,9 +79,11 @@ pub(crate) async fn store(app: &App, checked: Checked, deadline: Instant) -> Res
         chunks: HashMap::new(),
         documents: &documents,
         checked: &checked,
+        keep_chunks: true,
     };
     let mut attempt = 1;
     loop {
+        work.keep_chunks = attempt < ATTEMPTS;
         match work.store(deadline).await {
             Err(Error::Store(StoreError::Overtaken)) if attempt < ATTEMPTS => attempt += 1,
             done => return done,
@@ -96,16 +99,21 @@ struct Work<'a> {
     /// The chunks of those documents that were split, by their positions; none where the text is not split.
     chunks: HashMap<usize, Vec<Chunk>>,
     vectors: Vectors<'a>,
+    /// Whether chunks that are stored already are kept, instead of embedded and written anew.
+    keep_chunks: bool,
 }
 
 /// What happens to a document.
 enum Plan<'a> {
     /// It is as it was, but perhaps for the metadata.
     Unchanged,
-    /// Its text is one chunk with the vector of the caller, or that of the text, or none.
+    /// It has the vector of the caller.
     Own(&'a [f32]),
+    /// It has the vector of this text, all of its own.
     Whole(&'a str),
+    /// It has none.
     NoVector,
+    /// Each chunk of its text has a vector.
     Chunks(Vec<ChunkId>),
 }
 
@@ -239,6 +247,7 @@ impl<'a> Work<'a> {
         match (&document.vector, self.chunks.get(&index)) {
             (Some(vector), _) => Plan::Own(vector),
             (None, Some(chunks)) if !chunks.is_empty() => {
+                let stored = stored.filter(|_| self.keep_chunks);
                 Plan::Chunks(assign(chunks, stored.map_or(&[], |stored| &stored.chunks)))
             }
             _ if document.needs_embedding() => Plan::Whole(&document.text),
