@@ -86,10 +86,13 @@ impl Splitter {
                 Some(only) if end < text.len() => start + only.end,
                 _ => end,
             };
-            for range in found {
-                let range = end - seen.len() + range.start..end - seen.len() + range.end;
-                if ranges.last().is_none_or(|last| last.end < range.end) {
-                    ranges.push(range);
+            for found in found {
+                let (begin, end) = (end - seen.len() + found.start, end - seen.len() + found.end);
+                // Of Markdown a chunk can begin with indentation that the one before is without.
+                match ranges.last() {
+                    Some(last) if last.end < end => ranges.push(begin.max(last.start)..end),
+                    None => ranges.push(begin..end),
+                    Some(_) => {}
                 }
             }
         }

@@ -61,7 +61,7 @@ fn texts() -> Vec<String> {
 /// Checks what holds for all chunks of a text; returns the texts of the chunks.
 fn check<'t>(splitter: &Splitter, text: &'t str) -> Vec<&'t str> {
     let chunks = splitter.split(text);
-    assert_ne!(chunks.len(), 1);
+    assert_ne!(chunks.len(), 1, "one chunk is none");
     let characters: Vec<char> = text.chars().collect();
     let mut covered = 0;
     for (position, chunk) in chunks.iter().enumerate() {
@@ -96,6 +96,30 @@ fn chunks_cover_the_text_by_characters() {
             for (max_size, overlap) in [(100, 0), (300, 150), (1_000, 100)] {
                 let chunks = check(&by_characters(method, max_size, overlap), &text);
                 assert!(chunks.len() > 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn chunks_cover_any_text() {
+    let parts = [
+        " ", "    ", "\n", "\n\n", "\r\n", "\t", "# ", "- ", "1. ", "```\n", "> ", "| ", "---", "*", "[a](b)", "<p>",
+        "word",
+    ];
+    let parts: Vec<&str> = parts.into_iter().chain(["狐", "🦊", "a.", "e\u{301}", "\u{a0}", "longer words "]).collect();
+    let mut dice = 1_u32;
+    for round in 0..300 {
+        let roll = |dice: &mut u32| {
+            *dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (*dice >> 16) as usize
+        };
+        // Each round from some of the parts, so that some are frequent.
+        let few: Vec<&str> = (0..2 + round % 7).map(|_| parts[roll(&mut dice) % parts.len()]).collect();
+        let text: String = (0..1_500).map(|_| few[roll(&mut dice) % few.len()]).collect();
+        for method in [ChunkMethod::Text, ChunkMethod::Markdown] {
+            for overlap in [0, 50] {
+                check(&by_characters(method, 100, overlap), &text);
             }
         }
     }

@@ -266,7 +266,7 @@ impl Upserted {
 
     /// Whether another writer came between the one who decided what to write and this row.
     fn is_overtaken(&self, documents: &[&NewDocument<'_>]) -> bool {
-        documents[self.index].version.is_some_and(|version| version + 1 != self.version)
+        documents[self.index].version.is_some_and(|version| version != self.version - 1)
     }
 }
 
