@@ -91,6 +91,8 @@ impl Search {
         if let Some(diversity) = &self.diversity {
             settings.limit = diversity.candidates;
             settings.include_vector = true;
+            // Most of the candidates are not returned.
+            settings.max_bytes = 4 * settings.max_bytes + diversity.candidates * 4 * collection.definition.dimensions;
         }
         let mut found = app.store.search(&self.collection, collection, &query, &settings).await?;
         let is_short = found.hits.len() < self.settings.limit;

@@ -26,38 +26,45 @@ const MAX_SEARCHES: usize = 100;
 /// Searches of a batch that run at a time: one caller must not take every connection.
 const CONCURRENCY: usize = 4;
 
+/// A search that keeps the rules, and its query as a vector if that was a text.
+struct Checked {
+    search: Search,
+    collection: Arc<Collection>,
+    embedded: Option<Prepared>,
+}
+
 pub(crate) async fn search_batch(
     app: &App,
     request: v1::SearchBatchRequest,
     deadline: Instant,
 ) -> Result<v1::SearchBatchResponse, Error> {
-    let searches = check(app, request, deadline).await?;
-    let prepared = prepare_all(app, &searches).await?;
-
+    let mut searches = check(app, request, deadline).await?;
+    embed_all(app, &mut searches).await?;
     let bytes = AtomicUsize::new(0);
-    let run = |(position, ((search, collection), prepared)): (usize, ((Search, Arc<Collection>), Option<Prepared>))| {
+    let running = searches.into_iter().enumerate().map(|(position, search)| {
         let bytes = &bytes;
         async move {
-            let response = async {
-                let prepared = match prepared {
-                    Some(prepared) => prepared,
-                    None => prepare(app, &collection, &search).await?,
-                };
-                search.run_prepared(app, &collection, prepared).await
-            };
-            let response = response.await.map_err(|error| error.within(&place(position)))?;
+            let response = run(app, search).await.map_err(|error| error.within(&place(position)))?;
             let limit = app.limits.max_response_bytes;
             // A few bytes of each go to its tag and length.
             let size = response.encoded_len() + 8;
             if bytes.fetch_add(size, Ordering::Relaxed) + size > limit {
                 return Err(StoreError::ResponseTooLarge { limit }.into());
             }
-            Ok(response)
+            Ok::<_, Error>(response)
         }
+    });
+    let responses = futures_util::stream::iter(running).buffered(CONCURRENCY).try_collect().await?;
+    Ok(v1::SearchBatchResponse { responses })
+}
+
+async fn run(app: &App, checked: Checked) -> Result<v1::SearchResponse, Error> {
+    let Checked { search, collection, embedded } = checked;
+    let prepared = match embedded {
+        Some(prepared) => prepared,
+        None => prepare(app, &collection, &search).await?,
     };
-    let running = futures_util::stream::iter(searches.into_iter().zip(prepared).enumerate().map(run));
-    let responses: Result<Vec<_>, Error> = running.buffered(CONCURRENCY).try_collect().await;
-    Ok(v1::SearchBatchResponse { responses: responses? })
+    search.run_prepared(app, &collection, prepared).await
 }
 
 fn place(position: usize) -> String {
@@ -65,11 +72,7 @@ fn place(position: usize) -> String {
 }
 
 /// Checks the searches, each in its collection, and tells all that is wrong.
-async fn check(
-    app: &App,
-    request: v1::SearchBatchRequest,
-    deadline: Instant,
-) -> Result<Vec<(Search, Arc<Collection>)>, Error> {
+async fn check(app: &App, request: v1::SearchBatchRequest, deadline: Instant) -> Result<Vec<Checked>, Error> {
     let v1::SearchBatchRequest { collection: default, searches } = request;
     let mut violations = Violations::default();
     violations.check(!searches.is_empty(), "searches", "is required");
@@ -87,7 +90,8 @@ async fn check(
         let mut found = Violations::default();
         if let Some(search) = Search::check(&mut found, request, app, deadline) {
             let collection = search.check_in_collection(&mut found, app).await;
-            checked.push((search, collection.map_err(|error| error.within(&place(position)))?));
+            let collection = collection.map_err(|error| error.within(&place(position)))?;
+            checked.push(Checked { search, collection, embedded: None });
         }
         violations.append_within(&place(position), found);
     }
@@ -96,21 +100,21 @@ async fn check(
 }
 
 /// Embeds the texts of the searches, with one call for each collection.
-async fn prepare_all(app: &App, searches: &[(Search, Arc<Collection>)]) -> Result<Vec<Option<Prepared>>, Error> {
-    let mut prepared: Vec<Option<Prepared>> = searches.iter().map(|_| None).collect();
+async fn embed_all(app: &App, searches: &mut [Checked]) -> Result<(), Error> {
     let mut by_collection: HashMap<i64, Vec<usize>> = HashMap::new();
-    for (position, (search, collection)) in searches.iter().enumerate() {
+    for (position, Checked { search, collection, .. }) in searches.iter().enumerate() {
         if search.text_to_embed().is_some() {
             by_collection.entry(collection.id).or_default().push(position);
         }
     }
     for positions in by_collection.into_values() {
         let Some(first) = positions.first() else { continue };
-        let texts: Vec<&str> = positions.iter().filter_map(|position| searches[*position].0.text_to_embed()).collect();
-        let embedded = embed(app, &searches[*first].1, &texts).await?;
+        let texts: Vec<&str> =
+            positions.iter().filter_map(|position| searches[*position].search.text_to_embed()).collect();
+        let embedded = embed(app, &searches[*first].collection, &texts).await?;
         for (position, embedded) in positions.into_iter().zip(embedded) {
-            prepared[position] = Some(embedded);
+            searches[position].embedded = Some(embedded);
         }
     }
-    Ok(prepared)
+    Ok(())
 }

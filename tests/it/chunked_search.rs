@@ -74,7 +74,7 @@ on_each_postgres! {
                 for result in search(&mut client, full).await.results {
                     let document = result.document.unwrap();
                     assert_eq!(document.text, text_of(&document.id));
-                    assert_eq!(document.vector.is_some(), true);
+                    assert!(document.vector.is_some());
                 }
 
                 // By document: each once, with its best passage, though one has nearly all the best ones.

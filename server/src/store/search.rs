@@ -150,6 +150,8 @@ const MIN_EF_SEARCH: i32 = 40;
 const MIN_EF_SEARCH_FILTERED: i32 = 200;
 /// With a filter, times the lists that are read without: what matches may be in others than the nearest.
 const PROBES_FILTERED: i32 = 4;
+/// Of statements by shape: compiling one takes longer than most of them run, and nobody reads that a word stands for nothing.
+const SHAPED_SETTINGS: &str = "SET LOCAL jit = off;SET LOCAL client_min_messages = warning";
 /// Vectors that a filtered search meets along the HNSW index before it compares all that match instead.
 const MAX_SCAN_TUPLES: usize = 5_000;
 /// Chunks to look at for one document, first and when these were of too few documents.
@@ -210,7 +212,7 @@ impl Store {
                     let reach = Reach { by_index, rows: Some(wider) };
                     let again = self.run_search(&entry, query, settings, reach, settings.deadline).await?;
                     filled_up = is_short(&again, wider, is_grouped, settings);
-                    run = again.after(run);
+                    run = again.after(&run);
                 } else {
                     filled_up = true;
                 }
@@ -220,7 +222,7 @@ impl Store {
                 let deadline = settings.deadline.min(Instant::now() + settings.fill_up);
                 let again = self.run_search(&entry, query, settings, all, deadline);
                 match tokio::time::timeout_at(deadline.into(), again).await {
-                    Ok(Ok(again)) => run = again.after(run),
+                    Ok(Ok(again)) => run = again.after(&run),
                     Err(_) | Ok(Err(StoreError::TimedOut)) => is_truncated = true,
                     Ok(Err(error)) => return Err(error),
                 }
@@ -273,7 +275,7 @@ impl Store {
             }
             _ => {
                 let rows = reach.rows.unwrap_or(settings.limit);
-                let begin = begin(entry, settings, reach.by_index, rows, timeout);
+                let begin = format!("{};{SHAPED_SETTINGS}", begin(entry, settings, reach.by_index, rows, timeout));
                 run_shaped(&connection, entry, query, settings, reach, &begin).await?
             }
         };
@@ -284,7 +286,7 @@ impl Store {
 
 impl Run {
     /// With the time of the run before.
-    fn after(self, before: Self) -> Self {
+    fn after(self, before: &Self) -> Self {
         Self { wait: before.wait + self.wait, database: before.database + self.database, ..self }
     }
 }
