@@ -62,7 +62,7 @@ impl Evaluate {
         let limit = k.max(DEEP);
         let mut qrels = read::qrels(&self.qrels)?;
         if self.binary {
-            qrels.values_mut().flat_map(HashMap::values_mut).for_each(|grade| *grade = grade.signum());
+            qrels.values_mut().flat_map(HashMap::values_mut).for_each(|grade| *grade = f64::from(*grade > 0.0));
         }
         let queries = read::queries(&self.queries)?;
         let judged: Vec<&read::Query> =

@@ -44,9 +44,19 @@ async fn measures_are_means_over_the_judged_queries() {
     let found = evaluate(&endpoint, QRELS, &["--k", "1", "--json"], 0).await.json();
     assert_eq!((&found["queries"], &found["queries_without_relevant"]), (&json!(3), &json!(1)));
     assert!((found["recall_1"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9, "{found}");
+    // The same with grades of 2 and 1, and what has the grade 0 stays irrelevant.
+    let binary = evaluate(&endpoint, QRELS, &["--binary", "--mode", "hybrid"], 0).await;
+    assert_eq!(binary.stdout, expected);
+    let graded = QRELS.replace("-1\n", "1\n");
+    let ndcg = async |more: &[&str]| {
+        evaluate(&endpoint, &graded, &[more, &["--json"]].concat(), 0).await.json()["ndcg_10"].as_f64()
+    };
+    // Of the first query, whose results have the grades 1 and 2: (1 + 2/log2(3)) / (2 + 1/log2(3)), or the best.
+    assert!((ndcg(&[]).await.unwrap() * 3.0 - 2.0 - 0.859_718_699_852_197_2).abs() < 1e-9);
+    assert_eq!(ndcg(&["--binary"]).await, Some(1.0));
     let request = server.lock().search_requests[0].clone();
     assert_eq!((request.mode(), request.limit, request.group_by_document), (SearchMode::Hybrid, 100, false));
-    assert_eq!(server.lock().batches, [3, 3]);
+    assert_eq!(server.lock().batches, [3; 5]);
 }
 
 #[tokio::test]
