@@ -399,6 +399,25 @@ async fn only_changed_chunks_are_embedded() {
 }
 
 #[tokio::test]
+async fn the_longest_text_is_stored() {
+    let provider = Provider::start().await;
+    let server = Server::start_with(18, with_provider(&provider)).await;
+    let (mut client, sql) = (server.client(), server.sql().await);
+    client.create_collection(chunked("c", 10_000, 0)).await.unwrap();
+    let mut long: String = (0..200_000).map(|i| format!("The fox number {i} jumps over the dog.\n")).collect();
+    long.truncate(8 << 20);
+    assert_eq!(put(&mut client, &long).await, (1, 0, 0));
+    let chunks = rows(&sql, "a").await;
+    assert!(chunks.len() > 700, "{}", chunks.len());
+    assert_eq!(chunks.last().unwrap().characters.1 as usize, long.trim_end().len());
+    // One word in the middle: one chunk is embedded.
+    let middle = long[..4 << 20].rfind("jumps").unwrap();
+    long.replace_range(middle..middle + 5, "walks");
+    let response = ingest(&mut client, "c", vec![text_document("a", &long)]).await;
+    assert_eq!((counts(&response), response.embedded_count), ((1, 1, 0), 1));
+}
+
+#[tokio::test]
 async fn equal_texts_are_embedded_once() {
     let provider = Provider::start().await;
     let server = Server::start_with(16, with_provider(&provider)).await;
