@@ -1,7 +1,4 @@
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use super::*;
 use crate::embed::{Embedders, EmbeddingConfig, LocalConfig, OpenAiConfig};
@@ -203,27 +200,5 @@ async fn tokens_are_counted_as_the_model_does() {
                 assert_eq!(sizer.size(part), counter.count(part).max(part.chars().count().div_ceil(8)), "{part:?}");
             }
         }
-    }
-}
-
-#[tokio::test]
-async fn a_long_text_takes_as_much_longer() {
-    let splitters = [
-        by_characters(ChunkMethod::Text, 100, 0),
-        by_characters(ChunkMethod::Markdown, 100, 10),
-        by_tokens(counter("openai/text-embedding-3-small").await, 50, 0),
-    ];
-    for (which, splitter) in splitters.iter().enumerate() {
-        let time = |times: usize| -> Duration {
-            let split = |text: String| {
-                let text = text.repeat(times);
-                let began = Instant::now();
-                splitter.split(&text);
-                began.elapsed()
-            };
-            texts().into_iter().map(split).sum()
-        };
-        let (short, long) = (time(1), time(8));
-        assert!(long < 32 * short, "splitter {which}: {short:?}, and for 8 times as much {long:?}");
     }
 }

@@ -370,10 +370,12 @@ async fn run_shaped(
     reach: Reach,
     begin: &str,
 ) -> Result<Run, StoreError> {
-    let vector_type = match query.vector() {
-        // The driver knows the type of the extension from a statement that was prepared.
-        Some(_) => connection.prepare_cached(&entry.search.nearest[0]).await?.params().first().cloned(),
-        None => None,
+    // The driver knows the type of the extension from a statement that was prepared. It would ask for it otherwise, while
+    // the rows that it has not read yet stand in the way of the answer.
+    let vector_type = if query.vector().is_some() || settings.include_vector {
+        connection.prepare_cached(&entry.search.nearest[0]).await?.params().first().cloned()
+    } else {
+        None
     };
     let (sql, parameters) = shaped(entry, query, settings, reach, vector_type);
     let typed = parameters.typed();
