@@ -12,6 +12,7 @@ mod documents;
 pub mod embed;
 pub mod embedded;
 mod error;
+mod fields;
 mod filter;
 mod health;
 mod ingest;

@@ -11,6 +11,7 @@ use crate::{
     App,
     documents::to_message,
     error::{Error, Violation},
+    fields::Fields,
     filter,
     store::{DocumentOrder, Listing, Position, StoreError},
     validate::{MAX_LIMIT, Violations},
@@ -44,14 +45,9 @@ pub(crate) async fn list(app: &App, mut request: v1::ListDocumentsRequest) -> Re
     if after == Some(None) {
         violations.push(foreign_token());
     }
-    let fields = read_mask.map(|mask| mask.paths);
-    for (position, field) in fields.iter().flatten().enumerate() {
-        let rule = "must be \"text\" or \"metadata\"";
-        violations.check(["text", "metadata"].contains(&field.as_str()), &format!("read_mask.paths[{position}]"), rule);
-    }
+    let fields = Fields::read(&mut violations, read_mask);
     violations.finish()?;
 
-    let wanted = |name: &str| fields.as_ref().is_none_or(|fields| fields.iter().any(|field| field == name));
     let limit = if page_size == 0 { DEFAULT_PAGE } else { page_size } as usize;
     let listing = Listing {
         filter: filter.as_ref(),
@@ -60,8 +56,8 @@ pub(crate) async fn list(app: &App, mut request: v1::ListDocumentsRequest) -> Re
         after: after.flatten(),
         limit,
         max_bytes: PAGE_BYTES,
-        with_text: wanted("text"),
-        with_metadata: wanted("metadata"),
+        with_text: fields.text,
+        with_metadata: fields.with_metadata(),
         with_vector: include_vector,
     };
     let page = match app.store.list_documents(&collection, &listing).await {
@@ -74,7 +70,8 @@ pub(crate) async fn list(app: &App, mut request: v1::ListDocumentsRequest) -> Re
     let mut last = None;
     let mut bytes = 0;
     for (position, document) in page.documents {
-        let document = to_message(document)?;
+        let mut document = to_message(document)?;
+        document.metadata = document.metadata.and_then(|metadata| fields.prune(metadata));
         // Metadata can be several times larger as a message than as it is stored.
         bytes += document.encoded_len();
         if bytes > PAGE_BYTES && !documents.is_empty() {

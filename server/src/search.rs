@@ -2,7 +2,6 @@
 
 mod check;
 mod diversity;
-mod fields;
 mod query;
 
 use std::{

@@ -115,7 +115,7 @@ on_each_postgres! {
             v1::ListDocumentsRequest { descending: true, ..second.clone() },
             v1::ListDocumentsRequest { order: DocumentOrder::CreateTime.into(), ..second.clone() },
             v1::ListDocumentsRequest { include_vector: true, ..second.clone() },
-            v1::ListDocumentsRequest { read_mask: Some(FieldMask { paths: vec![] }), ..second.clone() },
+            v1::ListDocumentsRequest { read_mask: Some(FieldMask { paths: vec!["id".into()] }), ..second.clone() },
             v1::ListDocumentsRequest { page_token: page_token[1..].into(), ..second.clone() },
             v1::ListDocumentsRequest { page_token: "d2".into(), ..second.clone() },
             v1::ListDocumentsRequest { page_token: "\0🦊".into(), ..second.clone() },
@@ -152,7 +152,7 @@ on_each_postgres! {
             collection: String::new(),
             page_size: 1_001,
             order: 3,
-            read_mask: Some(FieldMask { paths: vec!["text".into(), "id".into(), "metadata.x".into()] }),
+            read_mask: Some(FieldMask { paths: vec!["text".into(), "vector".into(), "metadata.x..y".into()] }),
             page_token: "x".into(),
             ..Default::default()
         };
@@ -199,8 +199,10 @@ on_each_postgres! {
         }
         let page = list(&mut client, &fields(&["text"])).await;
         assert!(page.documents.iter().all(|document| document.metadata.is_none() && document.text == text));
-        let page = list(&mut client, &fields(&[])).await;
+        let page = list(&mut client, &fields(&["id", "metadata.j"])).await;
         assert!(page.documents.iter().all(|document| document.metadata.is_none() && document.text.is_empty()));
+        let page = list(&mut client, &fields(&["id", "metadata.i"])).await;
+        assert!(page.documents.iter().all(|document| document.metadata.is_some() && document.text.is_empty()));
 
         // Metadata that compresses well, and is five times larger as a message.
         let zeros = metadata::object(&json!({"zeros": vec![0; 500_000]}));

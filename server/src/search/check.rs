@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use pgfox::v1::{self, SearchMode, search_request::Query};
 
-use super::{diversity::Diversity, fields::Fields};
+use super::diversity::Diversity;
 use crate::{
     App,
     error::{Error, Violation},
+    fields::Fields,
     filter,
     store::{self, Fusion, MAX_EF_SEARCH, SearchSettings, StoreError, Words},
     validate::{MAX_LIMIT, Violations},

@@ -1,4 +1,4 @@
-//! The fields of documents that a search returns.
+//! The fields of documents that a caller wants back.
 
 use prost_types::{FieldMask, Struct, Value, value::Kind};
 
@@ -9,8 +9,8 @@ const MAX_PATHS: usize = 100;
 
 /// Which fields; the id is always there.
 #[derive(Debug)]
-pub(super) struct Fields {
-    pub(super) text: bool,
+pub(crate) struct Fields {
+    pub(crate) text: bool,
     metadata: Metadata,
 }
 
@@ -23,7 +23,7 @@ enum Metadata {
 
 impl Fields {
     /// Reads a mask; none, or an empty one, is for everything.
-    pub(super) fn read(violations: &mut Violations, mask: Option<FieldMask>) -> Self {
+    pub(crate) fn read(violations: &mut Violations, mask: Option<FieldMask>) -> Self {
         let paths = mask.unwrap_or_default().paths;
         if paths.is_empty() {
             return Self { text: true, metadata: Metadata::All };
@@ -54,7 +54,7 @@ impl Fields {
         Self { text, metadata: if all { Metadata::All } else { Metadata::At(at) } }
     }
 
-    pub(super) fn with_metadata(&self) -> bool {
+    pub(crate) fn with_metadata(&self) -> bool {
         match &self.metadata {
             Metadata::All => true,
             Metadata::At(paths) => !paths.is_empty(),
@@ -62,7 +62,7 @@ impl Fields {
     }
 
     /// The part of the metadata that was asked for, if there is any.
-    pub(super) fn prune(&self, metadata: Struct) -> Option<Struct> {
+    pub(crate) fn prune(&self, metadata: Struct) -> Option<Struct> {
         let Metadata::At(paths) = &self.metadata else {
             return Some(metadata);
         };
