@@ -221,6 +221,5 @@ pub(crate) fn to_message(info: CollectionInfo) -> v1::Collection {
         text_search_language: definition.text_search_language,
         document_count,
         create_time: Some(collection.created_at.into()),
-        ..Default::default()
     }
 }
