@@ -231,7 +231,7 @@ fn corpus() -> String {
             "_id": format!("d{i}"),
             "title": format!("title{i}"),
             "text": format!("word{i} and more"),
-            "metadata": { "year": 1960 + i, "lang": if i % 2 == 0 { "en" } else { "de" }, "first": i < 10,
+            "metadata": { "year": 1960 + i, "lang": if i.is_multiple_of(2) { "en" } else { "de" }, "first": i < 10,
                 "tags": [format!("t{}", i % 3)], "at": format!("2024-05-{:02}T12:00:00Z", i % 28 + 1) },
         })
         .to_string()
