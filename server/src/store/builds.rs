@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Index, IndexKind, Store, StoreError,
-    collections::{Entry, Tables, read_index_kind},
+    catalog::{Entry, Tables, read_index_kind},
     connect::Notices,
     errors::{Kind, classify},
     indexes::{drop_unregistered, lock_key},

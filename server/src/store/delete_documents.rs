@@ -6,7 +6,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::{
     Filter, Store, StoreError,
-    collections::{Entry, Tables},
+    catalog::{Entry, Tables},
     connect::Connection,
     documents::{BATCH, begin},
     wire::Parameters,

@@ -11,7 +11,7 @@ use tokio_postgres::{Row, RowStream};
 
 use super::{
     Collection, DocumentVersion, Store, StoreError, StoredDocument,
-    collections::Tables,
+    catalog::Tables,
     wire::{Json, VectorColumn},
 };
 

@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 
 use super::{
     Collection, Index, IndexKind, Store, StoreError,
-    collections::{Entry, read_index_kind},
+    catalog::{Entry, read_index_kind},
     schema,
 };
 

@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 
 use super::{
     Collection, Store, StoreError,
-    collections::{Entry, Tables},
+    catalog::{Entry, Tables},
     connect::Connection,
     wire::Json,
 };

@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 
 use super::{
     Filter, Store, StoreError, StoredDocument,
-    collections::{Entry, Tables},
+    catalog::{Entry, Tables},
     documents::read_versioned,
     wire::Parameters,
 };

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, GenericClient, types::ToSql};
 
 use super::{
     Collection, MetadataIndex, MetadataIndexType, Store, StoreError,
-    collections::Tables,
+    catalog::Tables,
     errors::{Kind, classify},
     schema,
 };

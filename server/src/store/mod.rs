@@ -5,6 +5,7 @@
 
 mod aliases;
 mod builds;
+mod catalog;
 mod collections;
 pub mod connect;
 mod delete_documents;
@@ -80,7 +81,7 @@ struct Inner {
     names: Names,
     readiness: watch::Sender<Readiness>,
     /// What is known of collections, by name. Never trusted for longer than a statement: see `Collection::revision`.
-    catalog: RwLock<HashMap<String, Arc<collections::Entry>>>,
+    catalog: RwLock<HashMap<String, Arc<catalog::Entry>>>,
     /// The indexes that this process is building, by id.
     building: Mutex<HashMap<i64, AbortHandle>>,
 }

@@ -7,7 +7,7 @@ mod words;
 
 use std::time::{Duration, Instant};
 
-use super::{Collection, Filter, Store, StoreError, StoredDocument, collections::Entry};
+use super::{Collection, Filter, Store, StoreError, StoredDocument, catalog::Entry};
 use run::Run;
 use statement::Reach;
 

@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 
 use super::{
     Filter, Store, StoreError,
-    collections::{Entry, Tables},
+    catalog::{Entry, Tables},
     connect::Connection,
     documents::{BATCH, begin},
     wire::{Json, Parameters},

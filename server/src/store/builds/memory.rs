@@ -1,6 +1,6 @@
 //! How much memory a build needs, and how much it gets.
 
-use crate::store::{IndexKind, Store, StoreError, collections::Entry};
+use crate::store::{IndexKind, Store, StoreError, catalog::Entry};
 
 impl Store {
     /// Gives the build the memory it needs, as far as the operator allows, and says when that is too little.

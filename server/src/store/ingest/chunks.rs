@@ -8,7 +8,7 @@ use tokio_postgres::{Statement, types::ToSql};
 use super::{Content, NewDocument, StoreError, Upserted, searched_characters};
 use crate::store::{
     Collection,
-    collections::{Entry, Tables},
+    catalog::{Entry, Tables},
     connect::Connection,
     wire::{VectorValue, copy_frames},
 };

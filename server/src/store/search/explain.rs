@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{Query, SearchSettings};
-use crate::store::{Bound, Filter, Literal, Store, StoreError, Test, collections::Entry, connect::Connection};
+use crate::store::{Bound, Filter, Literal, Store, StoreError, Test, catalog::Entry, connect::Connection};
 
 /// How a search was done.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::store::{
     IndexKind, Store, StoreError, StoredDocument,
-    collections::Entry,
+    catalog::Entry,
     connect::Connection,
     documents::{collect_bounded, read_document},
     wire::{Json, VectorColumn, VectorValue},

@@ -5,7 +5,7 @@ use tokio_postgres::types::Type;
 use super::{Fusion, Query, SearchSettings};
 use crate::store::{
     Collection, Filter, IndexKind, MetadataIndex, MetadataIndexType, Test,
-    collections::{Entry, Tables},
+    catalog::{Entry, Tables},
     wire::{Parameters, VectorValue},
 };
 

@@ -1,0 +1,256 @@
+//! What is known of collections: the registry as it is read, the tables and statements of each collection, and the cache.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio_postgres::Row;
+
+use super::{
+    ChunkMethod, ChunkUnit, Chunking, Collection, Distance, IndexKind, MetadataIndex, MetadataIndexType, NewCollection,
+    Store, StoreError, VectorType, documents,
+    errors::{Kind, classify},
+    ingest, search,
+    wire::Json,
+};
+use crate::embed::Model;
+
+/// A collection with the statements over its tables, written out once.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) collection: Arc<Collection>,
+    pub(super) tables: Tables,
+    pub(super) search: search::Statements,
+    pub(super) ingest: ingest::Statements,
+    pub(super) documents: documents::Statements,
+}
+
+/// The qualified names of the tables of a collection and of the extension's schema.
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    pub(super) documents: String,
+    /// Unqualified, the stem of the names of metadata indexes.
+    documents_stem: String,
+    pub(super) chunks: String,
+    pub(super) embeddings: String,
+    /// Unqualified, the stem of index names.
+    pub(super) embeddings_stem: String,
+    pub(super) internal: String,
+    pub(super) extension: String,
+}
+
+impl Tables {
+    pub(super) fn new(internal: &str, extension: &str, collection_id: i64, space_id: i64) -> Self {
+        let embeddings_stem = format!("embeddings_{collection_id}_{space_id}");
+        let documents_stem = format!("documents_{collection_id}");
+        Self {
+            documents: format!("{internal}.{documents_stem}"),
+            documents_stem,
+            chunks: format!("{internal}.chunks_{collection_id}"),
+            embeddings: format!("{internal}.{embeddings_stem}"),
+            embeddings_stem,
+            internal: internal.into(),
+            extension: extension.into(),
+        }
+    }
+
+    /// The name of the metadata index with this id, unqualified.
+    pub(super) fn metadata_index(&self, id: i64) -> String {
+        format!("{}_metadata_{id}", self.documents_stem)
+    }
+
+    /// The name of the index with this id, unqualified.
+    pub(super) fn index(&self, method: &str, index_id: i64) -> String {
+        format!("{}_{method}_{index_id}", self.embeddings_stem)
+    }
+}
+
+impl Store {
+    /// A collection as the cache has it; [`Store::search`] finds out when it is not true any more.
+    pub async fn collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
+        match self.known(name) {
+            Some(entry) => Ok(Arc::clone(&entry.collection)),
+            None => self.current_collection(name).await,
+        }
+    }
+
+    /// A collection as the database has it now, for what would rather wait for it than be wrong.
+    pub async fn current_collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
+        Ok(Arc::clone(&self.load_entry(name).await?.collection))
+    }
+
+    /// Runs an operation on a collection; once more with what the database says now when the cache was wrong, and a few
+    /// times more when another transaction stood in the way.
+    pub(super) async fn with_collection<T, F>(&self, name: &str, run: impl Fn(Arc<Entry>) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        self.repeat(name, false, run).await
+    }
+
+    /// The same for an operation that finds out by itself when an alias has moved.
+    pub(super) async fn with_known_collection<T, F>(
+        &self,
+        name: &str,
+        run: impl Fn(Arc<Entry>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        self.repeat(name, true, run).await
+    }
+
+    async fn repeat<T, F>(
+        &self,
+        name: &str,
+        trust_aliases: bool,
+        run: impl Fn(Arc<Entry>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        const ATTEMPTS: u32 = 4;
+        let mut attempt = 1;
+        loop {
+            let entry = match self.known(name) {
+                Some(entry) if trust_aliases => entry,
+                _ => self.entry(name).await?,
+            };
+            let error = match run(entry).await {
+                Err(error @ (StoreError::Stale(_) | StoreError::Conflict(_))) => error,
+                result => return result,
+            };
+            if attempt == ATTEMPTS {
+                return Err(error);
+            }
+            attempt += 1;
+            match error {
+                StoreError::Stale(None) => self.forget(name),
+                StoreError::Stale(Some(error)) => {
+                    if classify(&error) == Kind::StalePlan {
+                        self.forget_all();
+                    }
+                    self.forget(name);
+                }
+                _ => tokio::time::sleep(std::time::Duration::from_millis(rand::random_range(1..20))).await,
+            }
+        }
+    }
+
+    /// A collection, its tables and statements.
+    pub(super) async fn entry(&self, name: &str) -> Result<Arc<Entry>, StoreError> {
+        match self.known(name) {
+            // What an alias stands for can change without any error that would tell.
+            Some(entry) if entry.collection.definition.name == name => Ok(entry),
+            _ => self.load_entry(name).await,
+        }
+    }
+
+    fn known(&self, name: &str) -> Option<Arc<Entry>> {
+        self.inner.catalog.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Reads a collection from the registry into the cache.
+    pub(super) async fn load_entry(&self, name: &str) -> Result<Arc<Entry>, StoreError> {
+        let extension = self.extension()?;
+        let connection = self.connection().await?;
+        let internal = &self.inner.names.internal;
+        let sql = format!(
+            "{} WHERE c.name = $1 OR c.id = (SELECT a.collection_id FROM {internal}.aliases a WHERE a.alias = $1)",
+            select_collections(internal)
+        );
+        let statement = connection.prepare_cached(&sql).await?;
+        let row = connection.query_opt(&statement, &[&name]).await?;
+        connection.done();
+        let Some(row) = row else {
+            self.forget(name);
+            return Err(StoreError::CollectionNotFound(name.into()));
+        };
+        let collection = read_collection(&row)?;
+        let tables = Tables::new(internal, &extension.schema, collection.id, collection.space_id);
+        let entry = Arc::new(Entry {
+            search: search::Statements::new(&tables, &collection, extension.iterative_scan),
+            ingest: ingest::Statements::new(&tables, &collection),
+            documents: documents::Statements::new(&tables),
+            collection: Arc::new(collection),
+            tables,
+        });
+        let mut catalog = self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner);
+        catalog.insert(name.into(), Arc::clone(&entry));
+        Ok(entry)
+    }
+
+    pub(super) fn forget(&self, name: &str) {
+        self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+pub(super) fn select_collections(internal: &str) -> String {
+    format!(
+        "-- select_collections
+         SELECT c.id, c.name, c.revision, c.created_at, s.id AS space_id, s.model, s.dimensions, s.ask_dimensions,
+                s.distance, s.vector_type, s.query_prefix, s.document_prefix, i.method, i.m, i.ef_construction, i.lists,
+                c.chunk_method, c.chunk_unit, c.chunk_size, c.chunk_overlap, c.text_search_language,
+                ARRAY(SELECT a.alias FROM {internal}.aliases a WHERE a.collection_id = c.id ORDER BY a.alias) AS aliases,
+                ARRAY(SELECT jsonb_build_array(m.type, m.path) FROM {internal}.metadata_indexes m
+                      WHERE m.collection_id = c.id AND m.ready ORDER BY m.id) AS metadata_indexes
+         FROM {internal}.collections c
+         JOIN {internal}.embedding_spaces s ON s.collection_id = c.id AND s.active
+         LEFT JOIN {internal}.indexes i ON i.space_id = s.id AND i.state = 'ready'"
+    )
+}
+
+pub(super) fn read_collection(row: &Row) -> Result<Collection, StoreError> {
+    let unknown = |what: &str| StoreError::Internal(format!("the registry holds an unknown {what}"));
+    let dimensions: i32 = row.get("dimensions");
+    let dimensions = usize::try_from(dimensions).map_err(|_| unknown("number of dimensions"))?;
+    let model: String = row.get("model");
+    let ask_dimensions = row.get("ask_dimensions");
+    let size = |column: &str| usize::try_from(row.get::<_, i32>(column)).map_err(|_| unknown("size of chunks"));
+    let method = match row.get("chunk_method") {
+        "none" => None,
+        "text" => Some(ChunkMethod::Text),
+        "markdown" => Some(ChunkMethod::Markdown),
+        _ => return Err(unknown("method of chunking")),
+    };
+    let unit = match row.get("chunk_unit") {
+        "characters" => ChunkUnit::Characters,
+        "tokens" => ChunkUnit::Tokens,
+        _ => return Err(unknown("unit of chunks")),
+    };
+    let (max_size, overlap) = (size("chunk_size")?, size("chunk_overlap")?);
+    let mut metadata_indexes = Vec::new();
+    for Json(json) in row.get::<_, Vec<Json<&str>>>("metadata_indexes") {
+        let (kind, path): (&str, Vec<String>) = serde_json::from_str(json).map_err(|_| unknown("metadata index"))?;
+        let kind = MetadataIndexType::from_name(kind).ok_or_else(|| unknown("metadata index"))?;
+        metadata_indexes.push(MetadataIndex { kind, path });
+    }
+    Ok(Collection {
+        id: row.get("id"),
+        space_id: row.get("space_id"),
+        revision: row.get("revision"),
+        created_at: row.get("created_at"),
+        index: read_index_kind(row)?,
+        definition: NewCollection {
+            name: row.get("name"),
+            model: (!model.is_empty()).then_some(Model { name: model, dimensions, ask_dimensions }),
+            dimensions,
+            distance: Distance::from_name(row.get("distance")).ok_or_else(|| unknown("distance"))?,
+            vector_type: VectorType::from_name(row.get("vector_type")).ok_or_else(|| unknown("vector type"))?,
+            query_prefix: row.get("query_prefix"),
+            document_prefix: row.get("document_prefix"),
+            chunking: method.map(|method| Chunking { method, unit, max_size, overlap }),
+            text_search_language: row.get("text_search_language"),
+            metadata_indexes,
+            aliases: row.get("aliases"),
+        },
+    })
+}
+
+/// The index of a row with the columns method, m, ef_construction and lists.
+pub(super) fn read_index_kind(row: &Row) -> Result<Option<IndexKind>, StoreError> {
+    Ok(match row.get::<_, Option<&str>>("method") {
+        None => None,
+        Some("hnsw") => Some(IndexKind::Hnsw { m: row.get("m"), ef_construction: row.get("ef_construction") }),
+        Some("ivfflat") => Some(IndexKind::IvfFlat { lists: row.get("lists") }),
+        Some(_) => return Err(StoreError::Internal("the registry holds an unknown kind of index".into())),
+    })
+}
