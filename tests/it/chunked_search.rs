@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use pgfox::v1::{self, ChunkUnit, ChunkingMethod, Completeness, SearchMode, ShortReason, index_spec::Kind};
+use serde_json::json;
 
 use crate::{
     calls::{about, build_index, get, ids, ingest, search, similar},
-    filtered_search::{equals, metadata, number},
+    metadata::{equals, object},
     support::{Client, on_each_postgres, text_document, texts},
 };
 
@@ -34,7 +35,7 @@ async fn load(client: &mut Client) -> Vec<v1::Document> {
     let mut documents = vec![text_document("foxes", &join((0..200).map(|i| passage("fox", i)).collect()))];
     for i in 0..40 {
         let animals = (0..3).map(|j| passage(ANIMALS[(i + j) % ANIMALS.len()], 1_000 + i * 3 + j)).collect();
-        let metadata = metadata([("n", number((i % 2) as f64))]);
+        let metadata = Some(object(&json!({"n": i % 2})));
         documents.push(v1::Document { metadata, ..text_document(&format!("few {i:02}"), &join(animals)) });
     }
     documents.push(text_document("short", "A fox."));
@@ -100,7 +101,7 @@ on_each_postgres! {
                     }
                 }
                 let filtered = v1::SearchRequest {
-                    filter: Some(equals("n", 1.0)),
+                    filter: Some(equals("n", &json!(1))),
                     group_by_document: true,
                     limit: 100,
                     ..request.clone()

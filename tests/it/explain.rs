@@ -1,11 +1,12 @@
 //! Explained searches: the plans that searches must have. They fail when a search stops using its index.
 
 use pgfox::v1::{self, Completeness, Distance, SearchMode, condition::Test, index_spec::Kind};
+use serde_json::json;
 
 use crate::{
     calls::{about, build_index, ids, ingest, near, search},
-    filtered_search::{all_of, any_of, condition, equals, metadata, number, string},
     full_text::words,
+    metadata::{all_of, any_of, equals, field, object, value},
     support::{Client, on_each_postgres, vector_document, vectors},
 };
 
@@ -21,12 +22,9 @@ async fn load(client: &mut Client) {
     for part in 0..8_usize {
         let document = |i: usize| v1::Document {
             text: format!("A text about word{} and others{}", i % 997, i % 7),
-            metadata: metadata([
-                ("n", number((i % 400) as f64)),
-                ("half", number((i % 2) as f64)),
-                ("year", number(2_000.0)),
-                ("title", string(&format!("the title {i}"))),
-            ]),
+            metadata: Some(object(
+                &json!({"n": i % 400, "half": i % 2, "year": 2_000, "title": format!("the title {i}")}),
+            )),
             ..vector_document(&i.to_string(), &values(i))
         };
         ingest(client, "c", (part * 1_000..(part + 1) * 1_000).map(document).collect()).await;
@@ -84,7 +82,7 @@ on_each_postgres! {
             assert!(plain.rows_scanned < 200, "{plain:?}");
 
             // Few documents match: they are found by the index over the metadata, and their vectors by their keys.
-            let selective = v1::SearchRequest { filter: Some(equals("n", 7.0)), ..near("c", &query, 10) };
+            let selective = v1::SearchRequest { filter: Some(equals("n", &json!(7))), ..near("c", &query, 10) };
             let selective = explained(&mut client, selective).await;
             assert_eq!(shape(&selective).1, "pkey", "{selective:?}");
             assert!(uses(&selective, "Bitmap Index Scan", "metadata"), "{}", selective.plan_json);
@@ -92,7 +90,7 @@ on_each_postgres! {
             assert!(selective.rows_scanned < 200, "{selective:?}");
 
             // Many match: the vector index leads.
-            let broad = v1::SearchRequest { filter: Some(equals("half", 1.0)), ..near("c", &query, 10) };
+            let broad = v1::SearchRequest { filter: Some(equals("half", &json!(1))), ..near("c", &query, 10) };
             let broad = explained(&mut client, broad).await;
             assert_eq!(shape(&broad), ("Index Scan", name), "{}", broad.plan_json);
             assert!(broad.rows_filtered > 0);
@@ -122,10 +120,10 @@ on_each_postgres! {
         let mut client = server.client();
         load(&mut client).await;
         let filter = all_of(vec![
-            condition("year", Test::LessThan(string("2000"))),
-            any_of(vec![condition("title", Test::AtLeast(number(1.0))), condition("title", Test::StartsWith("the".into()))]),
-            condition("titel", Test::Exists(true)),
-            equals("year", 2_000.0),
+            field("year", Test::LessThan(value(&json!("2000")))),
+            any_of(vec![field("title", Test::AtLeast(value(&json!(1)))), field("title", Test::StartsWith("the".into()))]),
+            field("titel", Test::Exists(true)),
+            equals("year", &json!(2_000)),
         ]);
         let request = v1::SearchRequest { filter: Some(filter), ..near("c", &values(1), 10) };
         let notes = explained(&mut client, request).await.notes;

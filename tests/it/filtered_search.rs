@@ -1,48 +1,18 @@
 //! Searches with a filter: as many as asked for and the right ones, whatever share of the documents matches.
 
-use pgfox::v1::{self, Completeness, Distance, ShortReason, condition::Test, filter::Node, index_spec::Kind};
-use prost_types::{Struct, Value, value};
+use pgfox::v1::{self, Completeness, Distance, ShortReason, condition::Test, index_spec::Kind};
+use prost_types::Value;
+use serde_json::json;
 
 use crate::{
     calls::{build_index, ids, ingest, invalid, near, refusal, search, similar},
+    metadata::{all_of, any_of, equals, field, none_of, object, value},
     support::{Client, Server, on_each_postgres, vector_document, vectors},
 };
 
 const DIMENSIONS: usize = 32;
 const CLUSTERS: usize = 50;
 const POINTS: usize = 20_000;
-
-pub(crate) fn number(number: f64) -> Value {
-    Value { kind: Some(value::Kind::NumberValue(number)) }
-}
-
-pub(crate) fn string(text: &str) -> Value {
-    Value { kind: Some(value::Kind::StringValue(text.into())) }
-}
-
-pub(crate) fn metadata<const N: usize>(fields: [(&str, Value); N]) -> Option<Struct> {
-    Some(Struct { fields: fields.map(|(key, value)| (key.to_owned(), value)).into() })
-}
-
-pub(crate) fn condition(field: &str, test: Test) -> v1::Filter {
-    v1::Filter { node: Some(Node::Condition(v1::Condition { field: field.into(), test: Some(test) })) }
-}
-
-pub(crate) fn equals(field: &str, value: f64) -> v1::Filter {
-    condition(field, Test::Equals(number(value)))
-}
-
-pub(crate) fn any_of(filters: Vec<v1::Filter>) -> v1::Filter {
-    v1::Filter { node: Some(Node::AnyOf(v1::FilterList { filters })) }
-}
-
-pub(crate) fn all_of(filters: Vec<v1::Filter>) -> v1::Filter {
-    v1::Filter { node: Some(Node::AllOf(v1::FilterList { filters })) }
-}
-
-pub(crate) fn none_of(filters: Vec<v1::Filter>) -> v1::Filter {
-    v1::Filter { node: Some(Node::NoneOf(v1::FilterList { filters })) }
-}
 
 /// The same random numbers from 0 to 1 in every run.
 struct Numbers(u64);
@@ -80,16 +50,16 @@ async fn load(client: &mut Client, points: &[Point]) {
     client.create_collection(vectors("c", DIMENSIONS as i32, Distance::L2)).await.unwrap();
     for (i, part) in points.chunks(1_000).enumerate() {
         let document = |(j, point): (usize, &Point)| {
-            let flag = |below| number(f64::from(u8::from(point.share < below)));
-            let metadata = metadata([
-                ("cluster", number(point.cluster as f64)),
-                ("share", number(f64::from(point.share))),
-                ("half", flag(500)),
-                ("tenth", flag(100)),
-                ("hundredth", flag(10)),
-                ("thousandth", flag(1)),
-            ]);
-            v1::Document { metadata, ..vector_document(&(i * 1_000 + j).to_string(), &point.values) }
+            let flag = |below| u8::from(point.share < below);
+            let metadata = object(&json!({
+                "cluster": point.cluster,
+                "share": point.share,
+                "half": flag(500),
+                "tenth": flag(100),
+                "hundredth": flag(10),
+                "thousandth": flag(1),
+            }));
+            v1::Document { metadata: Some(metadata), ..vector_document(&(i * 1_000 + j).to_string(), &point.values) }
         };
         ingest(client, "c", part.iter().enumerate().map(document).collect()).await;
     }
@@ -154,11 +124,11 @@ async fn finds_what_matches(client: &mut Client, points: &[Point]) {
     };
     for (name, below) in [("half", 500), ("tenth", 100), ("hundredth", 10), ("thousandth", 1)] {
         let matching = with(&|point| point.share < below);
-        recall(client, &queries, name, |_| (equals(name, 1.0), matching.clone())).await;
+        recall(client, &queries, name, |_| (equals(name, &json!(1)), matching.clone())).await;
     }
     // By comparisons, which no index serves.
     for below in [500, 10] {
-        let less = || condition("share", Test::LessThan(number(f64::from(below))));
+        let less = || field("share", Test::LessThan(value(&json!(below))));
         let matching = with(&|point| point.share < below);
         recall(client, &queries, &format!("below {below}"), |_| (less(), matching.clone())).await;
     }
@@ -173,15 +143,15 @@ async fn finds_what_matches(client: &mut Client, points: &[Point]) {
     for (what, matches) in near_and_far {
         let filter = |cluster: usize| {
             let clusters = (0..CLUSTERS).filter(|point| matches(cluster, *point));
-            let values = clusters.map(|cluster| number(cluster as f64)).collect();
-            let filter = condition("cluster", Test::OneOf(prost_types::ListValue { values }));
+            let values = clusters.map(|cluster| value(&json!(cluster))).collect();
+            let filter = field("cluster", Test::OneOf(prost_types::ListValue { values }));
             (filter, with(&|point| matches(cluster, point.cluster)))
         };
         recall(client, &queries, what, filter).await;
     }
     let beside = |cluster: usize| {
         let (from, to) = if cluster < 25 { (cluster + 1, cluster + 5) } else { (cluster - 5, cluster - 1) };
-        let is = |test: fn(Value) -> Test, cluster: usize| condition("cluster", test(number(cluster as f64)));
+        let is = |test: fn(Value) -> Test, cluster: usize| field("cluster", test(value(&json!(cluster))));
         let filter = all_of(vec![is(Test::AtLeast, from), is(Test::AtMost, to)]);
         (filter, with(&|point| (from..=to).contains(&point.cluster)))
     };
@@ -213,12 +183,7 @@ on_each_postgres! {
         let mut client = server.client();
         client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
         let document = |i: usize| {
-            let inner = metadata([("b", number(i as f64))]).unwrap();
-            let metadata = metadata([
-                ("n", number((i % 10) as f64)),
-                ("a", Value { kind: Some(value::Kind::StructValue(inner)) }),
-                ("s.t", string("x")),
-            ]);
+            let metadata = Some(object(&json!({"n": i % 10, "a": {"b": i}, "s.t": "x"})));
             v1::Document { text: format!("text {i}"), metadata, ..vector_document(&format!("{i:03}"), &[i as f32]) }
         };
         ingest(&mut client, "c", (0..300).map(document).collect()).await;
@@ -227,7 +192,7 @@ on_each_postgres! {
                 build_index(&mut client, "c", Kind::Hnsw(v1::Hnsw::default())).await;
             }
             // A filter, fewer matches than asked for, and none at all.
-            let filtered = |value, limit| v1::SearchRequest { filter: Some(equals("n", value)), ..near("c", &[0.2], limit) };
+            let filtered = |value, limit| v1::SearchRequest { filter: Some(equals("n", &json!(value))), ..near("c", &[0.2], limit) };
             let found = search(&mut client, filtered(3.0, 3)).await;
             assert_eq!((ids(&found), found.short_reason()), (vec!["003", "013", "023"], ShortReason::Unspecified));
             let found = search(&mut client, filtered(3.0, 31)).await;
@@ -235,11 +200,11 @@ on_each_postgres! {
             assert_eq!(found.completeness(), Completeness::Exact);
             let found = search(&mut client, filtered(11.0, 5)).await;
             assert_eq!((found.results.len(), found.short_reason()), (0, ShortReason::FewMatches));
-            let not = v1::SearchRequest { filter: Some(none_of(vec![equals("n", 0.0), equals("n", 1.0)])), ..near("c", &[0.2], 3) };
+            let not = v1::SearchRequest { filter: Some(none_of(vec![equals("n", &json!(0)), equals("n", &json!(1))])), ..near("c", &[0.2], 3) };
             assert_eq!(ids(&search(&mut client, not).await), ["002", "003", "004"]);
 
             // What is similar to a document is not that document.
-            let alike = v1::SearchRequest { filter: Some(equals("n", 3.0)), ..similar("c", "013", 2) };
+            let alike = v1::SearchRequest { filter: Some(equals("n", &json!(3))), ..similar("c", "013", 2) };
             let mut found = ids(&search(&mut client, alike).await).into_iter().map(str::to_owned).collect::<Vec<_>>();
             found.sort();
             assert_eq!(found, ["003", "023"]);
@@ -253,7 +218,7 @@ on_each_postgres! {
             assert_eq!((found.results.len(), found.short_reason()), (3, ShortReason::Unspecified));
             let found = search(&mut client, within(-1.0, 3)).await;
             assert_eq!((found.results.len(), found.short_reason()), (0, ShortReason::MaxDistance));
-            let both = v1::SearchRequest { filter: Some(equals("n", 1.0)), ..within(10.0, 10) };
+            let both = v1::SearchRequest { filter: Some(equals("n", &json!(1))), ..within(10.0, 10) };
             assert_eq!(ids(&search(&mut client, both).await), ["011", "001"]);
 
             // Fields.
@@ -265,8 +230,7 @@ on_each_postgres! {
             let text = document(&mut client, masked(&["text"])).await;
             assert_eq!((text.id.as_str(), text.text.as_str(), text.metadata), ("007", "text 7", None));
             let nested = document(&mut client, masked(&["metadata.a.b", "metadata.\"s.t\"", "metadata.x"])).await;
-            let inner = metadata([("b", number(7.0))]).unwrap();
-            let wanted = metadata([("a", Value { kind: Some(value::Kind::StructValue(inner)) }), ("s.t", string("x"))]);
+            let wanted = Some(object(&json!({"a": {"b": 7}, "s.t": "x"})));
             assert_eq!((nested.text.as_str(), nested.metadata), ("", wanted));
             let vector = v1::SearchRequest { include_vector: true, ..masked(&["metadata"]) };
             let whole = document(&mut client, vector).await;

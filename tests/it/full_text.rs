@@ -1,11 +1,12 @@
 //! Full-text search: any word counts, phrases and exclusions hold, and every text is looked at.
 
 use pgfox::v1::{self, Completeness, SearchMode, ShortReason};
+use serde_json::json;
 use tonic::Code;
 
 use crate::{
     calls::{about, ids, ingest, invalid, near, refusal, search},
-    filtered_search::{equals, metadata, number},
+    metadata::{equals, object},
     naughty::NAUGHTY,
     support::{Client, on_each_postgres, text_document, texts, vectors},
 };
@@ -36,7 +37,7 @@ on_each_postgres! {
         client.create_collection(vectors("c", 1, v1::Distance::L2)).await.unwrap();
         let document = |id: &str, text: &str, n: f64| v1::Document {
             vector: Some(v1::Vector { values: vec![n as f32] }),
-            metadata: metadata([("n", number(n))]),
+            metadata: Some(object(&json!({"n": n}))),
             ..text_document(id, text)
         };
         let documents = vec![
@@ -72,7 +73,7 @@ on_each_postgres! {
         }
         let limited = search(&mut client, words("c", "fox dog", 1)).await;
         assert_eq!((ids(&limited), limited.short_reason()), (vec!["both"], ShortReason::Unspecified));
-        let filtered = v1::SearchRequest { filter: Some(equals("n", 2.0)), ..words("c", "fox dog", 5) };
+        let filtered = v1::SearchRequest { filter: Some(equals("n", &json!(2))), ..words("c", "fox dog", 5) };
         assert_eq!(ids(&search(&mut client, filtered).await), ["dog"]);
         let vector = v1::SearchRequest { include_vector: true, ..words("c", "sleep", 5) };
         let response = search(&mut client, vector).await;

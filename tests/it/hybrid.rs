@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use pgfox::v1::{self, Completeness, SearchMode, ShortReason, index_spec::Kind};
+use serde_json::json;
 
 use crate::{
     calls::{about, build_index, ids, ingest, invalid, near, search, similar},
-    filtered_search::{equals, metadata, number},
     full_text::words,
+    metadata::{equals, object},
     support::{on_each_postgres, text_document, texts},
 };
 
@@ -22,14 +23,14 @@ on_each_postgres! {
         let nouns = ["fox", "dog", "cat", "owl", "bee", "ant", "elk", "bat", "cow", "hen"];
         let document = |i: usize| {
             let text = format!("the {} and the {} number {i}", nouns[i % 10], nouns[(i / 10) % 10]);
-            v1::Document { metadata: metadata([("n", number((i % 4) as f64))]), ..text_document(&i.to_string(), &text) }
+            v1::Document { metadata: Some(object(&json!({"n": i % 4}))), ..text_document(&i.to_string(), &text) }
         };
         ingest(&mut client, "c", (0..200).map(document).collect()).await;
         for indexed in [false, true] {
             if indexed {
                 build_index(&mut client, "c", Kind::Hnsw(v1::Hnsw::default())).await;
             }
-            for filter in [None, Some(equals("n", 1.0))] {
+            for filter in [None, Some(equals("n", &json!(1)))] {
                 let with_filter = |request| v1::SearchRequest { filter: filter.clone(), ..request };
                 let nearest = search(&mut client, with_filter(about("c", "a fox with an owl", 100))).await;
                 let matches = search(&mut client, with_filter(words("c", "a fox with an owl", 100))).await;
