@@ -6,9 +6,11 @@ use prost_types::{Struct, Value, value::Kind};
 use super::*;
 
 const DOCUMENTS: usize = 100_000;
-/// Vectors lie in clusters, as those of texts do; random ones are all about equally far from each other.
+/// Vectors lie in clusters and differ in fewer ways than they have dimensions, as those of texts do; random ones are all
+/// about equally far from each other.
 const CLUSTERS: usize = 200;
-const SPREAD: f32 = 0.35;
+const WAYS: usize = 24;
+const SPREAD: f32 = 0.8;
 /// Different queries of each kind.
 const QUERIES: usize = 50;
 const ROUNDS: usize = 5;
@@ -58,10 +60,15 @@ pub(super) async fn run(postgres: &Postgres) -> anyhow::Result<()> {
     let server = Server::start(postgres, "warn,pgfox_server=info").await?;
     let mut client = server.client()?;
     let mut random = Random::new();
-    let centres: Vec<Vec<f32>> = (0..CLUSTERS).map(|_| random.vector(DIMENSIONS)).collect();
+    let centres: Vec<Vec<f32>> = (0..CLUSTERS).map(|_| random.vector(WAYS)).collect();
+    let directions: Vec<Vec<f32>> = (0..WAYS).map(|_| random.vector(DIMENSIONS)).collect();
     let in_cluster = |random: &mut Random, cluster: usize| -> Vec<f32> {
-        let noise = random.vector(DIMENSIONS);
-        centres[cluster].iter().zip(noise).map(|(centre, noise)| centre + SPREAD * noise).collect()
+        let mut values = vec![0.0; DIMENSIONS];
+        for ((centre, noise), direction) in centres[cluster].iter().zip(random.vector(WAYS)).zip(&directions) {
+            let length = centre + SPREAD * noise;
+            values.iter_mut().zip(direction).for_each(|(value, part)| *value += length * part);
+        }
+        values
     };
     let document = |number: usize| {
         let fields = [2, 10, 100, 1_000].map(|share| (format!("of_{share}"), number / CLUSTERS % share));
