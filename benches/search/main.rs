@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p pgfox-server --bench search                # queries/s at 10,000 vectors, in about two minutes
-//! cargo bench -p pgfox-server --bench search -- --filtered  # filters of every selectivity at 100,000, in about five
+//! cargo bench -p pgfox-server --bench search -- --filtered  # filters of every selectivity at 100,000, in about a minute
 //! cargo bench -p pgfox-server --bench search -- --sizing    # the embedded settings at 100,000, in about five
 //! ```
 //!
