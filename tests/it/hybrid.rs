@@ -9,7 +9,7 @@ use crate::{
     calls::{about, build_index, ids, ingest, invalid, near, search, similar},
     full_text::words,
     metadata::{equals, object},
-    support::{on_each_postgres, text_document, texts},
+    support::{on_each_postgres, text_document, texts, vector_document, vectors},
 };
 
 fn hybrid(request: v1::SearchRequest) -> v1::SearchRequest {
@@ -17,6 +17,22 @@ fn hybrid(request: v1::SearchRequest) -> v1::SearchRequest {
 }
 
 on_each_postgres! {
+    /// However many vectors are nearer.
+    async fn what_only_words_find_is_found(server: Server) {
+        let mut client = server.client();
+        client.create_collection(vectors("parts", 1, v1::Distance::L2)).await.unwrap();
+        let part = |i: usize| v1::Document {
+            text: format!("part PX-{i:05}"),
+            ..vector_document(&i.to_string(), &[i as f32])
+        };
+        ingest(&mut client, "parts", (0..300).map(part).collect()).await;
+        let request = v1::SearchRequest { full_text: "\"PX-00250\"".into(), ..hybrid(near("parts", &[0.0], 10)) };
+        let response = search(&mut client, request).await;
+        let found = ids(&response);
+        assert_eq!(found[0], "0");
+        assert!(found.contains(&"250"), "{found:?}");
+    }
+
     async fn ranks_are_fused(server: Server) {
         let mut client = server.client();
         client.create_collection(texts("c")).await.unwrap();
@@ -34,12 +50,10 @@ on_each_postgres! {
                 let with_filter = |request| v1::SearchRequest { filter: filter.clone(), ..request };
                 let nearest = search(&mut client, with_filter(about("c", "a fox with an owl", 100))).await;
                 let matches = search(&mut client, with_filter(words("c", "a fox with an owl", 100))).await;
-                let fusion = v1::Fusion { rank_constant: Some(10), ..Default::default() };
-                let request = v1::SearchRequest { fusion: Some(fusion), ..hybrid(about("c", "a fox with an owl", 20)) };
-                let fused = search(&mut client, with_filter(request)).await;
+                let fused = search(&mut client, with_filter(hybrid(about("c", "a fox with an owl", 20)))).await;
                 assert_eq!(fused.results.len(), 20);
                 let mut scores: HashMap<&str, f64> = HashMap::new();
-                for (weight, response) in [(4.0, &nearest), (1.0, &matches)] {
+                for (weight, response) in [(1.5, &nearest), (1.0, &matches)] {
                     for (rank, id) in ids(response).into_iter().enumerate() {
                         *scores.entry(id).or_default() += weight / (10.0 + (rank + 1) as f64);
                     }

@@ -23,10 +23,12 @@ const MAX_EXAMPLES: usize = 100;
 /// Most candidates of a fusion, and of a choice of results that differ.
 const MAX_CANDIDATES: i32 = 1_000;
 const MAX_WEIGHT: f32 = 1_000.0;
-/// Fusion unless the caller says otherwise.
-const DEFAULT_VECTOR_WEIGHT: f32 = 4.0;
+/// Fusion unless the caller says otherwise. On three test collections (Cranfield, Medline, CISI) this finds more than
+/// either search alone, and what only words find still comes among the first ten: with the usual constant of 60 nothing
+/// that is missing among the nearest 100 would.
+const DEFAULT_VECTOR_WEIGHT: f32 = 1.5;
 const DEFAULT_FULL_TEXT_WEIGHT: f32 = 1.0;
-const DEFAULT_RANK_CONSTANT: i32 = 60;
+const DEFAULT_RANK_CONSTANT: i32 = 10;
 const DEFAULT_FUSED: usize = 100;
 /// Results to choose from, unless the caller says otherwise: at least so many, and so many for one of `limit`.
 const DEFAULT_CHOICE: usize = 50;

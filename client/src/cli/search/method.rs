@@ -34,13 +34,13 @@ pub(crate) struct Method {
     /// Leave out what the vector search finds with a larger distance
     #[arg(long, value_name = "DISTANCE", allow_negative_numbers = true)]
     max_distance: Option<f32>,
-    /// Hybrid: weight of the vector search, 0 to 1,000 [server's default: 4]
+    /// Hybrid: weight of the vector search, 0 to 1,000 [server's default: 1.5]
     #[arg(long, value_name = "WEIGHT")]
     vector_weight: Option<f32>,
     /// Hybrid: weight of the full-text search, 0 to 1,000 [server's default: 1]
     #[arg(long, value_name = "WEIGHT")]
     full_text_weight: Option<f32>,
-    /// Hybrid: what is added to every rank: the larger, the less the first ranks stand out [server's default: 60]
+    /// Hybrid: what is added to every rank: the larger, the less the first ranks stand out [server's default: 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000))]
     rank_constant: Option<i32>,
     /// Results that hybrid search fuses of each kind, or that --diversity chooses from, 1 to 1,000
