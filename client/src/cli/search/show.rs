@@ -98,8 +98,8 @@ pub(super) fn explanation(response: &v1::SearchResponse) -> String {
         let part = part.unwrap_or_default();
         format!("{:.2} ms", part.seconds as f64 * 1e3 + f64::from(part.nanos) / 1e6)
     };
-    let index = if explanation.index.is_empty() { "none" } else { &explanation.index };
-    let mut pairs = vec![("plan", explanation.plan_node.clone()), ("index", index.to_owned())];
+    let or_none = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
+    let mut pairs = vec![("plan", or_none(&explanation.plan_node)), ("index", or_none(&explanation.index))];
     if !explanation.no_index_reason.is_empty() {
         pairs.push(("why no index", explanation.no_index_reason.clone()));
     }
