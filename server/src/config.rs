@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 pub use args::{
     Cli, Command, DatabaseArgs, DatabaseUrlArgs, DemoArgs, EmbeddedArgs, EmbeddingArgs, HealthcheckArgs, LogArgs,
-    MigrateArgs, ServeArgs, ServerArgs, UrlArgs,
+    LogFormat, MigrateArgs, ServeArgs, ServerArgs, UrlArgs,
 };
 pub use dirs::{Dirs, default_dirs};
 
@@ -34,6 +34,8 @@ pub struct Settings {
     pub embedded: Options,
     /// The address to bind, as given.
     pub listen: String,
+    /// The address to bind for metrics, as given; `None`: there are none.
+    pub metrics_listen: Option<String>,
     /// What may go on but should be known, one text each.
     pub warnings: Vec<String>,
     /// The database.
@@ -99,8 +101,8 @@ impl Settings {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let listen = args.server.listen.clone();
-        Ok(Settings { embedded, listen, warnings, database, embedding, server })
+        let (listen, metrics_listen) = (args.server.listen.clone(), args.server.metrics_listen.clone());
+        Ok(Settings { embedded, listen, metrics_listen, warnings, database, embedding, server })
     }
 
     /// The settings of the demo: the embedded default whatever the environment says, for this machine only.
@@ -121,6 +123,7 @@ impl Settings {
         Ok(Settings {
             embedded,
             listen: args.listen.to_string(),
+            metrics_listen: None,
             warnings: Vec::new(),
             database,
             embedding: EmbeddingConfig {
@@ -149,7 +152,8 @@ impl Settings {
         needs_fetched_model(&self.embedding)
     }
 
-    /// The configuration of the server with the database at `url`, and what may go on but should be known.
+    /// The configuration of the server with the database at `url`, and what may go on but should be known. The listener for
+    /// metrics is the caller's to add.
     ///
     /// # Errors
     /// When a URL cannot be read; the text names it without its secrets.
@@ -157,7 +161,7 @@ impl Settings {
         let migrate = self.database.migrate;
         let (store, warnings) = self.database.into_store(url)?;
         let server::ServerSettings { limits, api_keys, tls } = self.server;
-        let config = ServeConfig { store, migrate, embedding: self.embedding, limits, api_keys, tls };
+        let config = ServeConfig { store, migrate, embedding: self.embedding, limits, api_keys, tls, metrics: None };
         Ok((config, warnings))
     }
 }

@@ -6,6 +6,7 @@ use pgfox::v1;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, Streaming};
+use tracing::Instrument as _;
 
 use crate::{App, error::Error, ingest};
 
@@ -22,7 +23,7 @@ pub(crate) async fn run(
 ) {
     let (sender, mut checked) = mpsc::channel(CHECKED_QUEUED);
     // Ends with this function, whatever ends that.
-    let _reader = AbortOnDropHandle::new(tokio::spawn(read(app.clone(), requests, sender)));
+    let _reader = AbortOnDropHandle::new(tokio::spawn(read(app.clone(), requests, sender).in_current_span()));
 
     let answer = async {
         while let Some(request) = checked.recv().await {

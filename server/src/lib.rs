@@ -22,7 +22,9 @@ mod list_documents;
 mod search;
 mod search_batch;
 mod service;
+mod stats;
 pub mod store;
+mod telemetry;
 mod transport;
 mod update_collection;
 mod update_metadata;
@@ -39,11 +41,13 @@ use tonic::{
     service::interceptor::InterceptedService,
     transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
 };
+use tracing::Span;
 
 pub use auth::ApiKeys;
 
 use embed::{Embedders, EmbeddingConfig};
 use store::{Migrate, Store, StoreConfig};
+use telemetry::Telemetry;
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ pub struct ServeConfig {
     pub api_keys: ApiKeys,
     /// Certificate chain and key, PEM.
     pub tls: Option<(Vec<u8>, Vec<u8>)>,
+    /// Where Prometheus reads the metrics; `None`: nowhere.
+    pub metrics: Option<TcpListener>,
 }
 
 /// How much, and how long.
@@ -115,7 +121,8 @@ pub(crate) struct App {
 
 /// Runs work that keeps a processor busy, away from the threads that answer calls.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, error::Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+    let span = Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => error::Error::ShuttingDown,
     })
@@ -130,7 +137,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let ServeConfig { store, migrate, embedding, limits, api_keys, tls } = config;
+    let ServeConfig { store, migrate, embedding, limits, api_keys, tls, metrics } = config;
     let app = App {
         store: Store::new(store),
         embedders: Embedders::new(embedding)?,
@@ -165,7 +172,14 @@ pub async fn serve(
             .tls_config(ServerTlsConfig::new().identity(identity))
             .context("the TLS certificate or key cannot be used")?;
     }
+    let telemetry = Telemetry::new();
+    let _metrics = metrics.map(|listener| {
+        let (store, embedders) = (app.store.clone(), app.embedders.clone());
+        let metrics = telemetry::Metrics { rpcs: telemetry.rpcs(), store, embedders };
+        AbortOnDropHandle::new(tokio::spawn(telemetry::http::serve(listener, metrics)))
+    });
     let router = server
+        .layer(telemetry)
         .layer(transport::Transport { max_request_bytes: limits.max_request_bytes })
         .add_service(health)
         .add_service(InterceptedService::new(service, api_keys.clone()))

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use pgfox_server::ServeConfig;
-use pgfox_server::config::{Cli, Command, DatabaseUrlArgs, LogArgs, MigrateArgs, ServeArgs, Settings};
+use pgfox_server::config::{Cli, Command, DatabaseUrlArgs, LogArgs, LogFormat, MigrateArgs, ServeArgs, Settings};
 use pgfox_server::embedded::{EmbeddedPostgres, Options, stored_database_url};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpListener;
@@ -83,11 +83,16 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     warn(&settings.warnings);
     let stopping = on_signal()?;
     // Bound first: an address in use shows before a database is started.
-    let listener = bind(&settings.listen).await?;
+    let listener = bind(&settings.listen, "--listen").await?;
+    let metrics = match &settings.metrics_listen {
+        Some(address) => Some(bind(address, "--metrics-listen").await?),
+        None => None,
+    };
     let Some(started) = stopping.run_until_cancelled(start(settings)).await else {
         return Ok(());
     };
-    let (config, postgres) = started?;
+    let (mut config, postgres) = started?;
+    config.metrics = metrics;
     let served = serve_on(config, listener, stopping.cancelled_owned()).await;
     stop(postgres).await;
     Ok(served?)
@@ -158,7 +163,7 @@ async fn stop(postgres: Option<EmbeddedPostgres>) {
     }
 }
 
-/// Serves, naming the address, which port 0 leaves open.
+/// Serves, naming the addresses, which port 0 leaves open.
 async fn serve_on(
     config: ServeConfig,
     listener: TcpListener,
@@ -166,6 +171,9 @@ async fn serve_on(
 ) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
+    if let Some(metrics) = &config.metrics {
+        tracing::info!("metrics are at http://{}/metrics", metrics.local_addr()?);
+    }
     tracing::info!("listening on {scheme}://{address}");
     pgfox_server::serve(config, listener, shutdown).await
 }
@@ -176,18 +184,22 @@ fn warn(warnings: &[String]) {
     }
 }
 
-async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+async fn bind(address: &str, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {address}: choose another address with --listen"))
+        .with_context(|| format!("cannot listen on {address}: choose another address with {setting}"))
 }
 
 fn init_log(args: &LogArgs) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse(&args.log)
         .map_err(|error| Failure::Settings(vec![format!("--log {:?}: {error}", args.log)]))?;
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        // The span is the call, with its id.
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use pgfox::v1::{self, pgfox_service_server::PgfoxService};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+use tracing::Instrument as _;
 
 use crate::{
     App, build_index, collections, documents, error::Error, ingest, ingest_stream, list_documents, search,
@@ -66,7 +67,8 @@ impl PgfoxService for App {
     async fn ingest_stream(&self, request: Request<Streaming<v1::IngestRequest>>) -> Reply<Self::IngestStreamStream> {
         let deadline = client_deadline(request.metadata());
         let (responses, stream) = mpsc::channel(RESPONSES_QUEUED);
-        tokio::spawn(ingest_stream::run(self.clone(), request.into_inner(), responses, deadline));
+        let answering = ingest_stream::run(self.clone(), request.into_inner(), responses, deadline);
+        tokio::spawn(answering.in_current_span());
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -106,7 +108,7 @@ impl PgfoxService for App {
         let (collection, index_id) = within(deadline, build_index::begin(self, request.into_inner())).await?;
         let (responses, stream) = mpsc::channel(RESPONSES_QUEUED);
         let app = self.clone();
-        tokio::spawn(async move {
+        let answering = async move {
             let followed = tokio::select! {
                 followed = within(stream_deadline, build_index::follow(&app, &collection, index_id, &responses)) => followed,
                 () = app.draining.cancelled() => Err(Error::ShuttingDown),
@@ -115,7 +117,8 @@ impl PgfoxService for App {
                 // Nobody reads it when the client is gone.
                 let _ = responses.send(Err(error.into())).await;
             }
-        });
+        };
+        tokio::spawn(answering.in_current_span());
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 

@@ -76,6 +76,9 @@ async fn help_names_every_setting() {
         "--tls-cert",
         "--tls-key",
         "--insecure",
+        "--metrics-listen",
+        "PGFOX_METRICS_LISTEN",
+        "--log-format",
         "127.0.0.1:50051",
     ] {
         assert!(help.stdout.contains(named), "{named} is not in the help:\n{}", help.stdout);

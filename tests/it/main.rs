@@ -35,6 +35,7 @@ mod round_trips; // how often a call waits for the database
 mod search_batch; // several searches, one call to embed them
 mod searching; // the nearest, limits, settings, and what is said of the result
 mod surface; // reflection, health, deadlines, gzip, keys, TLS, shutdown
+mod telemetry; // metrics by HTTP, ids of calls, logs as JSON
 mod tls; // every sslmode against a Postgres with TLS
 mod update_collection; // metadata indexes and aliases
 mod update_metadata; // merging and replacing metadata

@@ -82,7 +82,9 @@ impl ServerProcess {
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some((_, address)) = line.split_once("listening on http://") {
-                    let _ = sender.try_send(address.trim().to_owned());
+                    // In a line of JSON a quote ends it.
+                    let address = address.split('"').next().unwrap_or_default().trim();
+                    let _ = sender.try_send(address.to_owned());
                 }
                 let mut log = kept.lock().unwrap();
                 log.push_str(&line);

@@ -1,6 +1,7 @@
 //! Real Postgres clusters, one per major version and test run, and real servers on free ports, one per test.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         OnceLock,
@@ -100,6 +101,8 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) api_keys: ApiKeys,
     pub(crate) tls: Option<(Vec<u8>, Vec<u8>)>,
+    /// Whether the server has a port for metrics.
+    pub(crate) metrics: bool,
     pub(crate) migrate: Migrate,
     pub(crate) schema: String,
     pub(crate) pool_size: usize,
@@ -115,6 +118,7 @@ impl Setup {
             limits: Limits::default(),
             api_keys: ApiKeys::default(),
             tls: None,
+            metrics: false,
             migrate: Migrate::IfEmpty,
             schema: "pgfox".into(),
             pool_size: 8,
@@ -128,6 +132,11 @@ impl Setup {
         let connector = Connector::new(&dsn).expect("a connector");
         let default_model = (!self.openai.is_enabled()).then(|| "local/tiny-bert".to_owned());
         let models = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data"));
+        let metrics = match self.metrics {
+            true => Some(TcpListener::bind("127.0.0.1:0").await.expect("a port")),
+            false => None,
+        };
+        let metrics_address = metrics.as_ref().map(|listener| listener.local_addr().expect("an address"));
         let config = ServeConfig {
             store: StoreConfig {
                 connector: connector.clone(),
@@ -147,6 +156,7 @@ impl Setup {
             limits: self.limits,
             api_keys: self.api_keys,
             tls: self.tls,
+            metrics,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -155,13 +165,15 @@ impl Setup {
             let _ = stopped.await;
         }));
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL").connect_lazy();
-        Server { address, database_url: self.database_url, channel, shutdown: Some(shutdown), task }
+        Server { address, metrics_address, database_url: self.database_url, channel, shutdown: Some(shutdown), task }
     }
 }
 
 /// A server in this process. Aborted when dropped.
 pub(crate) struct Server {
     pub(crate) address: String,
+    /// Where the metrics are, if the test asked for them.
+    pub(crate) metrics_address: Option<SocketAddr>,
     pub(crate) database_url: String,
     pub(crate) channel: Channel,
     shutdown: Option<oneshot::Sender<()>>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Resettable;
-use clap::{Args, CommandFactory as _, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use super::value::{build_memory, bytes, duration, flag, postgres_memory};
@@ -174,6 +174,18 @@ pub struct LogArgs {
         help_heading = "Logging"
     )]
     pub log: String,
+    /// Lines for people, or JSON for programs
+    #[arg(long, env = "PGFOX_LOG_FORMAT", value_name = "FORMAT", default_value = "human", help_heading = "Logging")]
+    pub log_format: LogFormat,
+}
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// An object of JSON each.
+    Json,
 }
 
 /// The gRPC server.
@@ -183,6 +195,9 @@ pub struct ServerArgs {
     /// Address to listen on; port 0 takes a free one, and the log names it
     #[arg(long, env = "PGFOX_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     pub listen: String,
+    /// Address that answers GET /metrics for Prometheus, such as 127.0.0.1:9464; port 0 takes a free one [default: none]
+    #[arg(long, env = "PGFOX_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<String>,
     /// Certificate chain in PEM, to serve TLS
     #[arg(long, env = "PGFOX_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,

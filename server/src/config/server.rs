@@ -41,6 +41,19 @@ impl ServerArgs {
                 self.listen
             )),
         }
+        if let Some(listen) = &self.metrics_listen {
+            match listen.to_socket_addrs() {
+                Ok(addresses) if addresses.as_slice().iter().all(|address| address.ip().is_loopback()) => {}
+                Ok(_) if api_keys.is_empty() && !self.insecure => errors.push(format!(
+                    "--metrics-listen {listen}: listens beyond this machine, which needs PGFOX_API_KEYS, --api-keys-file \
+                     or --insecure"
+                )),
+                Ok(_) => warnings.push(format!("anyone who can reach {listen} can read the metrics")),
+                Err(error) => errors.push(format!(
+                    "--metrics-listen {listen:?}: expected an address and a port, such as 127.0.0.1:9464 ({error})"
+                )),
+            }
+        }
         ServerSettings {
             limits: Limits {
                 max_request_bytes: to_usize(self.max_request_bytes),

@@ -57,6 +57,18 @@ fn a_bind_beyond_loopback_needs_keys_or_insecure() {
 }
 
 #[test]
+fn metrics_beyond_loopback_need_keys_or_insecure() {
+    assert_eq!(read(&[]).unwrap().metrics_listen, None);
+    let settings = read(&["--metrics-listen", "127.0.0.1:0"]).unwrap();
+    assert_eq!((settings.metrics_listen.as_deref(), settings.warnings.len()), (Some("127.0.0.1:0"), 0));
+    let errors = read(&["--metrics-listen", "0.0.0.0:9464"]).unwrap_err();
+    assert!(errors.len() == 1 && errors[0].contains("--insecure"), "{errors:?}");
+    let settings = read(&["--metrics-listen", "0.0.0.0:9464", "--insecure"]).unwrap();
+    assert!(settings.warnings[0].contains("0.0.0.0:9464"), "{:?}", settings.warnings);
+    assert_eq!(read(&["--metrics-listen", "nonsense"]).unwrap_err().len(), 1);
+}
+
+#[test]
 fn all_violations_are_reported_at_once() {
     let errors = read(&[
         "--listen",

@@ -8,10 +8,12 @@ pub mod local;
 mod local_models;
 pub mod openai;
 mod registry;
+mod stats;
 mod token_counter;
 
 use std::time::Duration;
 
+pub(crate) use self::stats::Stats;
 pub use self::{
     cache::QueryEmbeddings,
     local::LocalModel,

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use self::failure::{Failure, Kind};
 use self::http::into_failure;
 use self::reply::{Reply, Vectors};
-use super::{ConfigError, EmbedError, Embeddings, Model};
+use super::{ConfigError, EmbedError, Embeddings, Model, Stats};
 
 mod failure;
 mod http;
@@ -98,6 +98,7 @@ struct Inner {
     requests: Semaphore,
     /// `max_batch_texts`, or less once the provider has refused that many.
     batch_texts: AtomicUsize,
+    stats: Stats,
 }
 
 impl OpenAi {
@@ -117,7 +118,12 @@ impl OpenAi {
             requests: Semaphore::new(config.concurrency.min(Semaphore::MAX_PERMITS)),
             batch_texts: AtomicUsize::new(config.max_batch_texts),
             config,
+            stats: Stats::default(),
         })))
+    }
+
+    pub(super) fn stats(&self) -> &Stats {
+        &self.0.stats
     }
 
     /// How many values a vector of the model `name` has, with `dimensions` asked for or not.
@@ -220,6 +226,17 @@ impl OpenAi {
 
     /// One request with its retries.
     async fn request(&self, name: &str, dimensions: Option<usize>, texts: &[&str]) -> Result<Vectors, Failure> {
+        let requested = self.request_uncounted(name, dimensions, texts).await;
+        self.0.stats.ended(texts.len(), requested.as_ref().ok().map(|vectors| vectors.tokens));
+        requested
+    }
+
+    async fn request_uncounted(
+        &self,
+        name: &str,
+        dimensions: Option<usize>,
+        texts: &[&str],
+    ) -> Result<Vectors, Failure> {
         let config = &self.0.config;
         let start = Instant::now();
         let mut attempt = 0;
@@ -241,6 +258,7 @@ impl OpenAi {
                 return Err(failure);
             }
             attempt += 1;
+            self.0.stats.retries.add(1);
             tracing::warn!(attempt, pause_ms = pause.as_millis(), why = failure.why, "retrying an embedding request");
             tokio::time::sleep(pause).await;
         }

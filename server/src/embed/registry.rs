@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::cache::{QueryCache, QueryEmbeddings};
 use super::local_models::{LocalModels, is_folder_name};
 use super::{
-    ConfigError, EmbedError, Embeddings, LocalConfig, LocalModel, MAX_NAME_BYTES, Model, OpenAi, OpenAiConfig,
+    ConfigError, EmbedError, Embeddings, LocalConfig, LocalModel, MAX_NAME_BYTES, Model, OpenAi, OpenAiConfig, Stats,
     TokenCounter, unknown,
 };
 
@@ -63,6 +63,7 @@ struct Inner {
     /// Dimensions that a provider's model has by itself.
     natural_dimensions: Mutex<HashMap<String, usize>>,
     queries: QueryCache,
+    local_stats: Stats,
     health: watch::Sender<bool>,
 }
 
@@ -81,6 +82,7 @@ impl Embedders {
             local: Arc::new(LocalModels::new(config.local)),
             natural_dimensions: Mutex::default(),
             queries: QueryCache::new(config.query_cache_bytes),
+            local_stats: Stats::default(),
             health: watch::Sender::new(true),
         }));
         match embedders.locate(embedders.default_model()) {
@@ -158,7 +160,11 @@ impl Embedders {
                 expected: model.dimensions,
                 actual: local.dimensions(),
             }),
-            Embedder::Local(local) => local.embed(texts).await,
+            Embedder::Local(local) => {
+                let embedded = local.embed(texts).await;
+                self.0.local_stats.ended(texts.len(), embedded.as_ref().ok().map(|embedded| embedded.tokens));
+                embedded
+            }
             Embedder::OpenAi(openai) => {
                 let embedded = openai.embed(openai_name(&model.name), model, texts).await;
                 if let Err(EmbedError::Dimensions { .. }) = embedded {
@@ -179,6 +185,12 @@ impl Embedders {
     /// Texts of queries whose vector was remembered, and those that were embedded, since the start.
     pub fn query_cache_hits_and_misses(&self) -> (u64, u64) {
         self.0.queries.hits_and_misses()
+    }
+
+    /// What was asked of the models since the start, by the provider.
+    pub(crate) fn stats(&self) -> Vec<(&'static str, &Stats)> {
+        let openai = self.0.openai.as_ref().map(|openai| ("openai", openai.stats()));
+        openai.into_iter().chain([("local", &self.0.local_stats)]).collect()
     }
 
     /// What counts the tokens of the model `name`; `None` when the server does not know its tokenizer.

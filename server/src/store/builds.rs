@@ -90,6 +90,7 @@ impl Store {
                     );
                 }
                 Err(error) => {
+                    store.stats().builds_failed.add(1);
                     tracing::error!(collection, index_id, "the build of an index failed: {}", error.detail());
                     if let Err(error) = store.fail_build(index_id, &error.to_string()).await {
                         tracing::error!(index_id, "the failure of a build could not be recorded: {}", error.detail());
@@ -177,6 +178,8 @@ impl Store {
         let Some(row) = client.query_opt(&sql, &[&index_id]).await? else {
             return Ok(()); // finished or stopped meanwhile
         };
+        self.stats().builds_started.add(1);
+        let _running = self.stats().builds_running.begin();
         let kind = read_index_kind(&row)?.ok_or_else(|| StoreError::Internal("an index without a kind".into()))?;
         let built = if row.get::<_, i32>("attempts") > MAX_ATTEMPTS {
             Err(StoreError::BuildFailed(format!(
@@ -298,6 +301,7 @@ impl Store {
         let revise = sql("UPDATE {internal}.collections SET revision = revision + 1 WHERE id = $1");
         client.execute(&revise, &[&collection.id]).await?;
         client.batch_execute("COMMIT").await?;
+        self.stats().builds_succeeded.add(1);
         self.forget(&collection.definition.name);
         Ok(())
     }

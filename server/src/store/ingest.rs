@@ -245,6 +245,10 @@ impl Store {
             }
             connection.done();
             written.unchanged = documents.len() - written.inserted - written.updated - written.skipped;
+            let stats = self.stats();
+            stats.inserted.add(written.inserted as u64);
+            stats.updated.add(written.updated as u64);
+            stats.unchanged.add(written.unchanged as u64);
             Ok(written)
         })
         .await

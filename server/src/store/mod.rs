@@ -21,6 +21,7 @@ mod list_documents;
 mod metadata_indexes;
 mod schema;
 mod search;
+mod stats;
 mod tls;
 mod types;
 mod update_metadata;
@@ -29,7 +30,7 @@ mod wire;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::watch, task::AbortHandle};
@@ -50,6 +51,7 @@ pub use update_metadata::{Changed, MetadataChange};
 
 use connect::{Connection, Connector, Pool, PoolOptions};
 use schema::{Extension, Names};
+pub(crate) use stats::{PoolStatus, Stats};
 
 /// How to reach the database, and how much of it to use.
 #[derive(Clone, Debug)]
@@ -84,6 +86,7 @@ struct Inner {
     catalog: RwLock<HashMap<String, Arc<catalog::Entry>>>,
     /// The indexes that this process is building, by id.
     building: Mutex<HashMap<i64, AbortHandle>>,
+    stats: Stats,
 }
 
 /// Whether the database can be used.
@@ -112,6 +115,7 @@ impl Store {
                 readiness: watch::Sender::new(not_yet),
                 catalog: RwLock::default(),
                 building: Mutex::default(),
+                stats: Stats::default(),
             }),
         }
     }
@@ -174,6 +178,22 @@ impl Store {
         self.inner.readiness.subscribe()
     }
 
+    /// What was done since the start.
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.inner.stats
+    }
+
+    /// How much of the pool is in use.
+    pub(crate) fn pool_status(&self) -> PoolStatus {
+        let status = self.inner.pool.inner().status();
+        PoolStatus {
+            max: status.max_size as u64,
+            open: status.size as u64,
+            in_use: status.size.saturating_sub(status.available) as u64,
+            waiting: status.waiting as u64,
+        }
+    }
+
     /// Ends the work in the background and every connection that is not in use.
     pub fn close(&self) {
         self.leave_builds();
@@ -214,7 +234,10 @@ impl Store {
     }
 
     async fn connection_unchecked(&self) -> Result<Connection, StoreError> {
-        Ok(self.inner.pool.get().await?)
+        let began = Instant::now();
+        let connection = self.inner.pool.get().await;
+        self.inner.stats.pool_wait.observe(began.elapsed());
+        Ok(connection?)
     }
 
     /// Forgets prepared statements and collections, after something beneath them has changed.
