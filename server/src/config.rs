@@ -160,8 +160,10 @@ impl Settings {
     pub fn into_config(self, url: &SecretString) -> Result<(ServeConfig, Vec<String>), DsnError> {
         let migrate = self.database.migrate;
         let (store, warnings) = self.database.into_store(url)?;
-        let server::ServerSettings { limits, api_keys, tls } = self.server;
-        let config = ServeConfig { store, migrate, embedding: self.embedding, limits, api_keys, tls, metrics: None };
+        let server::ServerSettings { limits, api_keys, tls, web_origins } = self.server;
+        let embedding = self.embedding;
+        let metrics = None;
+        let config = ServeConfig { store, migrate, embedding, limits, api_keys, tls, web_origins, metrics };
         Ok((config, warnings))
     }
 }

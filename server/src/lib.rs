@@ -29,6 +29,7 @@ mod transport;
 mod update_collection;
 mod update_metadata;
 mod validate;
+mod web;
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,6 +45,7 @@ use tonic::{
 use tracing::Span;
 
 pub use auth::ApiKeys;
+pub use web::Origin;
 
 use embed::{Embedders, EmbeddingConfig};
 use store::{Migrate, Store, StoreConfig};
@@ -61,6 +63,8 @@ pub struct ServeConfig {
     pub tls: Option<(Vec<u8>, Vec<u8>)>,
     /// Where Prometheus reads the metrics; `None`: nowhere.
     pub metrics: Option<TcpListener>,
+    /// Whose pages may call by gRPC-Web. Without any there is neither that nor HTTP/1.1.
+    pub web_origins: Vec<Origin>,
 }
 
 /// How much, and how long.
@@ -137,7 +141,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let ServeConfig { store, migrate, embedding, limits, api_keys, tls, metrics } = config;
+    let ServeConfig { store, migrate, embedding, limits, api_keys, tls, web_origins, metrics } = config;
     let app = App {
         store: Store::new(store),
         embedders: Embedders::new(embedding)?,
@@ -162,7 +166,9 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
 
+    let web = web::Web::new(web_origins);
     let mut server = Server::builder()
+        .accept_http1(web.is_some())
         .http2_keepalive_interval(Some(limits.keepalive))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(limits.max_concurrent_calls);
@@ -180,6 +186,7 @@ pub async fn serve(
     });
     let router = server
         .layer(telemetry)
+        .layer(tower::util::option_layer(web))
         .layer(transport::Transport { max_request_bytes: limits.max_request_bytes })
         .add_service(health)
         .add_service(InterceptedService::new(service, api_keys.clone()))

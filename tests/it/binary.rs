@@ -79,6 +79,8 @@ async fn help_names_every_setting() {
         "--metrics-listen",
         "PGFOX_METRICS_LISTEN",
         "--log-format",
+        "--web-origins",
+        "PGFOX_WEB_ORIGINS",
         "127.0.0.1:50051",
     ] {
         assert!(help.stdout.contains(named), "{named} is not in the help:\n{}", help.stdout);

@@ -41,3 +41,4 @@ mod update_collection; // metadata indexes and aliases
 mod update_metadata; // merging and replacing metadata
 mod upgrade; // what an older version has set up
 mod walk; // create, ingest, index, search, delete
+mod web; // pages in a browser: gRPC-Web and CORS

@@ -12,7 +12,7 @@ use std::{
 
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
 use pgfox_server::{
-    ApiKeys, Limits, ServeConfig,
+    ApiKeys, Limits, Origin, ServeConfig,
     embed::{EmbeddingConfig, LocalConfig, OpenAiConfig},
     embedded::{Cache, EmbeddedPostgres, Options, Progress},
     store::{Migrate, StoreConfig, connect::Connector, dsn::Dsn},
@@ -103,6 +103,7 @@ pub(crate) struct Setup {
     pub(crate) tls: Option<(Vec<u8>, Vec<u8>)>,
     /// Whether the server has a port for metrics.
     pub(crate) metrics: bool,
+    pub(crate) web_origins: Vec<Origin>,
     pub(crate) migrate: Migrate,
     pub(crate) schema: String,
     pub(crate) pool_size: usize,
@@ -119,6 +120,7 @@ impl Setup {
             api_keys: ApiKeys::default(),
             tls: None,
             metrics: false,
+            web_origins: Vec::new(),
             migrate: Migrate::IfEmpty,
             schema: "pgfox".into(),
             pool_size: 8,
@@ -157,6 +159,7 @@ impl Setup {
             api_keys: self.api_keys,
             tls: self.tls,
             metrics,
+            web_origins: self.web_origins,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueE
 use secrecy::SecretString;
 
 use super::value::{build_memory, bytes, duration, flag, postgres_memory};
+use crate::Origin;
 
 const AFTER_HELP: &str = "\
 Secrets are never flags:
@@ -210,6 +211,9 @@ pub struct ServerArgs {
     /// Listen beyond this machine without API keys
     #[arg(long, env = "PGFOX_INSECURE", value_parser = flag)]
     pub insecure: bool,
+    /// Origins of pages that may call by gRPC-Web, separated by commas, such as http://localhost:3000 [default: none]
+    #[arg(long, env = "PGFOX_WEB_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub web_origins: Vec<Origin>,
     /// Largest request
     #[arg(long, env = "PGFOX_MAX_REQUEST_BYTES", value_name = "BYTES", default_value = "16MB", value_parser = bytes)]
     pub max_request_bytes: u64,

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::ServerArgs;
 use super::value::{self, read_file};
-use crate::{ApiKeys, Limits};
+use crate::{ApiKeys, Limits, Origin};
 
 /// The gRPC server.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,7 @@ pub(super) struct ServerSettings {
     pub(super) api_keys: ApiKeys,
     /// Certificate chain and key, PEM.
     pub(super) tls: Option<(Vec<u8>, Vec<u8>)>,
+    pub(super) web_origins: Vec<Origin>,
 }
 
 impl ServerArgs {
@@ -68,6 +69,7 @@ impl ServerArgs {
             },
             api_keys: ApiKeys::new(api_keys.iter().map(SecretString::expose_secret)),
             tls,
+            web_origins: self.web_origins.clone(),
         }
     }
 

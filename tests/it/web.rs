@@ -1,0 +1,468 @@
+//! Pages in a browser: what they may ask, what gRPC-Web carries both ways, and that others notice nothing of it.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    HeaderMap, Method, Request, Version,
+    body::Bytes,
+    header::{HeaderName, HeaderValue},
+};
+use hyper_util::{client::legacy, rt::TokioExecutor};
+use pgfox::v1;
+use pgfox_server::ApiKeys;
+use prost::Message;
+use tonic::{Code, Status, client::GrpcService as _, codec::CompressionEncoding::Gzip};
+
+use crate::{
+    calls::ingest,
+    process::{ServerProcess, command},
+    support::{
+        Server, Setup, cluster, create_database, eventually, reason, vector_document, vectors, waiting_for_locks,
+    },
+};
+
+const APP: &str = "https://app.example.com";
+const OTHER_APP: &str = "http://localhost:3000";
+const FOREIGN: [&str; 7] = [
+    "https://evil.example",
+    "http://app.example.com",
+    "https://app.example.com:8443",
+    "https://app.example.com.evil.example",
+    "https://evil.app.example.com",
+    "*",
+    "null",
+];
+
+const PROTO: &str = "application/grpc-web+proto";
+const TEXT: &str = "application/grpc-web-text";
+
+/// Lets the pages of two origins call.
+fn for_pages(setup: &mut Setup) {
+    setup.web_origins = [APP, OTHER_APP].map(|origin| origin.parse().unwrap()).into();
+}
+
+/// A server that pages may call, with a collection `points`.
+async fn start(change: impl FnOnce(&mut Setup)) -> Server {
+    let server = Server::start_with(18, |setup| {
+        for_pages(setup);
+        change(setup);
+    })
+    .await;
+    if server.client().create_collection(vectors("points", 2, v1::Distance::L2)).await.is_ok() {
+        let documents = (0..50).map(|i| vector_document(&format!("p{i}"), &[i as f32, 1.0])).collect();
+        ingest(&mut server.client(), "points", documents).await;
+    }
+    server
+}
+
+fn search_request(collection: &str) -> v1::SearchRequest {
+    v1::SearchRequest {
+        collection: collection.into(),
+        query: Some(v1::search_request::Query::Vector(v1::Vector { values: vec![7.2, 1.0] })),
+        limit: 2,
+        ..Default::default()
+    }
+}
+
+/// An answer of HTTP.
+#[derive(Debug)]
+struct Answer {
+    code: u16,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The names in a header that lists some.
+    fn names(&self, header: &str) -> Vec<&str> {
+        self.header(header).split(',').map(str::trim).collect()
+    }
+
+    fn cors_headers(&self) -> Vec<&HeaderName> {
+        self.headers.keys().filter(|name| name.as_str().starts_with("access-control-")).collect()
+    }
+
+    /// The messages of gRPC-Web, and its trailers.
+    fn frames<M: Message + Default>(&self) -> (Vec<M>, HeaderMap) {
+        let (mut messages, mut trailers) = (Vec::new(), HeaderMap::new());
+        let mut rest = &self.body[..];
+        while let Some((head, tail)) = rest.split_first_chunk::<5>() {
+            let length = u32::from_be_bytes(head[1..].try_into().unwrap()) as usize;
+            let (content, tail) = tail.split_at(length);
+            rest = tail;
+            assert!(trailers.is_empty(), "trailers end an answer");
+            match head[0] {
+                0 => messages.push(M::decode(content).unwrap()),
+                0x80 => trailers = read_trailers(content),
+                flag => panic!("a frame with the flag {flag}"),
+            }
+        }
+        assert!(rest.is_empty(), "half a frame: {rest:?}");
+        (messages, trailers)
+    }
+
+    /// How the call ended, told in the trailers, or in the headers of an answer without a message.
+    fn status(&self) -> Status {
+        assert_eq!(self.code, 200, "{self:?}");
+        let trailers = if self.headers.contains_key("grpc-status") { &self.headers } else { &self.frames::<()>().1 };
+        Status::from_header_map(trailers).unwrap_or_else(|| panic!("no status in {self:?}"))
+    }
+
+    /// The code, and the reason that the details tell.
+    fn error(&self) -> (Code, String) {
+        let status = self.status();
+        (status.code(), reason(&status).0)
+    }
+}
+
+fn read_trailers(content: &[u8]) -> HeaderMap {
+    let lines = std::str::from_utf8(content).unwrap().lines().map(|line| line.split_once(':').unwrap());
+    lines
+        .map(|(name, value)| (HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value.trim_start()).unwrap()))
+        .collect()
+}
+
+/// One request over HTTP/1.1 on a connection of its own.
+async fn try_send(
+    address: &str,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> Result<Answer, legacy::Error> {
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http();
+    let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = client.request(request.body(Full::new(Bytes::from(body))).unwrap()).await?;
+    assert_eq!(response.version(), Version::HTTP_11);
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.expect("a whole answer").to_bytes();
+    Ok(Answer { code: parts.status.as_u16(), headers: parts.headers, body })
+}
+
+fn path(method: &str) -> String {
+    format!("/pgfox.v1.PgfoxService/{method}")
+}
+
+/// What a browser asks before it lets a page call.
+async fn preflight(address: &str, origin: Option<&str>) -> Answer {
+    let mut headers = vec![
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization,content-type,x-grpc-web"),
+    ];
+    headers.extend(origin.map(|origin| ("origin", origin)));
+    try_send(address, Method::OPTIONS, &path("Search"), &headers, Vec::new()).await.unwrap()
+}
+
+fn frame(message: &impl Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap();
+    [&[0], &length.to_be_bytes()[..], &message].concat()
+}
+
+/// A call by gRPC-Web with more headers than the usual ones.
+async fn call_with(server: &Server, method: &str, message: &impl Message, headers: &[(&str, &str)]) -> Answer {
+    let usual = [("content-type", PROTO), ("x-grpc-web", "1")];
+    let headers = [&usual, headers].concat();
+    try_send(&server.address, Method::POST, &path(method), &headers, frame(message)).await.unwrap()
+}
+
+/// A call by gRPC-Web of a page that may.
+async fn call(server: &Server, method: &str, message: &impl Message) -> Answer {
+    let answer = call_with(server, method, message, &[("origin", APP)]).await;
+    assert_eq!(answer.header("access-control-allow-origin"), APP, "{answer:?}");
+    assert_eq!(answer.header("content-type"), PROTO);
+    answer
+}
+
+fn found(response: &v1::SearchResponse) -> Vec<&str> {
+    response.results.iter().map(|result| result.document.as_ref().unwrap().id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn pages_of_the_configured_origins_may_call() {
+    let server = start(|_| {}).await;
+    for origin in [APP, OTHER_APP] {
+        let answer = preflight(&server.address, Some(origin)).await;
+        assert_eq!(answer.code, 200, "{answer:?}");
+        assert_eq!(answer.header("access-control-allow-origin"), origin);
+        assert_eq!(answer.names("access-control-allow-methods"), ["POST"]);
+        let allowed = answer.names("access-control-allow-headers");
+        for name in ["content-type", "x-grpc-web", "x-user-agent", "grpc-timeout", "authorization", "x-request-id"] {
+            assert!(allowed.contains(&name), "{name}: {allowed:?}");
+        }
+        assert_eq!(answer.header("access-control-max-age"), "7200");
+        assert_eq!(answer.header("access-control-allow-credentials"), "");
+        assert!(answer.names("vary").contains(&"origin"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_not() {
+    let server = start(|_| {}).await;
+    for origin in FOREIGN {
+        let asked = preflight(&server.address, Some(origin)).await;
+        let deletion = v1::DeleteCollectionRequest { name: "points".into() };
+        let called = call_with(&server, "DeleteCollection", &deletion, &[("origin", origin)]).await;
+        for answer in [asked, called] {
+            assert_eq!((answer.code, answer.cors_headers()), (403, vec![]), "{origin}: {answer:?}");
+            assert!(std::str::from_utf8(&answer.body).unwrap().contains("--web-origins"), "{answer:?}");
+        }
+    }
+    let kept = v1::GetCollectionRequest { name: "points".into() };
+    server.client().get_collection(kept).await.expect("nothing was deleted");
+
+    let answer = preflight(&server.address, None).await;
+    assert_eq!((answer.code, answer.cors_headers()), (400, vec![]), "{answer:?}");
+    // Neither a page's nor gRPC-Web.
+    let answer = try_send(&server.address, Method::GET, "/", &[], Vec::new()).await.unwrap();
+    assert_eq!((answer.code, answer.cors_headers()), (400, vec![]), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_page_searches() {
+    let server = start(|_| {}).await;
+    let answer = call(&server, "Search", &search_request("points")).await;
+    let (messages, trailers) = answer.frames::<v1::SearchResponse>();
+    assert_eq!((messages.len(), found(&messages[0])), (1, vec!["p7", "p8"]));
+    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(answer.header("grpc-encoding"), "", "nothing is compressed for those who did not ask");
+
+    // Programs without an origin may call too, and are told nothing that only browsers need.
+    let answer = call_with(&server, "Search", &search_request("points"), &[]).await;
+    assert_eq!((answer.status().code(), answer.cors_headers()), (Code::Ok, vec![]));
+}
+
+#[tokio::test]
+async fn a_page_reads_errors() {
+    let server = start(|_| {}).await;
+    let answer = call(&server, "Search", &search_request("none")).await;
+    assert_eq!(answer.error(), (Code::NotFound, "COLLECTION_NOT_FOUND".into()));
+    let exposed = answer.names("access-control-expose-headers");
+    for name in ["grpc-status", "grpc-message", "grpc-status-details-bin"] {
+        assert!(exposed.contains(&name) && answer.headers.contains_key(name), "{name}: {answer:?}");
+    }
+
+    let answer = call(&server, "Search", &v1::SearchRequest { limit: -1, ..search_request("points") }).await;
+    let status = answer.status();
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::InvalidArgument, ("INVALID_FIELD".into(), vec!["limit".into()]))
+    );
+
+    let unreadable = [0, 0, 0, 0, 1, 0xff].to_vec();
+    let headers = [("content-type", PROTO), ("origin", APP)];
+    let answer = try_send(&server.address, Method::POST, &path("Search"), &headers, unreadable).await.unwrap();
+    assert_eq!(answer.error(), (Code::InvalidArgument, "INVALID_FIELD".into()));
+    assert_eq!(call(&server, "None", &()).await.status().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_page_searches_in_base64() {
+    let server = start(|_| {}).await;
+    let send = async |collection: &str| {
+        let headers = [("content-type", TEXT), ("accept", TEXT), ("x-grpc-web", "1"), ("origin", APP)];
+        let body = BASE64_STANDARD.encode(frame(&search_request(collection))).into_bytes();
+        let mut answer = try_send(&server.address, Method::POST, &path("Search"), &headers, body).await.unwrap();
+        assert_eq!(answer.header("content-type"), "application/grpc-web-text+proto");
+        // Each part has its own padding.
+        let decode = |four| BASE64_STANDARD.decode(four).expect("base64");
+        answer.body = answer.body.chunks(4).flat_map(decode).collect();
+        answer
+    };
+    let answer = send("points").await;
+    let (messages, trailers) = answer.frames::<v1::SearchResponse>();
+    assert_eq!((messages.len(), found(&messages[0])), (1, vec!["p7", "p8"]));
+    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(send("none").await.error(), (Code::NotFound, "COLLECTION_NOT_FOUND".into()));
+}
+
+#[tokio::test]
+async fn a_page_follows_a_build() {
+    let server = start(|_| {}).await;
+    let request = v1::BuildIndexRequest { collection: "points".into(), ..Default::default() };
+    let answer = call(&server, "BuildIndex", &request).await;
+    let (messages, trailers) = answer.frames::<v1::BuildIndexResponse>();
+    let last = messages.last().expect("progress");
+    assert_eq!((last.phase(), last.fraction_done), (v1::IndexPhase::Ready, 1.0), "{messages:?}");
+    assert_eq!(trailers["grpc-status"], "0");
+
+    let request = v1::BuildIndexRequest { collection: "none".into(), ..Default::default() };
+    let answer = call(&server, "BuildIndex", &request).await;
+    assert_eq!(answer.error(), (Code::NotFound, "COLLECTION_NOT_FOUND".into()));
+}
+
+#[tokio::test]
+async fn a_page_needs_a_key_where_others_do() {
+    let server = start(|setup| setup.api_keys = ApiKeys::new(["fox"])).await;
+    let list = async |headers: &[(&str, &str)]| {
+        let headers = [&[("origin", APP)], headers].concat();
+        call_with(&server, "ListCollections", &v1::ListCollectionsRequest::default(), &headers).await
+    };
+    for headers in [&[][..], &[("authorization", "Bearer hen")]] {
+        assert_eq!(list(headers).await.error(), (Code::Unauthenticated, "UNAUTHENTICATED".into()));
+    }
+    let answer = list(&[("authorization", "Bearer fox")]).await;
+    assert_eq!(answer.status().code(), Code::Ok);
+    // A browser sends no key with what it asks beforehand.
+    assert_eq!(preflight(&server.address, Some(APP)).await.code, 200);
+}
+
+#[tokio::test]
+async fn a_page_has_deadlines_and_limits() {
+    let server = start(|setup| setup.limits.max_request_bytes = 100_000).await;
+    for size in [100_001, 400_000, 4_000_000, 14_000_000] {
+        let document = v1::Document { text: "x".repeat(size), ..vector_document("large", &[1.0, 1.0]) };
+        let request =
+            v1::IngestRequest { collection: "points".into(), documents: vec![document], ..Default::default() };
+        let answer = call(&server, "Ingest", &request).await;
+        assert_eq!(answer.error(), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".into()), "{size}");
+    }
+
+    let lock = server.sql().await;
+    lock.batch_execute("BEGIN; LOCK TABLE pgfox_internal.documents_1 IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let headers = [("origin", APP), ("grpc-timeout", "700m")];
+    let answer = call_with(&server, "Search", &search_request("points"), &headers).await;
+    assert_eq!(answer.error(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+
+    // A page that is left takes its query along.
+    let request = search_request("points");
+    {
+        let mut left = Box::pin(call(&server, "Search", &request));
+        eventually("the query runs", async || {
+            let polled = tokio::time::timeout(std::time::Duration::from_millis(20), &mut left).await;
+            assert!(polled.is_err(), "an answer while the table is locked");
+            waiting_for_locks(&server.database_url).await == 1
+        })
+        .await;
+    }
+    eventually("the query is gone", async || waiting_for_locks(&server.database_url).await == 0).await;
+}
+
+#[tokio::test]
+async fn a_page_that_stays_does_not_keep_the_server_from_its_end() {
+    let server = start(|_| {}).await;
+    let page = legacy::Client::builder(TokioExecutor::new()).build_http();
+    let request = Request::post(format!("http://{}{}", server.address, path("Search")));
+    let request = request.header("content-type", PROTO).header("origin", APP);
+    let body = Full::new(Bytes::from(frame(&search_request("points"))));
+    // The connection is kept for further calls.
+    page.request(request.body(body).unwrap()).await.unwrap().into_body().collect().await.unwrap();
+    let began = std::time::Instant::now();
+    server.stop().await.unwrap();
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn other_clients_notice_nothing() {
+    let server = start(|_| {}).await;
+    let search = async |mut client: crate::support::Client| {
+        let response = client.search(search_request("points")).await.unwrap();
+        assert_eq!(found(response.get_ref()), ["p7", "p8"]);
+        response.metadata().clone().into_headers()
+    };
+    let request = search_request("points");
+    let (page, headers) = tokio::join!(call(&server, "Search", &request), search(server.client()));
+    assert_eq!(page.status().code(), Code::Ok);
+    let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).filter(|name| *name != "date").collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-type", "grpc-status"]);
+    assert_eq!(headers["content-type"], "application/grpc");
+
+    let compressed = server.client().send_compressed(Gzip).accept_compressed(Gzip);
+    assert_eq!(search(compressed).await["grpc-encoding"], "gzip");
+    let status = server.client().search(search_request("none")).await.unwrap_err();
+    assert_eq!(reason(&status).0, "COLLECTION_NOT_FOUND");
+}
+
+/// A call by gRPC-Web over HTTP/2, which is what browsers speak over TLS.
+async fn call_over_http_2(mut channel: tonic::transport::Channel, message: &impl Message, origin: &str) -> Answer {
+    let request = Request::builder().method(Method::POST).uri(path("Search"));
+    let request = request.header("content-type", PROTO).header("origin", origin);
+    let body = tonic::body::Body::new(Full::new(Bytes::from(frame(message))));
+    std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
+    let (parts, body) = channel.call(request.body(body).unwrap()).await.unwrap().into_parts();
+    assert_eq!(parts.version, Version::HTTP_2);
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer { code: parts.status.as_u16(), headers: parts.headers, body }
+}
+
+#[tokio::test]
+async fn a_page_searches_over_tls() {
+    let certificate = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+    let pem = certificate.cert.pem();
+    let mut setup = Setup::new(create_database(&cluster(18).postgres).await);
+    setup.tls = Some((pem.clone().into_bytes(), certificate.signing_key.serialize_pem().into_bytes()));
+    for_pages(&mut setup);
+    let server = setup.start().await;
+
+    let tls = tonic::transport::ClientTlsConfig::new().ca_certificate(tonic::transport::Certificate::from_pem(pem));
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("https://{}", server.address)).unwrap();
+    let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
+    eventually("the server is ready", async || {
+        let answer = call_over_http_2(channel.clone(), &search_request("none"), APP).await;
+        assert_eq!((answer.header("content-type"), answer.header("access-control-allow-origin")), (PROTO, APP));
+        answer.error() == (Code::NotFound, "COLLECTION_NOT_FOUND".into())
+    })
+    .await;
+    let answer = call_over_http_2(channel, &search_request("none"), "https://evil.example").await;
+    assert_eq!((answer.code, answer.cors_headers()), (403, vec![]));
+}
+
+#[tokio::test]
+async fn without_origins_there_is_nothing_of_it() {
+    let server = Server::start(18).await;
+    let headers = [("content-type", PROTO), ("origin", APP)];
+    let body = frame(&search_request("none"));
+    let sent = try_send(&server.address, Method::POST, &path("Search"), &headers, body).await;
+    assert!(sent.is_err(), "HTTP/1.1 was answered: {sent:?}");
+    let answer = call_over_http_2(server.channel.clone(), &search_request("none"), APP).await;
+    assert_ne!(answer.header("content-type"), PROTO);
+    assert_eq!(answer.cors_headers(), Vec::<&HeaderName>::new());
+}
+
+#[tokio::test]
+async fn the_program_takes_origins_and_nothing_else() {
+    for (origins, told) in [
+        ("*", "name each origin"),
+        ("https://*.example.com", "name each origin"),
+        ("https://app.example.com/page", "scheme://host"),
+        ("app.example.com", "scheme://host"),
+        ("https://app.example.com,null", "scheme://host"),
+    ] {
+        let mut by_flag = command("pgfox-server");
+        by_flag.args(["--web-origins", origins]);
+        let mut by_variable = command("pgfox-server");
+        by_variable.env("PGFOX_WEB_ORIGINS", origins);
+        for mut command in [by_flag, by_variable] {
+            let output = command.output().await.unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{origins}: {stderr}");
+            assert!(stderr.contains("--web-origins") && stderr.contains(told), "{origins}: {stderr}");
+        }
+    }
+
+    let mut command = command("pgfox-server");
+    command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--default-model",
+        "openai/x",
+        "--openai-base-url",
+        "http://127.0.0.1:1/v1",
+    ]);
+    command.env("DATABASE_URL", "postgres://127.0.0.1:1/none");
+    command.env("PGFOX_WEB_ORIGINS", format!("{APP}:443, {OTHER_APP}"));
+    let server = ServerProcess::spawn(command).await;
+    for origin in [APP, OTHER_APP] {
+        assert_eq!(preflight(&server.address, Some(origin)).await.header("access-control-allow-origin"), origin);
+    }
+    assert_eq!(preflight(&server.address, Some("https://evil.example")).await.code, 403);
+    server.kill().await;
+}
