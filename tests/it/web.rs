@@ -372,7 +372,7 @@ async fn other_clients_notice_nothing() {
     assert_eq!(page.status().code(), Code::Ok);
     let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).filter(|name| *name != "date").collect();
     names.sort_unstable();
-    assert_eq!(names, ["content-type", "grpc-status"]);
+    assert_eq!(names, ["content-type", "grpc-status", "x-request-id"]);
     assert_eq!(headers["content-type"], "application/grpc");
 
     let compressed = server.client().send_compressed(Gzip).accept_compressed(Gzip);
