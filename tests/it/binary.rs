@@ -54,6 +54,13 @@ async fn start() -> (ServerProcess, String) {
     (server, database_url)
 }
 
+/// Writes a file into the folder and returns its path.
+fn write_file(folder: &tempfile::TempDir, name: &str, content: &str) -> String {
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    path.display().to_string()
+}
+
 #[tokio::test]
 async fn help_names_every_setting() {
     let help = pgfox_server(&["--help"]).await;
@@ -172,10 +179,7 @@ async fn the_command_line_does_the_whole_walk() {
     let (server, _) = start().await;
     let address = server.address.as_str();
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, content: &str| {
-        std::fs::write(folder.path().join(name), content).unwrap();
-        folder.path().join(name).display().to_string()
-    };
+    let file = |name: &str, content: &str| write_file(&folder, name, content);
     let lines: String = (0..100)
         .map(|i| format!("{{\"id\": \"l{i}\", \"text\": \"line {i}\", \"metadata\": {{\"n\": {i}}}}}\n"))
         .collect();
@@ -314,10 +318,7 @@ async fn searches_are_made_and_measured_in_every_mode() {
     let (server, _) = start().await;
     let address = server.address.as_str();
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, content: &str| {
-        std::fs::write(folder.path().join(name), content).unwrap();
-        folder.path().join(name).display().to_string()
-    };
+    let file = |name: &str, content: &str| write_file(&folder, name, content);
     let ingest =
         ["ingest", "films", "-", "-f", "jsonl", "--id-field", "_id", "--text-fields", "title,text", "--create"];
     let chunks = ["--chunking", "text", "--distance", "cosine"];

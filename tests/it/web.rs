@@ -1,25 +1,22 @@
 //! Pages in a browser: what they may ask, what gRPC-Web carries both ways, and that others notice nothing of it.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+mod page;
+
 use http_body_util::{BodyExt as _, Full};
-use hyper::{
-    HeaderMap, Method, Request, Version,
-    body::Bytes,
-    header::{HeaderName, HeaderValue},
-};
+use hyper::{Method, Request, Version, body::Bytes, header::HeaderName};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use pgfox::v1;
 use pgfox_server::ApiKeys;
 use prost::Message;
-use tonic::{Code, Status, client::GrpcService as _, codec::CompressionEncoding::Gzip};
+use tonic::{Code, client::GrpcService as _, codec::CompressionEncoding::Gzip};
 
 use crate::{
     calls::ingest,
     process::{ServerProcess, command},
-    support::{
-        Server, Setup, cluster, create_database, eventually, reason, vector_document, vectors, waiting_for_locks,
-    },
+    support::{Server, Setup, cluster, create_database, eventually, vector_document, vectors, waiting_for_locks},
 };
+use page::{Answer, call, call_with, frame, path, preflight, try_send};
 
 const APP: &str = "https://app.example.com";
 const OTHER_APP: &str = "http://localhost:3000";
@@ -62,123 +59,6 @@ fn search_request(collection: &str) -> v1::SearchRequest {
         limit: 2,
         ..Default::default()
     }
-}
-
-/// An answer of HTTP.
-#[derive(Debug)]
-struct Answer {
-    code: u16,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    /// The names in a header that lists some.
-    fn names(&self, header: &str) -> Vec<&str> {
-        self.header(header).split(',').map(str::trim).collect()
-    }
-
-    fn cors_headers(&self) -> Vec<&HeaderName> {
-        self.headers.keys().filter(|name| name.as_str().starts_with("access-control-")).collect()
-    }
-
-    /// The messages of gRPC-Web, and its trailers.
-    fn frames<M: Message + Default>(&self) -> (Vec<M>, HeaderMap) {
-        let (mut messages, mut trailers) = (Vec::new(), HeaderMap::new());
-        let mut rest = &self.body[..];
-        while let Some((head, tail)) = rest.split_first_chunk::<5>() {
-            let length = u32::from_be_bytes(head[1..].try_into().unwrap()) as usize;
-            let (content, tail) = tail.split_at(length);
-            rest = tail;
-            assert!(trailers.is_empty(), "trailers end an answer");
-            match head[0] {
-                0 => messages.push(M::decode(content).unwrap()),
-                0x80 => trailers = read_trailers(content),
-                flag => panic!("a frame with the flag {flag}"),
-            }
-        }
-        assert!(rest.is_empty(), "half a frame: {rest:?}");
-        (messages, trailers)
-    }
-
-    /// How the call ended, told in the trailers, or in the headers of an answer without a message.
-    fn status(&self) -> Status {
-        assert_eq!(self.code, 200, "{self:?}");
-        let trailers = if self.headers.contains_key("grpc-status") { &self.headers } else { &self.frames::<()>().1 };
-        Status::from_header_map(trailers).unwrap_or_else(|| panic!("no status in {self:?}"))
-    }
-
-    /// The code, and the reason that the details tell.
-    fn error(&self) -> (Code, String) {
-        let status = self.status();
-        (status.code(), reason(&status).0)
-    }
-}
-
-fn read_trailers(content: &[u8]) -> HeaderMap {
-    let lines = std::str::from_utf8(content).unwrap().lines().map(|line| line.split_once(':').unwrap());
-    lines
-        .map(|(name, value)| (HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value.trim_start()).unwrap()))
-        .collect()
-}
-
-/// One request over HTTP/1.1 on a connection of its own.
-async fn try_send(
-    address: &str,
-    method: Method,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Vec<u8>,
-) -> Result<Answer, legacy::Error> {
-    let client = legacy::Client::builder(TokioExecutor::new()).build_http();
-    let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let response = client.request(request.body(Full::new(Bytes::from(body))).unwrap()).await?;
-    assert_eq!(response.version(), Version::HTTP_11);
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.expect("a whole answer").to_bytes();
-    Ok(Answer { code: parts.status.as_u16(), headers: parts.headers, body })
-}
-
-fn path(method: &str) -> String {
-    format!("/pgfox.v1.PgfoxService/{method}")
-}
-
-/// What a browser asks before it lets a page call.
-async fn preflight(address: &str, origin: Option<&str>) -> Answer {
-    let mut headers = vec![
-        ("access-control-request-method", "POST"),
-        ("access-control-request-headers", "authorization,content-type,x-grpc-web"),
-    ];
-    headers.extend(origin.map(|origin| ("origin", origin)));
-    try_send(address, Method::OPTIONS, &path("Search"), &headers, Vec::new()).await.unwrap()
-}
-
-fn frame(message: &impl Message) -> Vec<u8> {
-    let message = message.encode_to_vec();
-    let length = u32::try_from(message.len()).unwrap();
-    [&[0], &length.to_be_bytes()[..], &message].concat()
-}
-
-/// A call by gRPC-Web with more headers than the usual ones.
-async fn call_with(server: &Server, method: &str, message: &impl Message, headers: &[(&str, &str)]) -> Answer {
-    let usual = [("content-type", PROTO), ("x-grpc-web", "1")];
-    let headers = [&usual, headers].concat();
-    try_send(&server.address, Method::POST, &path(method), &headers, frame(message)).await.unwrap()
-}
-
-/// A call by gRPC-Web of a page that may.
-async fn call(server: &Server, method: &str, message: &impl Message) -> Answer {
-    let answer = call_with(server, method, message, &[("origin", APP)]).await;
-    assert_eq!(answer.header("access-control-allow-origin"), APP, "{answer:?}");
-    assert_eq!(answer.header("content-type"), PROTO);
-    answer
 }
 
 fn found(response: &v1::SearchResponse) -> Vec<&str> {
