@@ -9,6 +9,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{GrpcMethod, Request, Status};
 
+use crate::retry::Retry;
+
 /// Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame.
 pub const MESSAGE_BYTES_MAX: usize = (16 << 20) + (64 << 10);
 
@@ -23,8 +25,9 @@ const LASTING_METHODS: [&str; 3] = ["IngestStream", "BuildIndex", "Watch"];
 /// The generated stub over [`Transport`].
 pub type Client = PgfoxServiceClient<Transport>;
 
-/// A connection that adds the API key and the deadline to every call. It connects again by itself.
-pub type Transport = InterceptedService<Channel, CallSettings>;
+/// A connection that adds the API key and the deadline to every call, and repeats what may succeed later. It connects
+/// again by itself.
+pub type Transport = InterceptedService<Retry<Channel>, CallSettings>;
 
 /// Where the server is and how to reach it.
 #[derive(Clone)]
@@ -39,6 +42,8 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// Deadline of every call but IngestStream, BuildIndex and Watch, unless the request sets its own. Default 30 s.
     pub call_timeout: Duration,
+    /// Repeat unary calls within their deadline, as [`Retry`] says. Default true.
+    pub retry: bool,
     /// Compress messages both ways: for slow networks; vectors hardly get smaller. Default false.
     pub gzip: bool,
 }
@@ -52,6 +57,7 @@ impl ConnectOptions {
             ca_pem: None,
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(30),
+            retry: true,
             gzip: false,
         }
     }
@@ -65,6 +71,7 @@ impl std::fmt::Debug for ConnectOptions {
             .field("api_key", &self.api_key.as_ref().map(|_| "<hidden>"))
             .field("connect_timeout", &self.connect_timeout)
             .field("call_timeout", &self.call_timeout)
+            .field("retry", &self.retry)
             .field("gzip", &self.gzip)
             .finish_non_exhaustive()
     }
@@ -117,7 +124,7 @@ pub async fn transport(options: &ConnectOptions) -> Result<Transport, ConnectErr
         endpoint: endpoint.uri().to_string().trim_end_matches('/').to_owned(),
         reason: crate::error::root_cause(&error),
     })?;
-    Ok(InterceptedService::new(channel, settings))
+    Ok(InterceptedService::new(Retry::new(channel, options.retry), settings))
 }
 
 fn endpoint(options: &ConnectOptions) -> Result<Endpoint, ConnectError> {

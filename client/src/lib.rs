@@ -17,8 +17,9 @@
 //! # }
 //! ```
 //!
-//! What the stub does not give by itself: [`ingest`](fn@ingest) streams any number of documents with back-pressure and takes
-//! up again after a broken connection, and [`error`] reads what pgfox says in a [`tonic::Status`].
+//! What the stub does not give by itself: calls have a deadline and are repeated when that helps ([`retry`]),
+//! [`ingest`](fn@ingest) streams any number of documents with back-pressure and takes up again after a broken connection, and
+//! [`error`] reads what pgfox says in a [`tonic::Status`].
 
 pub mod connect;
 pub mod error;

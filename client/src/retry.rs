@@ -1,11 +1,14 @@
 //! How long to wait before trying again, and when to give up.
 
+mod unary;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::Status;
 
 use crate::error;
+pub use unary::Retry;
 
 /// First pause; it doubles with every failure up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(100);

@@ -130,7 +130,9 @@ impl Globals {
             (None, _) => None,
         };
         let ca_pem = self.ca.as_deref().map(|path| read_file(path, "CA")).transpose()?;
-        Ok(ConnectOptions { api_key, ca_pem, call_timeout: self.timeout, ..ConnectOptions::new(&self.server) })
+        // Whoever sits at the terminal wants to hear at once what is wrong.
+        let retry = false;
+        Ok(ConnectOptions { api_key, ca_pem, call_timeout: self.timeout, retry, ..ConnectOptions::new(&self.server) })
     }
 
     async fn connect(&self) -> Result<Client, Failure> {
