@@ -1,8 +1,8 @@
 //! Pages in a browser: what they may ask, what gRPC-Web carries both ways, and that others notice nothing of it.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 mod page;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, Version, body::Bytes, header::HeaderName};
 use hyper_util::{client::legacy, rt::TokioExecutor};
@@ -14,7 +14,9 @@ use tonic::{Code, client::GrpcService as _, codec::CompressionEncoding::Gzip};
 use crate::{
     calls::ingest,
     process::{ServerProcess, command},
-    support::{Server, Setup, cluster, create_database, eventually, vector_document, vectors, waiting_for_locks},
+    support::{
+        Server, Setup, cluster, create_database, eventually, reason, vector_document, vectors, waiting_for_locks,
+    },
 };
 use page::{Answer, call, call_with, frame, path, preflight, try_send};
 
