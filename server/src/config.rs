@@ -168,6 +168,19 @@ impl Settings {
     }
 }
 
+impl UrlArgs {
+    /// The URL of the configured database; `None` for the embedded one. A file that is of no use adds to the errors.
+    pub fn read(&self, errors: &mut Vec<String>) -> Option<SecretString> {
+        let Some(path) = &self.database_url_file else { return self.database_url.clone() };
+        let url = value::read_file("--database-url-file", path, errors)?;
+        if url.trim().is_empty() {
+            // Not the embedded database in its place.
+            errors.push(format!("--database-url-file {}: there is nothing in it", path.display()));
+        }
+        Some(url.trim().into())
+    }
+}
+
 impl DatabaseArgs {
     fn read(&self, errors: &mut Vec<String>) -> DatabaseSettings {
         let plain =
@@ -183,7 +196,7 @@ impl DatabaseArgs {
                 self.schema
             ));
         }
-        let url = self.url.database_url.clone();
+        let url = self.url.read(errors);
         let direct_url = self.direct_database_url.clone();
         if direct_url.is_some() && url.is_none() {
             errors.push("--direct-database-url needs --database-url".into());

@@ -114,7 +114,12 @@ async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
 }
 
 fn print_database_url(args: &DatabaseUrlArgs) -> Result<(), Failure> {
-    if let Some(url) = &args.url.database_url {
+    let mut errors = Vec::new();
+    let url = args.url.read(&mut errors);
+    if !errors.is_empty() {
+        return Err(Failure::Settings(errors));
+    }
+    if let Some(url) = url {
         println!("{}", url.expose_secret());
         return Ok(());
     }

@@ -251,6 +251,9 @@ pub struct UrlArgs {
     /// Database with pgvector, as postgresql://user:password@host/database [default: the embedded one]
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, help_heading = "Database")]
     pub database_url: Option<SecretString>,
+    /// File with the URL, instead of DATABASE_URL
+    #[arg(long, env = "PGFOX_DATABASE_URL_FILE", value_name = "FILE", help_heading = "Database")]
+    pub database_url_file: Option<PathBuf>,
 }
 
 /// The database.

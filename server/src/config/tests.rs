@@ -132,6 +132,24 @@ fn the_defaults_are_those_of_the_library() {
 }
 
 #[test]
+fn the_database_can_be_named_by_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let url = |flags: &[&str]| read(flags).unwrap().database.url.map(|url| url.expose_secret().to_owned());
+    let file = write("url", "postgresql://fox:secret@127.0.0.1/x\n");
+    assert_eq!(url(&["--database-url-file", &file]).as_deref(), Some("postgresql://fox:secret@127.0.0.1/x"));
+    assert_eq!(url(&[]), None);
+    for bad in [write("empty", "\n"), write("other", "mysql://127.0.0.1/x"), "/nonexistent/url".to_owned()] {
+        let errors = read(&["--database-url-file", &bad]).unwrap_err();
+        assert!(errors[0].contains("--database-url"), "{errors:?}");
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
