@@ -11,6 +11,9 @@ use crate::store::{Migrate, Readiness, Store, StoreError};
 /// The name under which the state of the embedding provider is told. Not part of the overall state, so that an outage of
 /// the provider takes no pod out of service.
 const EMBEDDER: &str = "pgfox.embedder";
+/// The name under which this process is told to be alive, whatever its database does: an orchestrator that restarted it
+/// for an outage of the database would make things worse.
+const PROCESS: &str = "pgfox.process";
 /// The name of the overall state.
 const OVERALL: &str = "";
 
@@ -55,9 +58,9 @@ pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<()
     }
 }
 
-/// Says that this server is not ready yet. Without a word the library takes it to be.
+/// Says that this server is alive and not ready yet. Without a word the library takes it to be.
 pub(crate) async fn begin(reporter: &HealthReporter) {
-    set(reporter, [(OVERALL, false), (SERVICE_NAME, false), (EMBEDDER, false)]).await;
+    set(reporter, [(PROCESS, true), (OVERALL, false), (SERVICE_NAME, false), (EMBEDDER, false)]).await;
 }
 
 /// Reports the states as they change, for as long as the server runs.
@@ -82,7 +85,7 @@ pub(crate) async fn report(
 
 /// Says that this server is going away, and ends the open watches, which would keep it from doing so.
 pub(crate) async fn leave(reporter: &mut HealthReporter) {
-    let leaving = [(OVERALL, false), (SERVICE_NAME, false), (EMBEDDER, false)];
+    let leaving = [(PROCESS, false), (OVERALL, false), (SERVICE_NAME, false), (EMBEDDER, false)];
     set(reporter, leaving).await;
     for (service, _) in leaving {
         reporter.clear_service_status(service).await;
@@ -91,7 +94,7 @@ pub(crate) async fn leave(reporter: &mut HealthReporter) {
     set(reporter, leaving).await;
 }
 
-async fn set(reporter: &HealthReporter, states: [(&str, bool); 3]) {
+async fn set<const N: usize>(reporter: &HealthReporter, states: [(&str, bool); N]) {
     for (service, serving) in states {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         reporter.set_service_status(service, status).await;

@@ -142,7 +142,7 @@ async fn check(server: &Server, service: &str) -> Result<ServingStatus, Status> 
 #[tokio::test]
 async fn health_tells_what_is_served_and_its_end() {
     let server = Server::start(18).await;
-    for service in ["", "pgfox.v1.PgfoxService", "pgfox.embedder"] {
+    for service in ["", "pgfox.v1.PgfoxService", "pgfox.embedder", "pgfox.process"] {
         assert_eq!(check(&server, service).await.unwrap(), ServingStatus::Serving, "{service:?}");
     }
     assert_eq!(check(&server, "none").await.expect_err("unknown").code(), Code::NotFound);
@@ -175,6 +175,7 @@ async fn health_waits_for_the_database() {
     for service in ["", "pgfox.v1.PgfoxService"] {
         assert_eq!(check(&server, service).await.unwrap(), ServingStatus::NotServing);
     }
+    assert_eq!(check(&server, "pgfox.process").await.unwrap(), ServingStatus::Serving, "a restart would not help");
     let status = server.client().search(search_request()).await.expect_err("no database yet");
     assert_eq!((status.code(), reason(&status).0.as_str()), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
     sql(cluster.database_url()).await.batch_execute("CREATE DATABASE not_yet").await.unwrap();
