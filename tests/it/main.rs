@@ -31,6 +31,7 @@ mod invariants; // what ARCHITECTURE.md says is absent
 mod list_documents; // pages of documents, in order, and what else is told of them
 mod local_model; // the vectors of all-MiniLM-L6-v2 are those of onnxruntime
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
+mod reference; // docs/reference.md and docs/errors.md are what the protos say
 mod round_trips; // how often a call waits for the database
 mod search_batch; // several searches, one call to embed them
 mod searching; // the nearest, limits, settings, and what is said of the result
