@@ -3,7 +3,7 @@
 set -uo pipefail
 cd "$(dirname "$0")"
 passed=0 failed=0 left_out=0
-for check in image.sh compose.sh systemd.sh backup.sh pooler.sh ../../deploy/helm/check.sh; do
+for check in image.sh compose.sh systemd.sh metrics.sh backup.sh pooler.sh ../../deploy/helm/check.sh; do
     echo "== $check"
     code=0
     timeout 600 "./$check" || code=$?
