@@ -17,7 +17,8 @@ fi
 ok "syntax: accepted"
 
 "$bin/pgfox-server" --help >"$scratch/help"
-python3 - "$scratch/compose.json" "$scratch/help" "$root/deploy/Dockerfile" <<'PYTHON'
+version=$("$bin/pgfox-server" --version | cut -d ' ' -f 2)
+python3 - "$scratch/compose.json" "$scratch/help" "$root/deploy/Dockerfile" "$version" <<'PYTHON'
 import json, re, sys
 
 compose = json.load(open(sys.argv[1]))
@@ -28,6 +29,7 @@ pgfox, database = compose["services"]["pgfox"], compose["services"]["database"]
 unknown = set(pgfox["environment"]) - known
 assert not unknown, f"the server does not know {unknown}"
 assert pgfox["build"]["target"] in stages, stages
+assert pgfox["image"] == f"pgfox:{sys.argv[4]}-{pgfox['build']['target']}", pgfox["image"]
 assert pgfox["depends_on"]["database"]["condition"] == "service_healthy" and database["healthcheck"]
 for service in (pgfox, database):
     for port in service.get("ports", []):

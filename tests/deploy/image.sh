@@ -103,7 +103,7 @@ in_image() {
 said=$( (in_image -- --version) )
 [[ $said == pgfox-server\ * ]] || fail "--version said: $said"
 code=0
-said=$( (in_image DATABASE_URL=postgresql://127.0.0.1:9/none OPENAI_BASE_URL=http://127.0.0.1:9/v1 --) 2>&1) || code=$?
+said=$( (in_image DATABASE_URL=postgresql://127.0.0.1:9/none PGFOX_DEFAULT_MODEL=local/none --) 2>&1) || code=$?
 [ "$code" = 2 ] && [[ $said == *PGFOX_API_KEYS* ]] || fail "open to everyone: exit code $code, $said"
 ok "user and environment: it asks for API keys before it listens beyond the container"
 
@@ -126,7 +126,7 @@ run_image() {
 healthy() {
     (in_image PGFOX_LISTEN="$address" -- ${health#"$program "})
 }
-run_image "$scratch/image.log" OPENAI_BASE_URL=http://127.0.0.1:9/v1
+run_image "$scratch/image.log" PGFOX_DEFAULT_MODEL=local/none
 owner=$(ps -o uid= -p "$server" | tr -d ' ')
 [ "$owner" != 0 ] || fail "the server runs as root"
 stop_server "$server" "${signal#SIG}"
@@ -152,7 +152,7 @@ copy_stage with-model
 chmod -R go-w "$rootfs"
 read -ra model_environment <<<"$(instruction with-model ENV)"
 run_image "$scratch/model.log" "${model_environment[@]}"
-fox=("$bin/pgfox" --server "$address")
+fox=("$bin/pgfox" --quiet --server "$address")
 printf '%s\n' '{"id": "1", "text": "Foxes can make over 40 different sounds"}' '{"id": "2", "text": "Bread needs flour"}' |
     "${fox[@]}" ingest image - --format jsonl --create >/dev/null
 found=$("${fox[@]}" search image 'how many sounds can foxes make?' --limit 1)

@@ -4,7 +4,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # Release builds, unless the caller has others.
-bin=${PGFOX_BIN_DIR:-$root/target/release}
+bin=$(realpath "${PGFOX_BIN_DIR:-$root/target/release}")
 scratch=$(mktemp -d)
 # Another user must be able to enter it.
 chmod 755 "$scratch"
@@ -90,10 +90,9 @@ stop_server() {
     [ "$code" = 0 ] || fail "the server ended with exit code $code"
 }
 
-# A server with a PostgreSQL of its own, for its database: $database_url. The model is shared by all, so it is fetched once.
+# A server with a PostgreSQL of its own, for its database: $database_url. It embeds nothing.
 start_database() {
-    start_server "$scratch/database.log" "$bin/pgfox-server" --data-dir "$scratch/data" --default-model openai/none \
-        --openai-base-url http://127.0.0.1:9/v1
+    start_server "$scratch/database.log" "$bin/pgfox-server" --data-dir "$scratch/data" --default-model local/none
     database=$server
     database_url=$("$bin/pgfox-server" database-url --data-dir "$scratch/data")
 }
