@@ -118,11 +118,16 @@ async fn applied_version(transaction: &tokio_postgres::Transaction<'_>, names: &
 
 async fn apply(transaction: &tokio_postgres::Transaction<'_>, names: &Names, found: i32) -> Result<(), StoreError> {
     let Names { views, internal, .. } = names;
+    for schema in [views, internal] {
+        // Not IF NOT EXISTS, which wants the privilege even where a schema was made for the role.
+        let exists: bool = transaction.query_one("SELECT to_regnamespace($1) IS NOT NULL", &[schema]).await?.get(0);
+        if !exists {
+            transaction.batch_execute(&format!("CREATE SCHEMA {schema}")).await?;
+        }
+    }
     transaction
         .batch_execute(&format!(
-            "CREATE SCHEMA IF NOT EXISTS {views};
-             CREATE SCHEMA IF NOT EXISTS {internal};
-             CREATE TABLE IF NOT EXISTS {internal}.schema_migrations (
+            "CREATE TABLE IF NOT EXISTS {internal}.schema_migrations (
                  version int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());"
         ))
         .await?;

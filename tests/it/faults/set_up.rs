@@ -43,6 +43,25 @@ async fn an_extension_that_the_role_may_not_create_is_asked_for() {
     }
 }
 
+#[tokio::test]
+async fn schemas_that_were_made_for_the_role_are_enough() {
+    for major in [16, 18] {
+        let database_url = create_database(&cluster(major).postgres).await;
+        let (role_url, role) = create_role(&database_url).await;
+        let schemas = format!(
+            "CREATE EXTENSION vector;
+             CREATE SCHEMA pgfox AUTHORIZATION {role}; CREATE SCHEMA pgfox_internal AUTHORIZATION {role}"
+        );
+        sql(&database_url).await.batch_execute(&schemas).await.unwrap();
+        let server = Setup::new(role_url).start().await;
+        server.ready().await;
+        let mut client = server.client();
+        client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
+        ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
+        assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 1);
+    }
+}
+
 on_each_postgres! {
     async fn a_role_that_only_reads_can_only_read(server: Server) {
         let mut client = server.client();
