@@ -86,6 +86,8 @@ pub struct Limits {
     pub max_concurrent_calls: u32,
     /// How often an idle client is asked whether it is still there.
     pub keepalive: Duration,
+    /// Age at which a client is asked to connect anew, when its calls have ended. `None`: any.
+    pub max_connection_age: Option<Duration>,
     /// Longest time for running calls to finish at the end.
     pub drain: Duration,
 }
@@ -101,6 +103,7 @@ impl Default for Limits {
             fill_up: Duration::from_secs(2),
             max_concurrent_calls: 256,
             keepalive: Duration::from_secs(30),
+            max_connection_age: None,
             drain: Duration::from_secs(30),
         }
     }
@@ -172,6 +175,9 @@ pub async fn serve(
         .http2_keepalive_interval(Some(limits.keepalive))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(limits.max_concurrent_calls);
+    if let Some(age) = limits.max_connection_age {
+        server = server.max_connection_age(age);
+    }
     if let Some((certificate, key)) = tls {
         let identity = Identity::from_pem(certificate, key);
         server = server

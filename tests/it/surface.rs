@@ -274,3 +274,32 @@ async fn connections_that_idle_are_kept() {
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     client.list_collections(v1::ListCollectionsRequest::default()).await.unwrap();
 }
+
+#[tokio::test]
+async fn old_connections_are_replaced_and_no_call_notices() {
+    let age = std::time::Duration::from_millis(200);
+    let server = Server::start_with(18, |setup| setup.limits.max_connection_age = Some(age)).await;
+    let line = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let channel = Channel::from_shared(format!("http://{}", line.local_addr().unwrap())).unwrap().connect_lazy();
+    let calls = async {
+        let mut client = PgfoxServiceClient::new(channel);
+        for _ in 0..50 {
+            client.list_collections(v1::ListCollectionsRequest::default()).await.unwrap();
+            tokio::time::sleep(age / 10).await;
+        }
+    };
+    let mut connections = 0;
+    let forward = async {
+        loop {
+            let (mut near, _) = line.accept().await.unwrap();
+            let mut far = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+            connections += 1;
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    };
+    tokio::select! {
+        () = calls => {}
+        () = forward => {}
+    }
+    assert!(connections > 1, "one connection for a second");
+}

@@ -240,6 +240,10 @@ pub struct ServerArgs {
     /// Pause after which a silent connection is asked whether it is still there
     #[arg(long, env = "PGFOX_KEEPALIVE", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub keepalive: Duration,
+    /// Age at which a connection is to be replaced, once its calls have ended: callers that balance between servers then
+    /// find new ones [default: any]
+    #[arg(long, env = "PGFOX_MAX_CONNECTION_AGE", value_name = "TIME", value_parser = duration)]
+    pub max_connection_age: Option<Duration>,
     /// Longest time that running calls get to finish at shutdown
     #[arg(long, env = "PGFOX_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,

@@ -65,6 +65,7 @@ impl ServerArgs {
                 fill_up: self.fill_up_timeout,
                 max_concurrent_calls: self.max_calls_per_connection,
                 keepalive: self.keepalive,
+                max_connection_age: self.max_connection_age,
                 drain: self.drain_timeout,
             },
             api_keys: ApiKeys::new(api_keys.iter().map(SecretString::expose_secret)),
