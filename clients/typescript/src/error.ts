@@ -1,0 +1,152 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
+
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.js";
+import { ErrorReason } from "./gen/pgfox/v1/errors_pb.js";
+
+/** The domain of the reasons that are pgfox's own. */
+const ERROR_DOMAIN = "pgfox";
+
+/** Where OpenSSL and Node say that a certificate is not trusted, which no repetition changes. */
+const UNTRUSTED = /CERT|ISSUER|VERIFY|SELF_SIGNED|ERR_SSL|EPROTO/;
+
+/** A field of a request that breaks a rule. */
+export interface FieldViolation {
+  /** Where, such as `documents[3].vector`. */
+  readonly field: string;
+  /** The rule that it breaks. */
+  readonly rule: string;
+}
+
+/** Why a call failed: what every method of the client throws. `code` is the gRPC code, `rawMessage` the text without it. */
+export class PgfoxError extends ConnectError {
+  /** Why, for programs. UNSPECIFIED when the answer is not from pgfox, or when this client is older than the reason. */
+  readonly reason: ErrorReason;
+  /** What {@link ErrorReason} documents as the metadata of the reason, such as "collection". */
+  readonly reasonMetadata: Readonly<Record<string, string>>;
+  /** Every field that breaks a rule; empty when the error is not about fields. */
+  readonly violations: readonly FieldViolation[];
+  /** How many milliseconds to wait before the call is worth repeating, where the server says so. */
+  readonly retryDelayMs: number | undefined;
+  /** Whether the server, or a proxy before it, has answered. */
+  readonly isAnswer: boolean;
+  /** The id of the call in the log of the server; undefined when no server answered. */
+  readonly requestId: string | undefined;
+
+  private constructor(message: string, error: ConnectError, code: Code = error.code) {
+    super(message, code, error.metadata, undefined, error.cause);
+    this.details = error.details;
+    const info = error.findDetails(ErrorInfoSchema).find((info) => info.domain === ERROR_DOMAIN);
+    const reason = ErrorReason[info?.reason as keyof typeof ErrorReason];
+    this.reason = typeof reason === "number" ? reason : ErrorReason.UNSPECIFIED;
+    this.reasonMetadata = { ...info?.metadata };
+    this.violations = violations(error);
+    const delay = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
+    this.retryDelayMs = delay && durationMs(delay);
+    this.isAnswer = hasHeaders(error);
+    this.requestId = error.metadata.get("x-request-id") ?? undefined;
+  }
+
+  /** Reads what was thrown by a call to `endpoint`. */
+  static read(thrown: unknown, endpoint: string, signal?: AbortSignal): PgfoxError {
+    if (thrown instanceof PgfoxError) {
+      return thrown;
+    }
+    const error = ConnectError.from(thrown, signal?.aborted ? Code.Canceled : Code.Unknown);
+    if (hasHeaders(error)) {
+      return new PgfoxError([error.rawMessage, ...unsaid(error)].join("\n"), error);
+    }
+    if (error.rawMessage.startsWith("serialize binary: ")) {
+      return new PgfoxError(error.rawMessage.slice("serialize binary: ".length), error, Code.InvalidArgument);
+    }
+    if (isLost(error, signal)) {
+      return new PgfoxError(`no answer from ${endpoint}: ${lostText(error)}`, error, Code.Unavailable);
+    }
+    return new PgfoxError(error.rawMessage, error);
+  }
+
+  /** The same error with more to its text. */
+  with(text: string): PgfoxError {
+    return new PgfoxError(`${this.rawMessage} (${text})`, this);
+  }
+
+  /** Whether the same call may succeed later: nobody answered, or the server says when to come back. */
+  get isRetryable(): boolean {
+    return (
+      (this.code === Code.Unavailable && !isUntrusted(this)) ||
+      (this.code === Code.ResourceExhausted && this.retryDelayMs !== undefined)
+    );
+  }
+
+  // ConnectError knows its kind by its fields, which would make every one of them a PgfoxError.
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return value instanceof ConnectError && "violations" in value && "reasonMetadata" in value;
+  }
+}
+
+/** What was answered came with headers; what Connect and Node make up has none. */
+function hasHeaders(error: ConnectError): boolean {
+  return !error.metadata.keys().next().done;
+}
+
+function violations(error: ConnectError): FieldViolation[] {
+  return error
+    .findDetails(BadRequestSchema)
+    .flatMap((details) => details.fieldViolations)
+    .map(({ field, description }) => ({ field, rule: description }));
+}
+
+/** A line for each violation, where the message does not tell the only one itself. */
+function unsaid(error: ConnectError): string[] {
+  const fields = violations(error);
+  const [only] = fields;
+  if (fields.length === 1 && only && error.rawMessage.includes(`${only.field} ${only.rule}`)) {
+    return [];
+  }
+  return fields.map(({ field, rule }) => `  ${field}: ${rule}`);
+}
+
+/** Whether an error that did not come from the server arose on the way to it. */
+function isLost(error: ConnectError, signal?: AbortSignal): boolean {
+  switch (error.code) {
+    case Code.Unavailable:
+    case Code.Aborted:
+      return true;
+    case Code.Canceled:
+      // Node resets the streams of a connection that ends.
+      return !signal?.aborted;
+    case Code.Internal:
+    case Code.Unknown:
+      // The system's errors have a code; fetch throws TypeErrors without a word about what is wrong.
+      return systemCode(error.cause) !== "" || error.cause instanceof TypeError;
+    default:
+      return false;
+  }
+}
+
+function lostText(error: ConnectError): string {
+  if (isUntrusted(error)) {
+    return `${causeText(error)}; check the scheme, and pass the certificate that the server's descends from as \`ca\``;
+  }
+  const page = globalThis.location?.origin;
+  const origins = page === undefined ? "" : ` and that its --web-origins names ${page}`;
+  return `${causeText(error)}; check that pgfox-server runs there${origins}`;
+}
+
+function causeText({ cause, rawMessage }: ConnectError): string {
+  if (cause instanceof AggregateError) {
+    // Node has tried every address of the name, and says nothing itself.
+    return cause.errors.map((error) => error.message).join(", ");
+  }
+  // OpenSSL's own message has its addresses and line numbers.
+  const isOpenSsl = cause instanceof Error && "reason" in cause && typeof cause.reason === "string";
+  return isOpenSsl ? `${cause.reason}` : rawMessage;
+}
+
+function isUntrusted(error: ConnectError): boolean {
+  return UNTRUSTED.test(systemCode(error.cause));
+}
+
+function systemCode(cause: unknown): string {
+  return cause instanceof Error && "code" in cause && typeof cause.code === "string" ? cause.code : "";
+}

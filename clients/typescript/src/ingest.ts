@@ -1,0 +1,373 @@
+import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
+
+import type { PgfoxClient } from "./connect.js";
+import { PgfoxError } from "./error.js";
+import type { IngestRequest, IngestResponse } from "./gen/pgfox/v1/documents_pb.js";
+import type { ErrorReason } from "./gen/pgfox/v1/errors_pb.js";
+import { ingestEach } from "./ingest/each.js";
+import {
+  BYTES_PER_REQUEST_MAX,
+  DOCUMENTS_PER_REQUEST_MAX,
+  type DocumentInit,
+  type Pending,
+  Requests,
+} from "./ingest/requests.js";
+import { repeat } from "./policy.js";
+import { abortable, Backoff, sleep } from "./retry.js";
+
+/** How long the end of the stream is waited for once everything is acknowledged. */
+const CLOSE_WAIT_MS = 2_000;
+
+/** The bounds of an ingest, and what to tell of it. */
+export interface IngestOptions {
+  /** Store the good documents and report the bad ones, instead of ending with the first bad request. Default false. */
+  skipInvalid?: boolean | undefined;
+  /** Store only documents whose id does not exist, and leave the others as they are. Default false. */
+  onlyIfAbsent?: boolean | undefined;
+  /** Documents per request, 1 to 1,000. Default 500. */
+  documentsPerRequest?: number | undefined;
+  /**
+   * Bytes of documents at which a request is sent, 1 to 16 MiB less 64 KiB. A larger document goes alone. Default 2 MiB.
+   */
+  bytesPerRequest?: number | undefined;
+  /** Requests sent and not acknowledged yet, 1 to 1,000. They are kept for sending again. Default 4. */
+  requestsInFlight?: number | undefined;
+  /**
+   * Longest wait in milliseconds for an acknowledgement over a connection that stands. Default 600,000: embedding 1,000 long
+   * texts on a busy machine takes minutes.
+   */
+  acknowledgeTimeoutMs?: number | undefined;
+  /** How many milliseconds to try again after an interruption when nothing is acknowledged meanwhile. Default 60,000. */
+  retryTimeoutMs?: number | undefined;
+  /** Ends the ingest early. */
+  signal?: AbortSignal | undefined;
+  /** Hears of every request that was committed: everything so far, and what was skipped of this request. */
+  onAcknowledged?: ((totals: Readonly<IngestTotals>, skipped: readonly SkippedDocument[]) => void) | undefined;
+  /** Hears of every interruption; the ingest goes on after the pause. */
+  onInterrupted?: ((error: PgfoxError, pauseMs: number) => void) | undefined;
+}
+
+/** What is acknowledged, which means committed. */
+export interface IngestTotals {
+  /** Documents, the skipped ones included. */
+  documents: number;
+  /** Size of these documents as messages. */
+  bytes: number;
+  /** Documents that were inserted or changed. */
+  upserted: number;
+  /** The part of `upserted` that existed before. */
+  updated: number;
+  /** Documents that were stored already just as they are; after an interruption also those that are sent twice. */
+  unchanged: number;
+  /** Documents that the server refused, with `skipInvalid`. */
+  skipped: number;
+  /** Documents whose id existed, with `onlyIfAbsent`; after an interruption also those that are sent twice. */
+  existing: number;
+  /** Texts that were embedded: documents, or chunks of them. */
+  embedded: number;
+  /** Documents whose text is longer than the model reads. */
+  truncated: number;
+  /** Documents stored without a vector because they have no text. */
+  unembedded: number;
+  /** Documents of whose text full-text search finds the beginning only, since it is so long. */
+  fullTextCut: number;
+  /** Tokens that the model read. */
+  tokens: number;
+}
+
+/** A document that the server refused. */
+export interface SkippedDocument {
+  /** Position among all documents, from 0. */
+  readonly position: number;
+  readonly id: string;
+  /** The reason for programs. */
+  readonly reason: ErrorReason;
+  /** The reason for people. */
+  readonly message: string;
+}
+
+/**
+ * Why an ingest ended early. `cause` is the {@link PgfoxError} of the server or of the connection, what the source has thrown, or
+ * the RangeError or TypeError that names a document which cannot be sent.
+ */
+export class IngestError extends Error {
+  /** What is stored nevertheless: the first `acknowledged.documents` of the source. */
+  readonly acknowledged: Readonly<IngestTotals>;
+
+  constructor(cause: unknown, acknowledged: IngestTotals) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    this.name = "IngestError";
+    this.acknowledged = acknowledged;
+  }
+}
+
+/**
+ * Stores any number of documents in a collection, and returns when everything is committed. Documents go in requests, several of
+ * them on the way at a time; the source is read no farther ahead. After a broken connection everything that was not acknowledged is
+ * sent again, so nothing is lost, and nothing doubled since documents have ids.
+ *
+ * Throws {@link IngestError}, and a RangeError for an option out of its range.
+ */
+export async function ingest(
+  client: PgfoxClient,
+  collection: string,
+  documents: Iterable<DocumentInit> | AsyncIterable<DocumentInit>,
+  options: IngestOptions = {},
+): Promise<IngestTotals> {
+  const ingest = new Ingest(client, collection, documents, options);
+  try {
+    await ingest.run();
+    return ingest.totals;
+  } catch (thrown) {
+    const { signal } = options;
+    throw new IngestError(signal?.aborted ? PgfoxError.read(thrown, client.endpoint, signal) : thrown, ingest.totals);
+  } finally {
+    ingest.close();
+  }
+}
+
+class Ingest {
+  readonly totals: IngestTotals = {
+    documents: 0,
+    bytes: 0,
+    upserted: 0,
+    updated: 0,
+    unchanged: 0,
+    skipped: 0,
+    existing: 0,
+    embedded: 0,
+    truncated: 0,
+    unembedded: 0,
+    fullTextCut: 0,
+    tokens: 0,
+  };
+  readonly #client: PgfoxClient;
+  readonly #options: IngestOptions;
+  readonly #requestsInFlight: number;
+  readonly #acknowledgeTimeoutMs: number;
+  readonly #retryTimeoutMs: number;
+  readonly #requests: Requests;
+  /** The request that is being filled. It outlives the connection that waits for it. */
+  #filling: Promise<Pending | undefined> | undefined;
+  #isExhausted = false;
+  readonly #unacknowledged: Pending[] = [];
+  /** Wakes what waits for an acknowledgement. */
+  #onRoom: () => void = () => {};
+  /** What no other connection would change. */
+  #failure: { cause: unknown } | undefined;
+  readonly #backoff = new Backoff();
+  #failingSince: number | undefined;
+
+  constructor(
+    client: PgfoxClient,
+    collection: string,
+    documents: Iterable<DocumentInit> | AsyncIterable<DocumentInit>,
+    options: IngestOptions,
+  ) {
+    this.#client = client;
+    this.#options = options;
+    this.#requestsInFlight = inRange(options, "requestsInFlight", 1, 1_000, 4);
+    this.#acknowledgeTimeoutMs = inRange(options, "acknowledgeTimeoutMs", 1, 2 ** 31 - 1, 600_000);
+    this.#retryTimeoutMs = inRange(options, "retryTimeoutMs", 0, 2 ** 31 - 1, 60_000);
+    this.#requests = new Requests(documents, {
+      collection,
+      skipInvalid: options.skipInvalid ?? false,
+      onlyIfAbsent: options.onlyIfAbsent ?? false,
+      documentsPerRequest: inRange(options, "documentsPerRequest", 1, DOCUMENTS_PER_REQUEST_MAX, 500),
+      bytesPerRequest: inRange(options, "bytesPerRequest", 1, BYTES_PER_REQUEST_MAX, 2 << 20),
+    });
+  }
+
+  async run(): Promise<void> {
+    while (!this.#isComplete()) {
+      // The server may answer the call only after it has seen a request, so there must be one.
+      if (this.#unacknowledged.length === 0 && !(await abortable(this.#take(), this.#options.signal))) {
+        return;
+      }
+      try {
+        await this.#connection();
+      } catch (thrown) {
+        if (this.#failure) {
+          throw this.#failure.cause;
+        }
+        if (!this.#isComplete()) {
+          await this.#pauseAfter(thrown);
+        }
+      }
+    }
+  }
+
+  close(): void {
+    if (!this.#isExhausted) {
+      this.#requests.close();
+    }
+  }
+
+  #isComplete(): boolean {
+    return this.#isExhausted && this.#unacknowledged.length === 0;
+  }
+
+  /** Puts the next request among the unacknowledged ones; false at the end, or when the connection ended meanwhile. */
+  async #take(connection?: AbortSignal): Promise<boolean> {
+    this.#filling ??= this.#requests.next();
+    let pending: Pending | undefined;
+    try {
+      pending = await this.#filling;
+    } catch (cause) {
+      throw this.#fail(cause);
+    }
+    if (connection?.aborted) {
+      return false;
+    }
+    this.#filling = undefined;
+    if (pending === undefined) {
+      this.#isExhausted = true;
+      return false;
+    }
+    this.#unacknowledged.push(pending);
+    return true;
+  }
+
+  #fail(cause: unknown): unknown {
+    this.#failure ??= { cause };
+    return cause;
+  }
+
+  /** Sends everything over one connection: first what an earlier one left unacknowledged. */
+  async #connection(): Promise<void> {
+    const ended = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const silent = `the server acknowledged nothing for ${this.#acknowledgeTimeoutMs / 1_000} s`;
+    const awaitAnswer = () => {
+      clearTimeout(timer);
+      if (ended.signal.aborted || (this.#unacknowledged.length === 0 && !this.#isExhausted)) {
+        return;
+      }
+      const wait = this.#isComplete() ? CLOSE_WAIT_MS : this.#acknowledgeTimeoutMs;
+      timer = setTimeout(() => ended.abort(new ConnectError(silent, Code.DeadlineExceeded)), wait);
+    };
+    try {
+      const { signal } = this.#options;
+      const either = signal ? AbortSignal.any([signal, ended.signal]) : ended.signal;
+      for await (const response of this.#answers(this.#offer(ended.signal, awaitAnswer), either)) {
+        this.#acknowledge(response);
+        awaitAnswer();
+      }
+      if (!this.#isComplete()) {
+        throw new ConnectError("the server ended the stream early", Code.Unavailable);
+      }
+    } finally {
+      ended.abort();
+      clearTimeout(timer);
+      this.#onRoom();
+    }
+  }
+
+  #answers(requests: AsyncGenerator<IngestRequest>, signal: AbortSignal): AsyncIterable<IngestResponse> {
+    if (this.#client.canStream) {
+      return this.#client.ingestStream(requests, { signal });
+    }
+    return ingestEach(this.#client, requests, this.#requestsInFlight, {
+      signal,
+      timeoutMs: this.#acknowledgeTimeoutMs,
+      contextValues: createContextValues().set(repeat, false),
+    });
+  }
+
+  async *#offer(connection: AbortSignal, awaitAnswer: () => void): AsyncGenerator<IngestRequest> {
+    awaitAnswer();
+    for (const { request } of [...this.#unacknowledged]) {
+      yield request;
+    }
+    while (!connection.aborted) {
+      if (this.#unacknowledged.length >= this.#requestsInFlight) {
+        await new Promise<void>((resolve) => {
+          this.#onRoom = resolve;
+        });
+        continue;
+      }
+      const isFirst = this.#unacknowledged.length === 0;
+      if (!(await this.#take(connection))) {
+        awaitAnswer();
+        return;
+      }
+      if (isFirst) {
+        awaitAnswer();
+      }
+      const pending = this.#unacknowledged.at(-1);
+      if (pending) {
+        yield pending.request;
+      }
+    }
+  }
+
+  #acknowledge(response: IngestResponse): void {
+    const pending = this.#unacknowledged[0];
+    if (response.sequence !== pending?.request.sequence) {
+      const due = pending ? `request ${pending.request.sequence}` : "none";
+      throw this.#fail(new Error(`the server acknowledged request ${response.sequence} where ${due} was due`));
+    }
+    this.#unacknowledged.shift();
+    this.#backoff.reset();
+    this.#failingSince = undefined;
+    const { totals } = this;
+    const skipped = response.errors.map(({ index, id, reason, message }) => ({
+      position: totals.documents + index,
+      id,
+      reason,
+      message,
+    }));
+    totals.documents += pending.request.documents.length;
+    totals.bytes += pending.bytes;
+    totals.upserted += response.upsertedCount;
+    totals.updated += response.updatedCount;
+    totals.unchanged += response.unchangedCount;
+    totals.skipped += skipped.length;
+    totals.existing += response.skippedCount;
+    totals.embedded += response.embeddedCount;
+    totals.truncated += response.truncatedCount;
+    totals.unembedded += response.unembeddedCount;
+    totals.fullTextCut += response.fullTextCutCount;
+    totals.tokens += Number(response.usage?.tokens ?? 0n);
+    this.#onRoom();
+    this.#tell(() => this.#options.onAcknowledged?.({ ...totals }, skipped));
+  }
+
+  /** Waits before the next connection; throws when that is not worth it. */
+  async #pauseAfter(thrown: unknown): Promise<void> {
+    const { signal } = this.#options;
+    const error = PgfoxError.read(thrown, this.#client.endpoint, signal);
+    // A call that was cancelled by neither the signal nor the client was reset on its way.
+    const isReset = error.code === Code.Canceled && error.isAnswer;
+    if (!error.isRetryable && !isReset) {
+      throw error;
+    }
+    this.#failingSince ??= performance.now();
+    const failingMs = performance.now() - this.#failingSince;
+    const pause = this.#backoff.pause(error);
+    if (failingMs + pause > this.#retryTimeoutMs) {
+      throw error.with(`nothing was acknowledged in ${(failingMs / 1_000).toFixed(1)} s of trying again`);
+    }
+    this.#tell(() => this.#options.onInterrupted?.(error, pause));
+    await sleep(pause, signal);
+  }
+
+  /** An error of the caller's own callback ends the ingest. */
+  #tell(callback: () => void): void {
+    try {
+      callback();
+    } catch (cause) {
+      throw this.#fail(cause);
+    }
+  }
+}
+
+type Limit = "documentsPerRequest" | "bytesPerRequest" | "requestsInFlight" | "acknowledgeTimeoutMs" | "retryTimeoutMs";
+
+function inRange(options: IngestOptions, name: Limit, min: number, max: number, otherwise: number): number {
+  const value = options[name] ?? otherwise;
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(`${name} must be a whole number from ${min} to ${max}, not ${value}`);
+  }
+  return value;
+}

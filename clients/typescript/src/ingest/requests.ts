@@ -1,0 +1,106 @@
+import { create, isMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+
+import {
+  type Document,
+  DocumentSchema,
+  type IngestRequest,
+  IngestRequestSchema,
+} from "../gen/pgfox/v1/documents_pb.js";
+
+/** Most documents that the server takes in one request. */
+export const DOCUMENTS_PER_REQUEST_MAX = 1_000;
+/** Most bytes of documents in one request: the server's 16 MiB less room for the rest of the message. */
+export const BYTES_PER_REQUEST_MAX = (16 << 20) - (64 << 10);
+
+/** A document as a message, or as the plain object that makes one. */
+export type DocumentInit = MessageInitShape<typeof DocumentSchema>;
+
+/** A request on the way, kept until it is acknowledged. */
+export interface Pending {
+  readonly request: IngestRequest;
+  /** Size of its documents as messages. */
+  readonly bytes: number;
+}
+
+/** How documents become requests. */
+export interface Grouping {
+  readonly collection: string;
+  readonly skipInvalid: boolean;
+  readonly onlyIfAbsent: boolean;
+  readonly documentsPerRequest: number;
+  readonly bytesPerRequest: number;
+}
+
+/** Groups documents into requests by count and by bytes. */
+export class Requests {
+  readonly #documents: Iterator<DocumentInit> | AsyncIterator<DocumentInit>;
+  readonly #grouping: Grouping;
+  #isExhausted = false;
+  /** A document that did not fit any more: the first of the next request. */
+  #carried: { document: Document; bytes: number } | undefined;
+  #documentsRead = 0;
+  #nextSequence = 1n;
+
+  constructor(documents: Iterable<DocumentInit> | AsyncIterable<DocumentInit>, grouping: Grouping) {
+    const isAsync = Symbol.asyncIterator in documents;
+    this.#documents = isAsync ? documents[Symbol.asyncIterator]() : documents[Symbol.iterator]();
+    this.#grouping = grouping;
+  }
+
+  /** The next request; undefined at the end. */
+  async next(): Promise<Pending | undefined> {
+    const { collection, skipInvalid, onlyIfAbsent, documentsPerRequest, bytesPerRequest } = this.#grouping;
+    const documents: Document[] = [];
+    let bytes = 0;
+    while (documents.length < documentsPerRequest && bytes < bytesPerRequest) {
+      const next = this.#carried ?? (await this.#read());
+      this.#carried = undefined;
+      if (next === undefined) {
+        break;
+      }
+      if (documents.length > 0 && bytes + next.bytes > bytesPerRequest) {
+        this.#carried = next;
+        break;
+      }
+      documents.push(next.document);
+      bytes += next.bytes;
+    }
+    if (documents.length === 0) {
+      return undefined;
+    }
+    const sequence = this.#nextSequence++;
+    return {
+      request: create(IngestRequestSchema, { collection, documents, sequence, skipInvalid, onlyIfAbsent }),
+      bytes,
+    };
+  }
+
+  /** Lets the source end early. It may be busy with a document, so that is not waited for. */
+  close(): void {
+    Promise.resolve(this.#documents.return?.()).catch(() => {});
+  }
+
+  async #read(): Promise<{ document: Document; bytes: number } | undefined> {
+    // Not every source takes being asked again after its end.
+    const next = this.#isExhausted ? undefined : await this.#documents.next();
+    if (next === undefined || next.done) {
+      this.#isExhausted = true;
+      return undefined;
+    }
+    const position = this.#documentsRead++;
+    const init: DocumentInit = next.value;
+    const named = `document ${position} (${JSON.stringify(init.id)})`;
+    const document = isMessage(init, DocumentSchema) ? init : create(DocumentSchema, init);
+    let bytes: number;
+    try {
+      // The field's tag and length come on top of the document.
+      bytes = toBinary(DocumentSchema, document).byteLength + 6;
+    } catch (error) {
+      throw new TypeError(`${named} cannot be sent: ${error instanceof Error ? error.message : error}`);
+    }
+    if (bytes > BYTES_PER_REQUEST_MAX) {
+      throw new RangeError(`${named} has ${bytes} bytes, above the ${BYTES_PER_REQUEST_MAX} of one request`);
+    }
+    return { document, bytes };
+  }
+}

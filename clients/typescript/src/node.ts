@@ -1,0 +1,46 @@
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+
+import { type ConnectOptions, createPgfoxClient, type PgfoxClient, readEndpoint } from "./connect.js";
+
+export * from "./api.js";
+
+/** Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame. */
+const MESSAGE_BYTES_MAX = (16 << 20) + (64 << 10);
+
+/** How to reach the server from Node. */
+export interface NodeConnectOptions extends ConnectOptions {
+  /**
+   * Certificates, in PEM, that the server's certificate must descend from; an endpoint without a scheme is https then.
+   * Default: those that Node trusts.
+   */
+  ca?: string | Uint8Array | undefined;
+}
+
+/**
+ * A client over gRPC. It connects with the first call, and again by itself whenever the connection breaks; it holds one
+ * connection, which does not keep the process from its end.
+ *
+ * Throws a TypeError for an endpoint or a key that cannot be one.
+ */
+export function connect(options: NodeConnectOptions = {}): PgfoxClient {
+  const { ca } = options;
+  const endpoint = readEndpoint(options.endpoint, ca !== undefined);
+  const sessionManager = new Http2SessionManager(
+    endpoint,
+    // Notices a server that went away without a word. An idle connection is asked before its next call instead: pings in between
+    // can throw from a timer once it is broken (connect-es issue 1795).
+    { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 },
+    ca === undefined ? {} : { ca: Buffer.from(ca) },
+  );
+  const transport = createGrpcTransport({
+    baseUrl: endpoint,
+    sessionManager,
+    interceptors: options.interceptors ?? [],
+    readMaxBytes: MESSAGE_BYTES_MAX,
+    writeMaxBytes: MESSAGE_BYTES_MAX,
+    // Compressing an answer takes longer than a search.
+    acceptCompression: [],
+  });
+  const close = () => sessionManager.abort();
+  return createPgfoxClient(transport, { endpoint, canStream: true, close, userAgentHeader: "user-agent" }, options);
+}

@@ -1,0 +1,49 @@
+import type { PgfoxError } from "./error.js";
+
+/** First pause in milliseconds; it doubles with every failure up to {@link PAUSE_MAX}. */
+const PAUSE_MIN = 100;
+/** Longest pause, unless the server asks for more. */
+const PAUSE_MAX = 5_000;
+
+/** Pauses between attempts: they grow, and keep apart clients that failed together. */
+export class Backoff {
+  #pause = PAUSE_MIN;
+
+  /** Milliseconds to wait after this failure, at least as long as the server asks for. */
+  pause(error: PgfoxError): number {
+    // Half of the pause is chance, so that many clients do not come back at once.
+    const pause = this.#pause * (0.5 + 0.5 * Math.random());
+    this.#pause = Math.min(this.#pause * 2, PAUSE_MAX);
+    return Math.max(pause, error.retryDelayMs ?? 0);
+  }
+
+  /** Something succeeded: the next failure is a first one again. */
+  reset(): void {
+    this.#pause = PAUSE_MIN;
+  }
+}
+
+/** Waits; throws the reason of the signal as soon as that aborts. */
+export async function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  try {
+    await abortable(new Promise((resolve) => (timer = setTimeout(resolve, milliseconds))), signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Waits for a promise; throws the reason of the signal as soon as that aborts. */
+export function abortable<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+  if (!signal) {
+    return promise;
+  }
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) {
+      abort();
+    }
+    signal.addEventListener("abort", abort);
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}

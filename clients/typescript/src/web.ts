@@ -1,0 +1,25 @@
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+
+import { type ConnectOptions, createPgfoxClient, type PgfoxClient, readEndpoint } from "./connect.js";
+
+export * from "./api.js";
+
+/**
+ * A client over gRPC-Web, for pages in a browser. The server must be started with `--web-origins` naming the page's origin.
+ *
+ * IngestStream cannot be called by gRPC-Web; `ingest` does without it. Throws a TypeError for an endpoint or a key that cannot
+ * be one.
+ */
+export function connect(options: ConnectOptions = {}): PgfoxClient {
+  const endpoint = readEndpoint(options.endpoint);
+  const closed = new AbortController();
+  const transport = createGrpcWebTransport({
+    baseUrl: endpoint,
+    interceptors: options.interceptors ?? [],
+    fetch: (input, init) =>
+      fetch(input, { ...init, signal: init?.signal ? AbortSignal.any([init.signal, closed.signal]) : closed.signal }),
+  });
+  const close = () => closed.abort();
+  // Browsers keep the header of the usual name to themselves.
+  return createPgfoxClient(transport, { endpoint, canStream: false, close, userAgentHeader: "x-user-agent" }, options);
+}

@@ -1,0 +1,377 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Code, ErrorReason, IngestError, type IngestRequest, ingest, PgfoxError, vector } from "../src/node.js";
+import { acknowledgement, documents, ids, refusal, standIn, unavailable, webStandIn } from "./stand-in.js";
+
+/** Answers every request, and keeps what was sent. */
+function recording(requests: IngestRequest[]) {
+  return {
+    async *ingestStream(stream: AsyncIterable<IngestRequest>) {
+      for await (const request of stream) {
+        requests.push(request);
+        yield acknowledgement(request);
+      }
+    },
+    ingest(request: IngestRequest) {
+      requests.push(request);
+      return acknowledgement(request);
+    },
+  };
+}
+
+async function failure(promise: Promise<unknown>): Promise<IngestError> {
+  const error = await promise.then(
+    () => assert.fail("it did not fail"),
+    (error) => error,
+  );
+  assert.ok(error instanceof IngestError, String(error));
+  return error;
+}
+
+test("requests are bounded by count and bytes", async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    const requests: IngestRequest[] = [];
+    const { client } = await start(t, recording(requests));
+    const totals = await ingest(client, "c", documents(10, 10), { documentsPerRequest: 4 });
+    assert.deepEqual(
+      requests.map((request) => request.documents.length),
+      [4, 4, 2],
+    );
+    assert.deepEqual(
+      requests.map((request) => request.sequence),
+      [1n, 2n, 3n],
+    );
+    assert.deepEqual([totals.documents, totals.upserted], [10, 10]);
+
+    requests.length = 0;
+    const mixed = [10, 2000, 10, 600, 600, 10].map((bytes, i) => ({ id: `d${i}`, text: "x".repeat(bytes) }));
+    await ingest(client, "c", mixed, { bytesPerRequest: 1_000 });
+    assert.deepEqual(
+      requests.map((request) => request.documents.length),
+      [1, 1, 2, 2],
+    );
+
+    requests.length = 0;
+    assert.equal((await ingest(client, "c", [])).documents, 0);
+    assert.equal(requests.length, 0);
+  }
+});
+
+test("options reach the server, and have their ranges", async (t) => {
+  const requests: IngestRequest[] = [];
+  const { client } = await standIn(t, recording(requests));
+  await ingest(client, "c", documents(1), { skipInvalid: true, onlyIfAbsent: true });
+  const [{ collection, skipInvalid, onlyIfAbsent } = assert.fail()] = requests;
+  assert.deepEqual([collection, skipInvalid, onlyIfAbsent], ["c", true, true]);
+  for (const options of [{ documentsPerRequest: 1_001 }, { bytesPerRequest: 0 }, { requestsInFlight: 1.5 }]) {
+    await assert.rejects(ingest(client, "c", [], options), {
+      name: "RangeError",
+      message: /must be a whole number from 1/,
+    });
+  }
+});
+
+test("documents that cannot be sent are named", async (t) => {
+  const { client } = await standIn(t, recording([]));
+  const large = [...documents(1), { id: "large", text: "x".repeat(17 << 20) }];
+  const tooLarge = await failure(ingest(client, "c", large, { documentsPerRequest: 1 }));
+  assert.match(tooLarge.message, /^document 1 \("large"\) has \d+ bytes, above the 16711680/);
+  const wrong = [{ id: "a", vector: vector([1e300]) }];
+  assert.match(
+    (await failure(ingest(client, "c", wrong))).message,
+    /^document 0 \("a"\) cannot be sent: .*values.*1e\+300/,
+  );
+});
+
+test("the source is read no farther ahead than the window", async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    let release = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const requests: IngestRequest[] = [];
+    const { client } = await start(t, {
+      async *ingestStream(stream) {
+        for await (const request of stream) {
+          requests.push(request);
+          await released;
+          yield acknowledgement(request);
+        }
+      },
+      async ingest(request) {
+        requests.push(request);
+        await released;
+        return acknowledgement(request);
+      },
+    });
+    let read = 0;
+    async function* source() {
+      for (const document of documents(20)) {
+        read++;
+        yield document;
+      }
+    }
+    const ingesting = ingest(client, "c", source(), { documentsPerRequest: 2, requestsInFlight: 3 });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.equal(read, 6);
+    release();
+    assert.equal((await ingesting).documents, 20);
+    assert.equal(read, 20);
+  }
+});
+
+test("a broken connection loses and repeats nothing", async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    const stored: string[] = [];
+    const sequences: bigint[] = [];
+    let answers = 0;
+    const store = async (request: IngestRequest) => {
+      sequences.push(request.sequence);
+      if (++answers % 4 === 0) {
+        server.cut();
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        throw unavailable();
+      }
+      stored.push(...ids(request));
+      return acknowledgement(request);
+    };
+    const server = await start(t, {
+      async *ingestStream(stream) {
+        for await (const request of stream) {
+          yield await store(request);
+        }
+      },
+      ingest: store,
+    });
+    const interruptions: unknown[] = [];
+    const all = documents(40);
+    const totals = await ingest(server.client, "c", all, {
+      documentsPerRequest: 2,
+      onInterrupted: (error, pause) => interruptions.push([error instanceof PgfoxError, pause >= 50]),
+    });
+    assert.equal(totals.documents, 40);
+    assert.ok(interruptions.length >= 3 && interruptions.length < 20, `${interruptions.length}`);
+    assert.ok(interruptions.every((interruption) => String(interruption) === "true,true"));
+    assert.deepEqual([...new Set(stored)].sort(), all.map((document) => document.id).sort());
+    // Each connection begins where the acknowledgements ended, and goes on in order.
+    assert.deepEqual([...new Set(sequences)].length, 20);
+  }
+});
+
+test("after an interruption the requests come again in order", async (t) => {
+  const connections: bigint[][] = [];
+  const { client } = await standIn(t, {
+    async *ingestStream(stream) {
+      const sequences: bigint[] = [];
+      connections.push(sequences);
+      for await (const request of stream) {
+        sequences.push(request.sequence);
+        if (connections.length === 1) {
+          if (sequences.length < 3) {
+            continue;
+          }
+          yield { sequence: 1n };
+          // Ends the stream with its status, and nothing acknowledged of the rest.
+          throw unavailable();
+        }
+        yield acknowledgement(request);
+      }
+    },
+  });
+  const totals = await ingest(client, "c", documents(5), { documentsPerRequest: 1, requestsInFlight: 3 });
+  assert.equal(totals.documents, 5);
+  assert.deepEqual(connections, [
+    [1n, 2n, 3n],
+    [2n, 3n, 4n, 5n],
+  ]);
+});
+
+test("a stream that ends early is taken up again", async (t) => {
+  let connections = 0;
+  const { client } = await standIn(t, {
+    async *ingestStream(stream) {
+      connections++;
+      for await (const request of stream) {
+        yield acknowledgement(request);
+        if (connections < 3) {
+          return;
+        }
+      }
+    },
+  });
+  const reasons: string[] = [];
+  const options = { documentsPerRequest: 1, onInterrupted: (error: PgfoxError) => reasons.push(error.message) };
+  assert.equal((await ingest(client, "c", documents(5), options)).documents, 5);
+  assert.equal(reasons.length, 2);
+  assert.match(reasons[0] ?? "", /the server ended the stream early/);
+});
+
+test("what the server refuses is final, and what it stored is told", async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    const store = (request: IngestRequest) => {
+      if (request.sequence === 3n) {
+        throw refusal(Code.InvalidArgument, "INVALID_FIELD");
+      }
+      return acknowledgement(request);
+    };
+    const { client } = await start(t, {
+      async *ingestStream(stream) {
+        for await (const request of stream) {
+          yield store(request);
+        }
+      },
+      ingest: store,
+    });
+    const error = await failure(ingest(client, "c", documents(9), { documentsPerRequest: 2, requestsInFlight: 1 }));
+    assert.equal(error.acknowledged.documents, 4);
+    assert.ok(error.cause instanceof PgfoxError);
+    assert.equal(error.cause.reason, ErrorReason.INVALID_FIELD);
+  }
+});
+
+test("skipped documents are told by their position", async (t) => {
+  const { client } = await standIn(t, {
+    async *ingestStream(stream) {
+      for await (const { sequence, documents } of stream) {
+        const last = documents.at(-1);
+        const errors = [
+          { index: documents.length - 1, id: last?.id ?? "", reason: ErrorReason.INVALID_FIELD, message: "no" },
+        ];
+        yield { sequence, upsertedCount: documents.length - 1, errors };
+      }
+    },
+  });
+  const seen: unknown[] = [];
+  const totals = await ingest(client, "c", documents(5), {
+    documentsPerRequest: 2,
+    skipInvalid: true,
+    onAcknowledged: (totals, skipped) =>
+      seen.push([totals.documents, ...skipped.map(({ position, id }) => [position, id])]),
+  });
+  assert.deepEqual(seen, [
+    [2, [1, "d1"]],
+    [4, [3, "d3"]],
+    [5, [4, "d4"]],
+  ]);
+  assert.deepEqual([totals.documents, totals.upserted, totals.skipped], [5, 2, 3]);
+});
+
+test("an ingest gives up", async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    const { client } = await start(t, {
+      // biome-ignore lint/correctness/useYield: it never acknowledges anything.
+      async *ingestStream() {
+        throw unavailable();
+      },
+      ingest: () => Promise.reject(unavailable()),
+    });
+    const began = performance.now();
+    const error = await failure(ingest(client, "c", documents(1), { retryTimeoutMs: 500 }));
+    assert.ok(performance.now() - began < 1_000);
+    assert.match(error.message, /nothing was acknowledged in 0\.\d s of trying again/);
+    assert.equal(error.acknowledged.documents, 0);
+  }
+});
+
+test("a silent server is waited for only so long", async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    const never = (signal: AbortSignal) => new Promise<never>((_, reject) => signal.addEventListener("abort", reject));
+    const { client } = await start(t, {
+      // biome-ignore lint/correctness/useYield: it never acknowledges anything.
+      async *ingestStream(_, { signal }) {
+        await never(signal);
+      },
+      ingest: (_, { signal }) => never(signal),
+    });
+    const error = await failure(ingest(client, "c", documents(1), { acknowledgeTimeoutMs: 200 }));
+    assert.ok(error.cause instanceof PgfoxError);
+    assert.equal(error.cause.code, Code.DeadlineExceeded);
+  }
+});
+
+test("acknowledgements come in order", async (t) => {
+  const { client } = await standIn(t, {
+    async *ingestStream(stream) {
+      for await (const _ of stream) {
+        yield { sequence: 7n };
+      }
+    },
+  });
+  const error = await failure(ingest(client, "c", documents(1)));
+  assert.equal(error.message, "the server acknowledged request 7 where request 1 was due");
+});
+
+test("a signal, the source and a callback end an ingest", async (t) => {
+  const requests: IngestRequest[] = [];
+  const { client } = await standIn(t, recording(requests));
+  let returned = 0;
+  async function* endless(fails: boolean) {
+    try {
+      yield* documents(2);
+      if (fails) {
+        throw new SyntaxError("line 3");
+      }
+      for (let i = 0; ; i++) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+        yield { id: `e${i}` };
+      }
+    } finally {
+      returned++;
+    }
+  }
+  const signal = AbortSignal.timeout(150);
+  const aborted = await failure(ingest(client, "c", endless(false), { signal, documentsPerRequest: 1 }));
+  assert.ok(aborted.cause instanceof PgfoxError && aborted.cause.code === Code.Canceled, aborted.message);
+  assert.ok(aborted.acknowledged.documents > 2);
+  const before = await failure(ingest(client, "c", endless(false), { signal }));
+  assert.equal(before.acknowledged.documents, 0);
+
+  const source = await failure(ingest(client, "c", endless(true), { documentsPerRequest: 1 }));
+  assert.ok(source.cause instanceof SyntaxError);
+
+  const thrown = new Error("enough");
+  const onAcknowledged = () => {
+    throw thrown;
+  };
+  const callback = await failure(ingest(client, "c", endless(false), { onAcknowledged, documentsPerRequest: 1 }));
+  assert.equal(callback.cause, thrown);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(returned, 4, "every source was left");
+});
+
+test("a closed client ends an ingest", async (t) => {
+  const { client } = await standIn(t, recording([]));
+  async function* source() {
+    yield* documents(1);
+    client.close();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    yield* documents(1);
+  }
+  const error = await failure(ingest(client, "c", source(), { documentsPerRequest: 1 }));
+  assert.match(error.message, /the client is closed/);
+});
+
+test("without streams, requests with a document in common wait for each other", async (t) => {
+  let running = 0;
+  let most = 0;
+  const began: string[][] = [];
+  const { client } = await webStandIn(t, {
+    async ingest(request) {
+      began.push(ids(request));
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      running--;
+      return acknowledgement(request);
+    },
+  });
+  const source = ["a", "b", "a", "c"].map((id) => ({ id }));
+  await ingest(client, "c", source, { documentsPerRequest: 1, requestsInFlight: 3 });
+  assert.deepEqual(began.slice(0, 2).sort(), [["a"], ["b"]]);
+  assert.equal(began.length, 4);
+  assert.ok(most > 1 && most <= 3);
+
+  most = 0;
+  await ingest(client, "c", Array(4).fill({ id: "a" }), { documentsPerRequest: 1 });
+  assert.equal(most, 1);
+});

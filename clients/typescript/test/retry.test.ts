@@ -1,0 +1,122 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Code, connect, PgfoxError } from "../src/node.js";
+import { refusal, standIn, unavailable, webStandIn } from "./stand-in.js";
+
+test("what is unavailable is asked again", async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    const timeouts: number[] = [];
+    const { client } = await start(t, {
+      listCollections(_, { requestHeader }) {
+        timeouts.push(Number.parseInt(requestHeader.get("grpc-timeout") ?? "", 10));
+        if (timeouts.length < 3) {
+          throw unavailable();
+        }
+        return {};
+      },
+    });
+    const began = performance.now();
+    await client.listCollections({}, { timeoutMs: 5_000 });
+    assert.ok(performance.now() - began >= 150, "two pauses, of 50 and 100 ms at least");
+    const [first = 0, second = 0, third = 0] = timeouts;
+    assert.ok(first === 5_000 && second <= 4_950 && third <= second - 100, `one deadline for all: ${timeouts}`);
+  }
+});
+
+test("the server says when to come back", async (t) => {
+  let attempts = 0;
+  const busy = (retryMs?: number) => refusal(Code.ResourceExhausted, "DATABASE_BUSY", retryMs);
+  const { client } = await standIn(t, {
+    listCollections() {
+      if (++attempts === 1) {
+        throw busy(400);
+      }
+      return {};
+    },
+    countDocuments() {
+      attempts++;
+      throw busy(900);
+    },
+    listIndexes() {
+      attempts++;
+      throw busy();
+    },
+  });
+  const began = performance.now();
+  await client.listCollections({});
+  assert.ok(performance.now() - began >= 400);
+
+  attempts = 0;
+  const error = await client.countDocuments({}, { timeoutMs: 800 }).catch((error) => error);
+  assert.deepEqual([error.code, error.retryDelayMs, attempts], [Code.ResourceExhausted, 900, 1]);
+
+  attempts = 0;
+  await assert.rejects(client.listIndexes({}), { code: Code.ResourceExhausted });
+  assert.equal(attempts, 1, "without a time to come back it is final");
+});
+
+test("some calls are made once", async (t) => {
+  let attempts = 0;
+  const fail = () => {
+    attempts++;
+    throw unavailable();
+  };
+  const all = { createCollection: fail, deleteCollection: fail, dropIndex: fail, ingest: fail, search: fail };
+  const { client } = await standIn(t, all);
+  const impatient = { timeoutMs: 400 };
+  for (const call of [
+    () => client.createCollection({}, impatient),
+    () => client.deleteCollection({}, impatient),
+    () => client.dropIndex({}, impatient),
+    () => client.ingest({ ifVersion: { a: 1n } }, impatient),
+  ]) {
+    attempts = 0;
+    await assert.rejects(call, { code: Code.Unavailable });
+    assert.equal(attempts, 1);
+  }
+  attempts = 0;
+  await assert.rejects(client.ingest({}, impatient), /no \(\d attempts in 0\.\d s\)/);
+  assert.ok(attempts > 1);
+
+  const { client: resigned } = await standIn(t, all, { retry: false });
+  attempts = 0;
+  await assert.rejects(resigned.search({}), { code: Code.Unavailable });
+  assert.equal(attempts, 1);
+});
+
+test("a signal ends the pause", async (t) => {
+  const { client } = await standIn(t, { listCollections: () => Promise.reject(refusal(Code.Unavailable, "X", 900)) });
+  const began = performance.now();
+  const error = await client.listCollections({}, { signal: AbortSignal.timeout(100) }).catch((error) => error);
+  assert.ok(error instanceof PgfoxError);
+  assert.equal(error.code, Code.Canceled);
+  assert.ok(performance.now() - began < 600);
+});
+
+test("a dead server is named", async () => {
+  const client = connect({ endpoint: "127.0.0.1:1", timeoutMs: 1_000 });
+  const began = performance.now();
+  const error = await client.listCollections({}).catch((error) => error);
+  assert.ok(performance.now() - began < 1_500);
+  assert.equal(error.code, Code.Unavailable);
+  assert.match(
+    error.message,
+    /127\.0\.0\.1:1: connect ECONNREFUSED.*check that pgfox-server runs there \(\d+ attempts in/,
+  );
+});
+
+test("a call whose connection breaks is repeated", async (t) => {
+  let attempts = 0;
+  const { client, cut } = await standIn(t, {
+    async listCollections() {
+      if (++attempts === 1) {
+        cut();
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      return {};
+    },
+  });
+  await client.listCollections({});
+  assert.equal(attempts, 2);
+});

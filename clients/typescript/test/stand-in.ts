@@ -1,0 +1,98 @@
+// Servers that behave as the tests need, over real connections.
+import { createServer as createHttpServer } from "node:http";
+import { createServer } from "node:http2";
+import type { AddressInfo, Server, Socket } from "node:net";
+import type { TestContext } from "node:test";
+
+import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { ErrorInfoSchema, RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
+import * as node from "../src/node.js";
+import { type ConnectOptions, type IngestRequest, type PgfoxClient, PgfoxService } from "../src/node.js";
+import * as web from "../src/web.js";
+
+export type Implementation = Partial<ServiceImpl<typeof PgfoxService>>;
+
+export interface StandIn {
+  client: PgfoxClient;
+  /** Ends every connection at once, as a crash would. */
+  cut(): void;
+}
+
+/** A server by gRPC and a client of it, both gone with the test. */
+export async function standIn(
+  test: TestContext,
+  implementation: Implementation,
+  options: ConnectOptions = {},
+): Promise<StandIn> {
+  const server = createServer(adapter(implementation));
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+  });
+  server.on("session", (session) => session.on("error", () => {}));
+  const cut = () => {
+    for (const socket of sockets) {
+      socket.destroy();
+    }
+  };
+  const client = node.connect({ endpoint: await listen(server), ...options });
+  test.after(() => {
+    client.close();
+    cut();
+    server.close();
+  });
+  return { client, cut };
+}
+
+/** The same by gRPC-Web. */
+export async function webStandIn(
+  test: TestContext,
+  implementation: Implementation,
+  options: ConnectOptions = {},
+): Promise<StandIn> {
+  const server = createHttpServer(adapter(implementation));
+  const client = web.connect({ endpoint: await listen(server), ...options });
+  const cut = () => server.closeAllConnections();
+  test.after(() => {
+    client.close();
+    cut();
+    server.close();
+  });
+  return { client, cut };
+}
+
+function adapter(implementation: Implementation) {
+  return connectNodeAdapter({ routes: (router) => router.service(PgfoxService, implementation) });
+}
+
+async function listen(server: Server): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** An error with a reason of pgfox, and the time to come back in milliseconds. */
+export function refusal(code: Code, reason: string, retryMs?: number): ConnectError {
+  const error = new ConnectError("no", code);
+  error.details.push({ desc: ErrorInfoSchema, value: { reason, domain: "pgfox" } });
+  if (retryMs !== undefined) {
+    const retryDelay = { seconds: 0n, nanos: retryMs * 1_000_000 };
+    error.details.push({ desc: RetryInfoSchema, value: { retryDelay } });
+  }
+  return error;
+}
+
+export const unavailable = () => refusal(Code.Unavailable, "DATABASE_UNAVAILABLE");
+
+/** What acknowledges a request. */
+export function acknowledgement({ sequence, documents }: IngestRequest) {
+  return { sequence, upsertedCount: documents.length };
+}
+
+/** Documents by the number, `d0` and on. */
+export function documents(count: number, bytes = 1) {
+  return Array.from({ length: count }, (_, i) => ({ id: `d${i}`, text: "x".repeat(bytes) }));
+}
+
+export const ids = (request: IngestRequest) => request.documents.map((document) => document.id);
