@@ -1,0 +1,120 @@
+// The story of the clients in a headless Chromium: serves a page that uses the package, and prints what the page tells. The
+// page's origin is STORY_WEB_ORIGIN, which the server at PGFOX_SERVER was started with as --web-origins.
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+
+import { build } from "esbuild";
+
+const BROWSER = "chromium";
+/** Longest time for the whole story. */
+const LIMIT_MS = 120_000;
+
+if (spawnSync(BROWSER, ["--version"]).status !== 0) {
+  console.log(`left out: there is no ${BROWSER}; on Debian: apt-get install chromium`);
+  process.exit(77);
+}
+const { PGFOX_SERVER: server, STORY_WEB_ORIGIN: origin, STORY_COLLECTION: collection } = process.env;
+if (!server || !origin || !collection) {
+  console.log("FAILED setup: PGFOX_SERVER, STORY_WEB_ORIGIN and STORY_COLLECTION must be set");
+  process.exit(1);
+}
+
+const bundled = await build({
+  entryPoints: [fileURLToPath(new URL("page.js", import.meta.url))],
+  bundle: true,
+  write: false,
+  format: "esm",
+  platform: "browser",
+});
+const script = bundled.outputFiles[0]?.text ?? "";
+
+let end = () => {};
+const told = new Promise<void>((resolve) => {
+  end = resolve;
+});
+const pages = await servePages(Number(new URL(origin).port));
+// The same page once more, of an origin that the server does not know.
+const others = await servePages(0);
+const other = `http://127.0.0.1:${(others.address() as AddressInfo).port}`;
+
+const profile = mkdtempSync(join(tmpdir(), "pgfox-browser-"));
+const browser = spawn(
+  BROWSER,
+  [
+    "--headless",
+    // Chromium's own sandbox does not work as root, nor in most containers; the page is our own.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    `--user-data-dir=${profile}`,
+    `${origin}/?${new URLSearchParams({ server, collection, other })}`,
+  ],
+  { stdio: ["ignore", "ignore", "pipe"] },
+);
+const complaints = text(browser.stderr);
+const exited = once(browser, "exit");
+browser.on("exit", async (code, signal) => {
+  if (!browser.killed) {
+    print(`FAILED browser: it ended (${code ?? signal}): ${await complaints}`);
+    end();
+  }
+});
+const timer = setTimeout(() => {
+  print(`FAILED browser: the story is not at its end after ${LIMIT_MS / 1_000} s`);
+  end();
+}, LIMIT_MS);
+
+await told;
+clearTimeout(timer);
+if (browser.kill()) {
+  await exited;
+}
+for (const server of [pages, others]) {
+  server.close();
+  server.closeAllConnections();
+}
+rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
+
+function print(line: string): void {
+  console.log(line);
+  if (line.startsWith("FAILED")) {
+    process.exitCode = 1;
+  }
+}
+
+/** The page, and what it tells: its lines, and that it is at its end. */
+async function servePages(port: number): Promise<Server> {
+  const server = createServer(async (request, response) => {
+    switch (request.url) {
+      case "/page.js":
+        response.setHeader("content-type", "text/javascript").end(script);
+        break;
+      case "/line":
+        print(await text(request));
+        response.end();
+        break;
+      case "/end":
+        response.end();
+        end();
+        break;
+      default:
+        response.setHeader("content-type", "text/html");
+        response.end('<!doctype html><body><script type="module" src="/page.js"></script></body>');
+    }
+  });
+  await new Promise<void>((resolve, reject) => server.on("error", reject).listen(port, "127.0.0.1", resolve));
+  return server;
+}

@@ -1,0 +1,107 @@
+// The steps that Node and a browser have in common. Only types come from the package, which has an entry for each of the two.
+import type * as pgfox from "@pgfox/client";
+
+import { check, equal, failure, type Steps } from "./steps.js";
+
+type Package = Pick<typeof pgfox, "Code" | "Completeness" | "ErrorReason" | "IndexPhase" | "PgfoxError" | "vector">;
+
+const DOCUMENTS = [
+  {
+    id: "diet",
+    text: "Foxes are omnivores: predators of small animals that also eat fruit",
+    metadata: { topic: "food", year: 2001 },
+  },
+  { id: "sounds", text: "Foxes can make over 40 different sounds", metadata: { topic: "voice", year: 2004 } },
+  {
+    id: "hunting",
+    text: "Foxes use the magnetic field of the Earth when they hunt",
+    metadata: { topic: "food", year: 2011 },
+  },
+  { id: "kits", text: "Baby foxes are called kits", metadata: { topic: "family", year: 1999 } },
+];
+
+export const QUESTION = "I was wondering, how many sounds can foxes make?";
+
+/** The metadata of two of the foxes. */
+export const FOOD = {
+  node: {
+    case: "condition",
+    value: { field: "topic", test: { case: "equals", value: { kind: { case: "stringValue", value: "food" } } } },
+  },
+} as const;
+
+export function foxes(
+  { Code, Completeness, ErrorReason, IndexPhase, PgfoxError, vector }: Package,
+  client: pgfox.PgfoxClient,
+  collection: string,
+) {
+  return {
+    async create() {
+      await client.createCollection({ collection: { name: collection } });
+      const { collection: created } = await client.getCollection({ name: collection });
+      equal(created?.embedding?.model, "local/all-MiniLM-L6-v2", "the model");
+      equal(created?.embedding?.dimensions, 384, "the number of dimensions");
+    },
+
+    async ingest() {
+      const first = await client.ingest({ collection, documents: DOCUMENTS });
+      equal([first.upsertedCount, first.updatedCount, first.unchangedCount], [4, 0, 0], "what is stored at first");
+      const again = await client.ingest({ collection, documents: DOCUMENTS });
+      equal([again.upsertedCount, again.unchangedCount], [0, 4], "what is stored again");
+    },
+
+    async "build-index"() {
+      let last: pgfox.BuildIndexResponse | undefined;
+      for await (const progress of client.buildIndex({ collection })) {
+        check(progress.fractionDone >= (last?.fractionDone ?? 0), "the fraction fell");
+        last = progress;
+      }
+      equal(last?.phase, IndexPhase.READY, "the last phase");
+      equal(last?.fractionDone, 1, "the last fraction");
+      equal(last?.index?.spec?.kind.case, "hnsw", "the kind of the index");
+    },
+
+    async "search-text"() {
+      const found = await client.search({ collection, query: { case: "text", value: QUESTION } });
+      const [best] = found.results;
+      equal(best?.document?.text, "Foxes can make over 40 different sounds", "the best");
+      check(best?.distance !== undefined && best.distance > 0, "the distance is missing");
+      check(found.completeness !== Completeness.UNSPECIFIED, "the completeness is missing");
+    },
+
+    async filter() {
+      const found = await client.search({ collection, query: { case: "text", value: QUESTION }, filter: FOOD });
+      equal(found.results.map(({ document }) => document?.id).sort(), ["diet", "hunting"], "what is found");
+      const listed = await client.listDocuments({ collection, filter: FOOD });
+      equal(
+        listed.documents.map(({ id }) => id),
+        ["diet", "hunting"],
+        "what is listed",
+      );
+      equal((await client.countDocuments({ collection, filter: FOOD })).count, 2, "the count");
+    },
+
+    async "bad-request"() {
+      const query = { case: "text", value: QUESTION } as const;
+      const params = { efSearch: 0 };
+      const fields = await failure(client.search({ collection, query, limit: -1, params }));
+      check(fields instanceof PgfoxError, `no PgfoxError: ${fields}`);
+      equal([Code[fields.code], ErrorReason[fields.reason]], ["InvalidArgument", "INVALID_FIELD"], "code and reason");
+      equal(fields.violations.map(({ field }) => field).sort(), ["limit", "params.ef_search"], "the fields");
+      for (const { field, rule } of fields.violations) {
+        check(rule !== "" && fields.message.includes(`${field}: ${rule}`), `no rule of ${field} in: ${fields.message}`);
+      }
+
+      const narrow = { case: "vector", value: vector(new Float32Array([1, 2, 3])) } as const;
+      const dimensions = await failure(client.search({ collection, query: narrow }));
+      check(dimensions instanceof PgfoxError, `no PgfoxError: ${dimensions}`);
+      equal(ErrorReason[dimensions.reason], "DIMENSION_MISMATCH", "the reason");
+      const { expected, actual } = dimensions.reasonMetadata;
+      equal([expected, actual], ["384", "3"], "the dimensions");
+
+      const unknown = await failure(client.search({ collection: `${collection}_none`, query }));
+      check(unknown instanceof PgfoxError, `no PgfoxError: ${unknown}`);
+      equal([Code[unknown.code], ErrorReason[unknown.reason]], ["NotFound", "COLLECTION_NOT_FOUND"], "code and reason");
+    },
+  } satisfies Steps;
+}
