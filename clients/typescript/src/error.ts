@@ -59,6 +59,9 @@ export class PgfoxError extends ConnectError {
     if (error.rawMessage.startsWith("serialize binary: ")) {
       return new PgfoxError(error.rawMessage.slice("serialize binary: ".length), error, Code.InvalidArgument);
     }
+    if (error.code === Code.DeadlineExceeded) {
+      return new PgfoxError(`${error.rawMessage} at ${endpoint}`, error);
+    }
     if (isLost(error, signal)) {
       return new PgfoxError(`no answer from ${endpoint}: ${lostText(error)}`, error, Code.Unavailable);
     }
@@ -129,8 +132,8 @@ function lostText(error: ConnectError): string {
     return `${causeText(error)}; check the scheme, and pass the certificate that the server's descends from as \`ca\``;
   }
   const page = globalThis.location?.origin;
-  const origins = page === undefined ? "" : ` and that its --web-origins names ${page}`;
-  return `${causeText(error)}; check that pgfox-server runs there${origins}`;
+  const origins = page === undefined ? "" : `, and that its --web-origins names ${page}`;
+  return `${causeText(error)}; check that pgfox-server runs there with this scheme${origins}`;
 }
 
 function causeText({ cause, rawMessage }: ConnectError): string {

@@ -1,3 +1,5 @@
+import { X509Certificate } from "node:crypto";
+
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
 import { type ConnectOptions, createPgfoxClient, type PgfoxClient, readEndpoint } from "./connect.js";
@@ -6,6 +8,12 @@ export * from "./api.js";
 
 /** Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame. */
 const MESSAGE_BYTES_MAX = (16 << 20) + (64 << 10);
+
+/**
+ * What may wait to be sent: as many messages as the server takes at a time on one connection, 256. With Node's own limit of 10 MB a
+ * stream of large messages breaks, and every call after it.
+ */
+const SESSION_MEMORY_MAX_MB = 256 * 17;
 
 /** How to reach the server from Node. */
 export interface NodeConnectOptions extends ConnectOptions {
@@ -20,7 +28,7 @@ export interface NodeConnectOptions extends ConnectOptions {
  * A client over gRPC. It connects with the first call, and again by itself whenever the connection breaks; it holds one
  * connection, which does not keep the process from its end.
  *
- * Throws a TypeError for an endpoint or a key that cannot be one.
+ * Throws a TypeError for an endpoint, a key or certificates that cannot be such.
  */
 export function connect(options: NodeConnectOptions = {}): PgfoxClient {
   const { ca } = options;
@@ -30,7 +38,7 @@ export function connect(options: NodeConnectOptions = {}): PgfoxClient {
     // Notices a server that went away without a word. An idle connection is asked before its next call instead: pings in between
     // can throw from a timer once it is broken (connect-es issue 1795).
     { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 },
-    ca === undefined ? {} : { ca: Buffer.from(ca) },
+    { maxSessionMemory: SESSION_MEMORY_MAX_MB, ...(ca === undefined ? {} : { ca: readCertificates(ca) }) },
   );
   const transport = createGrpcTransport({
     baseUrl: endpoint,
@@ -43,4 +51,15 @@ export function connect(options: NodeConnectOptions = {}): PgfoxClient {
   });
   const close = () => sessionManager.abort();
   return createPgfoxClient(transport, { endpoint, canStream: true, close, userAgentHeader: "user-agent" }, options);
+}
+
+function readCertificates(ca: string | Uint8Array): Buffer {
+  const pem = Buffer.from(ca);
+  try {
+    // TLS would pass over what is none, and then trust no server.
+    new X509Certificate(pem);
+  } catch (error) {
+    throw new TypeError("`ca` must hold certificates in PEM", { cause: error });
+  }
+  return pem;
 }

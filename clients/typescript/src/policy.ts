@@ -1,5 +1,5 @@
 import type { DescMethod, MessageShape } from "@bufbuild/protobuf";
-import { createContextKey, type Transport } from "@connectrpc/connect";
+import { Code, createContextKey, type Transport } from "@connectrpc/connect";
 
 import { PgfoxError } from "./error.js";
 import type { IngestRequestSchema } from "./gen/pgfox/v1/documents_pb.js";
@@ -45,6 +45,7 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
       const mayRepeat = policy.retry && (contextValues?.get(repeat) ?? true) && isRepeatable(method, input);
       const backoff = new Backoff();
       const began = performance.now();
+      let failed: PgfoxError | undefined;
       const left = () => (timeoutMs > 0 ? timeoutMs - (performance.now() - began) : Infinity);
       for (let attempts = 1; ; attempts++) {
         try {
@@ -53,7 +54,10 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
           const attemptMs = timeoutMs > 0 ? Math.max(1, Math.ceil(left())) : 0;
           return await transport.unary(method, signal, attemptMs, headers, input, contextValues);
         } catch (thrown) {
-          const error = read(thrown, signal);
+          const last = read(thrown, signal);
+          // An attempt that the deadline cut short says less than the one before.
+          const error = failed && last.code === Code.DeadlineExceeded && !last.isAnswer ? failed : last;
+          failed = error;
           const pause = mayRepeat && error.isRetryable ? backoff.pause(error) : Infinity;
           if (pause >= left()) {
             const seconds = (performance.now() - began) / 1000;

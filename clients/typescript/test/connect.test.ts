@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { rootCertificates } from "node:tls";
 import { inspect } from "node:util";
 
 import { build } from "esbuild";
@@ -8,7 +10,7 @@ import * as web from "../src/web.js";
 import { documents, standIn, webStandIn } from "./stand-in.js";
 
 test("endpoints are read", () => {
-  const ca = "-----BEGIN CERTIFICATE-----";
+  const [ca] = rootCertificates;
   for (const [endpoint, options, expected] of [
     [undefined, {}, "http://127.0.0.1:50051"],
     ["localhost:50051", {}, "http://localhost:50051"],
@@ -35,6 +37,10 @@ test("endpoints are read", () => {
     assert.throws(() => web.connect({ endpoint: bad }), refused, bad);
   }
   assert.throws(() => connect({ endpoint: "http://host:1", ca }), { name: "TypeError", message: /write https/ });
+  assert.throws(() => connect({ ca: "host.pem" }), {
+    name: "TypeError",
+    message: "`ca` must hold certificates in PEM",
+  });
 });
 
 test("the key is sent and never shown", async (t) => {
@@ -83,7 +89,8 @@ test("calls say who calls and have a deadline, unless they last or set their own
     headers.map((header) => header.get("grpc-timeout")),
     ["5000m", "1000m", null, null],
   );
-  assert.match(headers[0]?.get("user-agent") ?? "", /^pgfox-typescript\/\d/);
+  const { version } = JSON.parse(readFileSync("package.json", "utf8"));
+  assert.equal(headers[0]?.get("user-agent"), `pgfox-typescript/${version}`);
 });
 
 test("messages above the limit are not sent", async (t) => {

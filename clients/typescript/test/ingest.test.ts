@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Code, ErrorReason, IngestError, type IngestRequest, ingest, PgfoxError, vector } from "../src/node.js";
-import { acknowledgement, documents, ids, refusal, standIn, unavailable, webStandIn } from "./stand-in.js";
+import { acknowledgement, documents, eventually, ids, refusal, standIn, unavailable, webStandIn } from "./stand-in.js";
 
 /** Answers every request, and keeps what was sent. */
 function recording(requests: IngestRequest[]) {
@@ -113,12 +113,26 @@ test("the source is read no farther ahead than the window", async (t) => {
       }
     }
     const ingesting = ingest(client, "c", source(), { documentsPerRequest: 2, requestsInFlight: 3 });
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await eventually("the window is full", () => read === 6);
+    await new Promise((resolve) => setTimeout(resolve, 200));
     assert.equal(read, 6);
     release();
     assert.equal((await ingesting).documents, 20);
     assert.equal(read, 20);
   }
+});
+
+test("many large documents are on the way at a time", async (t) => {
+  const { client } = await standIn(t, {
+    async *ingestStream(stream) {
+      for await (const request of stream) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        yield acknowledgement(request);
+      }
+    },
+  });
+  const options = { documentsPerRequest: 2, bytesPerRequest: 15 << 20, retryTimeoutMs: 0 };
+  assert.equal((await ingest(client, "c", documents(12, 7 << 20), options)).documents, 12);
 });
 
 test("a broken connection loses and repeats nothing", async (t) => {
@@ -268,8 +282,8 @@ test("an ingest gives up", async (t) => {
     });
     const began = performance.now();
     const error = await failure(ingest(client, "c", documents(1), { retryTimeoutMs: 500 }));
-    assert.ok(performance.now() - began < 1_000);
-    assert.match(error.message, /nothing was acknowledged in 0\.\d s of trying again/);
+    assert.ok(performance.now() - began < 5_000);
+    assert.match(error.message, /nothing was acknowledged in \d\.\d s of trying again/);
     assert.equal(error.acknowledged.documents, 0);
   }
 });
@@ -320,7 +334,7 @@ test("a signal, the source and a callback end an ingest", async (t) => {
       returned++;
     }
   }
-  const signal = AbortSignal.timeout(150);
+  const signal = AbortSignal.timeout(1_000);
   const aborted = await failure(ingest(client, "c", endless(false), { signal, documentsPerRequest: 1 }));
   assert.ok(aborted.cause instanceof PgfoxError && aborted.cause.code === Code.Canceled, aborted.message);
   assert.ok(aborted.acknowledged.documents > 2);
@@ -336,8 +350,7 @@ test("a signal, the source and a callback end an ingest", async (t) => {
   };
   const callback = await failure(ingest(client, "c", endless(false), { onAcknowledged, documentsPerRequest: 1 }));
   assert.equal(callback.cause, thrown);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.equal(returned, 4, "every source was left");
+  await eventually("every source was left", () => returned === 4);
 });
 
 test("a closed client ends an ingest", async (t) => {

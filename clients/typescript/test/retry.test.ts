@@ -20,7 +20,7 @@ test("what is unavailable is asked again", async (t) => {
     await client.listCollections({}, { timeoutMs: 5_000 });
     assert.ok(performance.now() - began >= 150, "two pauses, of 50 and 100 ms at least");
     const [first = 0, second = 0, third = 0] = timeouts;
-    assert.ok(first === 5_000 && second <= 4_950 && third <= second - 100, `one deadline for all: ${timeouts}`);
+    assert.ok(first > 4_000 && second <= first - 50 && third <= second - 100, `one deadline for all: ${timeouts}`);
   }
 });
 
@@ -36,7 +36,7 @@ test("the server says when to come back", async (t) => {
     },
     countDocuments() {
       attempts++;
-      throw busy(900);
+      throw busy(5_000);
     },
     listIndexes() {
       attempts++;
@@ -48,8 +48,8 @@ test("the server says when to come back", async (t) => {
   assert.ok(performance.now() - began >= 400);
 
   attempts = 0;
-  const error = await client.countDocuments({}, { timeoutMs: 800 }).catch((error) => error);
-  assert.deepEqual([error.code, error.retryDelayMs, attempts], [Code.ResourceExhausted, 900, 1]);
+  const error = await client.countDocuments({}, { timeoutMs: 2_000 }).catch((error) => error);
+  assert.deepEqual([error.code, error.retryDelayMs, attempts], [Code.ResourceExhausted, 5_000, 1]);
 
   attempts = 0;
   await assert.rejects(client.listIndexes({}), { code: Code.ResourceExhausted });
@@ -64,7 +64,7 @@ test("some calls are made once", async (t) => {
   };
   const all = { createCollection: fail, deleteCollection: fail, dropIndex: fail, ingest: fail, search: fail };
   const { client } = await standIn(t, all);
-  const impatient = { timeoutMs: 400 };
+  const impatient = { timeoutMs: 1_000 };
   for (const call of [
     () => client.createCollection({}, impatient),
     () => client.deleteCollection({}, impatient),
@@ -86,23 +86,25 @@ test("some calls are made once", async (t) => {
 });
 
 test("a signal ends the pause", async (t) => {
-  const { client } = await standIn(t, { listCollections: () => Promise.reject(refusal(Code.Unavailable, "X", 900)) });
+  const { client } = await standIn(t, {
+    listCollections: () => Promise.reject(refusal(Code.Unavailable, "SHUTTING_DOWN", 10_000)),
+  });
   const began = performance.now();
   const error = await client.listCollections({}, { signal: AbortSignal.timeout(100) }).catch((error) => error);
   assert.ok(error instanceof PgfoxError);
   assert.equal(error.code, Code.Canceled);
-  assert.ok(performance.now() - began < 600);
+  assert.ok(performance.now() - began < 5_000);
 });
 
 test("a dead server is named", async () => {
   const client = connect({ endpoint: "127.0.0.1:1", timeoutMs: 1_000 });
   const began = performance.now();
   const error = await client.listCollections({}).catch((error) => error);
-  assert.ok(performance.now() - began < 1_500);
+  assert.ok(performance.now() - began < 3_000);
   assert.equal(error.code, Code.Unavailable);
   assert.match(
     error.message,
-    /127\.0\.0\.1:1: connect ECONNREFUSED.*check that pgfox-server runs there \(\d+ attempts in/,
+    /127\.0\.0\.1:1: connect ECONNREFUSED.*check that pgfox-server runs there .*\(\d+ attempts in/,
   );
 });
 
@@ -119,4 +121,23 @@ test("a call whose connection breaks is repeated", async (t) => {
   });
   await client.listCollections({});
   assert.equal(attempts, 2);
+});
+
+test("a deadline that cuts an attempt short leaves the error before it", async (t) => {
+  let attempts = 0;
+  const { client } = await standIn(t, {
+    async listCollections(_, { signal }) {
+      if (++attempts > 1) {
+        await new Promise((_, reject) => signal.addEventListener("abort", reject));
+      }
+      throw unavailable();
+    },
+  });
+  const error = await client.listCollections({}, { timeoutMs: 1_000 }).catch((error) => error);
+  assert.equal(error.code, Code.Unavailable);
+  assert.match(error.message, /\(2 attempts in/);
+
+  const alone = await client.listCollections({}, { timeoutMs: 200 }).catch((error) => error);
+  assert.equal(alone.code, Code.DeadlineExceeded);
+  assert.match(alone.message, /timed out at http:\/\/127\.0\.0\.1:\d+$/);
 });

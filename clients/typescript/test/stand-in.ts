@@ -1,9 +1,11 @@
 // Servers that behave as the tests need, over real connections.
+import assert from "node:assert/strict";
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:http2";
 import type { AddressInfo, Server, Socket } from "node:net";
 import type { TestContext } from "node:test";
 
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { ErrorInfoSchema, RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
@@ -25,7 +27,7 @@ export async function standIn(
   implementation: Implementation,
   options: ConnectOptions = {},
 ): Promise<StandIn> {
-  const server = createServer(adapter(implementation));
+  const server = createServer({ maxSessionMemory: 1_000 }, adapter(implementation));
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
@@ -77,8 +79,7 @@ export function refusal(code: Code, reason: string, retryMs?: number): ConnectEr
   const error = new ConnectError("no", code);
   error.details.push({ desc: ErrorInfoSchema, value: { reason, domain: "pgfox" } });
   if (retryMs !== undefined) {
-    const retryDelay = { seconds: 0n, nanos: retryMs * 1_000_000 };
-    error.details.push({ desc: RetryInfoSchema, value: { retryDelay } });
+    error.details.push({ desc: RetryInfoSchema, value: { retryDelay: durationFromMs(retryMs) } });
   }
   return error;
 }
@@ -96,3 +97,11 @@ export function documents(count: number, bytes = 1) {
 }
 
 export const ids = (request: IngestRequest) => request.documents.map((document) => document.id);
+
+/** Waits until something holds; fails when it does not within 10 s. */
+export async function eventually(what: string, holds: () => boolean): Promise<void> {
+  for (const began = performance.now(); !holds(); ) {
+    assert.ok(performance.now() - began < 10_000, `not within 10 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
