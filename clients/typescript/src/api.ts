@@ -10,5 +10,6 @@ export * from "./gen/pgfox/v1/filter_pb.js";
 export * from "./gen/pgfox/v1/indexes_pb.js";
 export * from "./gen/pgfox/v1/pgfox_service_pb.js";
 export * from "./gen/pgfox/v1/search_pb.js";
+export type { DocumentInit } from "./ingest/requests.js";
 export { IngestError, type IngestOptions, type IngestTotals, ingest, type SkippedDocument } from "./ingest.js";
 export { vector } from "./vector.js";

@@ -9,6 +9,8 @@ const VERSION = "0.1.0";
 /** Where a server listens that is told nothing else. */
 const DEFAULT_ENDPOINT = "127.0.0.1:50051";
 const DEFAULT_TIMEOUT_MS = 30_000;
+/** A header of gRPC carries eight digits. */
+const TIMEOUT_MS_MAX = 99_999_999;
 
 /** Where the server is and how to call it. */
 export interface ConnectOptions {
@@ -18,7 +20,7 @@ export interface ConnectOptions {
   apiKey?: string | undefined;
   /**
    * Deadline in milliseconds of every call but IngestStream and BuildIndex, all attempts together, unless the call sets its
-   * own `timeoutMs`. 0: none. Default 30,000.
+   * own `timeoutMs`. At most 99,999,999, which is 27 hours. 0: none. Default 30,000.
    */
   timeoutMs?: number | undefined;
   /** Repeat calls that may succeed later; see the README for which. Default true. */
@@ -46,14 +48,18 @@ interface Underlying extends Connection {
   readonly userAgentHeader: string;
 }
 
-/** The generated client over a transport to `connection`. */
+/** The generated client over a transport. */
 export function createPgfoxClient(transport: Transport, underlying: Underlying, options: ConnectOptions): PgfoxClient {
   const { endpoint, canStream, userAgentHeader } = underlying;
+  const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  if (!(timeoutMs >= 0 && timeoutMs <= TIMEOUT_MS_MAX)) {
+    throw new RangeError(`timeoutMs must be a number from 0 to ${TIMEOUT_MS_MAX}, not ${timeoutMs}`);
+  }
   const closed = new AbortController();
   const policy = {
     endpoint,
     headers: { ...authorization(options.apiKey), [userAgentHeader]: `pgfox-typescript/${VERSION}` },
-    timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+    timeoutMs,
     retry: options.retry ?? true,
     closed: closed.signal,
   };

@@ -28,7 +28,7 @@ export interface NodeConnectOptions extends ConnectOptions {
  * A client over gRPC. It connects with the first call, and again by itself whenever the connection breaks; it holds one
  * connection, which does not keep the process from its end.
  *
- * Throws a TypeError for an endpoint, a key or certificates that cannot be such.
+ * Throws a TypeError for an endpoint, a key or certificates that cannot be such, and a RangeError for such a deadline.
  */
 export function connect(options: NodeConnectOptions = {}): PgfoxClient {
   const { ca } = options;

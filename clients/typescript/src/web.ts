@@ -8,7 +8,7 @@ export * from "./api.js";
  * A client over gRPC-Web, for pages in a browser. The server must be started with `--web-origins` naming the page's origin.
  *
  * IngestStream cannot be called by gRPC-Web; `ingest` does without it. Throws a TypeError for an endpoint or a key that cannot
- * be one.
+ * be one, and a RangeError for such a deadline.
  */
 export function connect(options: ConnectOptions = {}): PgfoxClient {
   const endpoint = readEndpoint(options.endpoint);

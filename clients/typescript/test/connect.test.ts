@@ -43,6 +43,12 @@ test("endpoints are read", () => {
   });
 });
 
+test("a deadline has its range", () => {
+  for (const timeoutMs of [-1, Number.NaN, 100_000_000]) {
+    assert.throws(() => connect({ timeoutMs }), { name: "RangeError", message: /from 0 to 99999999/ });
+  }
+});
+
 test("the key is sent and never shown", async (t) => {
   const seen: (string | null)[] = [];
   const listCollections = (_: unknown, { requestHeader }: { requestHeader: Headers }) => {
