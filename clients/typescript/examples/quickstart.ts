@@ -5,7 +5,7 @@ const { PGFOX_SERVER, PGFOX_API_KEY, PGFOX_CA } = process.env;
 const pgfox = connect({
   endpoint: PGFOX_SERVER ?? "127.0.0.1:50051",
   apiKey: PGFOX_API_KEY,
-  ca: PGFOX_CA && readFileSync(PGFOX_CA, "utf8"),
+  ca: PGFOX_CA ? readFileSync(PGFOX_CA) : undefined,
 });
 
 try {
