@@ -1,4 +1,4 @@
-// The story of the clients from Node: see ../run.sh for the servers that it needs.
+// The story of ../README.md from Node.
 import { readFileSync } from "node:fs";
 
 import * as pgfox from "@pgfox/client";
@@ -110,6 +110,10 @@ const passed = await run(
       do {
         const page = await client.listDocuments({ collection: vectors, pageSize: 1_000, pageToken });
         ids.push(...page.documents.map(({ id }) => id));
+        check(
+          page.documents.every(({ version }) => version === 1n),
+          "a document was written twice",
+        );
         pageToken = page.nextPageToken;
       } while (pageToken !== "");
       equal(ids, [...points(2_000)].map(({ id }) => id).sort(), "the list of ids");

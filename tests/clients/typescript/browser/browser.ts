@@ -17,7 +17,7 @@ const BROWSER = "chromium";
 const LIMIT_MS = 120_000;
 
 if (spawnSync(BROWSER, ["--version"]).status !== 0) {
-  console.log(`left out: there is no ${BROWSER}; on Debian: apt-get install chromium`);
+  console.log(`${BROWSER} is missing; on Debian: apt-get install chromium`);
   process.exit(77);
 }
 const { PGFOX_SERVER: server, STORY_WEB_ORIGIN: origin, STORY_COLLECTION: collection } = process.env;
