@@ -36,7 +36,7 @@ export function connect(options: NodeConnectOptions = {}): PgfoxClient {
   const sessionManager = new Http2SessionManager(
     endpoint,
     // Notices a server that went away without a word. An idle connection is asked before its next call instead: pings in between
-    // can throw from a timer once it is broken (connect-es issue 1795).
+    // can throw from a timer once it is broken.
     { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 },
     { maxSessionMemory: SESSION_MEMORY_MAX_MB, ...(ca === undefined ? {} : { ca: readCertificates(ca) }) },
   );
