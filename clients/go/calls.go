@@ -1,0 +1,152 @@
+package pgfox
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+
+	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
+)
+
+const (
+	// First pause before a call is repeated; it doubles with every failure up to maxPause.
+	minPause = 100 * time.Millisecond
+	// Longest pause, unless the server asks for more.
+	maxPause = 5 * time.Second
+)
+
+// calls is what this package does around every call: the deadline, the retries and the errors.
+type calls struct {
+	endpoint string
+	timeout  time.Duration
+	retry    bool
+}
+
+func (c calls) unary(
+	ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
+	if _, has := ctx.Deadline(); !has {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
+	deadline, _ := ctx.Deadline()
+	canRepeat := c.retry && isRepeatable(req)
+	began := time.Now()
+	var pauses pauses
+	for attempts := 1; ; attempts++ {
+		var header, trailer metadata.MD
+		err := invoke(ctx, method, req, reply, conn, slices.Concat(opts, []grpc.CallOption{grpc.Header(&header), grpc.Trailer(&trailer)})...)
+		if err == nil {
+			return nil
+		}
+		failure := newError(ctx, err, c.endpoint, header, trailer)
+		if failure.Code == codes.Internal {
+			if path := notUTF8(req); path != "" {
+				return invalidArgument(path, "must be UTF-8")
+			}
+		}
+		if attempts > 1 {
+			failure.Message += fmt.Sprintf(" (%d attempts in %v)", attempts, time.Since(began).Round(time.Millisecond))
+		}
+		if !canRepeat || !failure.isTemporary() {
+			return failure
+		}
+		pause := pauses.next(failure)
+		if time.Until(deadline) <= pause {
+			return failure
+		}
+		if sleep(ctx, pause) != nil {
+			return ended(ctx)
+		}
+	}
+}
+
+// isRepeatable tells whether a call may be made again that may have succeeded. The others would report an error though the
+// first attempt did it: the collection exists, or is gone, or the version is another one.
+func isRepeatable(request any) bool {
+	switch request := request.(type) {
+	case *pgfoxv1.CreateCollectionRequest, *pgfoxv1.DeleteCollectionRequest, *pgfoxv1.DropIndexRequest:
+		return false
+	case *pgfoxv1.IngestRequest:
+		return len(request.GetIfVersion()) == 0
+	}
+	return true
+}
+
+func (c calls) stream(
+	ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	stream, err := open(ctx, desc, conn, method, opts...)
+	if err != nil {
+		return nil, newError(ctx, err, c.endpoint)
+	}
+	return clientStream{stream, ctx, c.endpoint}, nil
+}
+
+// clientStream is a stream whose errors are of this package.
+type clientStream struct {
+	grpc.ClientStream
+	// The caller's context: that of the stream ends with the stream, whoever ended it.
+	ctx      context.Context
+	endpoint string
+}
+
+func (s clientStream) RecvMsg(message any) error {
+	err := s.ClientStream.RecvMsg(message)
+	if err == nil || err == io.EOF {
+		return err
+	}
+	// The stream has ended, so this does not wait.
+	header, _ := s.Header()
+	return newError(s.ctx, err, s.endpoint, header, s.Trailer())
+}
+
+func (s clientStream) SendMsg(message any) error {
+	err := s.ClientStream.SendMsg(message)
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return newError(s.ctx, err, s.endpoint)
+}
+
+// bearer gives the API key. A function, since no way of printing shows what is in it.
+type bearer func() string
+
+var _ credentials.PerRPCCredentials = bearer(nil)
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + b()}, nil
+}
+
+func (bearer) RequireTransportSecurity() bool { return false }
+
+// pauses are the waits between attempts.
+type pauses struct{ last time.Duration }
+
+// next returns the wait after a failure, at least as long as the server asks for. Half of it is chance, so that many clients
+// that failed together do not come back together.
+func (p *pauses) next(failure *Error) time.Duration {
+	p.last = min(max(2*p.last, minPause), maxPause)
+	return max(p.last/2+rand.N(p.last/2), failure.RetryDelay)
+}
+
+// sleep returns early when the context ends, with its error.
+func sleep(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,219 @@
+// Package pgfox calls a pgfox server: semantic search on PostgreSQL and pgvector.
+//
+// [Connect] returns a [Client], which is the generated stub of package pgfoxv1 with what every caller needs on top: TLS, an
+// API key, a deadline, retries, errors that can be read ([Error]), and [Client.IngestAll], which streams any number of
+// documents and resumes when the connection breaks.
+package pgfox
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
+)
+
+// Version of this package, which the server sees in the user agent.
+const Version = "0.1.0"
+
+// DefaultEndpoint is where a server listens when nothing else is configured.
+const DefaultEndpoint = "127.0.0.1:50051"
+
+// DefaultTimeout is the deadline of calls whose context has none; see [WithTimeout].
+const DefaultTimeout = 30 * time.Second
+
+// MaxMessageBytes is the size of the largest message, both ways: the limit of the server, 16 MiB, and a little for its frame.
+const MaxMessageBytes = 16<<20 + 64<<10
+
+const (
+	// Pings that notice a server that went away without a word, and how long one may stay unanswered.
+	keepaliveInterval = 20 * time.Second
+	keepaliveTimeout  = 10 * time.Second
+	// Longest wait for a connection to one address.
+	connectTimeout = 10 * time.Second
+)
+
+// Client is a connection to pgfox: the generated stub, and [Client.IngestAll]. It connects at the first call and again
+// whenever it has to, and may be used by any number of goroutines.
+type Client struct {
+	pgfoxv1.PgfoxServiceClient
+	conn *grpc.ClientConn
+}
+
+// Close ends the connection and the calls that run over it.
+func (c *Client) Close() error {
+	return c.conn.Close()
+}
+
+// Option changes how [Connect] connects.
+type Option func(*options)
+
+type options struct {
+	apiKey  string
+	ca      []byte
+	timeout time.Duration
+	retry   bool
+	dial    []grpc.DialOption
+}
+
+// WithAPIKey sends the key as `authorization: Bearer <key>` with every call, over an http:// endpoint too: use https://
+// wherever others can listen. An empty key sends nothing.
+func WithAPIKey(key string) Option {
+	return func(o *options) { o.apiKey = strings.TrimSpace(key) }
+}
+
+// WithCA sets the certificates, in PEM, that the server's certificate must descend from, and makes https the scheme of an
+// endpoint that has none. Default: the certificates of the system.
+func WithCA(pem []byte) Option {
+	return func(o *options) { o.ca = pem }
+}
+
+// WithTimeout sets the deadline of every call whose context has none, all attempts included. IngestStream and BuildIndex
+// last as long as they have something to say and get none. Default: [DefaultTimeout].
+func WithTimeout(timeout time.Duration) Option {
+	return func(o *options) { o.timeout = timeout }
+}
+
+// WithoutRetry makes every call once only. [Client.IngestAll] resumes nevertheless.
+func WithoutRetry() Option {
+	return func(o *options) { o.retry = false }
+}
+
+// WithDialOptions adds options of gRPC, such as interceptors, which see every attempt of a call, or statistics. They come
+// after those of this package.
+func WithDialOptions(dial ...grpc.DialOption) Option {
+	return func(o *options) { o.dial = append(o.dial, dial...) }
+}
+
+// Connect returns a client of the server at the endpoint: host:port, http://host:port or https://host:port. Empty:
+// [DefaultEndpoint]. Without a scheme it is http, or https with [WithCA]. Where a name has several addresses, calls go to
+// all of them in turn.
+//
+// It does not wait for the server. An error means that the endpoint or an option is wrong and says how to write it; a
+// server that cannot be reached is an error of the calls.
+func Connect(endpoint string, opts ...Option) (*Client, error) {
+	o := options{timeout: DefaultTimeout, retry: true}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if endpoint == "" {
+		endpoint = DefaultEndpoint
+	}
+	server, err := parseEndpoint(endpoint, o.ca != nil)
+	if err != nil {
+		return nil, err
+	}
+	if o.timeout <= 0 {
+		return nil, fmt.Errorf("pgfox: the timeout must be positive, not %v", o.timeout)
+	}
+	security := insecure.NewCredentials()
+	if server.Scheme == "https" {
+		if security, err = tlsCredentials(o.ca); err != nil {
+			return nil, err
+		}
+	}
+	calls := calls{endpoint: server.String(), timeout: o.timeout, retry: o.retry}
+	dial := []grpc.DialOption{
+		grpc.WithTransportCredentials(security),
+		grpc.WithUserAgent("pgfox-go/" + Version),
+		grpc.WithChainUnaryInterceptor(calls.unary),
+		grpc.WithChainStreamInterceptor(calls.stream),
+		grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(MaxMessageBytes),
+			grpc.MaxCallSendMsgSize(MaxMessageBytes),
+		),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time:                keepaliveInterval,
+			Timeout:             keepaliveTimeout,
+			PermitWithoutStream: true,
+		}),
+		// As quick as the retries of calls: the default backs off to two minutes, for which calls would fail at once.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: minPause, Multiplier: 2, Jitter: 0.25, MaxDelay: maxPause},
+			MinConnectTimeout: connectTimeout,
+		}),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+		// Settings out of the DNS are not wanted, and asking for them delays the first call.
+		grpc.WithDisableServiceConfig(),
+	}
+	if o.apiKey != "" {
+		if !isVisibleASCII(o.apiKey) {
+			return nil, errors.New("pgfox: the API key may have visible ASCII characters only")
+		}
+		dial = append(dial, grpc.WithPerRPCCredentials(bearer(func() string { return o.apiKey })))
+	}
+	conn, err := grpc.NewClient("dns:///"+server.Host, append(dial, o.dial...)...)
+	if err != nil {
+		return nil, fmt.Errorf("pgfox: %w", err)
+	}
+	return &Client{pgfoxv1.NewPgfoxServiceClient(conn), conn}, nil
+}
+
+// parseEndpoint returns the endpoint with its scheme and its port.
+func parseEndpoint(endpoint string, hasCA bool) (*url.URL, error) {
+	invalid := func(reason string) (*url.URL, error) {
+		return nil, fmt.Errorf("pgfox: %q is no server address: %s", endpoint, reason)
+	}
+	const howToWrite = "write host:port, http://host:port or https://host:port"
+
+	full := strings.TrimSpace(endpoint)
+	if !strings.Contains(full, "://") {
+		scheme := "http://"
+		if hasCA {
+			scheme = "https://"
+		}
+		full = scheme + full
+	}
+	server, err := url.Parse(full)
+	if err != nil {
+		return invalid(howToWrite)
+	}
+	defaultPort := "80"
+	switch {
+	case server.Scheme == "https":
+		defaultPort = "443"
+	case server.Scheme != "http":
+		return invalid("the scheme is http or https")
+	case hasCA:
+		return invalid("http:// has no TLS, so that the CA would not be used; write https://")
+	}
+	host, port := server.Hostname(), server.Port()
+	isBare := server.User == nil && strings.TrimSuffix(server.Path, "/") == "" && server.RawQuery == "" && server.Fragment == ""
+	if host == "" || strings.HasSuffix(server.Host, ":") || !isBare {
+		return invalid(howToWrite)
+	}
+	if port == "" {
+		port = defaultPort
+	}
+	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
+		return invalid("a port is a number from 1 to 65535")
+	}
+	return &url.URL{Scheme: server.Scheme, Host: net.JoinHostPort(host, port)}, nil
+}
+
+func tlsCredentials(ca []byte) (credentials.TransportCredentials, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != nil {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, errors.New("pgfox: the CA has no certificate in PEM (-----BEGIN CERTIFICATE-----)")
+		}
+	}
+	return credentials.NewTLS(config), nil
+}
+
+func isVisibleASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
+}

@@ -1,0 +1,370 @@
+package pgfox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/codes"
+
+	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
+)
+
+const (
+	// MaxDocumentsPerRequest is the most documents that the server takes in one request.
+	MaxDocumentsPerRequest = 1000
+	// MaxBytesPerRequest is the most bytes of documents in one request: the server's 16 MiB less room for the rest of it.
+	MaxBytesPerRequest = 16<<20 - 64<<10
+)
+
+// IngestOptions are the settings of [Client.IngestAll]. The zero value has the defaults.
+type IngestOptions struct {
+	// SkipInvalid stores the good documents and reports the bad ones, instead of ending with the first bad request.
+	SkipInvalid bool
+	// OnlyIfAbsent stores only documents whose id does not exist, and leaves the others as they are.
+	OnlyIfAbsent bool
+	// DocumentsPerRequest is 1 to 1,000. 0: 500.
+	DocumentsPerRequest int
+	// BytesPerRequest is the size of documents at which a request is sent, up to [MaxBytesPerRequest]. A larger document
+	// goes alone. 0: 2 MiB.
+	BytesPerRequest int
+	// RequestsInFlight is how many requests may be sent and not acknowledged yet. They are kept for sending again, and
+	// documents are not read farther ahead. 0: 4.
+	RequestsInFlight int
+	// AcknowledgeTimeout is the longest wait for an acknowledgement over a connection that stands. 0: 10 minutes, since
+	// embedding 1,000 long texts on a busy machine takes minutes.
+	AcknowledgeTimeout time.Duration
+	// RetryTimeout is how long to try again after an interruption when nothing is acknowledged meanwhile. 0: 60 s.
+	RetryTimeout time.Duration
+	// OnAcknowledged hears of every request that was committed: of everything acknowledged so far, and of the documents
+	// of this request that were skipped. It should be quick.
+	OnAcknowledged func(totals IngestTotals, skipped []SkippedDocument)
+	// OnInterrupted hears of every interruption; the stream is taken up again after the pause.
+	OnInterrupted func(err error, pause time.Duration)
+}
+
+// IngestTotals is what is acknowledged, which means committed. The counts are of documents, but for the last ones.
+type IngestTotals struct {
+	// Documents is all of them, the skipped ones included.
+	Documents int64
+	// Upserted were inserted or changed.
+	Upserted int64
+	// Updated is the part of Upserted that existed before.
+	Updated int64
+	// Unchanged were stored already just as they are; after an interruption also those that are sent twice.
+	Unchanged int64
+	// Skipped were refused, with SkipInvalid.
+	Skipped int64
+	// Existing had an id that existed, with OnlyIfAbsent; after an interruption also those that are sent twice.
+	Existing int64
+	// Truncated have a text that is longer than the model reads.
+	Truncated int64
+	// Unembedded were stored without a vector because they have no text.
+	Unembedded int64
+	// FullTextCut have a text so long that full-text search finds its beginning only.
+	FullTextCut int64
+	// Embedded counts texts that were embedded: documents, or chunks of them.
+	Embedded int64
+	// Tokens counts what the model read.
+	Tokens int64
+}
+
+// SkippedDocument is a document that the server refused.
+type SkippedDocument struct {
+	// Position in the whole stream, from 0.
+	Position int64
+	// ID of the document.
+	ID string
+	// Reason is for programs.
+	Reason pgfoxv1.ErrorReason
+	// Message is for people.
+	Message string
+}
+
+// Documents makes a source for [Client.IngestAll] of documents that cannot fail, such as slices.Values(documents).
+func Documents(documents iter.Seq[*pgfoxv1.Document]) iter.Seq2[*pgfoxv1.Document, error] {
+	return func(yield func(*pgfoxv1.Document, error) bool) {
+		for document := range documents {
+			if !yield(document, nil) {
+				return
+			}
+		}
+	}
+}
+
+// IngestAll streams documents into a collection and returns when all are committed. It groups them into requests, keeps a
+// bounded number of requests on the way, and when the connection breaks it connects again and sends again whatever was not
+// acknowledged; ids make that safe, so nothing is lost and nothing doubled. A nil opts has the defaults.
+//
+// The totals are what was committed, also when there is an error: the first totals.Documents documents. The error is an
+// [*Error], or wraps what the source returned. When the server refuses a request, `documents[3]` in Error.Violations is the
+// fourth document after those.
+//
+// When ctx ends, so does IngestAll. The source and the callbacks run in the goroutine of the caller, so they need no locks,
+// and a source that waits for something should watch ctx itself. Documents must not be changed once the source gave them.
+func (c *Client) IngestAll(
+	ctx context.Context, collection string, documents iter.Seq2[*pgfoxv1.Document, error], opts *IngestOptions,
+) (IngestTotals, error) {
+	options, err := opts.withDefaults(collection)
+	if err != nil {
+		return IngestTotals{}, err
+	}
+	in := &ingest{client: c, options: options}
+	defer in.disconnect()
+	batch := batch{collection: collection, options: options}
+	for document, err := range documents {
+		if err != nil {
+			return in.totals, fmt.Errorf("pgfox: reading document %d: %w", batch.position, err)
+		}
+		full, err := batch.add(document)
+		if err != nil {
+			return in.totals, err
+		}
+		if full != nil {
+			err = in.send(ctx, full)
+		} else {
+			err = in.receiveWaiting(ctx)
+		}
+		if err != nil {
+			return in.totals, err
+		}
+	}
+	if last := batch.take(); last != nil {
+		if err := in.send(ctx, last); err != nil {
+			return in.totals, err
+		}
+	}
+	return in.totals, in.finish(ctx)
+}
+
+func (o *IngestOptions) withDefaults(collection string) (IngestOptions, error) {
+	var options IngestOptions
+	if o != nil {
+		options = *o
+	}
+	invalid := func(field, rule string) (IngestOptions, error) {
+		return options, invalidArgument(field, rule)
+	}
+	switch {
+	case collection == "" || !utf8.ValidString(collection):
+		return invalid("collection", "must be the name of a collection")
+	case options.DocumentsPerRequest < 0 || options.DocumentsPerRequest > MaxDocumentsPerRequest:
+		return invalid("DocumentsPerRequest", fmt.Sprintf("must be 0 to %d", MaxDocumentsPerRequest))
+	case options.BytesPerRequest < 0 || options.BytesPerRequest > MaxBytesPerRequest:
+		return invalid("BytesPerRequest", fmt.Sprintf("must be 0 to %d", MaxBytesPerRequest))
+	case options.RequestsInFlight < 0:
+		return invalid("RequestsInFlight", "must not be negative")
+	case options.AcknowledgeTimeout < 0:
+		return invalid("AcknowledgeTimeout", "must not be negative")
+	case options.RetryTimeout < 0:
+		return invalid("RetryTimeout", "must not be negative")
+	}
+	setDefault(&options.DocumentsPerRequest, 500)
+	setDefault(&options.BytesPerRequest, 2<<20)
+	setDefault(&options.RequestsInFlight, 4)
+	setDefault(&options.AcknowledgeTimeout, 10*time.Minute)
+	setDefault(&options.RetryTimeout, time.Minute)
+	return options, nil
+}
+
+func setDefault[T comparable](value *T, standard T) {
+	var zero T
+	if *value == zero {
+		*value = standard
+	}
+}
+
+// ingest is a stream of requests that outlives its connections.
+type ingest struct {
+	client  *Client
+	options IngestOptions
+	// The connection; nil before the first request and after an interruption.
+	stream *ingestStream
+	// The requests on the way, the oldest first.
+	unacknowledged []*pgfoxv1.IngestRequest
+	// When nothing on the way is acknowledged by then, the server is taken for dead.
+	deadline time.Time
+	totals   IngestTotals
+	pauses   pauses
+	// The first failure since the last acknowledgement.
+	failingSince time.Time
+}
+
+// send puts a request on its way, as soon as there is room for it.
+func (in *ingest) send(ctx context.Context, request *pgfoxv1.IngestRequest) error {
+	for len(in.unacknowledged) >= in.options.RequestsInFlight {
+		if err := in.receive(ctx); err != nil {
+			return err
+		}
+	}
+	if len(in.unacknowledged) == 0 {
+		// An interruption while nothing was on the way has cost nothing.
+		in.failingSince = time.Time{}
+		in.deadline = time.Now().Add(in.options.AcknowledgeTimeout)
+	}
+	in.unacknowledged = append(in.unacknowledged, request)
+	if in.stream != nil {
+		in.stream.requests <- request
+	}
+	return in.receiveWaiting(ctx)
+}
+
+// finish waits until all is acknowledged.
+func (in *ingest) finish(ctx context.Context) error {
+	for len(in.unacknowledged) > 0 {
+		if err := in.receive(ctx); err != nil {
+			return err
+		}
+	}
+	if in.stream != nil {
+		in.stream.finish()
+	}
+	return nil
+}
+
+// receiveWaiting handles what the server has sent, without waiting for more. It connects when there is something to send.
+func (in *ingest) receiveWaiting(ctx context.Context) error {
+	for {
+		if ctx.Err() != nil {
+			return ended(ctx)
+		}
+		if in.stream == nil {
+			if len(in.unacknowledged) == 0 {
+				return nil
+			}
+			if err := in.connect(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case answer := <-in.stream.answers:
+			if err := in.handle(ctx, answer); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// receive waits for the server to answer, which it owes, and handles that.
+func (in *ingest) receive(ctx context.Context) error {
+	if in.stream == nil {
+		return in.connect(ctx)
+	}
+	timeout := time.NewTimer(time.Until(in.deadline))
+	defer timeout.Stop()
+	select {
+	case answer := <-in.stream.answers:
+		return in.handle(ctx, answer)
+	case <-ctx.Done():
+		return ended(ctx)
+	case <-timeout.C:
+		message := fmt.Sprintf("the server acknowledged nothing for %v", in.options.AcknowledgeTimeout)
+		return &Error{Code: codes.DeadlineExceeded, Message: message, cause: context.DeadlineExceeded}
+	}
+}
+
+func (in *ingest) handle(ctx context.Context, answer answer) error {
+	switch {
+	case answer.err == io.EOF:
+		ended := &Error{Code: codes.Unavailable, Message: "the server ended the stream early"}
+		return in.interrupted(ctx, ended)
+	case answer.err != nil:
+		return in.interrupted(ctx, answer.err)
+	}
+	return in.acknowledge(answer.response)
+}
+
+// connect opens a stream and sends what an earlier one left unacknowledged.
+func (in *ingest) connect(ctx context.Context) error {
+	stream, err := openIngestStream(ctx, in.client, in.options.RequestsInFlight)
+	if err != nil {
+		return in.interrupted(ctx, err)
+	}
+	in.stream = stream
+	in.deadline = time.Now().Add(in.options.AcknowledgeTimeout)
+	for _, request := range in.unacknowledged {
+		stream.requests <- request
+	}
+	return nil
+}
+
+func (in *ingest) disconnect() {
+	if in.stream != nil {
+		in.stream.close()
+		in.stream = nil
+	}
+}
+
+// interrupted waits before the next connection, or tells that there shall be none.
+func (in *ingest) interrupted(ctx context.Context, err error) error {
+	in.disconnect()
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	var failure *Error
+	if !errors.As(err, &failure) || !failure.isInterruption() {
+		return err
+	}
+	if in.failingSince.IsZero() {
+		in.failingSince = time.Now()
+	}
+	pause := in.pauses.next(failure)
+	if failingFor := time.Since(in.failingSince); failingFor+pause > in.options.RetryTimeout {
+		failure.Message += fmt.Sprintf(" (gave up after trying again for %v)", failingFor.Round(time.Millisecond))
+		return failure
+	}
+	if in.options.OnInterrupted != nil {
+		in.options.OnInterrupted(failure, pause)
+	}
+	if sleep(ctx, pause) != nil {
+		return ended(ctx)
+	}
+	return nil
+}
+
+func (in *ingest) acknowledge(response *pgfoxv1.IngestResponse) error {
+	var expected int64
+	if len(in.unacknowledged) > 0 {
+		expected = in.unacknowledged[0].GetSequence()
+	}
+	if expected == 0 || response.GetSequence() != expected {
+		message := fmt.Sprintf("the server acknowledged request %d where %d was due (0: none)", response.GetSequence(), expected)
+		return &Error{Code: codes.Internal, Message: message}
+	}
+	totals := &in.totals
+	var skipped []SkippedDocument
+	for _, refused := range response.GetErrors() {
+		skipped = append(skipped, SkippedDocument{
+			Position: totals.Documents + int64(refused.GetIndex()),
+			ID:       refused.GetId(),
+			Reason:   refused.GetReason(),
+			Message:  refused.GetMessage(),
+		})
+	}
+	totals.Documents += int64(len(in.unacknowledged[0].GetDocuments()))
+	totals.Upserted += int64(response.GetUpsertedCount())
+	totals.Updated += int64(response.GetUpdatedCount())
+	totals.Unchanged += int64(response.GetUnchangedCount())
+	totals.Skipped += int64(len(skipped))
+	totals.Existing += int64(response.GetSkippedCount())
+	totals.Truncated += int64(response.GetTruncatedCount())
+	totals.Unembedded += int64(response.GetUnembeddedCount())
+	totals.FullTextCut += int64(response.GetFullTextCutCount())
+	totals.Embedded += int64(response.GetEmbeddedCount())
+	totals.Tokens += response.GetUsage().GetTokens()
+
+	in.unacknowledged = in.unacknowledged[1:]
+	in.deadline = time.Now().Add(in.options.AcknowledgeTimeout)
+	in.pauses, in.failingSince = pauses{}, time.Time{}
+	if in.options.OnAcknowledged != nil {
+		in.options.OnAcknowledged(*totals, skipped)
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package pgfox
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
+)
+
+// How long the end of the call is waited for once everything is acknowledged.
+const finishTimeout = 2 * time.Second
+
+// ingestStream is one call of IngestStream, with a goroutine that sends and one that receives.
+type ingestStream struct {
+	// Has room for all requests that may be on the way, so that putting one in never waits.
+	requests chan *pgfoxv1.IngestRequest
+	answers  chan answer
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+}
+
+// answer is an acknowledgement, or how the stream ended.
+type answer struct {
+	response *pgfoxv1.IngestResponse
+	err      error
+}
+
+func openIngestStream(ctx context.Context, client pgfoxv1.PgfoxServiceClient, requestsInFlight int) (*ingestStream, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	call, err := client.IngestStream(ctx)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	s := &ingestStream{
+		requests: make(chan *pgfoxv1.IngestRequest, requestsInFlight),
+		answers:  make(chan answer, requestsInFlight),
+		cancel:   cancel,
+	}
+	s.running.Go(func() {
+		for {
+			select {
+			case request, more := <-s.requests:
+				if !more {
+					_ = call.CloseSend()
+					return
+				}
+				// When it fails, receiving fails too and says why.
+				if call.Send(request) != nil {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	s.running.Go(func() {
+		for {
+			response, err := call.Recv()
+			select {
+			case s.answers <- answer{response, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	return s, nil
+}
+
+// finish tells the server that there are no more requests, and lets it end the call. A courtesy, since all is stored.
+func (s *ingestStream) finish() {
+	close(s.requests)
+	select {
+	case <-s.answers:
+	case <-time.After(finishTimeout):
+	}
+}
+
+// close ends the call, at once, and waits for the goroutines.
+func (s *ingestStream) close() {
+	s.cancel()
+	s.running.Wait()
+}
+
+// batch groups documents into requests.
+type batch struct {
+	collection string
+	options    IngestOptions
+	documents  []*pgfoxv1.Document
+	bytes      int
+	// Documents that came before, all in all.
+	position int64
+	sequence int64
+	// For the encoded document, of which only the size is wanted, and whether it can be encoded.
+	scratch []byte
+}
+
+// add returns the request that is full with this document or before it, if any.
+func (b *batch) add(document *pgfoxv1.Document) (*pgfoxv1.IngestRequest, error) {
+	encoded, err := proto.MarshalOptions{}.MarshalAppend(b.scratch[:0], document)
+	if err != nil {
+		if path := notUTF8(document); path != "" {
+			return nil, b.invalid(document, path+" must be UTF-8")
+		}
+		return nil, b.invalid(document, err.Error())
+	}
+	b.scratch = encoded
+	// The field's tag and length come on top of the document.
+	size := len(encoded) + 6
+	if size > MaxBytesPerRequest {
+		return nil, b.invalid(document, fmt.Sprintf("it has %d bytes, above the %d of one request", size, MaxBytesPerRequest))
+	}
+	b.position++
+	var full *pgfoxv1.IngestRequest
+	if b.bytes+size > b.options.BytesPerRequest {
+		full = b.take()
+	}
+	b.documents = append(b.documents, document)
+	b.bytes += size
+	if full == nil && (len(b.documents) >= b.options.DocumentsPerRequest || b.bytes >= b.options.BytesPerRequest) {
+		full = b.take()
+	}
+	return full, nil
+}
+
+// invalid names a document that cannot be sent, by its position in the whole stream.
+func (b *batch) invalid(document *pgfoxv1.Document, reason string) error {
+	message := fmt.Sprintf("document %d (id %q): %s", b.position, document.GetId(), reason)
+	return &Error{Code: codes.InvalidArgument, Message: message}
+}
+
+// take returns the request that is being filled; nil when it is empty.
+func (b *batch) take() *pgfoxv1.IngestRequest {
+	if len(b.documents) == 0 {
+		return nil
+	}
+	b.sequence++
+	request := &pgfoxv1.IngestRequest{
+		Collection:   b.collection,
+		Documents:    b.documents,
+		Sequence:     b.sequence,
+		SkipInvalid:  b.options.SkipInvalid,
+		OnlyIfAbsent: b.options.OnlyIfAbsent,
+	}
+	b.documents, b.bytes = nil, 0
+	return request
+}
