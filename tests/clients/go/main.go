@@ -1,0 +1,108 @@
+// The story that every client of pgfox tells, in Go: one line per step, and an exit code.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	pgfox "github.com/pgfox/pgfox/clients/go"
+	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
+)
+
+// Longest time for the whole story.
+const storyTimeout = 3 * time.Minute
+
+// story is what the steps share.
+type story struct {
+	endpoint, tlsEndpoint, cutEndpoint, deadEndpoint string
+	ca                                               []byte
+	apiKey                                           string
+	// The collection of the story, and the one without a model.
+	collection, vectors string
+	client              *pgfox.Client
+}
+
+func main() {
+	// Not a deadline of the context: calls with one would not get that of the client.
+	time.AfterFunc(storyTimeout, func() {
+		fmt.Printf("FAILED: not done after %v\n", storyTimeout)
+		os.Exit(1)
+	})
+	if step, err := tell(context.Background()); err != nil {
+		fmt.Printf("FAILED %s: %v\n", step, err)
+		os.Exit(1)
+	}
+}
+
+// tell returns the step that failed, if any, and why.
+func tell(ctx context.Context) (step string, err error) {
+	s := &story{
+		endpoint:     os.Getenv("PGFOX_SERVER"),
+		tlsEndpoint:  os.Getenv("PGFOX_TLS_SERVER"),
+		cutEndpoint:  os.Getenv("PGFOX_CUT_SERVER"),
+		deadEndpoint: os.Getenv("PGFOX_DEAD_SERVER"),
+		apiKey:       os.Getenv("PGFOX_API_KEY"),
+		collection:   os.Getenv("STORY_COLLECTION"),
+		vectors:      os.Getenv("STORY_COLLECTION") + "_vectors",
+	}
+	if s.ca, err = os.ReadFile(os.Getenv("PGFOX_CA")); err != nil {
+		return "connect", err
+	}
+	if s.client, err = pgfox.Connect(s.endpoint); err != nil {
+		return "connect", err
+	}
+	defer s.client.Close()
+	// Also after a failure in between; then most likely there is nothing to delete, or nobody who could.
+	defer func() {
+		for _, name := range []string{s.collection, s.vectors} {
+			_, _ = s.client.DeleteCollection(ctx, &pgfoxv1.DeleteCollectionRequest{Name: name})
+		}
+	}()
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"create", s.create},
+		{"ingest", s.ingest},
+		{"ingest-stream", s.ingestStream},
+		{"build-index", s.buildIndex},
+		{"search-text", s.searchText},
+		{"search-vector", s.searchVector},
+		{"search-id", s.searchID},
+		{"filter", s.filter},
+		{"bad-request", s.badRequest},
+		{"deadline", s.deadline},
+		{"tls-and-key", s.tlsAndKey},
+		{"dead-server", s.deadServer},
+		{"resume", s.resume},
+		{"delete", s.delete},
+	} {
+		if err := step.run(ctx); err != nil {
+			return step.name, err
+		}
+		fmt.Println("ok", step.name)
+	}
+	return "", nil
+}
+
+// expect is the error when something does not hold.
+func expect(holds bool, format string, args ...any) error {
+	if holds {
+		return nil
+	}
+	return fmt.Errorf(format, args...)
+}
+
+// expectFailure checks that a call failed in a certain way and returns the failure.
+func expectFailure(err error, code codes.Code, reason pgfoxv1.ErrorReason) (*pgfox.Error, error) {
+	var failure *pgfox.Error
+	if !errors.As(err, &failure) {
+		return nil, fmt.Errorf("%v instead of a *pgfox.Error", err)
+	}
+	return failure, expect(failure.Code == code && failure.Reason == reason, "expected %v %v, not %v", code, reason, err)
+}
