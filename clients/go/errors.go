@@ -118,13 +118,15 @@ func newError(ctx context.Context, err error, endpoint string, answers ...metada
 	case e.Code == codes.Canceled && ctx.Err() != nil:
 		e.cause = ctx.Err()
 	case isUntrusted(s):
-		e.Message = fmt.Sprintf("no TLS with %s: %s (check the CA, the name in the certificate, and that the server speaks TLS)", endpoint, e.Message)
+		e.Message = fmt.Sprintf("no TLS with %s: %s (check the CA, the name in the certificate, and that the server speaks TLS)",
+			endpoint, e.Message)
 	case e.Code == codes.Unavailable && !isFromPgfox:
 		// What gRPC says of a name without addresses.
 		if e.Message == "no children to pick from" {
 			e.Message = "the name has no address"
 		}
-		e.Message = fmt.Sprintf("no answer from %s: %s (check the address, that a server runs there, and whether it expects https://)", endpoint, e.Message)
+		e.Message = fmt.Sprintf("no answer from %s: %s (check the address, that a server runs there, and whether it expects https://)",
+			endpoint, e.Message)
 	}
 	return e
 }

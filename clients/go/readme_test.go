@@ -1,0 +1,104 @@
+package pgfox_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"log"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	pgfox "github.com/pgfox/pgfox/clients/go"
+	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
+)
+
+// The code of the README is that of the quick start, and of the functions below, so that it compiles.
+func TestTheReadmeShowsRealCode(t *testing.T) {
+	read := func(file string) string {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	indentation := regexp.MustCompile(`(?m)^\t+`)
+	real := read("examples/quickstart/main.go") + indentation.ReplaceAllString(read("readme_test.go"), "")
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(read("README.md"), -1)
+	if len(blocks) < 5 || blocks[0][1] != read("examples/quickstart/main.go") {
+		t.Error("the quick start is another one")
+	}
+	for _, block := range blocks {
+		for part := range strings.SplitSeq(block[1], "\n\n") {
+			if !strings.Contains(real, part) && !strings.Contains(real, indentation.ReplaceAllString(part, "")) {
+				t.Errorf("not in readme_test.go:\n%s", part)
+			}
+		}
+	}
+}
+
+func readmeConnect(key string) (*pgfox.Client, error) {
+	client, err := pgfox.Connect("https://pgfox.example.com:50051", pgfox.WithAPIKey(key), pgfox.WithTimeout(5*time.Second))
+	return client, err
+}
+
+func readmeMessages(ctx context.Context, client *pgfox.Client) (*structpb.Struct, *pgfoxv1.SearchResponse, error) {
+	metadata, err := structpb.NewStruct(map[string]any{"year": 1999, "genres": []any{"Crime", "Thriller"}})
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := client.Search(ctx, &pgfoxv1.SearchRequest{
+		Collection: "films",
+		Query:      &pgfoxv1.SearchRequest_Text{Text: "a heist that goes wrong"},
+		Filter: &pgfoxv1.Filter{Node: &pgfoxv1.Filter_Condition{Condition: &pgfoxv1.Condition{
+			Field: "year",
+			Test:  &pgfoxv1.Condition_AtLeast{AtLeast: structpb.NewNumberValue(1990)},
+		}}},
+	})
+	return metadata, found, err
+}
+
+func readmeIngest(ctx context.Context, client *pgfox.Client, lines *bufio.Scanner) (pgfox.IngestTotals, error) {
+	documents := func(yield func(*pgfoxv1.Document, error) bool) {
+		for lines.Scan() {
+			if !yield(&pgfoxv1.Document{Id: hash(lines.Text()), Text: lines.Text()}, nil) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil {
+			yield(nil, err)
+		}
+	}
+	totals, err := client.IngestAll(ctx, "films", documents, &pgfox.IngestOptions{SkipInvalid: true})
+	return totals, err
+}
+
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+func readmeErrors(err error) {
+	var failure *pgfox.Error
+	if errors.As(err, &failure) {
+		switch failure.Reason {
+		case pgfoxv1.ErrorReason_ERROR_REASON_COLLECTION_NOT_FOUND:
+			log.Print("create it first: ", failure.Metadata["collection"])
+		case pgfoxv1.ErrorReason_ERROR_REASON_INVALID_FIELD:
+			for _, violation := range failure.Violations {
+				log.Print(violation.Field, " ", violation.Rule)
+			}
+		default:
+			log.Print(failure.Code, " ", failure.Message, " request ", failure.RequestID)
+		}
+	}
+}
+
+// Not run: they need a server, which the stories in tests/clients have.
+var _ = []any{readmeConnect, readmeMessages, readmeIngest, readmeErrors}
