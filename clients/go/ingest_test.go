@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -30,6 +31,19 @@ func numbered(count int) source {
 			}
 		}
 	}
+}
+
+// ingestAll checks that IngestAll leaves no goroutine.
+func ingestAll(
+	ctx context.Context, t *testing.T, client *pgfox.Client, documents source, options *pgfox.IngestOptions,
+) (pgfox.IngestTotals, error) {
+	// For the connection, which stays.
+	_, err := client.GetCollection(t.Context(), &pgfoxv1.GetCollectionRequest{})
+	failed(t, err, codes.Unimplemented)
+	before := runtime.NumGoroutine()
+	totals, err := client.IngestAll(ctx, "c", documents, options)
+	noneLeft(t, before)
+	return totals, err
 }
 
 // acknowledgement of a request, all of whose documents are new.
@@ -78,7 +92,7 @@ func TestRequestsAreBoundedByCountAndBytes(t *testing.T) {
 			}
 		}
 	}
-	totals, err := client.IngestAll(t.Context(), "c", pgfox.Documents(mixed), options)
+	totals, err := ingestAll(t.Context(), t, client, pgfox.Documents(mixed), options)
 	if err != nil || totals != (pgfox.IngestTotals{Documents: 10, Upserted: 10}) {
 		t.Fatal(totals, err)
 	}
@@ -90,7 +104,7 @@ func TestRequestsAreBoundedByCountAndBytes(t *testing.T) {
 func TestNothingToIngest(t *testing.T) {
 	server := &standIn{}
 	client := connect(t, server)
-	totals, err := client.IngestAll(t.Context(), "c", numbered(0), nil)
+	totals, err := ingestAll(t.Context(), t, client, numbered(0), nil)
 	if err != nil || totals != (pgfox.IngestTotals{}) || server.calls.Load() != 0 {
 		t.Fatal(totals, err)
 	}
@@ -125,7 +139,7 @@ func TestTheSourceIsNotReadAhead(t *testing.T) {
 		}
 	}
 	options := &pgfox.IngestOptions{DocumentsPerRequest: perRequest, RequestsInFlight: inFlight}
-	if totals, err := client.IngestAll(t.Context(), "c", counted, options); err != nil || totals.Documents != 500 {
+	if totals, err := ingestAll(t.Context(), t, client, counted, options); err != nil || totals.Documents != 500 {
 		t.Fatal(totals, err)
 	}
 }
@@ -172,7 +186,7 @@ func TestWhatWasNotAcknowledgedIsSentAgain(t *testing.T) {
 					t.Error(err, pause)
 				}
 			}}
-			totals, err := client.IngestAll(t.Context(), "c", numbered(14), options)
+			totals, err := ingestAll(t.Context(), t, client, numbered(14), options)
 			if err != nil || totals.Documents != 14 || interruptions != 2 {
 				t.Fatal(totals, err, interruptions)
 			}
@@ -196,7 +210,7 @@ func TestGivesUpWhenNothingIsAcknowledgedForLong(t *testing.T) {
 	client := connect(t, server)
 	options := &pgfox.IngestOptions{DocumentsPerRequest: 2, RetryTimeout: 500 * time.Millisecond}
 	began := time.Now()
-	totals, err := client.IngestAll(t.Context(), "c", numbered(20), options)
+	totals, err := ingestAll(t.Context(), t, client, numbered(20), options)
 	failure := failed(t, err, codes.Unavailable)
 	if failure.Reason != pgfoxv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN || !strings.Contains(failure.Error(), "gave up") {
 		t.Fatal(failure)
@@ -220,7 +234,7 @@ func TestARefusedRequestEndsWithItsReason(t *testing.T) {
 			&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: "documents[1].id"}}})
 	}}
 	client := connect(t, server)
-	totals, err := client.IngestAll(t.Context(), "c", numbered(100), &pgfox.IngestOptions{DocumentsPerRequest: 10})
+	totals, err := ingestAll(t.Context(), t, client, numbered(100), &pgfox.IngestOptions{DocumentsPerRequest: 10})
 	failure := failed(t, err, codes.InvalidArgument)
 	if failure.Reason != pgfoxv1.ErrorReason_ERROR_REASON_INVALID_FIELD || failure.Violations[0].Field != "documents[1].id" {
 		t.Fatal(failure)
@@ -231,7 +245,9 @@ func TestARefusedRequestEndsWithItsReason(t *testing.T) {
 }
 
 func TestAcknowledgementsOutOfOrderAreAnError(t *testing.T) {
-	for name, sequences := range map[string][]int64{"another one": {2}, "one that was": {1, 1}, "none": {0}} {
+	for name, sequences := range map[string][]int64{
+		"another one": {2}, "one that was": {1, 1}, "none": {0}, "far too many": make([]int64, 100),
+	} {
 		t.Run(name, func(t *testing.T) {
 			server := &standIn{ingestStream: func(stream ingestServer, _ int) error {
 				for range 2 {
@@ -248,7 +264,7 @@ func TestAcknowledgementsOutOfOrderAreAnError(t *testing.T) {
 				return nil
 			}}
 			client := connect(t, server)
-			_, err := client.IngestAll(t.Context(), "c", numbered(20), &pgfox.IngestOptions{DocumentsPerRequest: 5})
+			_, err := ingestAll(t.Context(), t, client, numbered(20), &pgfox.IngestOptions{DocumentsPerRequest: 5})
 			if failure := failed(t, err, codes.Internal); !strings.Contains(failure.Error(), "acknowledged request") {
 				t.Fatal(failure)
 			}
@@ -259,7 +275,7 @@ func TestAcknowledgementsOutOfOrderAreAnError(t *testing.T) {
 func TestASilentServerIsGivenUp(t *testing.T) {
 	client := connect(t, &standIn{ingestStream: silent})
 	options := &pgfox.IngestOptions{AcknowledgeTimeout: 200 * time.Millisecond}
-	_, err := client.IngestAll(t.Context(), "c", numbered(1), options)
+	_, err := ingestAll(t.Context(), t, client, numbered(1), options)
 	if failure := failed(t, err, codes.DeadlineExceeded); !strings.Contains(failure.Error(), "nothing for 200ms") {
 		t.Fatal(failure)
 	}
@@ -313,7 +329,7 @@ func TestCancellingEndsItWhereverItIs(t *testing.T) {
 			}
 			time.AfterFunc(100*time.Millisecond, cancel)
 			began := time.Now()
-			_, err := client.IngestAll(ctx, "c", source, nil)
+			_, err := ingestAll(ctx, t, client, source, nil)
 			if !errors.Is(err, context.Canceled) || time.Since(began) > time.Second {
 				t.Fatal(err, time.Since(began))
 			}
@@ -323,7 +339,7 @@ func TestCancellingEndsItWhereverItIs(t *testing.T) {
 		client := connect(t, &standIn{ingestStream: silent})
 		ctx, cancel := context.WithTimeout(t.Context(), 0)
 		defer cancel()
-		_, err := client.IngestAll(ctx, "c", endless, nil)
+		_, err := ingestAll(ctx, t, client, endless, nil)
 		failed(t, err, codes.DeadlineExceeded)
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
@@ -344,7 +360,7 @@ func TestAFailingSourceEndsIt(t *testing.T) {
 			t.Error("it reads on after the error")
 		}
 	}
-	_, err := client.IngestAll(t.Context(), "c", source, &pgfox.IngestOptions{DocumentsPerRequest: 2})
+	_, err := ingestAll(t.Context(), t, client, source, &pgfox.IngestOptions{DocumentsPerRequest: 2})
 	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "document 7") {
 		t.Fatal(err)
 	}
@@ -357,13 +373,13 @@ func TestADocumentThatCannotBeSentIsNamed(t *testing.T) {
 		`document 1 (id "latin"): text must be UTF-8`: {Id: "latin", Text: "caf\xe9"},
 	} {
 		documents := slices.Values([]*pgfoxv1.Document{{Id: "good"}, document})
-		_, err := client.IngestAll(t.Context(), "c", pgfox.Documents(documents), nil)
+		_, err := ingestAll(t.Context(), t, client, pgfox.Documents(documents), nil)
 		if failure := failed(t, err, codes.InvalidArgument); !strings.Contains(failure.Error(), expected) {
 			t.Error(failure)
 		}
 	}
 	largest := slices.Values([]*pgfoxv1.Document{{Text: strings.Repeat("x", pgfox.MaxBytesPerRequest-100)}})
-	if totals, err := client.IngestAll(t.Context(), "c", pgfox.Documents(largest), nil); err != nil || totals.Documents != 1 {
+	if totals, err := ingestAll(t.Context(), t, client, pgfox.Documents(largest), nil); err != nil || totals.Documents != 1 {
 		t.Error(totals, err)
 	}
 }
@@ -412,7 +428,7 @@ func TestSkippedDocumentsAreToldWithTheirPosition(t *testing.T) {
 			}
 		},
 	}
-	totals, err := client.IngestAll(t.Context(), "c", numbered(9), options)
+	totals, err := ingestAll(t.Context(), t, client, numbered(9), options)
 	if err != nil || !slices.Equal(positions, []int64{1, 4, 7}) {
 		t.Fatal(err, positions)
 	}
@@ -434,7 +450,7 @@ func TestIngestOptionsAreChecked(t *testing.T) {
 		"AcknowledgeTimeout":  {AcknowledgeTimeout: -1},
 		"RetryTimeout":        {RetryTimeout: -1},
 	} {
-		_, err := client.IngestAll(t.Context(), "c", numbered(1), &options)
+		_, err := ingestAll(t.Context(), t, client, numbered(1), &options)
 		if failure := failed(t, err, codes.InvalidArgument); failure.Violations[0].Field != field {
 			t.Error(failure)
 		}

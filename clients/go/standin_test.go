@@ -78,15 +78,20 @@ func connect(t *testing.T, server *standIn, options ...pgfox.Option) *pgfox.Clie
 			t.Error(err)
 		}
 		stop()
-		// What was told to end needs a moment.
-		for wait := time.Now(); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-			if time.Since(wait) > 5*time.Second {
-				stacks := make([]byte, 1<<20)
-				t.Fatalf("goroutines are left:\n%s", stacks[:runtime.Stack(stacks, true)])
-			}
-		}
+		noneLeft(t, before)
 	})
 	return client
+}
+
+// noneLeft checks that there are no more goroutines than before; those that were told to end get a moment.
+func noneLeft(t *testing.T, before int) {
+	t.Helper()
+	for began := time.Now(); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		if time.Since(began) > 5*time.Second {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("goroutines are left:\n%s", stacks[:runtime.Stack(stacks, true)])
+		}
+	}
 }
 
 func serve(server *standIn, listener net.Listener) (stop func()) {

@@ -188,9 +188,9 @@ print(json.dumps({"collection": sys.argv[1], "documents": documents}))
 PY
 # Long enough for grpcurl to connect and to ask for the service, which counts too.
 began=$EPOCHREALTIME
-run -plaintext -max-time 0.5 -d @ "$server" "$service/Ingest" <"$work/request"
+run -plaintext -max-time 1 -d @ "$server" "$service/Ingest" <"$work/request"
 [ "$status" = 68 ] || fail "exit code $status: $(<"$work/error")"
-python3 -c "import sys; sys.exit($EPOCHREALTIME - $began > 2)" || fail 'it took more than 2 s'
+python3 -c "import sys; sys.exit($EPOCHREALTIME - $began > 3)" || fail 'it took more than 3 s'
 done_with
 
 begin tls-and-key
