@@ -19,6 +19,8 @@ const (
 	MaxDocumentsPerRequest = 1000
 	// MaxBytesPerRequest is the most bytes of documents in one request: the server's 16 MiB less room for the rest of it.
 	MaxBytesPerRequest = 16<<20 - 64<<10
+
+	maxRequestsInFlight = 1000
 )
 
 // IngestOptions are the settings of [Client.IngestAll]. The zero value has the defaults.
@@ -33,7 +35,7 @@ type IngestOptions struct {
 	// goes alone. 0: 2 MiB.
 	BytesPerRequest int
 	// RequestsInFlight is how many requests may be sent and not acknowledged yet. They are kept for sending again, and
-	// documents are not read farther ahead. 0: 4.
+	// documents are not read farther ahead. 1 to 1,000. 0: 4.
 	RequestsInFlight int
 	// AcknowledgeTimeout is the longest wait for an acknowledgement over a connection that stands. 0: 10 minutes, since
 	// embedding 1,000 long texts on a busy machine takes minutes.
@@ -156,8 +158,8 @@ func (o *IngestOptions) withDefaults(collection string) (IngestOptions, error) {
 		return invalid("DocumentsPerRequest", fmt.Sprintf("must be 0 to %d", MaxDocumentsPerRequest))
 	case options.BytesPerRequest < 0 || options.BytesPerRequest > MaxBytesPerRequest:
 		return invalid("BytesPerRequest", fmt.Sprintf("must be 0 to %d", MaxBytesPerRequest))
-	case options.RequestsInFlight < 0:
-		return invalid("RequestsInFlight", "must not be negative")
+	case options.RequestsInFlight < 0 || options.RequestsInFlight > maxRequestsInFlight:
+		return invalid("RequestsInFlight", fmt.Sprintf("must be 0 to %d", maxRequestsInFlight))
 	case options.AcknowledgeTimeout < 0:
 		return invalid("AcknowledgeTimeout", "must not be negative")
 	case options.RetryTimeout < 0:

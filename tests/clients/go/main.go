@@ -57,7 +57,7 @@ func tell(ctx context.Context) (step string, err error) {
 		return "connect", err
 	}
 	defer s.client.Close()
-	// Also after a failure in between; then most likely there is nothing to delete, or nobody who could.
+	// For a failure in between; else they are gone already.
 	defer func() {
 		for _, name := range []string{s.collection, s.vectors} {
 			_, _ = s.client.DeleteCollection(ctx, &pgfoxv1.DeleteCollectionRequest{Name: name})

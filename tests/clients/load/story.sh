@@ -2,6 +2,8 @@
 # Load by ghz: many calls at a time, each of which must succeed. One line per step with calls per second and latencies, and
 # an exit code. It shows that the server holds out, not how fast it is: docs/benchmarks.md does that.
 #
+# LOAD_CALLS is how many calls each run makes (default 2,000), LOAD_CONCURRENCY how many at a time (default 8).
+#
 # Needs ghz (on the PATH, or named by GHZ) and Python 3, which makes the requests and reads the report.
 # Exit code 77: one of them is missing.
 set -euo pipefail
