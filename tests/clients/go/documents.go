@@ -159,6 +159,9 @@ func (s *story) resume(ctx context.Context) error {
 			return err
 		}
 		for _, document := range listed.GetDocuments() {
+			if document.GetVersion() != 1 {
+				return fmt.Errorf("%s was written %d times", document.GetId(), document.GetVersion())
+			}
 			stored = append(stored, document.GetId())
 		}
 		if page = listed.GetNextPageToken(); page == "" {

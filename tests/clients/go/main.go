@@ -41,20 +41,27 @@ func main() {
 
 // tell returns the step that failed, if any, and why.
 func tell(ctx context.Context) (step string, err error) {
-	s := &story{
-		endpoint:     os.Getenv("PGFOX_SERVER"),
-		tlsEndpoint:  os.Getenv("PGFOX_TLS_SERVER"),
-		cutEndpoint:  os.Getenv("PGFOX_CUT_SERVER"),
-		deadEndpoint: os.Getenv("PGFOX_DEAD_SERVER"),
-		apiKey:       os.Getenv("PGFOX_API_KEY"),
-		collection:   os.Getenv("STORY_COLLECTION"),
-		vectors:      os.Getenv("STORY_COLLECTION") + "_vectors",
+	var s story
+	var ca string
+	for name, variable := range map[string]*string{
+		"PGFOX_SERVER":      &s.endpoint,
+		"PGFOX_TLS_SERVER":  &s.tlsEndpoint,
+		"PGFOX_CA":          &ca,
+		"PGFOX_API_KEY":     &s.apiKey,
+		"PGFOX_CUT_SERVER":  &s.cutEndpoint,
+		"PGFOX_DEAD_SERVER": &s.deadEndpoint,
+		"STORY_COLLECTION":  &s.collection,
+	} {
+		if *variable = os.Getenv(name); *variable == "" {
+			return "begin", fmt.Errorf("%s is not set; tests/clients/run.sh sets it", name)
+		}
 	}
-	if s.ca, err = os.ReadFile(os.Getenv("PGFOX_CA")); err != nil {
-		return "connect", err
+	s.vectors = s.collection + "_vectors"
+	if s.ca, err = os.ReadFile(ca); err != nil {
+		return "begin", err
 	}
 	if s.client, err = pgfox.Connect(s.endpoint); err != nil {
-		return "connect", err
+		return "begin", err
 	}
 	defer s.client.Close()
 	// For a failure in between; else they are gone already.

@@ -9,7 +9,7 @@ set -euo pipefail
 grpcurl=${GRPCURL:-grpcurl}
 for tool in "$grpcurl" python3; do
     if ! command -v "$tool" >/dev/null; then
-        echo "left out: $tool is not installed (go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest)"
+        echo "$tool is not installed (go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest)"
         exit 77
     fi
 done

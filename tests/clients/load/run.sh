@@ -11,7 +11,7 @@ set -euo pipefail
 ghz=${GHZ:-ghz}
 for tool in "$ghz" python3; do
     if ! command -v "$tool" >/dev/null; then
-        echo "left out: $tool is not installed (go install github.com/bojand/ghz/cmd/ghz@v0.121.0)"
+        echo "$tool is not installed (go install github.com/bojand/ghz/cmd/ghz@v0.121.0)"
         exit 77
     fi
 done
