@@ -1,0 +1,43 @@
+package dev.pgfox;
+
+import java.time.Duration;
+import java.util.concurrent.ThreadLocalRandom;
+
+/** Pauses between attempts: they grow, and keep apart clients that failed together. */
+final class Backoff {
+    private static final Duration PAUSE_MIN = Duration.ofMillis(100);
+    private static final Duration PAUSE_MAX = Duration.ofSeconds(5);
+
+    private Duration pause = PAUSE_MIN;
+    private int failures;
+    private long failingSince;
+
+    /** The pause after this failure, at least as long as the server asks for. */
+    Duration next(PgfoxException error) {
+        if (failures++ == 0) {
+            failingSince = System.nanoTime();
+        }
+        // Half of the pause is chance, so that many clients do not come back at once.
+        Duration chosen = Duration.ofNanos((long)
+                (pause.toNanos() * (0.5 + 0.5 * ThreadLocalRandom.current().nextDouble())));
+        Duration doubled = pause.multipliedBy(2);
+        pause = doubled.compareTo(PAUSE_MAX) < 0 ? doubled : PAUSE_MAX;
+        return error.retryDelay().filter(asked -> asked.compareTo(chosen) > 0).orElse(chosen);
+    }
+
+    /** Something succeeded: the next failure is a first one again. */
+    void reset() {
+        pause = PAUSE_MIN;
+        failures = 0;
+    }
+
+    /** Failures since something succeeded. */
+    int failures() {
+        return failures;
+    }
+
+    /** Time since the first of them. */
+    Duration failingFor() {
+        return failures == 0 ? Duration.ZERO : Duration.ofNanos(System.nanoTime() - failingSince);
+    }
+}

@@ -1,0 +1,59 @@
+package dev.pgfox;
+
+import com.google.protobuf.MessageLite;
+import io.grpc.CallOptions;
+import io.grpc.Channel;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptor;
+import io.grpc.ForwardingClientCall.SimpleForwardingClientCall;
+import io.grpc.MethodDescriptor;
+import io.grpc.MethodDescriptor.MethodType;
+import io.grpc.Status;
+import java.time.Duration;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Sets the deadline of calls that have none, and bounds what is sent. Streams last as long as they have something to
+ * say.
+ */
+record DefaultsInterceptor(Duration timeout) implements ClientInterceptor {
+    @Override
+    public <Q, R> ClientCall<Q, R> interceptCall(MethodDescriptor<Q, R> method, CallOptions options, Channel next) {
+        boolean isDefault = options.getDeadline() == null && method.getType() == MethodType.UNARY;
+        return new BoundedCall<>(next.newCall(
+                method, isDefault ? options.withDeadlineAfter(timeout.toNanos(), TimeUnit.NANOSECONDS) : options));
+    }
+
+    /**
+     * The limit of gRPC itself is not used: a message above it on a channel that is not connected yet leaves the call
+     * without an end.
+     */
+    private static final class BoundedCall<Q, R> extends SimpleForwardingClientCall<Q, R> {
+        private boolean isRefused;
+
+        BoundedCall(ClientCall<Q, R> call) {
+            super(call);
+        }
+
+        @Override
+        public void sendMessage(Q message) {
+            int bytes = message instanceof MessageLite sized ? sized.getSerializedSize() : 0;
+            if (bytes > PgfoxClient.MESSAGE_BYTES_MAX) {
+                isRefused = true;
+                String reason =
+                        "the request has " + bytes + " bytes, above the limit of " + PgfoxClient.MESSAGE_BYTES_MAX;
+                // The cause becomes the status of the call.
+                cancel(reason, Status.RESOURCE_EXHAUSTED.withDescription(reason).asRuntimeException());
+            } else if (!isRefused) {
+                super.sendMessage(message);
+            }
+        }
+
+        @Override
+        public void halfClose() {
+            if (!isRefused) {
+                super.halfClose();
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+package dev.pgfox;
+
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/** The address of a server. */
+record Endpoint(boolean tls, String host, int port) {
+    private static final Pattern FORM = Pattern.compile(
+            "(?:(?<scheme>[A-Za-z]+)://)?(?<host>[^\\s/:@?#\\[\\]]+|\\[[0-9A-Fa-f:.]+\\])(?::(?<port>\\d{1,5}))?/?");
+
+    /**
+     * Reads {@code host:port}, {@code http://host:port} or {@code https://host:port}; with a scheme the port may be
+     * absent.
+     */
+    static Endpoint parse(String text, boolean hasCa) {
+        Matcher parts = FORM.matcher(text.strip());
+        if (!parts.matches()) {
+            throw malformed(text);
+        }
+        String scheme = parts.group("scheme");
+        boolean tls = scheme == null ? hasCa : scheme.equalsIgnoreCase("https");
+        if (!tls && scheme != null && !scheme.equalsIgnoreCase("http")) {
+            throw malformed(text);
+        }
+        if (!tls && hasCa) {
+            throw new IllegalArgumentException(
+                    "\"" + text + "\" has no TLS, so that the CA would not be used; write https://");
+        }
+        if (parts.group("port") == null && scheme == null) {
+            throw malformed(text);
+        }
+        int port = parts.group("port") == null ? (tls ? 443 : 80) : Integer.parseInt(parts.group("port"));
+        if (port < 1 || port > 65_535) {
+            throw malformed(text);
+        }
+        return new Endpoint(tls, parts.group("host"), port);
+    }
+
+    private static IllegalArgumentException malformed(String text) {
+        return new IllegalArgumentException(
+                "\"" + text + "\" is no server address; write host:port, http://host:port or https://host:port");
+    }
+
+    /** What gRPC resolves: every address that DNS has for the name. */
+    String target() {
+        return "dns:///" + host + ":" + port;
+    }
+
+    @Override
+    public String toString() {
+        return (tls ? "https://" : "http://") + host + ":" + port;
+    }
+}

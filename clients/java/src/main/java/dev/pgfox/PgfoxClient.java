@@ -1,0 +1,277 @@
+package dev.pgfox;
+
+import dev.pgfox.v1.Document;
+import dev.pgfox.v1.PgfoxServiceGrpc;
+import dev.pgfox.v1.PgfoxServiceGrpc.PgfoxServiceBlockingStub;
+import dev.pgfox.v1.PgfoxServiceGrpc.PgfoxServiceFutureStub;
+import dev.pgfox.v1.PgfoxServiceGrpc.PgfoxServiceStub;
+import io.grpc.Channel;
+import io.grpc.ChannelCredentials;
+import io.grpc.ClientInterceptors;
+import io.grpc.Grpc;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.TlsChannelCredentials;
+import io.grpc.stub.MetadataUtils;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.security.cert.CertificateException;
+import java.security.cert.CertificateFactory;
+import java.time.Duration;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * A connection to a pgfox server, and the generated stubs over it. Safe for any number of threads; one is enough for a
+ * program.
+ *
+ * <pre>{@code
+ * try (PgfoxClient pgfox = PgfoxClient.connect("127.0.0.1:50051")) {
+ *     SearchResponse found = pgfox.blocking().search(SearchRequest.newBuilder()
+ *             .setCollection("notes")
+ *             .setText("ice on the sea")
+ *             .build());
+ * }
+ * }</pre>
+ *
+ * <p>Calls that fail with {@code UNAVAILABLE}, or with {@code RESOURCE_EXHAUSTED} and a time to come back, are repeated
+ * within their deadline, but for those whose repetition could fail because the first attempt did it:
+ * {@code CreateCollection}, {@code DeleteCollection}, {@code DropIndex}, and {@code Ingest} with versions. Of errors
+ * {@link PgfoxException} tells more.
+ */
+public final class PgfoxClient implements AutoCloseable {
+    /** Where a server listens with nothing configured. */
+    public static final String DEFAULT_ENDPOINT = "127.0.0.1:50051";
+    /** Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame. */
+    public static final int MESSAGE_BYTES_MAX = (16 << 20) + (64 << 10);
+
+    private static final String VERSION = "0.1.0";
+    private static final Metadata.Key<String> AUTHORIZATION =
+            Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+    private static final Duration CLOSE_WAIT = Duration.ofSeconds(5);
+
+    private final Endpoint endpoint;
+    private final ManagedChannel connection;
+    private final RetryInterceptor retry;
+    private final Channel channel;
+
+    private PgfoxClient(Builder options, Endpoint endpoint) {
+        this.endpoint = endpoint;
+        connection = Grpc.newChannelBuilder(endpoint.target(), options.credentials(endpoint))
+                .defaultLoadBalancingPolicy("round_robin")
+                .maxInboundMessageSize(MESSAGE_BYTES_MAX)
+                // Notices a server that went away without a word.
+                .keepAliveTime(20, TimeUnit.SECONDS)
+                .keepAliveTimeout(10, TimeUnit.SECONDS)
+                .keepAliveWithoutCalls(true)
+                .userAgent("pgfox-java/" + VERSION)
+                .build();
+        Metadata headers = new Metadata();
+        if (options.apiKey != null) {
+            headers.put(AUTHORIZATION, "Bearer " + options.apiKey);
+        }
+        // The last one is the first to see a call.
+        Channel intercepted = ClientInterceptors.intercept(
+                connection,
+                new ErrorInterceptor(endpoint, connection),
+                MetadataUtils.newAttachHeadersInterceptor(headers));
+        retry = new RetryInterceptor(connection);
+        if (options.isRetrying) {
+            intercepted = ClientInterceptors.intercept(intercepted, retry);
+        }
+        channel = ClientInterceptors.intercept(intercepted, new DefaultsInterceptor(options.timeout));
+    }
+
+    /** A client with the defaults; see {@link Builder}. */
+    public static PgfoxClient connect(String endpoint) {
+        return builder(endpoint).connect();
+    }
+
+    /**
+     * A client to be set up.
+     *
+     * @param endpoint {@code host:port}, {@code http://host:port} or {@code https://host:port}. Without a scheme: https
+     *     with a CA, else http. Of a name with several addresses all are used in turn.
+     */
+    public static Builder builder(String endpoint) {
+        return new Builder(endpoint);
+    }
+
+    /** The generated stub whose calls return when they are done. */
+    public PgfoxServiceBlockingStub blocking() {
+        return PgfoxServiceGrpc.newBlockingStub(channel);
+    }
+
+    /** The generated stub whose calls report to a {@code StreamObserver}. */
+    public PgfoxServiceStub async() {
+        return PgfoxServiceGrpc.newStub(channel);
+    }
+
+    /** The generated stub whose calls return a {@code ListenableFuture}; it has no streams. */
+    public PgfoxServiceFutureStub future() {
+        return PgfoxServiceGrpc.newFutureStub(channel);
+    }
+
+    /** For other stubs, such as that of {@code grpc.health.v1}. */
+    public Channel channel() {
+        return channel;
+    }
+
+    /** {@link #ingest(String, Iterable, IngestOptions)} with the defaults. */
+    public IngestTotals ingest(String collection, Iterable<Document> documents) {
+        return ingest(collection, documents, IngestOptions.builder().build());
+    }
+
+    /**
+     * Streams any number of documents into a collection and returns when all are committed. Of a {@code Stream} pass
+     * {@code stream::iterator}.
+     *
+     * <p>The documents are read as fast as the server stores them: at most
+     * {@link IngestOptions.Builder#requestsInFlight} requests and one that is being filled are held in memory. After a
+     * broken connection what was not acknowledged is sent again; ids make that safe.
+     *
+     * @throws IngestException when it ends early. It tells why, and what is stored nevertheless
+     */
+    public IngestTotals ingest(String collection, Iterable<Document> documents, IngestOptions options) {
+        return new Ingest(connection, async(), options, new Requests(documents.iterator(), collection, options)).run();
+    }
+
+    /**
+     * The same on a thread of its own, which reads the documents and runs the callbacks. The future fails with an
+     * {@link IngestException}; cancelling it, or any other end from outside, stops the ingest.
+     */
+    public CompletableFuture<IngestTotals> ingestAsync(
+            String collection, Iterable<Document> documents, IngestOptions options) {
+        CompletableFuture<IngestTotals> totals = new CompletableFuture<>();
+        Thread thread = new Thread(
+                () -> {
+                    try {
+                        totals.complete(ingest(collection, documents, options));
+                    } catch (Throwable error) {
+                        totals.completeExceptionally(error);
+                    }
+                },
+                "pgfox-ingest");
+        thread.setDaemon(true);
+        totals.whenComplete((done, error) -> {
+            if (error != null) {
+                thread.interrupt();
+            }
+        });
+        thread.start();
+        return totals;
+    }
+
+    /** Ends every call that still runs, and the connection. */
+    @Override
+    public void close() {
+        connection.shutdownNow();
+        retry.endPauses();
+        try {
+            connection.awaitTermination(CLOSE_WAIT.toNanos(), TimeUnit.NANOSECONDS);
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    @Override
+    public String toString() {
+        return "PgfoxClient[" + endpoint + "]";
+    }
+
+    static Duration positive(String name, Duration value) {
+        if (value.isZero() || value.isNegative()) {
+            throw new IllegalArgumentException(name + " must be more than 0, not " + value);
+        }
+        return value;
+    }
+
+    /** How to reach the server. */
+    public static final class Builder {
+        private final String endpoint;
+        private String apiKey;
+        private byte[] ca;
+        private Duration timeout = Duration.ofSeconds(30);
+        private boolean isRetrying = true;
+
+        private Builder(String endpoint) {
+            this.endpoint = endpoint;
+        }
+
+        /**
+         * Sent as {@code authorization: Bearer <key>} with every call, and never printed. Null, the default: nothing is
+         * sent.
+         */
+        public Builder apiKey(String key) {
+            apiKey = key == null ? null : key.strip();
+            return this;
+        }
+
+        /**
+         * Certificates, in PEM, that the server's certificate must descend from. Null, the default: those that Java
+         * trusts; the system property {@code javax.net.ssl.trustStore} names others.
+         */
+        public Builder ca(byte[] pem) {
+            ca = pem == null ? null : pem.clone();
+            return this;
+        }
+
+        /**
+         * Deadline of every call but {@code IngestStream} and {@code BuildIndex}, with all its repetitions, unless the
+         * stub sets one by {@code withDeadlineAfter}. Default 30 s.
+         */
+        public Builder timeout(Duration timeout) {
+            this.timeout = positive("timeout", timeout);
+            return this;
+        }
+
+        /** Whether calls that may succeed later are repeated. Default true. */
+        public Builder retry(boolean retry) {
+            isRetrying = retry;
+            return this;
+        }
+
+        /**
+         * The client. The connection is made with the first call, and again whenever it is lost.
+         *
+         * @throws IllegalArgumentException when the endpoint, the key or the CA cannot be used; the message says why
+         */
+        public PgfoxClient connect() {
+            // gRPC for Java would send other characters as `?`.
+            if (apiKey != null && !apiKey.chars().allMatch(letter -> letter >= ' ' && letter <= '~')) {
+                throw new IllegalArgumentException("the API key may have visible ASCII characters only");
+            }
+            return new PgfoxClient(this, Endpoint.parse(endpoint, ca != null));
+        }
+
+        private ChannelCredentials credentials(Endpoint address) {
+            if (!address.tls()) {
+                return InsecureChannelCredentials.create();
+            }
+            TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder();
+            if (ca != null) {
+                try {
+                    if (CertificateFactory.getInstance("X.509")
+                            .generateCertificates(new ByteArrayInputStream(ca))
+                            .isEmpty()) {
+                        throw new CertificateException("there is none");
+                    }
+                    tls.trustManager(new ByteArrayInputStream(ca));
+                } catch (CertificateException e) {
+                    throw new IllegalArgumentException("the CA must be certificates in PEM: " + e.getMessage(), e);
+                } catch (IOException e) {
+                    throw new UncheckedIOException(e);
+                }
+            }
+            return tls.build();
+        }
+
+        /** Without the API key. */
+        @Override
+        public String toString() {
+            return "PgfoxClient.Builder[" + endpoint + "]";
+        }
+    }
+}
