@@ -130,7 +130,8 @@ public final class PgfoxClient implements AutoCloseable {
      *
      * <p>The documents are read as fast as the server stores them: at most
      * {@link IngestOptions.Builder#requestsInFlight} requests and one that is being filled are held in memory. After a
-     * broken connection what was not acknowledged is sent again; ids make that safe.
+     * broken connection what was not acknowledged is sent again; ids make that safe. Documents are read and callbacks
+     * run on the calling thread, one after the other, so that a source that makes wait delays both.
      *
      * @throws IngestException when it ends early. It tells why, and what is stored nevertheless
      */

@@ -4,11 +4,13 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.common.util.concurrent.ListenableFuture;
 import dev.pgfox.v1.CreateCollectionRequest;
 import dev.pgfox.v1.DeleteCollectionRequest;
 import dev.pgfox.v1.DropIndexRequest;
 import dev.pgfox.v1.IngestRequest;
 import dev.pgfox.v1.SearchRequest;
+import dev.pgfox.v1.SearchResponse;
 import io.grpc.Context;
 import io.grpc.InsecureServerCredentials;
 import io.grpc.Metadata;
@@ -154,27 +156,28 @@ class RetryTest {
         assertTook(time, 200, 3_000);
     }
 
-    @Test
-    void closingTheClientEndsAPause() throws Throwable {
-        server.failures.add(StandIn.busy(Duration.ofSeconds(15)));
-        var found = client.future().search(SEARCH);
+    /** A call that pauses because the server asked for it. */
+    private ListenableFuture<SearchResponse> pausing(Duration pause) throws InterruptedException {
+        server.failures.add(StandIn.busy(pause));
+        var pausing = client.future().search(SEARCH);
         while (server.calls.isEmpty()) {
             Thread.sleep(5);
         }
         Thread.sleep(100);
+        return pausing;
+    }
+
+    @Test
+    void closingTheClientEndsAPause() throws Throwable {
+        var pausing = pausing(Duration.ofSeconds(15));
         assertTook(time(client::close), 0, 2_000);
-        ExecutionException error = assertThrows(ExecutionException.class, () -> found.get(2, TimeUnit.SECONDS));
+        var error = assertThrows(ExecutionException.class, () -> pausing.get(2, TimeUnit.SECONDS));
         assertEquals("the client was closed", PgfoxException.of(error).getMessage());
     }
 
     @Test
     void cancellingAFutureEndsAPause() throws Throwable {
-        server.failures.add(StandIn.busy(Duration.ofMillis(500)));
-        var found = client.future().search(SEARCH);
-        while (server.calls.isEmpty()) {
-            Thread.sleep(5);
-        }
-        found.cancel(true);
+        pausing(Duration.ofMillis(500)).cancel(true);
         Thread.sleep(1_000);
         assertEquals(1, server.calls.size(), "repeated though cancelled");
     }
