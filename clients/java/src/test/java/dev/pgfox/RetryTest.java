@@ -16,10 +16,15 @@ import io.grpc.InsecureServerCredentials;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
 import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -202,5 +207,26 @@ class RetryTest {
             found.get();
             assertEquals(1, back.calls.size());
         }
+    }
+
+    @Test
+    void everyAttemptTriesToConnect() throws Exception {
+        AtomicInteger connections = new AtomicInteger();
+        try (ServerSocket dying = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
+                PgfoxClient unlucky = PgfoxClient.connect("127.0.0.1:" + dying.getLocalPort())) {
+            CompletableFuture.runAsync(() -> {
+                while (!dying.isClosed()) {
+                    try (Socket connection = dying.accept()) {
+                        connections.incrementAndGet();
+                    } catch (IOException e) {
+                        // Closed.
+                    }
+                }
+            });
+            failing(() ->
+                    unlucky.blocking().withDeadlineAfter(3, TimeUnit.SECONDS).search(SEARCH));
+        }
+        // By itself gRPC would try after 1 s, and again after 1.6 s.
+        assertTrue(connections.get() > 3, connections + " connections");
     }
 }
