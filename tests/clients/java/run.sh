@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The Java client: its own tests, its README's example, then the story.
+set -euo pipefail
+for tool in java mvn; do
+    if ! command -v "$tool" >/dev/null; then
+        echo "$tool is not installed (Debian, Ubuntu: apt-get install openjdk-17-jdk-headless maven)"
+        exit 77
+    fi
+done
+cd "$(dirname "$0")/../../../clients/java"
+maven=(mvn -q -B -ntp)
+"${maven[@]}" verify spotless:check
+env -u PGFOX_CA -u PGFOX_API_KEY "${maven[@]}" compile exec:exec
+"${maven[@]}" compile exec:exec -Dprogram=../../tests/clients/java/Story.java
