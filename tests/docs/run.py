@@ -14,6 +14,7 @@ Each page is read as a user reads it: from top to bottom, in a fresh copy of the
 
 import argparse
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ import pages
 from sessions import DOCUMENTED, Bash, Failure, Python, Server, make_venv
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "docs/*.md", "clients/*/README.md", "deploy/**/*.md", "examples/**/*.md"]
+PAGES = ["README.md", "docs/*.md", "client/README.md", "clients/*/README.md", "deploy/**/*.md", "examples/**/*.md"]
 # Pages of a package are read in its folder, all others in that of the project.
 PACKAGES = ("clients/", "examples/")
 
@@ -150,7 +151,7 @@ class Runner:
                         python.line = block.line
                         printed = python.run(text)
                     elif block.kind == "sql":
-                        printed = bash.run(f'psql -X -v ON_ERROR_STOP=1 "$(pgfox-server database-url)" <<"SQL"\n{text}SQL\n')
+                        printed = bash.run(f'psql -X -v ON_ERROR_STOP=1 "$(pgfox-server database-url)" -c {shlex.quote(text)}')
                     else:
                         printed = bash.run(text)
                 except Failure as failure:

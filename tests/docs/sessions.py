@@ -108,6 +108,8 @@ class Session:
             # A group of its own, so that what a page leaves running ends with it.
             start_new_session=True,
         )
+        # What still runs would hold the output open.
+        threading.Thread(target=lambda: (self.process.wait(), self.kill()), daemon=True).start()
 
     def run(self, text: str) -> str:
         """Runs a block and returns what it printed."""
@@ -130,7 +132,7 @@ class Session:
         finally:
             is_late = not timer.is_alive()
             timer.cancel()
-        raise Failure(0, f"it took longer than {BLOCK_TIMEOUT} s" if is_late else f"it ended the session\n{printed}")
+        raise Failure(0, f"it took longer than {BLOCK_TIMEOUT} s" if is_late else f"it ended the session, exit code {self.process.wait()}\n{printed}")
 
     def send(self, file: Path, mark: str) -> None:
         raise NotImplementedError
@@ -166,14 +168,18 @@ class Session:
 class Bash(Session):
     """Blocks of sh: one bash, which ends at the first command that fails."""
 
+    BEGIN = r"""
+set -e -o pipefail
+failed() { printf '%s%s exit code %s of: %s\n' "$mark" "$1" "$2" "${BASH_COMMAND%%$'\n'*}"; }
+trap 'failed "$LINENO" "$?"' ERR
+"""
+
     def __init__(self, cwd: Path, environment: dict[str, str]):
         super().__init__(["bash", "--noprofile", "--norc"], cwd, environment)
-        self.write("set -eE -o pipefail\n")
+        self.write(self.BEGIN)
 
     def send(self, file: Path, mark: str) -> None:
-        # `$LINENO` is that of the block; a command of several lines counts by one of them.
-        trap = f"trap 'printf \"%s%s exit code %s of: %s\\n\" \"{mark}\" \"$LINENO\" \"$?\" \"${{BASH_COMMAND%%$'\\n'*}}\"' ERR"
-        self.write(f"{trap}; source {file} </dev/null; printf '%s\\n' '{mark}'\n")
+        self.write(f"mark='{mark}'; source {file} </dev/null; echo \"$mark\"\n")
 
 
 class Python(Session):
