@@ -47,6 +47,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
 
     names = options.pages or sorted({str(p.relative_to(ROOT)) for glob in PAGES for p in ROOT.glob(glob)} - ignored())
+    for name in names:
+        if not (ROOT / name).is_file():
+            parser.error(f"there is no page {name}; pages are named by their path in the project")
     read = [pages.read(ROOT, name) for name in names]
     folder = Path(tempfile.mkdtemp(prefix="pgfox-docs-"))
     folder.chmod(0o755)  # as root, PostgreSQL runs as another user
@@ -136,6 +139,7 @@ class Runner:
 
     def blocks(self, page: pages.Page, blocks: list[pages.Block], copy: Path) -> list[tuple[int, str]]:
         """Runs the blocks of a page until one fails."""
+        self.server.clear()
         cwd = (copy / page.name).parent if page.name.startswith(PACKAGES) else copy
         environment = dict(self.server.environment)
         if any(block.kind == "python" or re.search(r"\b(pip|python3?)\b", block.text) for block in blocks):
@@ -162,7 +166,6 @@ class Runner:
             bash.close()
             if python:
                 python.close()
-            self.server.clear()
         return []
 
     def yaml_faults(self, page: pages.Page) -> list[tuple[int, str]]:
