@@ -18,6 +18,7 @@ SHOWN = {
     "java": (["clients/java", "tests/clients/java"], [".java"]),
     "rust": (["client", "tests/clients/rust"], [".rs"]),
     "typescript": (["clients/typescript", "tests/clients/typescript"], [".ts", ".tsx"]),
+    "ts": (["clients/typescript", "tests/clients/typescript"], [".ts", ".tsx"]),
     "proto": (["proto"], [".proto"]),
     "dockerfile": (["deploy"], ["Dockerfile"]),
     "ini": (["deploy"], [".service"]),

@@ -122,7 +122,7 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::ProviderUnavailable => "Try again. If it lasts, look at the provider and at `--openai-base-url`.",
         ErrorReason::ProviderRateLimited => "Try again later, or raise the limit at the provider.",
         ErrorReason::ProviderQuotaExhausted => "Raise the quota at the provider.",
-        ErrorReason::ProviderRefused => "Correct the key of the server or the model of the collection.",
+        ErrorReason::ProviderRefused => "Correct the key that the server has for it, or take a model that it offers.",
         ErrorReason::DeadlineExceeded => "Allow more time, or ask for less at once.",
         ErrorReason::MessageTooLarge => "Send or ask for less at once; the limits are settings of the server.",
         ErrorReason::Unauthenticated => "Send a key of the server as `authorization: Bearer <key>`.",
