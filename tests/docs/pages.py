@@ -5,6 +5,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.etree import ElementTree
 
 FENCE = re.compile(r"^( *)(```+|~~~+)\s*([\w+-]*)")
 NOT_RUN = re.compile(r"^\s*<!-- not run:(.*)-->\s*$")
@@ -22,10 +23,9 @@ SHOWN = {
     "proto": (["proto"], [".proto"]),
     "dockerfile": (["deploy"], ["Dockerfile"]),
     "ini": (["deploy"], [".service"]),
-    "xml": (["clients/java", "tests/clients/java"], ["pom.xml"]),
 }
 # Blocks that are read by a parser of their language.
-PARSED = {"json", "yaml", "toml"}
+PARSED = {"json", "yaml", "toml", "xml"}
 # Blocks that show output: compared when they follow a block that runs, else an illustration.
 OUTPUT = {"text", ""}
 
@@ -122,7 +122,9 @@ def static_fault(root: Path, block: Block) -> str | None:
                     json.loads(line)
         elif block.kind == "toml":
             tomllib.loads(block.text)
-    except ValueError as error:
+        elif block.kind == "xml":
+            ElementTree.fromstring(block.text)
+    except (ValueError, ElementTree.ParseError) as error:
         return f"this is no {block.kind}: {error}"
     return None
 

@@ -5,8 +5,8 @@ Each page is read as a user reads it: from top to bottom, in a fresh copy of the
 
 - `sh` blocks run in one bash, `python` blocks in one Python with the client of clients/python, `sql` blocks by psql.
 - A `text` block directly after one of them is its output; `...` stands for what differs from run to run.
-- `go`, `typescript`, `java`, `rust`, `proto` blocks must stand in a file that is compiled elsewhere; `json`, `yaml` and `toml`
-  must be readable.
+- `go`, `typescript`, `java`, `rust`, `proto` blocks must stand in a file that is compiled elsewhere; `json`, `yaml`,
+  `toml` and `xml` must be readable.
 - 127.0.0.1:50051 is replaced by the address of the server of the test, which PGFOX_SERVER names too.
 - `<!-- not run: REASON -->` directly before a block leaves it out; the end lists these.
 - Links to files and headings of the project must lead there.

@@ -15,6 +15,8 @@ from pathlib import Path
 START_TIMEOUT = 300  # seconds; the first start fetches PostgreSQL and the model
 BLOCK_TIMEOUT = 600  # seconds; package managers fetch dependencies
 OUTPUT_MAX = 1_000_000  # characters of one block
+# What colours output in a terminal; some programs print it elsewhere too.
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # The address that the pages name.
 DOCUMENTED = re.compile(r"\b(127\.0\.0\.1|localhost):50051\b")
 
@@ -62,13 +64,18 @@ class Server:
     def wait(self) -> str:
         end = time.monotonic() + START_TIMEOUT
         while time.monotonic() < end:
-            if found := re.search(r"listening on http://(\S+)", self.log.read_text()):
-                return found.group(1)
+            # It listens before the database is set up.
+            if (found := re.search(r"listening on http://(\S+)", self.log.read_text())) and self.is_healthy(found[1]):
+                return found[1]
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)
         self.stop()
         raise SystemExit(f"the server did not start:\n{self.log.read_text()}")
+
+    def is_healthy(self, address: str) -> bool:
+        command = [self.bin_dir / "pgfox-server", "healthcheck", "--listen", address]
+        return subprocess.run(command, env=self.environment, capture_output=True, timeout=60).returncode == 0
 
     def clear(self) -> None:
         """Deletes every collection, so that the next page finds none."""
@@ -126,7 +133,7 @@ class Session:
                 before, found, after = line.partition(mark)
                 printed += before
                 if found:
-                    return self.ended(printed, after.strip())
+                    return self.ended(COLOUR.sub("", printed), after.strip())
                 if len(printed) > OUTPUT_MAX:
                     raise Failure(0, f"it printed more than {OUTPUT_MAX} characters")
         finally:

@@ -51,6 +51,7 @@ class Pages(unittest.TestCase):
             "```sh\na\n": "has no end",
             "```json\n{a\n```\n": "this is no json",
             "```toml\na\n```\n": "this is no toml",
+            "```xml\n<a>\n```\n": "this is no xml",
             "```go\nf()\n```\n": "stands in no .go file",
             "[a](missing.md)\n": "leads nowhere",
             "# A\n[a](#b)\n": "no heading",
