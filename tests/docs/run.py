@@ -29,7 +29,7 @@ from sessions import DOCUMENTED, Bash, Failure, Python, Server, make_venv
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "docs/*.md", "client/README.md", "clients/*/README.md", "deploy/**/*.md", "examples/**/*.md"]
 # Pages of a package are read in its folder, all others in that of the project.
-PACKAGES = ("clients/", "examples/")
+PACKAGES = ("clients/",)
 
 # Tools of a language: where one is missing, its blocks are left out and listed.
 TOOLCHAINS = {"go", "java", "mvn", "node", "npm", "npx"}
