@@ -46,7 +46,11 @@ class Server:
         with self.log.open("w") as log:
             command = [bin_dir / "pgfox-server", "--listen", "127.0.0.1:0"]
             self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
-        self.address = self.wait()
+        try:
+            self.address = self.wait()
+        except BaseException:
+            self.stop()
+            raise
         self.environment["PGFOX_SERVER"] = self.address
         self.environment["PAGER"] = "cat"
         self.environment["PATH"] = f"{bin_dir}:{self.environment['PATH']}"
@@ -70,7 +74,6 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)
-        self.stop()
         raise SystemExit(f"the server did not start:\n{self.log.read_text()}")
 
     def is_healthy(self, address: str) -> bool:
@@ -80,13 +83,10 @@ class Server:
     def clear(self) -> None:
         """Deletes every collection, so that the next page finds none."""
         pgfox = [self.bin_dir / "pgfox", "collections"]
-        listed = subprocess.run(
-            [*pgfox, "list", "--json"], env=self.environment, capture_output=True, text=True, timeout=60, check=True
-        )
+        bounds = {"env": self.environment, "timeout": 60, "check": True, "stdout": subprocess.PIPE}
+        listed = subprocess.run([*pgfox, "list", "--json"], **bounds)
         for collection in json.loads(listed.stdout)["collections"]:
-            subprocess.run(
-                [*pgfox, "delete", collection["name"], "--yes"], env=self.environment, stdout=subprocess.DEVNULL, timeout=60, check=True
-            )
+            subprocess.run([*pgfox, "delete", collection["name"], "--yes"], **bounds)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
