@@ -190,17 +190,20 @@ trap 'failed "$LINENO" "$?"' ERR
 
 
 class Python(Session):
-    """Blocks of Python: one interpreter, which keeps the names of the blocks before."""
+    """Blocks of Python: one interpreter, which keeps the names of the blocks before. They may `await`, as in a notebook."""
 
     LOOP = r"""
-import sys, traceback
+import ast, asyncio, inspect, sys, traceback
 names = {"__name__": "__main__"}
 for request in sys.stdin:
     file, mark, page, line = request.rstrip("\n").split("\t")
     result = ""
     try:
         # Empty lines before, so that a traceback names the line of the page.
-        exec(compile("\n" * (int(line) - 1) + open(file).read(), page, "exec"), names)
+        text = "\n" * (int(line) - 1) + open(file).read()
+        running = eval(compile(text, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+        if inspect.iscoroutine(running):
+            asyncio.run(running)
     except BaseException as error:
         frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == page]
         traceback.print_exc(file=sys.stdout)
@@ -222,7 +225,7 @@ def make_venv(root: Path, folder: Path, packages: list[str]) -> Path:
     venv = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     if (root / "clients/python/pyproject.toml").exists():
-        packages = [*packages, str(root / "clients/python")]
+        packages = [*packages, f"{root}/clients/python[numpy]"]
     if packages:
         pip = [venv / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *packages]
         subprocess.run(pip, check=True, timeout=BLOCK_TIMEOUT)
