@@ -23,7 +23,7 @@ version() {
 }
 platform=linux-$(uname -m | sed 's/aarch64/aarch_64/')
 for artifact in "com.google.protobuf:protoc:$(version protobuf.version)" "io.grpc:protoc-gen-grpc-java:$(version grpc.version)"; do
-    mvn -q -B -ntp -f clients/java dependency:copy -Dartifact="$artifact:exe:$platform" -DoutputDirectory="$PWD/$tools/java" \
+    mvn -q -B -ntp -Dstyle.color=never -f clients/java dependency:copy -Dartifact="$artifact:exe:$platform" -DoutputDirectory="$PWD/$tools/java" \
         -Dmdep.stripVersion -Dmdep.stripClassifier
 done
 chmod +x "$tools"/java/*.exe

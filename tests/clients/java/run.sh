@@ -8,7 +8,7 @@ for tool in java mvn; do
     fi
 done
 cd "$(dirname "$0")/../../../clients/java"
-maven=(mvn -q -B -ntp)
+maven=(mvn -q -B -ntp -Dstyle.color=never)
 "${maven[@]}" verify spotless:check
 env -u PGFOX_CA -u PGFOX_API_KEY "${maven[@]}" compile exec:exec
 "${maven[@]}" compile exec:exec -Dprogram=../../tests/clients/java/Story.java
