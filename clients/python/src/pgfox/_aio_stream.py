@@ -1,0 +1,144 @@
+"""Ingesting from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+
+import grpc
+
+from pgfox import v1
+from pgfox._aio_client import Client
+from pgfox._errors import PgfoxError
+from pgfox._ingest import (
+    ACKNOWLEDGE_TIMEOUT,
+    BYTES_PER_REQUEST,
+    CLOSE_WAIT,
+    DOCUMENTS_PER_REQUEST,
+    REQUESTS_IN_FLIGHT,
+    RETRY_TIMEOUT,
+    Ingest,
+    IngestTotals,
+    OnAcknowledged,
+    OnInterrupted,
+    Step,
+    ended_early,
+)
+
+
+async def ingest(
+    client: Client,
+    collection: str,
+    documents: AsyncIterable[v1.Document] | Iterable[v1.Document],
+    *,
+    skip_invalid: bool = False,
+    only_if_absent: bool = False,
+    documents_per_request: int = DOCUMENTS_PER_REQUEST,
+    bytes_per_request: int = BYTES_PER_REQUEST,
+    requests_in_flight: int = REQUESTS_IN_FLIGHT,
+    acknowledge_timeout: float = ACKNOWLEDGE_TIMEOUT,
+    retry_timeout: float = RETRY_TIMEOUT,
+    on_acknowledged: OnAcknowledged | None = None,
+    on_interrupted: OnInterrupted | None = None,
+) -> IngestTotals:
+    """Streams documents into a collection and returns when everything is committed.
+
+    As `pgfox.ingest`, whose arguments and errors these are. The documents may come from a plain iterable too, which
+    should not block.
+    """
+    state = Ingest(
+        collection,
+        skip_invalid=skip_invalid,
+        only_if_absent=only_if_absent,
+        documents_per_request=documents_per_request,
+        bytes_per_request=bytes_per_request,
+        requests_in_flight=requests_in_flight,
+        acknowledge_timeout=acknowledge_timeout,
+        retry_timeout=retry_timeout,
+        on_acknowledged=on_acknowledged,
+        on_interrupted=on_interrupted,
+    )
+    source = aiter(documents if isinstance(documents, AsyncIterable) else _each(documents))
+    try:
+        while state.step() is not Step.DONE:
+            async with Connection(client) as connection:
+                error = await _send(state, source, connection)
+            if error:
+                await asyncio.sleep(state.interrupted(error))
+    except PgfoxError as error:
+        error.acknowledged = state.totals
+        raise
+    return state.totals
+
+
+async def _each(documents: Iterable[v1.Document]) -> AsyncIterator[v1.Document]:
+    for document in documents:
+        yield document
+
+
+async def _send(state: Ingest, source: AsyncIterator[v1.Document], connection: Connection) -> PgfoxError | None:
+    """Sends everything, first what an earlier connection left; returns what broke the connection."""
+    for request in state.unacknowledged:
+        await connection.write(request, state.acknowledge_timeout)
+    while (step := state.step()) is not Step.DONE:
+        if step is Step.SEND:
+            await connection.write(state.take(), state.acknowledge_timeout)
+        elif step is Step.READ and not connection.has_news():
+            state.add(await anext(source, None))
+        else:
+            news = await connection.read(state.acknowledge_timeout)
+            if news is None:
+                raise state.silence()
+            if isinstance(news, PgfoxError):
+                return news
+            state.acknowledge(news)
+    await connection.finish()
+    return None
+
+
+class Connection:
+    """One IngestStream. A task takes the responses, so that the server never waits for its own to be read."""
+
+    def __init__(self, client: Client) -> None:
+        # Does not grow beyond the requests in flight.
+        self._responses: asyncio.Queue[v1.IngestResponse | PgfoxError] = asyncio.Queue()
+        self._call = client.IngestStream()
+
+    async def __aenter__(self) -> Connection:
+        self._reader = asyncio.create_task(self._take())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._call.cancel()
+        self._reader.cancel()
+        await asyncio.wait([self._reader])
+
+    async def write(self, request: v1.IngestRequest, timeout: float) -> None:
+        # When the stream is broken the reader learns why; when it stands still, reading says so.
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._call.write(request), timeout)
+
+    def has_news(self) -> bool:
+        return not self._responses.empty()
+
+    async def read(self, timeout: float) -> v1.IngestResponse | PgfoxError | None:
+        """The next response, or what ended the stream. None: nothing came for this long."""
+        try:
+            return await asyncio.wait_for(self._responses.get(), timeout)
+        except asyncio.TimeoutError:
+            return None
+
+    async def finish(self) -> None:
+        """All is stored; the end of the stream is a courtesy."""
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+            await self._call.done_writing()
+        await asyncio.wait([self._reader], timeout=CLOSE_WAIT)
+
+    async def _take(self) -> None:
+        try:
+            async for response in self._call:
+                self._responses.put_nowait(response)
+            self._responses.put_nowait(ended_early())
+        except PgfoxError as error:
+            self._responses.put_nowait(error)

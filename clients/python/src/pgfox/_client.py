@@ -1,0 +1,225 @@
+"""The client: the generated stub over a channel that adds the deadline, the API key, retries and pgfox's errors.
+
+gRPC has interceptors for this. They put every call on another code path, with futures and locks of its own, that takes
+about as long as a search; a channel around the channel costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, NoReturn
+
+import grpc
+
+from pgfox._retry import Attempts, is_repeatable
+from pgfox._settings import ENDPOINT, TIMEOUT, Settings, settings
+from pgfox.v1.pgfox_service_pb2_grpc import PgfoxServiceStub
+
+
+def connect(
+    endpoint: str = ENDPOINT,
+    *,
+    api_key: str | None = None,
+    ca: bytes | None = None,
+    timeout: float = TIMEOUT,
+    retry: bool = True,
+    options: Sequence[tuple[str, Any]] = (),
+) -> Client:
+    """Returns a client of the server at `endpoint`. It connects with the first call, and again whenever it has to.
+
+    Threads may share it. Processes may not: after a fork, as of gunicorn or multiprocessing, connect in the child.
+
+    Args:
+        endpoint: `host:port`, `http://host:port` or `https://host:port`. Without a scheme: https when `ca` is given,
+            else http. Calls are spread over all addresses of the name.
+        api_key: sent with every call as `authorization: Bearer <key>`, and never shown.
+        ca: certificates, in PEM, that the server's certificate must descend from. Default: those of the system.
+        timeout: deadline in seconds of every call but IngestStream and BuildIndex, over all its attempts. A call may
+            set its own: `client.Search(request, timeout=5)`.
+        retry: try again when the server is not there, or says when to come back, for as long as the deadline allows.
+        options: further arguments of the gRPC channel, such as `("grpc.max_receive_message_length", 64 << 20)`.
+
+    Raises:
+        ValueError: an argument cannot be used; the text says what to write.
+    """
+    return Client(Channel(settings(endpoint, api_key, ca, timeout, retry, options)))
+
+
+class Client(PgfoxServiceStub):
+    """The generated stub of pgfox: `client.Search(v1.SearchRequest(...))`. Made by `connect`."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(channel)
+        self.channel = channel
+        """For other generated stubs, such as that of grpc.health.v1: they call as this client does."""
+
+    def close(self) -> None:
+        """Ends the connection and every call that runs."""
+        self.channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<pgfox.Client {self.channel.settings.endpoint}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a pgfox.Client cannot be pickled: call pgfox.connect in each process")
+
+
+class Channel(grpc.Channel):
+    """Calls as its settings say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        if settings.credentials is None:
+            self._inner = grpc.insecure_channel(settings.target, settings.options)
+        else:
+            self._inner = grpc.secure_channel(settings.target, settings.credentials, settings.options)
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return UnaryUnary(self._inner.unary_unary(method, *args, **kwargs), method, self.settings)
+
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return Stream(self._inner.unary_stream(method, *args, **kwargs), self.settings)
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return Stream(self._inner.stream_stream(method, *args, **kwargs), self.settings)
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError("pgfox has no calls of this kind")
+
+    def subscribe(self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool = False) -> None:
+        self._inner.subscribe(callback, try_to_connect)
+
+    def unsubscribe(self, callback: Callable[[grpc.ChannelConnectivity], None]) -> None:
+        self._inner.unsubscribe(callback)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class UnaryUnary:
+    """A method with one request and one response."""
+
+    def __init__(self, inner: Any, method: str, settings: Settings) -> None:
+        self._inner = inner
+        self._method = method
+        self._settings = settings
+
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._call(self._inner, request, timeout, metadata, credentials, wait_for_ready, compression)
+
+    def with_call(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        return self._call(self._inner.with_call, request, timeout, metadata, credentials, wait_for_ready, compression)
+
+    def future(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        """Starts the call and returns at once. It is not tried again: nobody is there to wait."""
+        settings = self._settings
+        timeout = settings.timeout if timeout is None else timeout
+        metadata = settings.metadata if metadata is None else (*metadata, *settings.metadata)
+        return Call(self._inner.future(request, timeout, metadata, credentials, wait_for_ready, compression), settings)
+
+    def _call(self, call: Callable[..., Any], request: Any, timeout: float | None, metadata: Any, *rest: Any) -> Any:
+        settings = self._settings
+        timeout = settings.timeout if timeout is None else timeout
+        metadata = settings.metadata if metadata is None else (*metadata, *settings.metadata)
+        started = time.monotonic()
+        try:
+            return call(request, timeout, metadata, *rest)
+        except grpc.RpcError as error:
+            failure = settings.error(error)
+        attempts = Attempts(started, timeout, settings.retry and is_repeatable(self._method, request))
+        while True:
+            time.sleep(attempts.pause(failure))
+            try:
+                return call(request, attempts.remaining(), metadata, *rest)
+            except grpc.RpcError as error:
+                failure = settings.error(error)
+
+
+class Stream:
+    """A method with a stream of responses. It has no deadline unless the call sets one."""
+
+    def __init__(self, inner: Callable[..., Any], settings: Settings) -> None:
+        self._inner = inner
+        self._settings = settings
+
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> Any:
+        settings = self._settings
+        metadata = settings.metadata if metadata is None else (*metadata, *settings.metadata)
+        return Call(self._inner(request, timeout, metadata, credentials, wait_for_ready, compression), settings)
+
+
+class Call:
+    """A running call: gRPC's own object, but that its errors are pgfox's."""
+
+    def __init__(self, inner: Any, settings: Settings) -> None:
+        self._inner = inner
+        self._settings = settings
+
+    def __iter__(self) -> Call:
+        return self
+
+    def __next__(self) -> Any:
+        return self._pass(self._inner.__next__)
+
+    def result(self, timeout: float | None = None) -> Any:
+        return self._pass(self._inner.result, timeout)
+
+    def exception(self, timeout: float | None = None) -> Any:
+        error = self._inner.exception(timeout)
+        return self._settings.error(error) if isinstance(error, grpc.RpcError) else error
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self._inner.add_done_callback(lambda _: callback(self))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def _pass(self, step: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return step(*args)
+        except grpc.RpcError as error:
+            failure = self._settings.error(error)
+        # Outside of the handler, so that the traceback is not that of gRPC's insides as well.
+        raise failure

@@ -1,0 +1,205 @@
+"""The errors of pgfox, with all that the server says about them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from pgfox import v1
+
+if TYPE_CHECKING:
+    from pgfox._ingest import IngestTotals
+
+# The domain of google.rpc.ErrorInfo.
+DOMAIN = "pgfox"
+# It names the reasons without their prefix.
+REASONS: dict[str, Any] = {name.removeprefix("ERROR_REASON_"): number for name, number in v1.ErrorReason.items()}
+NAMES = {number: name for name, number in REASONS.items()}
+
+
+class Violation(NamedTuple):
+    """A field of a request that breaks a rule."""
+
+    field: str
+    """Where it is, such as `documents[3].vector`."""
+    rule: str
+    """The rule, such as `must have 384 values, not 3`."""
+
+
+class PgfoxError(grpc.RpcError):
+    """A call failed. `code()` and `details()` are those of gRPC; the subclasses stand for the codes worth catching.
+
+    It can be pickled, and its text says everything that a person needs.
+    """
+
+    reason: v1.ErrorReason
+    """Why, for programs, such as `v1.ERROR_REASON_COLLECTION_NOT_FOUND`. `v1.ERROR_REASON_UNSPECIFIED`, which is 0,
+    when the answer is not from pgfox, as for a lost connection."""
+    metadata: dict[str, str]
+    """What the reason is about, such as `{"collection": "films"}`; the proto says for each reason what is there."""
+    violations: tuple[Violation, ...]
+    """Every field that breaks a rule. Empty when the error is not about fields."""
+    retry_delay: float | None
+    """Seconds after which the call is worth repeating, where the server says so."""
+    request_id: str | None
+    """The id of the call, which the log of the server has too. None when the server did not answer."""
+    attempts: int
+    """How often the call was tried."""
+    elapsed: float
+    """Seconds that all attempts took."""
+    acknowledged: IngestTotals | None
+    """Of `ingest`: what was stored nevertheless, which is the first `acknowledged.documents` of the stream."""
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        details: str,
+        *,
+        reason: v1.ErrorReason = v1.ERROR_REASON_UNSPECIFIED,
+        metadata: dict[str, str] | None = None,
+        violations: tuple[Violation, ...] = (),
+        retry_delay: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(code, details)
+        self.reason = reason
+        self.metadata = metadata or {}
+        self.violations = violations
+        self.retry_delay = retry_delay
+        self.request_id = request_id
+        self.attempts = 1
+        self.elapsed = 0.0
+        self.acknowledged = None
+
+    def code(self) -> grpc.StatusCode:
+        """The code of gRPC."""
+        code: grpc.StatusCode = self.args[0]
+        return code
+
+    def details(self) -> str:
+        """What happened, for people."""
+        details: str = self.args[1]
+        return details
+
+    def is_retryable(self) -> bool:
+        """Whether the same call may succeed later."""
+        code = self.code()
+        if code == grpc.StatusCode.UNAVAILABLE:
+            return not _is_misconfigured(self.details())
+        return code == grpc.StatusCode.RESOURCE_EXHAUSTED and self.retry_delay is not None
+
+    def __str__(self) -> str:
+        reason = f" ({NAMES[self.reason]})" if self.reason else ""
+        text = f"{self.code().name}{reason}: {self.details()}"
+        if len(self.violations) > 1:
+            text += "".join(f"\n  {field} {rule}" for field, rule in self.violations)
+        elif self.violations and self.violations[0].rule not in text:
+            text += f": {self.violations[0].field} {self.violations[0].rule}"
+        if self.attempts > 1:
+            text += f" (the last of {self.attempts} attempts in {self.elapsed:.1f} s)"
+        return text
+
+    @staticmethod
+    def of(error: grpc.RpcError, endpoint: str) -> PgfoxError:
+        """What gRPC raised for a call to `endpoint`, as the class of its code."""
+        if isinstance(error, PgfoxError):
+            return error
+        # RpcError says in its documentation only that it is a Call too.
+        call: Any = error
+        code: grpc.StatusCode = call.code()
+        details: str = call.details() or ""
+        trailers = dict(call.trailing_metadata() or ())
+        status = status_pb2.Status.FromString(trailers.get("grpc-status-details-bin") or b"")
+        reason, metadata = v1.ERROR_REASON_UNSPECIFIED, dict[str, str]()
+        violations: tuple[Violation, ...] = ()
+        retry_delay = None
+        info, bad_request, retry_info = (
+            error_details_pb2.ErrorInfo(),
+            error_details_pb2.BadRequest(),
+            error_details_pb2.RetryInfo(),
+        )
+        for detail in status.details:
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                # A server newer than this client has reasons that it does not know.
+                reason = REASONS.get(info.reason, v1.ERROR_REASON_UNSPECIFIED)
+                metadata = dict(info.metadata)
+            elif detail.Unpack(bad_request):
+                violations = tuple(Violation(v.field, v.description) for v in bad_request.field_violations)
+            elif detail.Unpack(retry_info):
+                retry_delay = retry_info.retry_delay.ToTimedelta().total_seconds()
+        if code == grpc.StatusCode.UNAVAILABLE and not status.details:
+            details = f"no answer from {endpoint}: {details}; {_advice(details)}"
+        return CLASSES.get(code, PgfoxError)(
+            code,
+            details,
+            reason=reason,
+            metadata=metadata,
+            violations=violations,
+            retry_delay=retry_delay,
+            request_id=trailers.get("x-request-id") or dict(call.initial_metadata() or ()).get("x-request-id"),
+        )
+
+
+class InvalidArgumentError(PgfoxError, ValueError):
+    """The request breaks rules; `violations` names every field with its rule."""
+
+
+class NotFoundError(PgfoxError, LookupError):
+    """There is no such collection, document or index."""
+
+
+class AlreadyExistsError(PgfoxError):
+    """The name is taken."""
+
+
+class FailedPreconditionError(PgfoxError):
+    """The server, the database or the collection is not in the state that the call needs."""
+
+
+class AbortedError(PgfoxError):
+    """A document has another version than `if_version` says, or an index build failed."""
+
+
+class ResourceExhaustedError(PgfoxError):
+    """Something is used up: connections, a quota, the size of a message. With a `retry_delay` only for a while."""
+
+
+class DeadlineExceededError(PgfoxError, TimeoutError):
+    """The deadline of the call is over."""
+
+
+class UnavailableError(PgfoxError, ConnectionError):
+    """The server, or what it needs, cannot be reached."""
+
+
+class UnauthenticatedError(PgfoxError, PermissionError):
+    """The API key is missing or wrong."""
+
+
+# Every other code is a PgfoxError.
+CLASSES: dict[grpc.StatusCode, type[PgfoxError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPreconditionError,
+    grpc.StatusCode.ABORTED: AbortedError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhaustedError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceededError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+}
+
+
+def _is_misconfigured(details: str) -> bool:
+    """Whether TLS fails in a way that no repetition mends."""
+    return any(sign in details for sign in ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "peer certificate"))
+
+
+def _advice(details: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in details or "peer certificate" in details:
+        return "give `ca` the certificate that the server's descends from, and call the server by a name in it"
+    if "WRONG_VERSION_NUMBER" in details:
+        return "the server there does not speak TLS: write http://"
+    return "check the address, that pgfox-server runs there, and https:// where it has a certificate"

@@ -1,0 +1,238 @@
+"""Ingesting without the network: groups documents into requests, and keeps them until they are acknowledged.
+
+`_stream.ingest` and `aio.ingest` move the requests. Ids make it safe to send a request twice, so that nothing is lost
+and nothing doubled.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from pgfox import v1
+from pgfox._errors import DeadlineExceededError, InvalidArgumentError, PgfoxError, UnavailableError, Violation
+from pgfox._retry import Backoff, is_interruption
+
+DOCUMENTS_PER_REQUEST = 500
+BYTES_PER_REQUEST = 2 << 20
+REQUESTS_IN_FLIGHT = 4
+ACKNOWLEDGE_TIMEOUT = 600.0
+RETRY_TIMEOUT = 60.0
+
+# What the server takes in one request: documents, and bytes less room for the rest of the message.
+DOCUMENTS_PER_REQUEST_MAX = 1_000
+BYTES_PER_REQUEST_MAX = (16 << 20) - (64 << 10)
+REQUESTS_IN_FLIGHT_MAX = 100
+
+# Seconds that the end of the stream is waited for once everything is acknowledged.
+CLOSE_WAIT = 2.0
+
+
+@dataclass(frozen=True)
+class IngestTotals:
+    """What is acknowledged, which means committed."""
+
+    documents: int = 0
+    """Documents, the skipped ones included."""
+    upserted: int = 0
+    """Documents that were inserted or changed."""
+    updated: int = 0
+    """The part of `upserted` that existed before."""
+    unchanged: int = 0
+    """Documents that were stored already just as they are; after an interruption also those that are sent twice."""
+    skipped: int = 0
+    """Documents that the server refused, with `skip_invalid`."""
+    existing: int = 0
+    """Documents whose id existed, with `only_if_absent`; after an interruption also those that are sent twice."""
+    embedded: int = 0
+    """Texts that were embedded: documents, or chunks of them."""
+    truncated: int = 0
+    """Documents whose text is longer than the model reads."""
+    unembedded: int = 0
+    """Documents stored without a vector because they have no text."""
+    full_text_cut: int = 0
+    """Documents of whose text full-text search finds the beginning only, since it is so long."""
+    tokens: int = 0
+    """Tokens that the model read."""
+
+
+@dataclass(frozen=True)
+class SkippedDocument:
+    """A document that the server refused."""
+
+    position: int
+    """Position in the whole stream, from 0."""
+    id: str
+    """Id of the document, cut to 512 bytes."""
+    reason: v1.ErrorReason
+    """The reason for programs."""
+    message: str
+    """The reason for people."""
+
+
+OnAcknowledged = Callable[[IngestTotals, Sequence[SkippedDocument]], object]
+OnInterrupted = Callable[[PgfoxError, float], object]
+
+
+class Step(enum.Enum):
+    """What an ingest does next."""
+
+    SEND = enum.auto()
+    """Send `ready` over the connection."""
+    READ = enum.auto()
+    """Read a document of the source."""
+    WAIT = enum.auto()
+    """Wait for an acknowledgement."""
+    DONE = enum.auto()
+    """Nothing: everything is acknowledged."""
+
+
+class Ingest:
+    """The state of one ingest, over all its connections."""
+
+    def __init__(
+        self,
+        collection: str,
+        *,
+        skip_invalid: bool,
+        only_if_absent: bool,
+        documents_per_request: int,
+        bytes_per_request: int,
+        requests_in_flight: int,
+        acknowledge_timeout: float,
+        retry_timeout: float,
+        on_acknowledged: OnAcknowledged | None,
+        on_interrupted: OnInterrupted | None,
+    ) -> None:
+        _check("documents_per_request", documents_per_request, DOCUMENTS_PER_REQUEST_MAX)
+        _check("bytes_per_request", bytes_per_request, BYTES_PER_REQUEST_MAX)
+        _check("requests_in_flight", requests_in_flight, REQUESTS_IN_FLIGHT_MAX)
+        self._empty = v1.IngestRequest(collection=collection, skip_invalid=skip_invalid, only_if_absent=only_if_absent)
+        self._documents_max = documents_per_request
+        self._bytes_max = bytes_per_request
+        self._in_flight_max = requests_in_flight
+        self._retry_timeout = retry_timeout
+        self._on_acknowledged = on_acknowledged
+        self._on_interrupted = on_interrupted
+        self._ready: deque[v1.IngestRequest] = deque()
+        self._filling: list[v1.Document] = []
+        self._filling_bytes = 0
+        self._documents_read = 0
+        self._sequence = 0
+        self._exhausted = False
+        self._backoff: Backoff | None = None
+        self.acknowledge_timeout = acknowledge_timeout
+        self.unacknowledged: deque[v1.IngestRequest] = deque()
+        self.totals = IngestTotals()
+
+    def step(self) -> Step:
+        if len(self.unacknowledged) < self._in_flight_max:
+            if self._ready:
+                return Step.SEND
+            if not self._exhausted:
+                return Step.READ
+        return Step.WAIT if self.unacknowledged else Step.DONE
+
+    def add(self, document: v1.Document | None) -> None:
+        """Takes the next document of the source. None: there is no more."""
+        if document is None:
+            self._exhausted = True
+            self._close()
+            return
+        if not isinstance(document, v1.Document):
+            raise TypeError(f"document {self._documents_read} is a {type(document).__name__}, not a v1.Document")
+        # The field's tag and length come on top of the document.
+        size = document.ByteSize() + 6
+        if size > BYTES_PER_REQUEST_MAX:
+            rule = f"has {size:,} bytes, above the {BYTES_PER_REQUEST_MAX:,} of one request"
+            raise InvalidArgumentError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"document {self._documents_read} (`{document.id}`) {rule}",
+                violations=(Violation(f"documents[{self._documents_read}]", rule),),
+            )
+        self._documents_read += 1
+        if self._filling_bytes + size > self._bytes_max:
+            self._close()
+        self._filling.append(document)
+        self._filling_bytes += size
+        if len(self._filling) == self._documents_max or self._filling_bytes >= self._bytes_max:
+            self._close()
+
+    def take(self) -> v1.IngestRequest:
+        """The next request to send; it is kept until it is acknowledged."""
+        request = self._ready.popleft()
+        self.unacknowledged.append(request)
+        return request
+
+    def acknowledge(self, response: v1.IngestResponse) -> None:
+        expected = self.unacknowledged[0].sequence if self.unacknowledged else None
+        if response.sequence != expected:
+            raise PgfoxError(
+                grpc.StatusCode.INTERNAL,
+                f"the server acknowledged request {response.sequence} where {expected or 'none'} was due",
+            )
+        request = self.unacknowledged.popleft()
+        self._backoff = None
+        before = self.totals
+        skipped = [
+            SkippedDocument(before.documents + error.index, error.id, error.reason, error.message)
+            for error in response.errors
+        ]
+        self.totals = IngestTotals(
+            documents=before.documents + len(request.documents),
+            upserted=before.upserted + response.upserted_count,
+            updated=before.updated + response.updated_count,
+            unchanged=before.unchanged + response.unchanged_count,
+            skipped=before.skipped + len(skipped),
+            existing=before.existing + response.skipped_count,
+            embedded=before.embedded + response.embedded_count,
+            truncated=before.truncated + response.truncated_count,
+            unembedded=before.unembedded + response.unembedded_count,
+            full_text_cut=before.full_text_cut + response.full_text_cut_count,
+            tokens=before.tokens + response.usage.tokens,
+        )
+        if self._on_acknowledged:
+            self._on_acknowledged(self.totals, skipped)
+
+    def interrupted(self, error: PgfoxError) -> float:
+        """The pause before the next connection; raises the error when there shall be none."""
+        if not is_interruption(error):
+            raise error
+        if self._backoff is None:
+            self._backoff = Backoff(self._retry_timeout)
+        pause = self._backoff.pause(error)
+        if pause is None:
+            error.attempts = self._backoff.failures
+            error.elapsed = self._backoff.elapsed()
+            raise error
+        if self._on_interrupted:
+            self._on_interrupted(error, pause)
+        return pause
+
+    def silence(self) -> PgfoxError:
+        text = f"the server acknowledged nothing for {self.acknowledge_timeout:g} s"
+        return DeadlineExceededError(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+
+    def _close(self) -> None:
+        """The request that is being filled is ready."""
+        if not self._filling:
+            return
+        self._sequence += 1
+        request = v1.IngestRequest(sequence=self._sequence, documents=self._filling)
+        request.MergeFrom(self._empty)
+        self._ready.append(request)
+        self._filling.clear()
+        self._filling_bytes = 0
+
+
+def ended_early() -> PgfoxError:
+    return UnavailableError(grpc.StatusCode.UNAVAILABLE, "the server ended the stream early")
+
+
+def _check(name: str, value: int, largest: int) -> None:
+    if not 1 <= value <= largest:
+        raise ValueError(f"{name} is 1 to {largest:,}, not {value}")

@@ -1,0 +1,126 @@
+"""Where the server is and how it is called: what `connect` is given, checked."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from pgfox._errors import PgfoxError
+from pgfox._version import __version__
+
+ENDPOINT = "127.0.0.1:50051"
+TIMEOUT = 30.0
+
+# The limit of the server, 16 MiB, and a little for the frame of a message.
+MESSAGE_BYTES_MAX = (16 << 20) + (64 << 10)
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a client calls. Its repr never shows the API key."""
+
+    endpoint: str
+    target: str
+    timeout: float
+    retry: bool
+    metadata: Metadata = field(repr=False)
+    credentials: grpc.ChannelCredentials | None = field(repr=False)
+    options: tuple[tuple[str, Any], ...] = field(repr=False)
+
+    def error(self, error: grpc.RpcError) -> PgfoxError:
+        """What gRPC raised, as one of pgfox's errors."""
+        return PgfoxError.of(error, self.endpoint)
+
+
+def settings(
+    endpoint: str,
+    api_key: str | None,
+    ca: bytes | None,
+    timeout: float,
+    retry: bool,
+    options: Sequence[tuple[str, Any]],
+) -> Settings:
+    if ca is not None and not isinstance(ca, bytes):
+        raise TypeError("ca is the certificate in PEM as bytes, such as Path(file).read_bytes()")
+    if ca is not None and b"-----BEGIN CERTIFICATE-----" not in ca:
+        raise ValueError("ca holds no certificate in PEM")
+    if not (timeout > 0 and math.isfinite(timeout)):
+        raise ValueError(f"timeout is in seconds, above 0 and finite, not {timeout}")
+    scheme, target = _parse(endpoint, ca)
+    return Settings(
+        endpoint=f"{scheme}://{target}",
+        target=target,
+        timeout=timeout,
+        retry=retry,
+        metadata=() if api_key is None else (("authorization", f"Bearer {_checked(api_key)}"),),
+        credentials=grpc.ssl_channel_credentials(ca or _system_roots()) if scheme == "https" else None,
+        options=(
+            ("grpc.primary_user_agent", f"pgfox-python/{__version__}"),
+            ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+            ("grpc.keepalive_time_ms", 20_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            # Without this gRPC stops pinging after two pings without a call.
+            ("grpc.http2.max_pings_without_data", 0),
+            # A headless service of Kubernetes has an address for every server.
+            ("grpc.lb_policy_name", "round_robin"),
+            # gRPC would wait up to two minutes before it looks whether the server is back.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+            # Which is also the longest wait for a connection.
+            ("grpc.min_reconnect_backoff_ms", 10_000),
+            *options,
+        ),
+    )
+
+
+def _parse(endpoint: str, ca: bytes | None) -> tuple[str, str]:
+    """Scheme and `host:port`."""
+    parts = re.fullmatch(
+        r"(?:(?P<scheme>\w+)://)?(?P<host>[\w.-]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>\d+))?(?P<slash>/?)",
+        endpoint.strip(),
+        re.ASCII,
+    )
+    scheme = parts["scheme"] if parts else None
+    port = int(parts["port"]) if parts and parts["port"] else {"http": 80, "https": 443}.get(scheme or "")
+    reason = ""
+    if scheme not in (None, "http", "https"):
+        reason = "the scheme is http or https"
+    elif parts is None or port is None or not 0 < port < 65536 or (parts["slash"] and not scheme):
+        reason = "write host:port, http://host:port or https://host:port"
+    elif scheme == "http" and ca is not None:
+        reason = "http:// has no TLS, so that the CA would not be used; write https://"
+    if reason or parts is None:
+        raise ValueError(f"`{endpoint}` is no server address: {reason}")
+    return scheme or ("https" if ca is not None else "http"), f"{parts['host']}:{port}"
+
+
+def _checked(api_key: str) -> str:
+    api_key = api_key.strip()
+    if not re.fullmatch(r"[ -~]+", api_key):
+        # Without the key: this text ends in logs.
+        raise ValueError("the API key may have visible ASCII characters only, and at least one")
+    return api_key
+
+
+def _system_roots() -> bytes | None:
+    """The certificates that this machine trusts. None: those that gRPC brings along, or is told of."""
+    if "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" in os.environ:
+        return None
+    paths = ssl.get_default_verify_paths()
+    # Debian has a folder of certificates, and beside them all in one file.
+    for file in (paths.cafile, paths.capath and os.path.join(paths.capath, "ca-certificates.crt")):
+        if file and os.path.isfile(file):
+            return Path(file).read_bytes()
+    return None

@@ -1,0 +1,153 @@
+"""Ingesting from any thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+from pgfox import v1
+from pgfox._client import Client
+from pgfox._errors import PgfoxError
+from pgfox._ingest import (
+    ACKNOWLEDGE_TIMEOUT,
+    BYTES_PER_REQUEST,
+    CLOSE_WAIT,
+    DOCUMENTS_PER_REQUEST,
+    REQUESTS_IN_FLIGHT,
+    RETRY_TIMEOUT,
+    Ingest,
+    IngestTotals,
+    OnAcknowledged,
+    OnInterrupted,
+    Step,
+    ended_early,
+)
+
+
+def ingest(
+    client: Client,
+    collection: str,
+    documents: Iterable[v1.Document],
+    *,
+    skip_invalid: bool = False,
+    only_if_absent: bool = False,
+    documents_per_request: int = DOCUMENTS_PER_REQUEST,
+    bytes_per_request: int = BYTES_PER_REQUEST,
+    requests_in_flight: int = REQUESTS_IN_FLIGHT,
+    acknowledge_timeout: float = ACKNOWLEDGE_TIMEOUT,
+    retry_timeout: float = RETRY_TIMEOUT,
+    on_acknowledged: OnAcknowledged | None = None,
+    on_interrupted: OnInterrupted | None = None,
+) -> IngestTotals:
+    """Streams documents into a collection and returns when everything is committed.
+
+    When the connection breaks it connects again and sends again what was not acknowledged. The documents are read in
+    the calling thread, and no farther ahead than `requests_in_flight` requests.
+
+    Args:
+        skip_invalid: store the good documents and report the bad ones, instead of ending with the first bad request.
+        only_if_absent: store only documents whose id does not exist, and leave the others as they are.
+        documents_per_request: 1 to 1,000.
+        bytes_per_request: bytes of documents at which a request is sent, up to 16 MiB - 64 KiB. A larger document goes
+            alone.
+        requests_in_flight: requests sent and not acknowledged yet, 1 to 100. They are kept for sending again.
+        acknowledge_timeout: longest wait in seconds for an acknowledgement over a connection that stands.
+        retry_timeout: seconds to try again after an interruption when nothing is acknowledged meanwhile.
+        on_acknowledged: called with the totals so far and the documents skipped of the last request.
+        on_interrupted: called with what broke the connection and the pause in seconds before the next one.
+
+    Raises:
+        PgfoxError: the server refused, or was away for too long; `acknowledged` tells what is stored nevertheless.
+        Exception: whatever `documents` or a callback raises.
+    """
+    state = Ingest(
+        collection,
+        skip_invalid=skip_invalid,
+        only_if_absent=only_if_absent,
+        documents_per_request=documents_per_request,
+        bytes_per_request=bytes_per_request,
+        requests_in_flight=requests_in_flight,
+        acknowledge_timeout=acknowledge_timeout,
+        retry_timeout=retry_timeout,
+        on_acknowledged=on_acknowledged,
+        on_interrupted=on_interrupted,
+    )
+    source = iter(documents)
+    try:
+        while state.step() is not Step.DONE:
+            with Connection(client) as connection:
+                error = _send(state, source, connection)
+            if error:
+                time.sleep(state.interrupted(error))
+    except PgfoxError as error:
+        error.acknowledged = state.totals
+        raise
+    return state.totals
+
+
+def _send(state: Ingest, source: Iterator[v1.Document], connection: Connection) -> PgfoxError | None:
+    """Sends everything, first what an earlier connection left; returns what broke the connection."""
+    for request in state.unacknowledged:
+        connection.write(request)
+    while (step := state.step()) is not Step.DONE:
+        if step is Step.SEND:
+            connection.write(state.take())
+        elif step is Step.READ and not connection.has_news():
+            state.add(next(source, None))
+        else:
+            news = connection.read(state.acknowledge_timeout)
+            if news is None:
+                raise state.silence()
+            if isinstance(news, PgfoxError):
+                return news
+            state.acknowledge(news)
+    connection.finish()
+    return None
+
+
+class Connection:
+    """One IngestStream. gRPC reads the requests in a thread of its own; another one here takes the responses."""
+
+    def __init__(self, client: Client) -> None:
+        # Neither grows beyond the requests in flight.
+        self._requests: queue.SimpleQueue[v1.IngestRequest | None] = queue.SimpleQueue()
+        self._responses: queue.SimpleQueue[v1.IngestResponse | PgfoxError] = queue.SimpleQueue()
+        self._call = client.IngestStream(iter(self._requests.get, None))
+        self._reader = threading.Thread(target=self._take, name="pgfox-ingest", daemon=True)
+
+    def __enter__(self) -> Connection:
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call.cancel()
+        self._requests.put(None)
+        self._reader.join()
+
+    def write(self, request: v1.IngestRequest) -> None:
+        self._requests.put(request)
+
+    def has_news(self) -> bool:
+        return not self._responses.empty()
+
+    def read(self, timeout: float) -> v1.IngestResponse | PgfoxError | None:
+        """The next response, or what ended the stream. None: nothing came for this long."""
+        try:
+            return self._responses.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def finish(self) -> None:
+        """All is stored; the end of the stream is a courtesy."""
+        self._requests.put(None)
+        self._reader.join(CLOSE_WAIT)
+
+    def _take(self) -> None:
+        try:
+            for response in self._call:
+                self._responses.put(response)
+            self._responses.put(ended_early())
+        except PgfoxError as error:
+            self._responses.put(error)
