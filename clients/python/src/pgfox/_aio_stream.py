@@ -24,6 +24,7 @@ from pgfox._ingest import (
     OnInterrupted,
     Step,
     ended_early,
+    silence,
 )
 
 
@@ -54,7 +55,6 @@ async def ingest(
         documents_per_request=documents_per_request,
         bytes_per_request=bytes_per_request,
         requests_in_flight=requests_in_flight,
-        acknowledge_timeout=acknowledge_timeout,
         retry_timeout=retry_timeout,
         on_acknowledged=on_acknowledged,
         on_interrupted=on_interrupted,
@@ -62,7 +62,7 @@ async def ingest(
     source = aiter(documents if isinstance(documents, AsyncIterable) else _each(documents))
     try:
         while state.step() is not Step.DONE:
-            async with Connection(client) as connection:
+            async with Connection(client, acknowledge_timeout) as connection:
                 error = await _send(state, source, connection)
             if error:
                 await asyncio.sleep(state.interrupted(error))
@@ -80,16 +80,19 @@ async def _each(documents: Iterable[v1.Document]) -> AsyncIterator[v1.Document]:
 async def _send(state: Ingest, source: AsyncIterator[v1.Document], connection: Connection) -> PgfoxError | None:
     """Sends everything, first what an earlier connection left; returns what broke the connection."""
     for request in state.unacknowledged:
-        await connection.write(request, state.acknowledge_timeout)
+        await connection.write(request)
     while (step := state.step()) is not Step.DONE:
         if step is Step.SEND:
-            await connection.write(state.take(), state.acknowledge_timeout)
+            await connection.write(state.take())
         elif step is Step.READ and not connection.has_news():
-            state.add(await anext(source, None))
+            try:
+                document = await anext(source)
+            except StopAsyncIteration:
+                state.end()
+            else:
+                state.add(document)
         else:
-            news = await connection.read(state.acknowledge_timeout)
-            if news is None:
-                raise state.silence()
+            news = await connection.read()
             if isinstance(news, PgfoxError):
                 return news
             state.acknowledge(news)
@@ -100,7 +103,8 @@ async def _send(state: Ingest, source: AsyncIterator[v1.Document], connection: C
 class Connection:
     """One IngestStream. A task takes the responses, so that the server never waits for its own to be read."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, acknowledge_timeout: float) -> None:
+        self._acknowledge_timeout = acknowledge_timeout
         # Does not grow beyond the requests in flight.
         self._responses: asyncio.Queue[v1.IngestResponse | PgfoxError] = asyncio.Queue()
         self._call = client.IngestStream()
@@ -114,20 +118,24 @@ class Connection:
         self._reader.cancel()
         await asyncio.wait([self._reader])
 
-    async def write(self, request: v1.IngestRequest, timeout: float) -> None:
-        # When the stream is broken the reader learns why; when it stands still, reading says so.
-        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._call.write(request), timeout)
+    async def write(self, request: v1.IngestRequest) -> None:
+        try:
+            await asyncio.wait_for(self._call.write(request), self._acknowledge_timeout)
+        except asyncio.TimeoutError:
+            self._responses.put_nowait(silence(self._acknowledge_timeout))
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            # The stream is broken, and the reader learns why.
+            pass
 
     def has_news(self) -> bool:
         return not self._responses.empty()
 
-    async def read(self, timeout: float) -> v1.IngestResponse | PgfoxError | None:
-        """The next response, or what ended the stream. None: nothing came for this long."""
+    async def read(self) -> v1.IngestResponse | PgfoxError:
+        """The next response, or what is wrong with the stream."""
         try:
-            return await asyncio.wait_for(self._responses.get(), timeout)
+            return await asyncio.wait_for(self._responses.get(), self._acknowledge_timeout)
         except asyncio.TimeoutError:
-            return None
+            return silence(self._acknowledge_timeout)
 
     async def finish(self) -> None:
         """All is stored; the end of the stream is a courtesy."""
@@ -141,4 +149,7 @@ class Connection:
                 self._responses.put_nowait(response)
             self._responses.put_nowait(ended_early())
         except PgfoxError as error:
-            self._responses.put_nowait(error)
+            # All that grpc.aio says when a stream ends while it writes, even where the server said why. The next
+            # connection learns it.
+            is_unknown = error.details() == "Internal error from Core"
+            self._responses.put_nowait(ended_early() if is_unknown else error)

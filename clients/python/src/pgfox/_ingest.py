@@ -103,7 +103,6 @@ class Ingest:
         documents_per_request: int,
         bytes_per_request: int,
         requests_in_flight: int,
-        acknowledge_timeout: float,
         retry_timeout: float,
         on_acknowledged: OnAcknowledged | None,
         on_interrupted: OnInterrupted | None,
@@ -119,13 +118,12 @@ class Ingest:
         self._on_acknowledged = on_acknowledged
         self._on_interrupted = on_interrupted
         self._ready: deque[v1.IngestRequest] = deque()
-        self._filling: list[v1.Document] = []
+        self._filling = v1.IngestRequest()
         self._filling_bytes = 0
         self._documents_read = 0
         self._sequence = 0
         self._exhausted = False
         self._backoff: Backoff | None = None
-        self.acknowledge_timeout = acknowledge_timeout
         self.unacknowledged: deque[v1.IngestRequest] = deque()
         self.totals = IngestTotals()
 
@@ -137,30 +135,33 @@ class Ingest:
                 return Step.READ
         return Step.WAIT if self.unacknowledged else Step.DONE
 
-    def add(self, document: v1.Document | None) -> None:
-        """Takes the next document of the source. None: there is no more."""
-        if document is None:
-            self._exhausted = True
-            self._close()
-            return
+    def add(self, document: v1.Document) -> None:
+        """Takes the next document of the source."""
+        position = self._documents_read
         if not isinstance(document, v1.Document):
-            raise TypeError(f"document {self._documents_read} is a {type(document).__name__}, not a v1.Document")
+            raise TypeError(f"document {position} is a {type(document).__name__}, not a pgfox.v1.Document")
         # The field's tag and length come on top of the document.
         size = document.ByteSize() + 6
         if size > BYTES_PER_REQUEST_MAX:
             rule = f"has {size:,} bytes, above the {BYTES_PER_REQUEST_MAX:,} of one request"
             raise InvalidArgumentError(
                 grpc.StatusCode.INVALID_ARGUMENT,
-                f"document {self._documents_read} (`{document.id}`) {rule}",
-                violations=(Violation(f"documents[{self._documents_read}]", rule),),
+                f"document {position} (`{document.id}`) {rule}",
+                violations=(Violation(f"documents[{position}]", rule),),
             )
         self._documents_read += 1
         if self._filling_bytes + size > self._bytes_max:
             self._close()
-        self._filling.append(document)
+        # This copies it, so that the source may use it again.
+        self._filling.documents.append(document)
         self._filling_bytes += size
-        if len(self._filling) == self._documents_max or self._filling_bytes >= self._bytes_max:
+        if len(self._filling.documents) == self._documents_max or self._filling_bytes >= self._bytes_max:
             self._close()
+
+    def end(self) -> None:
+        """The source has no more documents."""
+        self._exhausted = True
+        self._close()
 
     def take(self) -> v1.IngestRequest:
         """The next request to send; it is kept until it is acknowledged."""
@@ -213,24 +214,25 @@ class Ingest:
             self._on_interrupted(error, pause)
         return pause
 
-    def silence(self) -> PgfoxError:
-        text = f"the server acknowledged nothing for {self.acknowledge_timeout:g} s"
-        return DeadlineExceededError(grpc.StatusCode.DEADLINE_EXCEEDED, text)
-
     def _close(self) -> None:
         """The request that is being filled is ready."""
-        if not self._filling:
+        if not self._filling.documents:
             return
         self._sequence += 1
-        request = v1.IngestRequest(sequence=self._sequence, documents=self._filling)
-        request.MergeFrom(self._empty)
-        self._ready.append(request)
-        self._filling.clear()
+        self._filling.MergeFrom(self._empty)
+        self._filling.sequence = self._sequence
+        self._ready.append(self._filling)
+        self._filling = v1.IngestRequest()
         self._filling_bytes = 0
 
 
 def ended_early() -> PgfoxError:
     return UnavailableError(grpc.StatusCode.UNAVAILABLE, "the server ended the stream early")
+
+
+def silence(seconds: float) -> PgfoxError:
+    text = f"the server acknowledged nothing for {seconds:g} s"
+    return DeadlineExceededError(grpc.StatusCode.DEADLINE_EXCEEDED, text)
 
 
 def _check(name: str, value: int, largest: int) -> None:

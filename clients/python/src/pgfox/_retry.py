@@ -18,6 +18,9 @@ NEVER_REPEATED = frozenset(
     f"/pgfox.v1.PgfoxService/{name}" for name in ("CreateCollection", "DeleteCollection", "DropIndex")
 )
 
+# How gRPC tells of a stream that was reset.
+SIGNS_OF_RESET = ("RST_STREAM", "Stream removed")
+
 
 class Backoff:
     """Pauses that grow, keep apart clients that failed together, and end `timeout` seconds after `started`."""
@@ -71,7 +74,6 @@ def is_interruption(error: PgfoxError) -> bool:
     """Whether a stream broke on its way, so that the rest of it can be sent over another connection."""
     code = error.code()
     if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN):
-        # How gRPC tells of a stream that was reset. What the server says carries a reason.
-        return not error.reason and any(sign in error.details() for sign in ("RST_STREAM", "Stream removed"))
+        return not error.reason and any(sign in error.details() for sign in SIGNS_OF_RESET)
     # This side never cancels and then looks at the result.
     return code == grpc.StatusCode.CANCELLED or error.is_retryable()

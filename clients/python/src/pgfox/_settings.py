@@ -64,7 +64,9 @@ def settings(
         retry=retry,
         metadata=() if api_key is None else (("authorization", f"Bearer {_checked(api_key)}"),),
         credentials=grpc.ssl_channel_credentials(ca or _system_roots()) if scheme == "https" else None,
+        # Of two arguments with one name gRPC takes the first.
         options=(
+            *options,
             ("grpc.primary_user_agent", f"pgfox-python/{__version__}"),
             ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
             ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -80,7 +82,8 @@ def settings(
             ("grpc.max_reconnect_backoff_ms", 5_000),
             # Which is also the longest wait for a connection.
             ("grpc.min_reconnect_backoff_ms", 10_000),
-            *options,
+            # When every server of the name is gone, look for new ones sooner than after 30 seconds.
+            ("grpc.dns_min_time_between_resolutions_ms", 5_000),
         ),
     )
 

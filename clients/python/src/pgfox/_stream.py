@@ -23,6 +23,7 @@ from pgfox._ingest import (
     OnInterrupted,
     Step,
     ended_early,
+    silence,
 )
 
 
@@ -69,7 +70,6 @@ def ingest(
         documents_per_request=documents_per_request,
         bytes_per_request=bytes_per_request,
         requests_in_flight=requests_in_flight,
-        acknowledge_timeout=acknowledge_timeout,
         retry_timeout=retry_timeout,
         on_acknowledged=on_acknowledged,
         on_interrupted=on_interrupted,
@@ -77,7 +77,7 @@ def ingest(
     source = iter(documents)
     try:
         while state.step() is not Step.DONE:
-            with Connection(client) as connection:
+            with Connection(client, acknowledge_timeout) as connection:
                 error = _send(state, source, connection)
             if error:
                 time.sleep(state.interrupted(error))
@@ -95,11 +95,14 @@ def _send(state: Ingest, source: Iterator[v1.Document], connection: Connection) 
         if step is Step.SEND:
             connection.write(state.take())
         elif step is Step.READ and not connection.has_news():
-            state.add(next(source, None))
+            try:
+                document = next(source)
+            except StopIteration:
+                state.end()
+            else:
+                state.add(document)
         else:
-            news = connection.read(state.acknowledge_timeout)
-            if news is None:
-                raise state.silence()
+            news = connection.read()
             if isinstance(news, PgfoxError):
                 return news
             state.acknowledge(news)
@@ -110,7 +113,8 @@ def _send(state: Ingest, source: Iterator[v1.Document], connection: Connection) 
 class Connection:
     """One IngestStream. gRPC reads the requests in a thread of its own; another one here takes the responses."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, acknowledge_timeout: float) -> None:
+        self._acknowledge_timeout = acknowledge_timeout
         # Neither grows beyond the requests in flight.
         self._requests: queue.SimpleQueue[v1.IngestRequest | None] = queue.SimpleQueue()
         self._responses: queue.SimpleQueue[v1.IngestResponse | PgfoxError] = queue.SimpleQueue()
@@ -132,12 +136,12 @@ class Connection:
     def has_news(self) -> bool:
         return not self._responses.empty()
 
-    def read(self, timeout: float) -> v1.IngestResponse | PgfoxError | None:
-        """The next response, or what ended the stream. None: nothing came for this long."""
+    def read(self) -> v1.IngestResponse | PgfoxError:
+        """The next response, or what is wrong with the stream."""
         try:
-            return self._responses.get(timeout=timeout)
+            return self._responses.get(timeout=self._acknowledge_timeout)
         except queue.Empty:
-            return None
+            return silence(self._acknowledge_timeout)
 
     def finish(self) -> None:
         """All is stored; the end of the stream is a courtesy."""
