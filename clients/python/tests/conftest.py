@@ -15,7 +15,7 @@ from pgfox import v1
 
 @pytest.fixture
 def server() -> Iterator[StandIn]:
-    server = StandIn()
+    server = StandIn()  # type: ignore[abstract]
     yield server
     server.stop()
 

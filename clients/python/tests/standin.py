@@ -79,7 +79,7 @@ class StandIn(PgfoxServiceServicer):
             ThreadPoolExecutor(16),
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 17 << 20)],
         )
-        add_PgfoxServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        add_PgfoxServiceServicer_to_server(self, self._server)
         self.endpoint = f"127.0.0.1:{self._server.add_insecure_port(address)}"
         self._server.start()
 

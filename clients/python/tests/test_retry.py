@@ -98,7 +98,7 @@ def test_a_server_that_comes_back_is_found(server: StandIn, api: Sync | Aio) -> 
     endpoint = server.endpoint
     server.stop()
     back: list[StandIn] = []
-    timer = threading.Timer(1.0, lambda: back.append(StandIn(endpoint)))
+    timer = threading.Timer(1.0, lambda: back.append(StandIn(endpoint)))  # type: ignore[abstract]
     timer.start()
     started = time.monotonic()
     try:
@@ -114,7 +114,7 @@ def test_a_future_is_not_tried_again(server: StandIn) -> None:
     with pgfox.connect(server.endpoint) as client:
         future = client.Search.future(SEARCH)
         assert isinstance(future.exception(), pgfox.UnavailableError)
-        done = []
+        done: list[object] = []
         future.add_done_callback(done.append)
         assert done == [future]
         with pytest.raises(pgfox.UnavailableError):

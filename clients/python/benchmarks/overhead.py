@@ -1,0 +1,144 @@
+"""What pgfox.connect costs: calls per second through it and through the raw generated stub, in turns, and their ratio.
+
+usage: python benchmarks/overhead.py [SERVER]    (default 127.0.0.1:50051, no TLS, no keys)
+
+It makes a collection, fills it with 10,000 vectors of 384 dimensions, and deletes it in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+import timeit
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import grpc
+import numpy as np
+
+import pgfox
+from pgfox import v1
+from pgfox.v1.pgfox_service_pb2_grpc import PgfoxServiceStub
+
+COLLECTION = "python_overhead"
+DIMENSIONS = 384
+ROUNDS = 11
+SEARCHES = 100
+INGESTS = 4
+DOCUMENTS = 200
+
+random = np.random.default_rng(1)
+
+
+def vectors(count: int) -> list[v1.Vector]:
+    return [pgfox.vector(row) for row in random.standard_normal((count, DIMENSIONS), dtype=np.float32)]
+
+
+def searches() -> list[v1.SearchRequest]:
+    return [v1.SearchRequest(collection=COLLECTION, vector=vector, limit=10) for vector in vectors(SEARCHES)]
+
+
+def ingests() -> list[v1.IngestRequest]:
+    """Requests that each write all of their documents."""
+    return [
+        v1.IngestRequest(
+            collection=COLLECTION,
+            documents=[v1.Document(id=f"bench-{i}", vector=vector) for i, vector in enumerate(vectors(DOCUMENTS))],
+        )
+        for _ in range(INGESTS)
+    ]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def compare(name: str, requests: Callable[[], list[Any]], run: Callable[[str, list[Any]], object]) -> None:
+    rates: dict[str, list[float]] = {"raw": [], "pgfox": []}
+    for _ in range(ROUNDS):
+        # The second of a pair may find the machine warmer.
+        for kind in ("raw", "pgfox") if len(rates["raw"]) % 2 else ("pgfox", "raw"):
+            some = requests()
+            rates[kind].append(len(some) / seconds(partial(run, kind, some)))
+    report(name, rates)
+
+
+def report(name: str, rates: dict[str, list[float]]) -> None:
+    """Prints the median rate of both, and the median of the ratios of neighbouring rounds."""
+    ratio = statistics.median(ours / raw for ours, raw in zip(rates["pgfox"], rates["raw"], strict=True))
+    raw, ours = statistics.median(rates["raw"]), statistics.median(rates["pgfox"])
+    print(f"{name:32} raw {raw:8.1f}/s   pgfox {ours:8.1f}/s   ratio {ratio:.3f}", flush=True)
+
+
+def main(server: str) -> None:
+    client = pgfox.connect(server)
+    raw = PgfoxServiceStub(grpc.insecure_channel(server))
+    stubs: dict[str, Any] = {"raw": raw, "pgfox": client}
+    embedding = {"dimensions": DIMENSIONS}
+    client.CreateCollection(v1.CreateCollectionRequest(collection={"name": COLLECTION, "embedding": embedding}))
+    try:
+        documents = (v1.Document(id=str(i), vector=vector) for i, vector in enumerate(vectors(10_000)))
+        pgfox.ingest(client, COLLECTION, documents)
+        for _ in client.BuildIndex(v1.BuildIndexRequest(collection=COLLECTION)):
+            pass
+        threads = ThreadPoolExecutor(8)
+        compare("Search, one by one", searches, lambda kind, some: [stubs[kind].Search(one) for one in some])
+        compare("Search, 8 threads", searches, lambda kind, some: list(threads.map(stubs[kind].Search, some)))
+        compare(
+            f"Ingest of {DOCUMENTS}, one by one", ingests, lambda kind, some: [stubs[kind].Ingest(one) for one in some]
+        )
+        asyncio.run(main_aio(server))
+    finally:
+        client.DeleteCollection(v1.DeleteCollectionRequest(name=COLLECTION))
+
+    compare_conversions()
+
+
+def compare_conversions() -> None:
+    """Prints how long one vector takes, there and back."""
+    values = random.standard_normal(DIMENSIONS, dtype=np.float32)
+    numbers = values.tolist()
+    message = pgfox.vector(values)
+    conversions: dict[str, Callable[[], object]] = {
+        "v1.Vector(values=array)": lambda: v1.Vector(values=values),
+        "v1.Vector(values=array.tolist())": lambda: v1.Vector(values=values.tolist()),
+        "pgfox.vector(array)": lambda: pgfox.vector(values),
+        "v1.Vector(values=list)": lambda: v1.Vector(values=numbers),
+        "pgfox.vector(list)": lambda: pgfox.vector(numbers),
+        "np.array(vector.values)": lambda: np.array(message.values, np.float32),
+        "pgfox.array(vector)": lambda: pgfox.array(message),
+    }
+    for name, convert in conversions.items():
+        print(f"{name:32} {min(timeit.repeat(convert, number=1000)) * 1000:8.2f} us")
+
+
+async def main_aio(server: str) -> None:
+    stubs: dict[str, Any] = {"raw": PgfoxServiceStub(grpc.aio.insecure_channel(server))}
+    stubs["pgfox"] = pgfox.aio.connect(server)
+
+    async def one_by_one(stub: Any, some: list[Any]) -> None:
+        for one in some:
+            await stub.Search(one)
+
+    async def eight(stub: Any, some: list[Any]) -> None:
+        await asyncio.gather(*(one_by_one(stub, some[i::8]) for i in range(8)))
+
+    for name, run in (("asyncio Search, one by one", one_by_one), ("asyncio Search, 8 tasks", eight)):
+        rates: dict[str, list[float]] = {"raw": [], "pgfox": []}
+        for _ in range(ROUNDS):
+            for kind in ("raw", "pgfox") if len(rates["raw"]) % 2 else ("pgfox", "raw"):
+                some = searches()
+                started = time.perf_counter()
+                await run(stubs[kind], some)
+                rates[kind].append(len(some) / (time.perf_counter() - started))
+        report(name, rates)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:50051")

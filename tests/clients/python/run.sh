@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The Python client: its own tests, its README's example, then the story.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../../.." && pwd)
+client=$root/clients/python
+
+if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    echo 'Python 3.10 or later with venv (Debian, Ubuntu: apt-get install python3-venv)'
+    exit 77
+fi
+
+venv=${CARGO_TARGET_DIR:-$root/target}/clients/python
+[ -x "$venv/bin/pip" ] || python3 -m venv "$venv"
+"$venv/bin/pip" install --quiet --disable-pip-version-check -e "$client[dev]"
+
+cd "$client"
+"$venv/bin/ruff" check .
+"$venv/bin/ruff" format --check .
+"$venv/bin/mypy"
+"$venv/bin/python" -m pytest -q
+env -u PGFOX_CA -u PGFOX_API_KEY "$venv/bin/python" examples/quickstart.py
+env -u PGFOX_CA -u PGFOX_API_KEY "$venv/bin/python" examples/quickstart_aio.py
+"$venv/bin/python" "$root/tests/clients/python/story.py"
