@@ -106,7 +106,7 @@ class Connection:
     def __init__(self, client: Client, acknowledge_timeout: float) -> None:
         self._acknowledge_timeout = acknowledge_timeout
         # Does not grow beyond the requests in flight.
-        self._responses: asyncio.Queue[v1.IngestResponse | PgfoxError] = asyncio.Queue()
+        self._responses: asyncio.Queue[v1.IngestResponse | Exception] = asyncio.Queue()
         self._call = client.IngestStream()
 
     async def __aenter__(self) -> Connection:
@@ -133,9 +133,12 @@ class Connection:
     async def read(self) -> v1.IngestResponse | PgfoxError:
         """The next response, or what is wrong with the stream."""
         try:
-            return await asyncio.wait_for(self._responses.get(), self._acknowledge_timeout)
+            news = await asyncio.wait_for(self._responses.get(), self._acknowledge_timeout)
         except asyncio.TimeoutError:
             return silence(self._acknowledge_timeout)
+        if isinstance(news, (v1.IngestResponse, PgfoxError)):
+            return news
+        raise news
 
     async def finish(self) -> None:
         """All is stored; the end of the stream is a courtesy."""
@@ -153,3 +156,5 @@ class Connection:
             # connection learns it.
             is_unknown = error.details() == "Internal error from Core"
             self._responses.put_nowait(ended_early() if is_unknown else error)
+        except Exception as error:
+            self._responses.put_nowait(error)

@@ -110,7 +110,7 @@ class PgfoxError(grpc.RpcError):
         call: Any = error
         code: grpc.StatusCode = call.code()
         details: str = call.details() or ""
-        trailers = dict(call.trailing_metadata() or ())
+        trailers, headers = _pairs(call.trailing_metadata()), _pairs(call.initial_metadata())
         status = status_pb2.Status.FromString(trailers.get("grpc-status-details-bin") or b"")
         reason, metadata = v1.ERROR_REASON_UNSPECIFIED, dict[str, str]()
         violations: tuple[Violation, ...] = ()
@@ -138,7 +138,7 @@ class PgfoxError(grpc.RpcError):
             metadata=metadata,
             violations=violations,
             retry_delay=retry_delay,
-            request_id=trailers.get("x-request-id") or dict(call.initial_metadata() or ()).get("x-request-id"),
+            request_id=trailers.get("x-request-id") or headers.get("x-request-id"),
         )
 
 
@@ -190,6 +190,11 @@ CLASSES: dict[grpc.StatusCode, type[PgfoxError]] = {
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
 }
+
+
+def _pairs(metadata: Any) -> dict[str, Any]:
+    # Not `dict(metadata)`: the keys of grpc.aio's Metadata are pairs, up to grpcio 1.76 at least.
+    return {key: value for key, value in metadata or ()}  # noqa: C416
 
 
 def _is_misconfigured(details: str) -> bool:

@@ -33,7 +33,8 @@ def vector(values: Iterable[float]) -> v1.Vector:
     if isinstance(values, (bytes, bytearray, memoryview)):
         raise TypeError(f"a vector is made of numbers, not of {type(values).__name__}")
     packed = floats("f", values)
-    if not all(map(math.isfinite, packed)):
+    # As many 4-byte floats as there can be never add up to infinity, unless one of them is not finite.
+    if not math.isfinite(sum(packed)):
         index = next(i for i, value in enumerate(packed) if not math.isfinite(value))
         raise ValueError(f"value {index} of the vector is {packed[index]} as a 4-byte float; values must be finite")
     if sys.byteorder == "big":
@@ -55,8 +56,11 @@ def _packed(numpy: Any, values: Any) -> bytes:
         raise ValueError(f"a vector has one dimension, not the {values.ndim} of shape {values.shape}")
     if values.dtype.kind not in "fiu":
         raise TypeError(f"a vector is made of numbers, not of {values.dtype}")
-    with numpy.errstate(over="ignore"):
-        packed = values.astype("<f4", copy=False)
+    if values.dtype == "<f4":
+        packed = values
+    else:
+        with numpy.errstate(over="ignore"):
+            packed = values.astype("<f4")
     finite = numpy.isfinite(packed)
     if not finite.all():
         index = int(finite.argmin())
