@@ -8,13 +8,13 @@ It makes a collection, fills it with 10,000 vectors of 384 dimensions, and delet
 from __future__ import annotations
 
 import asyncio
-import statistics
 import sys
 import time
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 import grpc
@@ -26,7 +26,7 @@ from pgfox.v1.pgfox_service_pb2_grpc import PgfoxServiceStub
 
 COLLECTION = "python_overhead"
 DIMENSIONS = 384
-ROUNDS = 11
+ROUNDS = 15
 SEARCHES = 100
 INGESTS = 4
 DOCUMENTS = 200
@@ -53,36 +53,50 @@ def ingests() -> list[v1.IngestRequest]:
     ]
 
 
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+class Rates:
+    """Calls per second of both, and the time on the processor that a call takes in this process."""
+
+    def __init__(self) -> None:
+        self.rates: dict[str, list[float]] = {"raw": [], "pgfox": []}
+        self.cpu: dict[str, list[float]] = {"raw": [], "pgfox": []}
+
+    def turns(self) -> Iterator[str]:
+        """Both in turns, each as often the first of a pair: the second may find the machine warmer."""
+        for round in range(ROUNDS):
+            yield from ("raw", "pgfox") if round % 2 else ("pgfox", "raw")
+
+    @contextmanager
+    def measured(self, kind: str, calls: int) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.rates[kind].append(calls / (time.perf_counter() - wall))
+        self.cpu[kind].append((time.process_time() - cpu) / calls)
+
+    def report(self, name: str) -> None:
+        ratio = median(ours / raw for ours, raw in zip(self.rates["pgfox"], self.rates["raw"], strict=True))
+        print(f"{name:28} ratio {ratio:.3f}", end="")
+        for kind in ("raw", "pgfox"):
+            print(f"   {kind} {median(self.rates[kind]):7.1f}/s, {median(self.cpu[kind]) * 1e6:5.0f} us", end="")
+        print(flush=True)
 
 
 def compare(name: str, requests: Callable[[], list[Any]], run: Callable[[str, list[Any]], object]) -> None:
-    rates: dict[str, list[float]] = {"raw": [], "pgfox": []}
-    for _ in range(ROUNDS):
-        # The second of a pair may find the machine warmer.
-        for kind in ("raw", "pgfox") if len(rates["raw"]) % 2 else ("pgfox", "raw"):
-            some = requests()
-            rates[kind].append(len(some) / seconds(partial(run, kind, some)))
-    report(name, rates)
-
-
-def report(name: str, rates: dict[str, list[float]]) -> None:
-    """Prints the median rate of both, and the median of the ratios of neighbouring rounds."""
-    ratio = statistics.median(ours / raw for ours, raw in zip(rates["pgfox"], rates["raw"], strict=True))
-    raw, ours = statistics.median(rates["raw"]), statistics.median(rates["pgfox"])
-    print(f"{name:32} raw {raw:8.1f}/s   pgfox {ours:8.1f}/s   ratio {ratio:.3f}", flush=True)
+    rates = Rates()
+    for kind in rates.turns():
+        some = requests()
+        with rates.measured(kind, len(some)):
+            run(kind, some)
+    rates.report(name)
 
 
 def main(server: str) -> None:
     client = pgfox.connect(server)
-    raw = PgfoxServiceStub(grpc.insecure_channel(server))
-    stubs: dict[str, Any] = {"raw": raw, "pgfox": client}
+    stubs: dict[str, Any] = {"raw": PgfoxServiceStub(grpc.insecure_channel(server)), "pgfox": client}
     embedding = {"dimensions": DIMENSIONS}
     client.CreateCollection(v1.CreateCollectionRequest(collection={"name": COLLECTION, "embedding": embedding}))
     try:
+        name = f"Ingest of {DOCUMENTS}, one by one"
+        compare(name, ingests, lambda kind, some: [stubs[kind].Ingest(one) for one in some])
         documents = (v1.Document(id=str(i), vector=vector) for i, vector in enumerate(vectors(10_000)))
         pgfox.ingest(client, COLLECTION, documents)
         for _ in client.BuildIndex(v1.BuildIndexRequest(collection=COLLECTION)):
@@ -90,13 +104,9 @@ def main(server: str) -> None:
         threads = ThreadPoolExecutor(8)
         compare("Search, one by one", searches, lambda kind, some: [stubs[kind].Search(one) for one in some])
         compare("Search, 8 threads", searches, lambda kind, some: list(threads.map(stubs[kind].Search, some)))
-        compare(
-            f"Ingest of {DOCUMENTS}, one by one", ingests, lambda kind, some: [stubs[kind].Ingest(one) for one in some]
-        )
         asyncio.run(main_aio(server))
     finally:
         client.DeleteCollection(v1.DeleteCollectionRequest(name=COLLECTION))
-
     compare_conversions()
 
 
@@ -129,15 +139,13 @@ async def main_aio(server: str) -> None:
     async def eight(stub: Any, some: list[Any]) -> None:
         await asyncio.gather(*(one_by_one(stub, some[i::8]) for i in range(8)))
 
-    for name, run in (("asyncio Search, one by one", one_by_one), ("asyncio Search, 8 tasks", eight)):
-        rates: dict[str, list[float]] = {"raw": [], "pgfox": []}
-        for _ in range(ROUNDS):
-            for kind in ("raw", "pgfox") if len(rates["raw"]) % 2 else ("pgfox", "raw"):
-                some = searches()
-                started = time.perf_counter()
+    for name, run in (("asyncio, one by one", one_by_one), ("asyncio, 8 tasks", eight)):
+        rates = Rates()
+        for kind in rates.turns():
+            some = searches()
+            with rates.measured(kind, len(some)):
                 await run(stubs[kind], some)
-                rates[kind].append(len(some) / (time.perf_counter() - started))
-        report(name, rates)
+        rates.report(f"Search, {name}")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ class UnaryUnary:
     ) -> UnaryUnaryCall:
         settings = self._settings
         timeout = settings.timeout if timeout is None else timeout
-        metadata = settings.metadata if metadata is None else (*metadata, *settings.metadata)
+        metadata = settings.metadata_and(metadata)
 
         def start(timeout: float) -> Any:
             return self._inner(request, timeout=timeout, metadata=metadata, **options)
@@ -169,7 +169,7 @@ class Stream:
 
     def __call__(self, *request: Any, metadata: Any = None, **options: Any) -> StreamCall:
         settings = self._settings
-        metadata = settings.metadata if metadata is None else (*metadata, *settings.metadata)
+        metadata = settings.metadata_and(metadata)
         return StreamCall(self._inner(*request, metadata=metadata, **options), settings)
 
 

@@ -114,57 +114,43 @@ class UnaryUnary:
         self._method = method
         self._settings = settings
 
-    def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        return self._call(self._inner, request, timeout, metadata, credentials, wait_for_ready, compression)
+    def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._call(self._inner, request, *args, **kwargs)
 
-    def with_call(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
-        return self._call(self._inner.with_call, request, timeout, metadata, credentials, wait_for_ready, compression)
+    def with_call(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._call(self._inner.with_call, request, *args, **kwargs)
 
     def future(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
+        self, request: Any, timeout: float | None = None, metadata: Any = None, *args: Any, **kwargs: Any
+    ) -> Call:
         """Starts the call and returns at once. It is not tried again: nobody is there to wait."""
         settings = self._settings
         timeout = settings.timeout if timeout is None else timeout
-        metadata = settings.metadata if metadata is None else (*metadata, *settings.metadata)
-        return Call(self._inner.future(request, timeout, metadata, credentials, wait_for_ready, compression), settings)
+        inner = self._inner.future(request, timeout, settings.metadata_and(metadata), *args, **kwargs)
+        return Call(inner, settings)
 
-    def _call(self, call: Callable[..., Any], request: Any, timeout: float | None, metadata: Any, *rest: Any) -> Any:
+    def _call(
+        self,
+        call: Callable[..., Any],
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         settings = self._settings
         timeout = settings.timeout if timeout is None else timeout
-        metadata = settings.metadata if metadata is None else (*metadata, *settings.metadata)
+        metadata = settings.metadata_and(metadata)
         started = time.monotonic()
         try:
-            return call(request, timeout, metadata, *rest)
+            return call(request, timeout, metadata, *args, **kwargs)
         except grpc.RpcError as error:
             failure = settings.error(error)
         attempts = Attempts(started, timeout, settings.retry and is_repeatable(self._method, request))
         while True:
             time.sleep(attempts.pause(failure))
             try:
-                return call(request, attempts.remaining(), metadata, *rest)
+                return call(request, attempts.remaining(), metadata, *args, **kwargs)
             except grpc.RpcError as error:
                 failure = settings.error(error)
 
@@ -177,17 +163,11 @@ class Stream:
         self._settings = settings
 
     def __call__(
-        self,
-        request: Any,
-        timeout: float | None = None,
-        metadata: Any = None,
-        credentials: grpc.CallCredentials | None = None,
-        wait_for_ready: bool | None = None,
-        compression: grpc.Compression | None = None,
-    ) -> Any:
+        self, request: Any, timeout: float | None = None, metadata: Any = None, *args: Any, **kwargs: Any
+    ) -> Call:
         settings = self._settings
-        metadata = settings.metadata if metadata is None else (*metadata, *settings.metadata)
-        return Call(self._inner(request, timeout, metadata, credentials, wait_for_ready, compression), settings)
+        inner = self._inner(request, timeout, settings.metadata_and(metadata), *args, **kwargs)
+        return Call(inner, settings)
 
 
 class Call:

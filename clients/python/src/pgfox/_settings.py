@@ -37,6 +37,10 @@ class Settings:
     credentials: grpc.ChannelCredentials | None = field(repr=False)
     options: tuple[tuple[str, Any], ...] = field(repr=False)
 
+    def metadata_and(self, own: Any) -> Any:
+        """The metadata of a call: the caller's own, and the API key."""
+        return self.metadata if own is None else (*own, *self.metadata)
+
     def error(self, error: grpc.RpcError) -> PgfoxError:
         """What gRPC raised, as one of pgfox's errors."""
         return PgfoxError.of(error, self.endpoint)
