@@ -263,12 +263,13 @@ from pgfox import v1
 
 client = pgfox.connect(sys.argv[1])
 documents = (v1.Document(id=str(i)) for i in range(100))
+print("started", flush=True)
 try:
     if sys.argv[2] == "ingest":
-        print("started", flush=True)
         pgfox.ingest(client, "c", documents, documents_per_request=10)
+    elif sys.argv[2] == "search":
+        client.Search(v1.SearchRequest())
     else:
-        print("started", flush=True)
         list(client.IngestStream(iter([v1.IngestRequest(sequence=1)])))
 except KeyboardInterrupt:
     left = [thread.name for thread in threading.enumerate() if "pgfox" in thread.name]
@@ -276,7 +277,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("call", ["ingest", "stream"])
+@pytest.mark.parametrize("call", ["ingest", "search", "stream"])
 def test_ctrl_c_ends_it_at_once(server: StandIn, call: str, tmp_path: Path) -> None:
     server.gate.clear()
     program = tmp_path / "program.py"
@@ -287,7 +288,7 @@ def test_ctrl_c_ends_it_at_once(server: StandIn, call: str, tmp_path: Path) -> N
             assert process.stdout
             assert process.stdout.readline() == "started\n"
             deadline = time.monotonic() + 10
-            while not server.streams and time.monotonic() < deadline:
+            while not server.calls and time.monotonic() < deadline:
                 time.sleep(0.02)
             time.sleep(0.2)
             process.send_signal(signal.SIGINT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 
@@ -92,6 +93,13 @@ def test_nobody_there(api: Sync | Aio) -> None:
     assert isinstance(failed.value, ConnectionError)
     assert failed.value.attempts > 1
     assert time.monotonic() - started < 1.5
+
+
+def test_one_that_listens_but_never_answers(api: Sync | Aio) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(pgfox.DeadlineExceededError, match=f"no answer from http://{endpoint} in time"):
+            api.call(endpoint, "Search", SEARCH, timeout=0.5)
 
 
 def test_a_server_that_comes_back_is_found(server: StandIn, api: Sync | Aio) -> None:

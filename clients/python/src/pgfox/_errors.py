@@ -129,8 +129,10 @@ class PgfoxError(grpc.RpcError):
                 violations = tuple(Violation(v.field, v.description) for v in bad_request.field_violations)
             elif detail.Unpack(retry_info):
                 retry_delay = retry_info.retry_delay.ToTimedelta().total_seconds()
-        if code == grpc.StatusCode.UNAVAILABLE and not status.details:
+        if not status.details and code == grpc.StatusCode.UNAVAILABLE:
             details = f"no answer from {endpoint}: {details}; {_advice(details)}"
+        if not status.details and code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            details = f"no answer from {endpoint} in time: {details}"
         return CLASSES.get(code, PgfoxError)(
             code,
             details,

@@ -29,12 +29,13 @@ class Backoff:
         self.timeout = timeout
         self.started = time.monotonic() if started is None else started
         self.failures = 0
+        self._next = PAUSE_MIN
 
     def pause(self, error: PgfoxError) -> float | None:
         """The pause after this failure, at least as long as the server asks for. None: give up."""
         # Half of the pause is chance.
-        pause = min(PAUSE_MIN * 2.0**self.failures, PAUSE_MAX) * random.uniform(0.5, 1.0)
-        pause = max(pause, error.retry_delay or 0.0)
+        pause = max(self._next * random.uniform(0.5, 1.0), error.retry_delay or 0.0)
+        self._next = min(2 * self._next, PAUSE_MAX)
         self.failures += 1
         return pause if self.elapsed() + pause <= self.timeout else None
 
