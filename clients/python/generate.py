@@ -39,4 +39,5 @@ def main() -> None:
     sys.stdout.buffer.write(response.SerializeToString())
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -84,6 +84,14 @@ def test_errors_of_others_have_no_reason(server: StandIn) -> None:
             assert failed.value.metadata == metadata
 
 
+def test_details_that_cannot_be_read_hide_nothing(server: StandIn) -> None:
+    broken = Failure(grpc.StatusCode.NOT_FOUND, "what happened")
+    broken.trailing_metadata = (("grpc-status-details-bin", b"\xff"),)
+    server.failures.append(broken)
+    with pgfox.connect(server.endpoint) as client, pytest.raises(pgfox.NotFoundError, match="what happened"):
+        client.Search(SEARCH)
+
+
 def test_the_traceback_is_short(server: StandIn, api: Sync | Aio) -> None:
     server.failures.append(BAD)
     with pytest.raises(pgfox.PgfoxError) as failed:

@@ -10,13 +10,17 @@ if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10
 fi
 
 venv=${CARGO_TARGET_DIR:-$root/target}/clients/python
-[ -x "$venv/bin/pip" ] || python3 -m venv "$venv"
-"$venv/bin/pip" install --quiet --disable-pip-version-check -e "$client[dev]"
+if ! [ "$venv/installed" -nt "$client/pyproject.toml" ]; then
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -e "$client[dev]"
+    touch "$venv/installed"
+fi
 
 cd "$client"
-"$venv/bin/ruff" check .
-"$venv/bin/ruff" format --check .
+"$venv/bin/ruff" check . "$root/tests/clients/python"
+"$venv/bin/ruff" format --check . "$root/tests/clients/python"
 "$venv/bin/mypy"
+"$venv/bin/mypy" "$root/tests/clients/python/story.py"
 "$venv/bin/python" -m pytest -q
 env -u PGFOX_CA -u PGFOX_API_KEY "$venv/bin/python" examples/quickstart.py
 env -u PGFOX_CA -u PGFOX_API_KEY "$venv/bin/python" examples/quickstart_aio.py

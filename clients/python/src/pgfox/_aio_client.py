@@ -33,7 +33,7 @@ def connect(
     """Returns a client of the server at `endpoint`. It connects with the first call, and again whenever it has to.
 
     As `pgfox.connect`, whose arguments and errors these are. The client belongs to the event loop that runs now, and
-    only tasks of that loop may use it.
+    only tasks of that loop may use it; without one this is a RuntimeError.
     """
     # Says that there is none before gRPC takes a loop that nobody runs.
     asyncio.get_running_loop()

@@ -116,7 +116,7 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         self._call.cancel()
         self._reader.cancel()
-        await asyncio.wait([self._reader])
+        await asyncio.wait([self._reader], timeout=CLOSE_WAIT)
 
     async def write(self, request: v1.IngestRequest) -> None:
         try:

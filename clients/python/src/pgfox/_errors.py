@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from pgfox import v1
@@ -111,15 +112,13 @@ class PgfoxError(grpc.RpcError):
         code: grpc.StatusCode = call.code()
         details: str = call.details() or ""
         trailers, headers = _pairs(call.trailing_metadata()), _pairs(call.initial_metadata())
-        status = status_pb2.Status.FromString(trailers.get("grpc-status-details-bin") or b"")
+        status = _status(trailers.get("grpc-status-details-bin") or b"")
         reason, metadata = v1.ERROR_REASON_UNSPECIFIED, dict[str, str]()
         violations: tuple[Violation, ...] = ()
         retry_delay = None
-        info, bad_request, retry_info = (
-            error_details_pb2.ErrorInfo(),
-            error_details_pb2.BadRequest(),
-            error_details_pb2.RetryInfo(),
-        )
+        info = error_details_pb2.ErrorInfo()
+        bad_request = error_details_pb2.BadRequest()
+        retry_info = error_details_pb2.RetryInfo()
         for detail in status.details:
             if detail.Unpack(info) and info.domain == DOMAIN:
                 # A server newer than this client has reasons that it does not know.
@@ -197,6 +196,14 @@ CLASSES: dict[grpc.StatusCode, type[PgfoxError]] = {
 def _pairs(metadata: Any) -> dict[str, Any]:
     # Not `dict(metadata)`: the keys of grpc.aio's Metadata are pairs, up to grpcio 1.76 at least.
     return {key: value for key, value in metadata or ()}  # noqa: C416
+
+
+def _status(wire: bytes) -> status_pb2.Status:
+    try:
+        return status_pb2.Status.FromString(wire)
+    except DecodeError:
+        # Of something on the way that is no pgfox; the code and the text still say what happened.
+        return status_pb2.Status()
 
 
 def _is_misconfigured(details: str) -> bool:

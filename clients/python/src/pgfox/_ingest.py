@@ -28,7 +28,7 @@ DOCUMENTS_PER_REQUEST_MAX = 1_000
 BYTES_PER_REQUEST_MAX = (16 << 20) - (64 << 10)
 REQUESTS_IN_FLIGHT_MAX = 100
 
-# Seconds that the end of the stream is waited for once everything is acknowledged.
+# Seconds that the end of a stream is waited for once everything is acknowledged, or it is cancelled.
 CLOSE_WAIT = 2.0
 
 

@@ -128,7 +128,7 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self._call.cancel()
         self._requests.put(None)
-        self._reader.join()
+        self._reader.join(CLOSE_WAIT)
 
     def write(self, request: v1.IngestRequest) -> None:
         self._requests.put(request)
