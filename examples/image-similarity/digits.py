@@ -1,9 +1,10 @@
 """Finds the images most like an image, with vectors made here: the collection has no model.
 
-The images are 1,797 handwritten digits of 8 by 8 pixels, which scikit-learn brings along. The last 297, by other writers,
-stay outside of the collection and are what is looked for.
+The images are 1,797 handwritten digits of 8 by 8 pixels, which scikit-learn brings along. The last 297, by other
+writers, stay outside of the collection and are what is looked for.
 """
 
+import contextlib
 import os
 import sys
 
@@ -12,6 +13,8 @@ import pgfox
 from pgfox import v1
 from sklearn.datasets import load_digits
 
+SERVER = os.environ.get("PGFOX_SERVER", "127.0.0.1:50051")
+API_KEY = os.environ.get("PGFOX_API_KEY")
 COLLECTION = "example_digits"
 STORED_COUNT = 1_500
 # Searches in one call; the server takes 100.
@@ -27,8 +30,8 @@ SHADES = " .:-=+*#%@"
 def main() -> None:
     digits = load_digits()
     vectors = embed(digits.images)
-    with pgfox.connect(os.environ.get("PGFOX_SERVER", "127.0.0.1:50051"), api_key=os.environ.get("PGFOX_API_KEY")) as client:
-        store(client, vectors[:STORED_COUNT], digits.target)
+    with pgfox.connect(SERVER, api_key=API_KEY) as client:
+        store(client, vectors[:STORED_COUNT], digits.target[:STORED_COUNT])
         found = search(client, vectors[STORED_COUNT:])
     print("\nThe first image of each line is looked for, the others are the nearest ones:\n")
     for query in (0, 100, 200):
@@ -37,7 +40,7 @@ def main() -> None:
 
 
 def embed(images: numpy.ndarray) -> numpy.ndarray:
-    """The brightness of the pixels, as vectors of 64 values. For photographs a network such as CLIP would stand here."""
+    """The brightness of the 64 pixels as vectors. For photographs a network such as CLIP would stand here."""
     return images.reshape(len(images), -1).astype("float32")
 
 
@@ -47,13 +50,11 @@ def store(client: pgfox.Client, vectors: numpy.ndarray, labels: numpy.ndarray) -
     collection = v1.Collection(
         name=COLLECTION, embedding=v1.Embedding(dimensions=vectors.shape[1]), distance=v1.DISTANCE_COSINE
     )
-    try:
+    with contextlib.suppress(pgfox.AlreadyExistsError):
         client.CreateCollection(v1.CreateCollectionRequest(collection=collection))
-    except pgfox.AlreadyExistsError:
-        pass
     documents = (
         v1.Document(id=str(position), vector=pgfox.vector(vector), metadata={"digit": int(label)})
-        for position, (vector, label) in enumerate(zip(vectors, labels))
+        for position, (vector, label) in enumerate(zip(vectors, labels, strict=True))
     )
     totals = pgfox.ingest(client, COLLECTION, documents)
     print(f"{totals.documents} images: {totals.upserted} stored, {totals.unchanged} stored already")
@@ -79,7 +80,7 @@ def side_by_side(images: list[numpy.ndarray]) -> str:
     """The images in characters, two for each pixel."""
     lines = [
         "   ".join("".join(2 * SHADES[int(value / 16 * (len(SHADES) - 1))] for value in row) for row in rows)
-        for rows in zip(*images)
+        for rows in zip(*images, strict=True)
     ]
     return "\n".join(lines) + "\n"
 
@@ -91,7 +92,9 @@ def check(found: list[list[int]], vectors: numpy.ndarray, labels: numpy.ndarray)
     unit = vectors / numpy.linalg.norm(vectors, axis=1, keepdims=True)
     similarity = unit[STORED_COUNT:] @ unit[:STORED_COUNT].T
     true = similarity.argsort(axis=1)[:, -10:]
-    recall = numpy.mean([len(set(some) & set(all_)) / 10 for some, all_ in zip(found, true.tolist())])
+    recall = numpy.mean(
+        [len({*positions} & {*nearest_ten}) / 10 for positions, nearest_ten in zip(found, true.tolist(), strict=True)]
+    )
     print(f"{len(found)} searches: the nearest image shows the same digit in {same_digit:.1%}")
     print(f"of the true nearest ten the index found {recall:.1%}")
     if same_digit < SAME_DIGIT_MIN or recall < RECALL_MIN:

@@ -29,7 +29,8 @@ def main() -> None:
             os.environ[variable] = folder
         # Sockets in that folder instead of ports, which others on this machine could listen to.
         config = Config(KernelManager={"transport": "ipc"})
-        NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", record_timing=False, config=config).execute()
+        client = NotebookClient(notebook, timeout=CELL_TIMEOUT, record_timing=False, config=config)
+        client.execute()
     printed = texts(notebook)
     if complaints := [text for name, text in printed.items() if name.endswith(" stderr")]:
         sys.exit("the notebook complains:\n" + "".join(complaints))

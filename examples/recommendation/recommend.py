@@ -8,6 +8,7 @@ The ids are those of books.csv: 157 well known books, each with one sentence abo
 """
 
 import argparse
+import contextlib
 import csv
 import os
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 import pgfox
 from pgfox import v1
 
+SERVER = os.environ.get("PGFOX_SERVER", "127.0.0.1:50051")
+API_KEY = os.environ.get("PGFOX_API_KEY")
 COLLECTION = "example_books"
 MODEL = "local/all-MiniLM-L6-v2"
 
@@ -42,7 +45,7 @@ def main() -> None:
     parser.add_argument("--since", type=int, metavar="YEAR", help="only books of this year or later")
     parser.add_argument("--diverse", action="store_true", help="books that differ from each other")
     reader = parser.parse_args()
-    with pgfox.connect(os.environ.get("PGFOX_SERVER", "127.0.0.1:50051"), api_key=os.environ.get("PGFOX_API_KEY")) as client:
+    with pgfox.connect(SERVER, api_key=API_KEY) as client:
         store(client)
         if reader.liked:
             recommend(client, reader)
@@ -57,11 +60,9 @@ def main() -> None:
 
 def store(client: pgfox.Client) -> None:
     """Brings the collection up to date: what is stored already costs neither an embedding nor a write."""
-    try:
-        collection = v1.Collection(name=COLLECTION, embedding=v1.Embedding(model=MODEL), distance=v1.DISTANCE_COSINE)
+    collection = v1.Collection(name=COLLECTION, embedding=v1.Embedding(model=MODEL), distance=v1.DISTANCE_COSINE)
+    with contextlib.suppress(pgfox.AlreadyExistsError):
         client.CreateCollection(v1.CreateCollectionRequest(collection=collection))
-    except pgfox.AlreadyExistsError:
-        pass
     totals = pgfox.ingest(client, COLLECTION, map(document, books()))
     print(f"{totals.documents} books: {totals.embedded} embedded, {totals.unchanged} stored already")
 
@@ -112,7 +113,11 @@ def check_genres(client: pgfox.Client) -> None:
             v1.SearchRequest(document_id=id, limit=5, read_mask={"paths": ["id"]}) for id in ids[start : start + BATCH]
         ]
         found += client.SearchBatch(v1.SearchBatchRequest(collection=COLLECTION, searches=searches)).responses
-    same = [genres[result.document.id] == genres[id] for id, response in zip(ids, found) for result in response.results]
+    same = [
+        genres[result.document.id] == genres[id]
+        for id, response in zip(ids, found, strict=True)
+        for result in response.results
+    ]
     share = sum(same) / len(same)
     chance = sum(count * (count - 1) for count in Counter(genres.values()).values()) / len(ids) / (len(ids) - 1)
     print(f"\nof the five books most like a book {share:.0%} have its genre; by chance it would be {chance:.0%}")

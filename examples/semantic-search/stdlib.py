@@ -7,6 +7,7 @@ What is searched are the docstrings of all public functions of this Python, and 
 """
 
 import builtins
+import contextlib
 import importlib
 import inspect
 import os
@@ -17,11 +18,13 @@ from collections.abc import Iterator
 import pgfox
 from pgfox import v1
 
+SERVER = os.environ.get("PGFOX_SERVER", "127.0.0.1:50051")
+API_KEY = os.environ.get("PGFOX_API_KEY")
 COLLECTION = "example_stdlib"
 MODEL = "local/all-MiniLM-L6-v2"
 
-# Modules that open a window or a browser, or that hold the same functions once more under another name.
-LEFT_OUT = {"antigravity", "idlelib", "lib2to3", "ntpath", "posix", "posixpath", "this", "tkinter", "turtle", "turtledemo"}
+# They open windows, do something when imported, or hold the same functions once more under another name.
+LEFT_OUT = {"antigravity", "idlelib", "ntpath", "posix", "posixpath", "this", "tkinter", "turtle", "turtledemo"}
 TYPES_WITH_METHODS = (bytes, dict, float, int, list, set, str, tuple)
 
 # In words that the docstrings mostly do not use.
@@ -52,7 +55,7 @@ FOUND_MIN = 12
 
 
 def main() -> None:
-    with pgfox.connect(os.environ.get("PGFOX_SERVER", "127.0.0.1:50051"), api_key=os.environ.get("PGFOX_API_KEY")) as client:
+    with pgfox.connect(SERVER, api_key=API_KEY) as client:
         store(client)
         if len(sys.argv) > 1:
             answer(client, " ".join(sys.argv[1:]))
@@ -62,11 +65,9 @@ def main() -> None:
 
 def store(client: pgfox.Client) -> None:
     """Brings the collection up to date: what is stored already costs neither an embedding nor a write."""
-    try:
-        collection = v1.Collection(name=COLLECTION, embedding=v1.Embedding(model=MODEL), distance=v1.DISTANCE_COSINE)
+    collection = v1.Collection(name=COLLECTION, embedding=v1.Embedding(model=MODEL), distance=v1.DISTANCE_COSINE)
+    with contextlib.suppress(pgfox.AlreadyExistsError):
         client.CreateCollection(v1.CreateCollectionRequest(collection=collection))
-    except pgfox.AlreadyExistsError:
-        pass
     totals = pgfox.ingest(client, COLLECTION, docstrings())
     print(f"{totals.documents} docstrings: {totals.embedded} embedded, {totals.unchanged} stored already")
     for _ in client.BuildIndex(v1.BuildIndexRequest(collection=COLLECTION)):
