@@ -38,7 +38,7 @@ pub(crate) async fn begin(app: &App, request: v1::BuildIndexRequest) -> Result<(
     check_spec(&mut violations, &spec);
     violations.finish()?;
 
-    let collection = app.store.collection(&name).await?;
+    let collection = app.store.current_collection(&name).await?;
     let kind = match spec.kind {
         None => IndexKind::Hnsw { m: DEFAULT_M, ef_construction: DEFAULT_EF_CONSTRUCTION },
         Some(Kind::Hnsw(hnsw)) => {

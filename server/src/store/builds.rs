@@ -162,7 +162,8 @@ impl Store {
 
     /// The job itself, unless another session works on it.
     async fn build(&self, collection: &str, index_id: i64) -> Result<(), StoreError> {
-        let entry = self.entry(collection).await?;
+        // Not from the cache: another server may have replaced the collection by one of the same name.
+        let entry = self.load_entry(collection).await?;
         let (client, notices) = self.inner.config.direct.connect().await?;
         if !self.try_lock_builds(&client, &entry).await? {
             return Ok(());
@@ -172,10 +173,11 @@ impl Store {
         let internal = &self.inner.names.internal;
         let sql = format!(
             "-- build
-             UPDATE {internal}.indexes SET attempts = attempts + 1 WHERE id = $1 AND state = 'building'
+             UPDATE {internal}.indexes SET attempts = attempts + 1
+             WHERE id = $1 AND space_id = $2 AND state = 'building'
              RETURNING method, m, ef_construction, lists, attempts"
         );
-        let Some(row) = client.query_opt(&sql, &[&index_id]).await? else {
+        let Some(row) = client.query_opt(&sql, &[&index_id, &entry.collection.space_id]).await? else {
             return Ok(()); // finished or stopped meanwhile
         };
         self.stats().builds_started.add(1);

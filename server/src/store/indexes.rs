@@ -94,26 +94,25 @@ impl Store {
 
     /// The complete index, if any, then the one that is being built, if any.
     pub async fn list_indexes(&self, collection: &str) -> Result<Vec<Index>, StoreError> {
-        self.with_collection(collection, |entry| async move {
-            let connection = self.connection().await?;
-            let internal = &self.inner.names.internal;
-            let sql = format!(
-                "-- list_indexes
-                 SELECT i.id, i.method, i.m, i.ef_construction, i.lists, i.state = 'ready' AS ready, i.created_at,
-                        coalesce(pg_relation_size(c.oid), 0) AS size_bytes, coalesce(s.idx_scan, 0) AS scan_count
-                 FROM {internal}.indexes i
-                 LEFT JOIN pg_class c
-                     ON c.oid = to_regclass(format('%s.%s_%s_%s', $2::text, $3::text, i.method, i.id))
-                 LEFT JOIN pg_stat_all_indexes s ON s.indexrelid = c.oid
-                 WHERE i.space_id = $1 AND i.state <> 'failed' ORDER BY ready DESC"
-            );
-            let statement = connection.prepare_cached(&sql).await?;
-            let stem = &entry.tables.embeddings_stem;
-            let rows = connection.query(&statement, &[&entry.collection.space_id, internal, stem]).await?;
-            connection.done();
-            rows.iter().map(|row| read_index(row, &entry)).collect()
-        })
-        .await
+        // Not from the cache: no table would be missing that tells that another server has replaced the collection.
+        let entry = self.load_entry(collection).await?;
+        let connection = self.connection().await?;
+        let internal = &self.inner.names.internal;
+        let sql = format!(
+            "-- list_indexes
+             SELECT i.id, i.method, i.m, i.ef_construction, i.lists, i.state = 'ready' AS ready, i.created_at,
+                    coalesce(pg_relation_size(c.oid), 0) AS size_bytes, coalesce(s.idx_scan, 0) AS scan_count
+             FROM {internal}.indexes i
+             LEFT JOIN pg_class c
+                 ON c.oid = to_regclass(format('%s.%s_%s_%s', $2::text, $3::text, i.method, i.id))
+             LEFT JOIN pg_stat_all_indexes s ON s.indexrelid = c.oid
+             WHERE i.space_id = $1 AND i.state <> 'failed' ORDER BY ready DESC"
+        );
+        let statement = connection.prepare_cached(&sql).await?;
+        let stem = &entry.tables.embeddings_stem;
+        let rows = connection.query(&statement, &[&entry.collection.space_id, internal, stem]).await?;
+        connection.done();
+        rows.iter().map(|row| read_index(row, &entry)).collect()
     }
 
     /// Drops the index of this name, or every index without one; stops the build of one.

@@ -65,6 +65,29 @@ on_each_postgres! {
         assert_only(&server, &index).await;
     }
 
+    async fn a_server_finishes_the_build_of_a_collection_that_others_have_replaced(server: Server) {
+        let mut client = server.client();
+        fill(&mut client).await;
+        let other = Setup::new(server.database_url.clone()).start().await;
+        other.ready().await;
+        let mut other_client = other.client();
+        assert_eq!(list(&mut other_client).await.len(), 0);
+        client.delete_collection(v1::DeleteCollectionRequest { name: "points".into() }).await.unwrap();
+        fill(&mut client).await;
+
+        // What a server that died at once leaves behind; the one that knows the old collection takes it up.
+        server.stop().await.unwrap();
+        let job = "INSERT INTO pgfox_internal.indexes (space_id, method, m, ef_construction, state)
+                   SELECT id, 'hnsw', 16, 64, 'building' FROM pgfox_internal.embedding_spaces";
+        assert_eq!(other.sql().await.execute(job, &[]).await.unwrap(), 1);
+        eventually("the build is finished", async || {
+            let (indexes, jobs) = in_postgres(&other).await;
+            (indexes.len(), jobs) == (1, 0)
+        })
+        .await;
+        assert_eq!(list(&mut other_client).await[0].state(), IndexState::Ready);
+    }
+
     async fn a_server_that_stops_leaves_its_build_to_others(server: Server) {
         let mut client = server.client();
         fill(&mut client).await;
