@@ -277,16 +277,20 @@ impl EmbeddingArgs {
         if let Some(folder) = self.local_models.as_ref().filter(|folder| !folder.is_dir()) {
             errors.push(format!("--local-models {}: there is no such folder", folder.display()));
         }
-        if let Some(model) = &self.default_model {
+        let default_model = match self.default_model.as_deref() {
+            Some("none") => Some(""),
+            model => model,
+        };
+        if let Some(model) = default_model.filter(|model| !model.is_empty()) {
             let named = |prefix| model.strip_prefix(prefix).is_some_and(|name: &str| !name.is_empty());
             if !named("openai/") && !named("local/") {
-                errors.push(format!("--default-model {model:?}: expected openai/<model> or local/<name>"));
+                errors.push(format!("--default-model {model:?}: expected openai/<model>, local/<name> or none"));
             } else if named("openai/") && !openai.is_enabled() {
                 errors.push(format!("--default-model {model}: set OPENAI_API_KEY or OPENAI_BASE_URL to offer it"));
             }
         }
         EmbeddingConfig {
-            default_model: self.default_model.clone(),
+            default_model: default_model.map(str::to_owned),
             openai,
             local: LocalConfig {
                 models_dir: self.local_models.clone(),

@@ -92,7 +92,7 @@ in_image() {
 said=$( (in_image -- --version) )
 [[ $said == pgfox-server\ * ]] || fail "--version said: $said"
 code=0
-said=$( (in_image DATABASE_URL=postgresql://127.0.0.1:9/none PGFOX_DEFAULT_MODEL=local/none --) 2>&1) || code=$?
+said=$( (in_image DATABASE_URL=postgresql://127.0.0.1:9/none PGFOX_DEFAULT_MODEL=none --) 2>&1) || code=$?
 [ "$code" = 2 ] && [[ $said == *PGFOX_API_KEYS* ]] || fail "open to everyone: exit code $code, $said"
 ok "user and environment: it asks for API keys before it listens beyond the container"
 
@@ -115,7 +115,7 @@ run_image() {
 healthy() {
     (in_image PGFOX_LISTEN="$address" -- ${health#"$program "})
 }
-run_image "$scratch/image.log" PGFOX_DEFAULT_MODEL=local/none
+run_image "$scratch/image.log" PGFOX_DEFAULT_MODEL=none
 owner=$(ps -o uid= -p "$server" | tr -d ' ')
 [ "$owner" != 0 ] || fail "the server runs as root"
 stop_server "$server" "${signal#SIG}"

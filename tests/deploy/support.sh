@@ -92,7 +92,7 @@ stop_server() {
 
 # A server with a PostgreSQL of its own, for its database: $database_url. It embeds nothing.
 start_database() {
-    start_server "$scratch/database.log" "$bin/pgfox-server" --data-dir "$scratch/data" --default-model local/none
+    start_server "$scratch/database.log" "$bin/pgfox-server" --data-dir "$scratch/data" --default-model none
     database=$server
     database_url=$("$bin/pgfox-server" database-url --data-dir "$scratch/data")
 }

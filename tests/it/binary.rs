@@ -112,19 +112,27 @@ async fn an_open_port_needs_keys() {
     assert!(ran.stderr.contains("--insecure") && ran.stderr.contains("PGFOX_API_KEYS"), "{ran:?}");
 
     let mut with_keys = command("pgfox-server");
-    with_keys.args([
-        "--listen",
-        "0.0.0.0:0",
-        "--default-model",
-        "openai/x",
-        "--openai-base-url",
-        "http://127.0.0.1:1/v1",
-    ]);
+    with_keys.args(["--listen", "0.0.0.0:0", "--default-model", "none"]);
     with_keys.env("PGFOX_API_KEYS", "topsecretkey").env("DATABASE_URL", "postgres://fox:hunter2@127.0.0.1:1/none");
     let server = ServerProcess::spawn(with_keys).await;
     let log = server.log();
     assert!(log.contains("WARN") && log.contains("TLS"), "keys without TLS are warned about:\n{log}");
     assert!(!log.contains("topsecretkey") && !log.contains("hunter2"), "{log}");
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn without_a_default_model_callers_send_vectors() {
+    let database_url = create_database(&cluster(18).postgres).await;
+    let mut command = command("pgfox-server");
+    command.args(["--listen", "127.0.0.1:0", "--default-model", "none"]).env("DATABASE_URL", &database_url);
+    let server = ServerProcess::spawn(command).await;
+    eventually("the server is ready", async || pgfox(&server.address, &["health"], "").await.code == Some(0)).await;
+    let ran = pgfox(&server.address, &["collections", "create", "texts"], "").await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("collection.embedding.dimensions: is required without a model"), "{ran:?}");
+    let ran = pgfox(&server.address, &["collections", "create", "points", "--dimensions", "3"], "").await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
     server.kill().await;
 }
 

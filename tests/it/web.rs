@@ -331,14 +331,7 @@ async fn the_program_takes_origins_and_nothing_else() {
     }
 
     let mut command = command("pgfox-server");
-    command.args([
-        "--listen",
-        "127.0.0.1:0",
-        "--default-model",
-        "openai/x",
-        "--openai-base-url",
-        "http://127.0.0.1:1/v1",
-    ]);
+    command.args(["--listen", "127.0.0.1:0", "--default-model", "none"]);
     command.env("DATABASE_URL", "postgres://127.0.0.1:1/none");
     command.env("PGFOX_WEB_ORIGINS", format!("{APP}:443, {OTHER_APP}"));
     let server = ServerProcess::spawn(command).await;

@@ -305,8 +305,8 @@ pub struct EmbeddingArgs {
     #[arg(long, env = "PGFOX_MAX_LOCAL_MODELS", value_name = "COUNT", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_local_models: u32,
-    /// Model of collections that name none [default: local/all-MiniLM-L6-v2; with a key of OpenAI
-    /// or --openai-base-url openai/text-embedding-3-small]
+    /// Model of collections that name none; `none` where callers send vectors [default: local/all-MiniLM-L6-v2; with a
+    /// key of OpenAI or --openai-base-url openai/text-embedding-3-small]
     #[arg(long, env = "PGFOX_DEFAULT_MODEL", value_name = "MODEL")]
     pub default_model: Option<String>,
     /// Most texts in one request to the server

@@ -111,6 +111,7 @@ fn the_local_model_is_fetched_when_it_is_the_default() {
     assert!(!fetched(&["--openai-api-key-file", key]));
     assert!(!fetched(&["--openai-base-url", "http://127.0.0.1:1/v1"]));
     assert!(!fetched(&["--default-model", "local/fox"]));
+    assert!(!fetched(&["--default-model", "none"]));
     assert!(fetched(&["--openai-api-key-file", key, "--default-model", FETCHED_MODEL]));
 
     let own = dir.path().join("all-MiniLM-L6-v2");

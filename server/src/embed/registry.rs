@@ -23,7 +23,7 @@ const MAX_REMEMBERED: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct EmbeddingConfig {
     /// The model of a collection that names none. Default: `openai/text-embedding-3-small` where a provider is
-    /// configured, else `local/all-MiniLM-L6-v2`.
+    /// configured, else `local/all-MiniLM-L6-v2`. Empty: none, callers send vectors.
     pub default_model: Option<String>,
     /// The provider; used when it has a key or a base URL.
     pub openai: OpenAiConfig,
@@ -85,13 +85,16 @@ impl Embedders {
             local_stats: Stats::default(),
             health: watch::Sender::new(true),
         }));
+        if embedders.default_model().is_empty() {
+            return Ok(embedders);
+        }
         match embedders.locate(embedders.default_model()) {
             Err(EmbedError::UnknownModel { model, why }) => Err(ConfigError::DefaultModel { model, why }),
             Ok(_) | Err(_) => Ok(embedders),
         }
     }
 
-    /// The model of a collection that names none.
+    /// The model of a collection that names none; empty: its callers send vectors.
     pub fn default_model(&self) -> &str {
         &self.0.default_model
     }
