@@ -172,6 +172,10 @@ impl UrlArgs {
     /// The URL of the configured database; `None` for the embedded one. A file that is of no use adds to the errors.
     pub fn read(&self, errors: &mut Vec<String>) -> Option<SecretString> {
         let Some(path) = &self.database_url_file else { return self.database_url.clone() };
+        if self.database_url.is_some() {
+            // Either could be the one that was forgotten in the environment, and so the wrong database.
+            errors.push("--database-url (DATABASE_URL) and --database-url-file: give one of them".into());
+        }
         let url = value::read_file("--database-url-file", path, errors)?;
         if url.trim().is_empty() {
             // Not the embedded database in its place.
@@ -198,7 +202,7 @@ impl DatabaseArgs {
         }
         let url = self.url.read(errors);
         let direct_url = self.direct_database_url.clone();
-        if direct_url.is_some() && url.is_none() {
+        if direct_url.is_some() && url.is_none() && self.url.database_url_file.is_none() {
             errors.push("--direct-database-url needs --database-url".into());
         }
         for (flag, url) in [("--database-url", &url), ("--direct-database-url", &direct_url)] {

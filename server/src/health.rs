@@ -1,6 +1,9 @@
 //! grpc.health.v1 with the true state: the database and its extension for the service, the provider for the embedder.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pgfox::v1::pgfox_service_server::SERVICE_NAME;
 use tokio::sync::watch;
@@ -22,12 +25,13 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// How often builds are looked for that nobody works on.
 const RESUME_EVERY: u32 = 3;
 
-/// Makes the database ready, then watches it, for as long as the server runs. Fails only when this server can never work
-/// with this database.
-pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<(), Arc<StoreError>> {
+/// Makes the database ready. For `wait` it tries again when the database cannot be reached or used yet; that this server
+/// can never work with it is an error at once.
+pub(crate) async fn prepare(store: &Store, migrate: Migrate, wait: Duration) -> Result<(), Arc<StoreError>> {
+    let began = Instant::now();
     let mut last = String::new();
     while let Err(error) = store.prepare(migrate).await {
-        if matches!(*error, StoreError::WrongDatabase(_)) {
+        if matches!(*error, StoreError::WrongDatabase(_)) || began.elapsed() + CHECK_EVERY > wait {
             return Err(error);
         }
         // Once for each reason.
@@ -38,6 +42,13 @@ pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<()
         }
         tokio::time::sleep(CHECK_EVERY).await;
     }
+    Ok(())
+}
+
+/// Makes the database ready, then watches it, for as long as the server runs. Fails only when this server can never work
+/// with this database.
+pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<(), Arc<StoreError>> {
+    prepare(store, migrate, Duration::MAX).await?;
     let mut healthy = true;
     let mut round = 0_u32;
     loop {

@@ -109,9 +109,10 @@ impl Default for Limits {
     }
 }
 
-/// Sets up the database, or brings what an older version has set up to this one.
-pub async fn migrate(store: StoreConfig) -> anyhow::Result<()> {
-    Ok(Store::new(store).prepare(Migrate::Always).await?)
+/// Sets up the database, or brings what an older version has set up to this one. For `wait` it goes on trying when the
+/// database is not ready for that.
+pub async fn migrate(store: StoreConfig, wait: Duration) -> anyhow::Result<()> {
+    Ok(health::prepare(&Store::new(store), Migrate::Always, wait).await?)
 }
 
 /// What every call needs. Cheap to clone.

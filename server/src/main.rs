@@ -106,7 +106,7 @@ async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
         let (url, postgres) = start_database(database.url.clone(), &embedded).await?;
         let (store, warnings) = database.into_store(&url)?;
         warn(&warnings);
-        let migrated = pgfox_server::migrate(store).await;
+        let migrated = pgfox_server::migrate(store, args.wait.unwrap_or_default()).await;
         stop(postgres).await;
         migrated
     };

@@ -115,6 +115,9 @@ pub struct DemoArgs {
 /// The settings of `migrate`.
 #[derive(Args, Clone, Debug)]
 pub struct MigrateArgs {
+    /// Go on trying for this long when the database cannot be reached, or lacks what a migration needs [default: not]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
     /// The database.
     #[command(flatten)]
     pub database: DatabaseArgs,

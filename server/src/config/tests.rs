@@ -144,6 +144,8 @@ fn the_database_can_be_named_by_a_file() {
     let file = write("url", "postgresql://fox:secret@127.0.0.1/x\n");
     assert_eq!(url(&["--database-url-file", &file]).as_deref(), Some("postgresql://fox:secret@127.0.0.1/x"));
     assert_eq!(url(&[]), None);
+    let both = ["--database-url-file", &file, "--database-url", "postgresql://127.0.0.1/y"];
+    assert!(read(&both).unwrap_err()[0].contains("give one of them"));
     for bad in [write("empty", "\n"), write("other", "mysql://127.0.0.1/x"), "/nonexistent/url".to_owned()] {
         let errors = read(&["--database-url-file", &bad]).unwrap_err();
         assert!(errors[0].contains("--database-url"), "{errors:?}");
