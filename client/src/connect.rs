@@ -9,7 +9,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{GrpcMethod, Request, Status};
 
-use crate::retry::Retry;
+use crate::retry::{Backoff, Retry};
 
 /// Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame.
 pub const MESSAGE_BYTES_MAX: usize = (16 << 20) + (64 << 10);
@@ -34,17 +34,18 @@ pub type Transport = InterceptedService<Retry<Channel>, CallSettings>;
 pub struct ConnectOptions {
     /// `host:port`, `http://host:port` or `https://host:port`. Without a scheme: https when `ca_pem` is set, else http.
     pub endpoint: String,
-    /// Sent as `authorization: Bearer <key>`. None: nothing is sent.
+    /// Sent as `authorization: Bearer <key>`. None or empty: nothing is sent.
     pub api_key: Option<String>,
     /// Certificates, in PEM, that the server's certificate must descend from. None: those of the system.
     pub ca_pem: Option<Vec<u8>>,
-    /// Longest wait for the connection. Default 10 s.
+    /// Longest wait for the connection, in which a server that does not answer is tried again with `retry`. Default 10 s.
     pub connect_timeout: Duration,
     /// Deadline of every call but IngestStream, BuildIndex and Watch, unless the request sets its own. Default 30 s.
     pub call_timeout: Duration,
     /// Repeat unary calls within their deadline, as [`Retry`] says. Default true.
     pub retry: bool,
-    /// Compress messages both ways: for slow networks; vectors hardly get smaller. Default false.
+    /// Compress messages both ways: for slow networks; vectors hardly get smaller. An Ingest is not repeated then. Default
+    /// false.
     pub gzip: bool,
 }
 
@@ -120,11 +121,40 @@ pub async fn connect(options: &ConnectOptions) -> Result<Client, ConnectError> {
 pub async fn transport(options: &ConnectOptions) -> Result<Transport, ConnectError> {
     let settings = CallSettings::new(options)?;
     let endpoint = endpoint(options)?;
-    let channel = endpoint.connect().await.map_err(|error| ConnectError::Unreachable {
-        endpoint: endpoint.uri().to_string().trim_end_matches('/').to_owned(),
-        reason: crate::error::root_cause(&error),
-    })?;
+    let patience = if options.retry { options.connect_timeout } else { Duration::ZERO };
+    let mut backoff = Backoff::new(patience);
+    let mut attempts = 1;
+    let channel = loop {
+        let error = match endpoint.connect().await {
+            Ok(channel) => break channel,
+            Err(error) => error,
+        };
+        match backoff.next_pause(Duration::ZERO).filter(|_| may_pass(&error)) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => {
+                let tries = if attempts > 1 { format!(", {attempts} times") } else { String::new() };
+                return Err(ConnectError::Unreachable {
+                    endpoint: endpoint.uri().to_string().trim_end_matches('/').to_owned(),
+                    reason: crate::error::root_cause(&error) + &tries,
+                });
+            }
+        }
+        attempts += 1;
+    };
     Ok(InterceptedService::new(Retry::new(channel, options.retry), settings))
+}
+
+/// Whether another attempt to connect can succeed: not when TLS did not like what it got.
+fn may_pass(error: &tonic::transport::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
+            return false;
+        }
+        source = error.source();
+    }
+    true
 }
 
 fn endpoint(options: &ConnectOptions) -> Result<Endpoint, ConnectError> {
@@ -149,7 +179,9 @@ fn endpoint(options: &ConnectOptions) -> Result<Endpoint, ConnectError> {
         Some(port) => authority == format!("{host}:{port}"),
         None => authority == host,
     });
-    if authority.is_empty() || !is_whole || parsed.path().len() > 1 || parsed.query().is_some() {
+    // A name alone could mean any port.
+    let is_name_alone = parsed.port_u16().is_none() && !given.contains("://");
+    if authority.is_empty() || is_name_alone || !is_whole || parsed.path().len() > 1 || parsed.query().is_some() {
         return Err(invalid("write host:port, http://host:port or https://host:port"));
     }
     let is_tls = parsed.scheme_str() == Some("https");
@@ -181,11 +213,11 @@ pub struct CallSettings {
 
 impl CallSettings {
     fn new(options: &ConnectOptions) -> Result<Self, ConnectError> {
-        let authorization = match &options.api_key {
+        let authorization = match options.api_key.as_deref().map(str::trim).filter(|key| !key.is_empty()) {
             None => None,
             Some(key) => {
                 let mut value: MetadataValue<Ascii> =
-                    format!("Bearer {}", key.trim()).parse().map_err(|_| ConnectError::ApiKey)?;
+                    format!("Bearer {key}").parse().map_err(|_| ConnectError::ApiKey)?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -228,7 +260,7 @@ mod tests {
         assert_eq!(uri("localhost:50051", None).unwrap(), "http://localhost:50051/");
         assert_eq!(uri("http://[::1]:1", None).unwrap(), "http://[::1]:1/");
         assert_eq!(uri("https://pgfox.example", None).unwrap(), "https://pgfox.example/");
-        for bad in ["", "ftp://x:1", "http://", "http://host:1/path", "host:port", "a b:1"] {
+        for bad in ["", "localhost", "ftp://x:1", "http://", "http://host:1/path", "host:port", "a b:1"] {
             assert!(uri(bad, None).is_err(), "{bad:?} was accepted");
         }
         assert!(uri("http://host:1", Some("pem")).unwrap_err().contains("https://"));
@@ -239,6 +271,8 @@ mod tests {
         let options = ConnectOptions { api_key: Some("s3cret".into()), ..ConnectOptions::new("h:1") };
         let settings = CallSettings::new(&options).unwrap();
         assert!(!format!("{options:?} {settings:?}").contains("s3cret"));
+        let empty = ConnectOptions { api_key: Some(" ".into()), ..options.clone() };
+        assert!(CallSettings::new(&empty).unwrap().authorization.is_none());
         let broken = ConnectOptions { api_key: Some("a\nb".into()), ..options };
         assert!(matches!(CallSettings::new(&broken), Err(ConnectError::ApiKey)));
     }

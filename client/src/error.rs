@@ -1,5 +1,6 @@
 //! Reads what pgfox says in a [`tonic::Status`].
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use pgfox::ERROR_DOMAIN;
@@ -16,6 +17,17 @@ pub fn reason(status: &Status) -> Option<ErrorReason> {
     ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
 }
 
+/// What the reason is about, such as "collection"; [`ErrorReason`] says which. Empty when the answer is not from pgfox.
+pub fn metadata(status: &Status) -> HashMap<String, String> {
+    let info = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN);
+    info.map(|info| info.metadata).unwrap_or_default()
+}
+
+/// The id of the call, which the log of the server has too. None when no server has answered.
+pub fn request_id(status: &Status) -> Option<&str> {
+    status.metadata().get("x-request-id")?.to_str().ok()
+}
+
 /// Every field that breaks a rule; empty when the error is not about fields.
 pub fn violations(status: &Status) -> Vec<FieldViolation> {
     status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default()
@@ -27,7 +39,8 @@ pub fn retry_delay(status: &Status) -> Option<Duration> {
 }
 
 /// Whether the same call may succeed later: the connection broke, the server is not there, or it says when to come back.
-/// Only for calls that do no harm when they are repeated, as all of pgfox but CreateCollection.
+/// Only for calls that do no harm when they are repeated: not CreateCollection, DeleteCollection, DropIndex and an Ingest
+/// with `if_version`, which would report an error though the first attempt did it.
 pub fn is_retryable(status: &Status) -> bool {
     match status.code() {
         // The client never cancels by itself, so a cancelled call was reset on its way.
@@ -78,11 +91,15 @@ mod tests {
     #[test]
     fn details_are_read() {
         let mut details = ErrorDetails::new();
-        details.set_error_info("DIMENSION_MISMATCH", "pgfox", std::collections::HashMap::new());
+        details.set_error_info("DIMENSION_MISMATCH", "pgfox", HashMap::from([("expected".into(), "3".into())]));
         details.add_bad_request_violation("documents[3].vector", "must have 3 values");
         details.set_retry_info(Some(Duration::from_secs(2)));
-        let status = Status::with_error_details(Code::InvalidArgument, "no", details);
+        let mut status = Status::with_error_details(Code::InvalidArgument, "no", details);
+        assert_eq!(request_id(&status), None);
+        status.metadata_mut().insert("x-request-id", "order-42".parse().unwrap());
+        assert_eq!(request_id(&status), Some("order-42"));
         assert_eq!(reason(&status), Some(ErrorReason::DimensionMismatch));
+        assert_eq!(metadata(&status)["expected"], "3");
         assert_eq!(violations(&status)[0].field, "documents[3].vector");
         assert_eq!(retry_delay(&status), Some(Duration::from_secs(2)));
         assert!(!is_retryable(&status));
@@ -90,7 +107,7 @@ mod tests {
 
     #[test]
     fn foreign_errors_have_no_reason() {
-        let details = ErrorDetails::with_error_info("INTERNAL", "other.example", std::collections::HashMap::new());
+        let details = ErrorDetails::with_error_info("INTERNAL", "other.example", HashMap::new());
         assert_eq!(reason(&Status::with_error_details(Code::Internal, "no", details)), None);
         assert_eq!(reason(&Status::internal("no")), None);
         assert!(violations(&Status::internal("no")).is_empty());

@@ -237,6 +237,8 @@ where
                     Some(pending) => self.unacknowledged.push_back(pending),
                     None => return Ok(()),
                 }
+                // Waiting for a document was no failure to store one.
+                self.backoff.reset();
             }
             let status = match self.connection(client, options, observe).await {
                 Ok(()) => return Ok(()),

@@ -37,10 +37,15 @@ impl Backoff {
 
     /// The pause after this failure, at least as long as the server asks for. None: give up.
     pub fn pause(&mut self, status: &Status) -> Option<Duration> {
+        self.next_pause(error::retry_delay(status).unwrap_or_default())
+    }
+
+    /// The pause after a failure, at least as long as this. None: give up.
+    pub(crate) fn next_pause(&mut self, at_least: Duration) -> Option<Duration> {
         let failing_for = self.failing_since.get_or_insert_with(Instant::now).elapsed();
         // Half of the pause is chance, so that many clients do not come back at once.
         let pause = self.pause.mul_f64(0.5 + 0.5 * fastrand::f64());
-        let pause = pause.max(error::retry_delay(status).unwrap_or_default());
+        let pause = pause.max(at_least);
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         (failing_for + pause <= self.timeout).then_some(pause)
     }

@@ -11,12 +11,16 @@ Later ones pass.
 """
 
 import asyncio
+import socket
+import struct
 import sys
 
 PIECE = 16 << 10
 
 
 def reset(writer):
+    # Without lingering the end is a RST, not a FIN.
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 

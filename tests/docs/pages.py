@@ -88,6 +88,8 @@ def read(root: Path, name: str) -> Page:
         if block.not_run == "":
             page.fault(i, "`not run` says why: <!-- not run: REASON -->")
         if kind in OUTPUT:
+            if text.startswith("$ "):
+                page.fault(i + 2, "a command in a block of output is not run: write it in a `sh` block before")
             if last and last.kind in RUN and last.not_run is None:
                 last.output = block
             last = None

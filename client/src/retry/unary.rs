@@ -21,7 +21,7 @@ use crate::error;
 const MADE_ONCE: [&str; 6] =
     ["IngestStream", "BuildIndex", "Watch", "CreateCollection", "DeleteCollection", "DropIndex"];
 
-/// A channel that repeats unary calls which end with UNAVAILABLE, or with RESOURCE_EXHAUSTED and a time to come back, as
+/// A channel that repeats unary calls whose connection breaks, or which end with UNAVAILABLE, or with RESOURCE_EXHAUSTED and a time to come back, as
 /// long as the deadline of the call allows for it. Calls without a deadline are made once, and so are those that cannot
 /// be repeated without harm: CreateCollection, DeleteCollection, DropIndex and an Ingest with `if_version`.
 #[derive(Clone, Debug)]
@@ -94,7 +94,9 @@ where
         let is_repeated = error::is_retryable(&status) && !has_if_version(parts.uri.path(), &body);
         match backoff.pause(&status).filter(|pause| is_repeated && Instant::now() + *pause < deadline) {
             Some(pause) => tokio::time::sleep(pause).await,
-            None if attempt > 1 && is_repeated => return Err(after(status, attempt, started.elapsed())),
+            None if attempt > 1 && (is_repeated || error::is_timeout(&status)) => {
+                return Err(after(status, attempt, started.elapsed()));
+            }
             None => return Err(status),
         }
     }
