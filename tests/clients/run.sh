@@ -97,7 +97,7 @@ for language in "${languages[@]}"; do
         ;;
     77)
         left_out+=("$language")
-        echo "$language: left out: $(tail -1 "$log")"
+        echo "$language: left out: $(tail -1 "$log")" | tee -a "${PGFOX_LEFT_OUT:-/dev/null}"
         ;;
     *)
         failed=$((failed + 1))
