@@ -259,6 +259,12 @@ func (in *ingest) receive(ctx context.Context) error {
 	if in.stream == nil {
 		return in.connect(ctx)
 	}
+	// What has come already counts, also when the source paused until after the deadline: select would choose by chance.
+	select {
+	case answer := <-in.stream.answers:
+		return in.handle(ctx, answer)
+	default:
+	}
 	timeout := time.NewTimer(time.Until(in.deadline))
 	defer timeout.Stop()
 	select {

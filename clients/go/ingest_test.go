@@ -281,6 +281,23 @@ func TestASilentServerIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatWaitsCountsHoweverLongTheSourcePaused(t *testing.T) {
+	const timeout = 50 * time.Millisecond
+	// Often, since chance would choose.
+	for range 10 {
+		client := connect(t, &standIn{ingestStream: func(stream ingestServer, _ int) error { return acknowledgeAll(stream) }})
+		paused := func(yield func(*pgfoxv1.Document, error) bool) {
+			if yield(&pgfoxv1.Document{Id: "0"}, nil) {
+				time.Sleep(4 * timeout)
+			}
+		}
+		options := &pgfox.IngestOptions{DocumentsPerRequest: 1, AcknowledgeTimeout: timeout}
+		if totals, err := ingestAll(t.Context(), t, client, paused, options); err != nil || totals.Documents != 1 {
+			t.Fatal(totals, err)
+		}
+	}
+}
+
 // silent reads everything and answers nothing.
 func silent(stream ingestServer, _ int) error {
 	for {
