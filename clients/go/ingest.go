@@ -103,8 +103,9 @@ func Documents(documents iter.Seq[*pgfoxv1.Document]) iter.Seq2[*pgfoxv1.Documen
 // acknowledged; ids make that safe, so nothing is lost and nothing doubled. A nil opts has the defaults.
 //
 // The totals are what was committed, also when there is an error: the first totals.Documents documents. The error is an
-// [*Error], or wraps what the source returned. When the server refuses a request, `documents[3]` in Error.Violations is the
-// fourth document after those.
+// [*Error], or wraps what the source returned. `documents[3]` in Error.Violations counts within the request that was refused,
+// the first one that is not committed: in the whole stream, that is position totals.Documents + 3. A document that cannot be
+// sent, because it is too large or not UTF-8, is refused in the same way, also with SkipInvalid.
 //
 // When ctx ends, so does IngestAll. The source and the callbacks run in the goroutine of the caller, so they need no locks,
 // and a source that waits for something should watch ctx itself. Documents must not be changed once the source gave them.
@@ -124,6 +125,10 @@ func (c *Client) IngestAll(
 		}
 		full, err := batch.add(document)
 		if err != nil {
+			// The requests before it first, so that the totals tell where the refused one begins.
+			if earlier := in.finish(ctx); earlier != nil {
+				return in.totals, earlier
+			}
 			return in.totals, err
 		}
 		if full != nil {

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
@@ -108,15 +107,15 @@ func (b *batch) add(document *pgfoxv1.Document) (*pgfoxv1.IngestRequest, error) 
 	encoded, err := proto.MarshalOptions{}.MarshalAppend(b.scratch[:0], document)
 	if err != nil {
 		if path := notUTF8(document); path != "" {
-			return nil, b.invalid(document, path+" must be UTF-8")
+			return nil, b.invalid(document, "."+path, "must be UTF-8")
 		}
-		return nil, b.invalid(document, err.Error())
+		return nil, b.invalid(document, "", "cannot be sent: "+err.Error())
 	}
 	b.scratch = encoded
 	// The field's tag and length come on top of the document.
 	size := len(encoded) + 6
 	if size > MaxBytesPerRequest {
-		return nil, b.invalid(document, fmt.Sprintf("it has %d bytes, above the %d of one request", size, MaxBytesPerRequest))
+		return nil, b.invalid(document, "", fmt.Sprintf("must have at most %d bytes, not %d", MaxBytesPerRequest, size))
 	}
 	b.position++
 	var full *pgfoxv1.IngestRequest
@@ -131,10 +130,11 @@ func (b *batch) add(document *pgfoxv1.Document) (*pgfoxv1.IngestRequest, error) 
 	return full, nil
 }
 
-// invalid names a document that cannot be sent, by its position in the whole stream.
-func (b *batch) invalid(document *pgfoxv1.Document, reason string) error {
-	message := fmt.Sprintf("document %d (id %q): %s", b.position, document.GetId(), reason)
-	return &Error{Code: codes.InvalidArgument, Message: message}
+// invalid refuses the request that is being filled, as the server would, for a document that cannot be sent.
+func (b *batch) invalid(document *pgfoxv1.Document, path, rule string) error {
+	failure := invalidArgument(fmt.Sprintf("documents[%d]%s", len(b.documents), path), rule)
+	failure.Message += fmt.Sprintf(" (position %d in the stream, id %q)", b.position, document.GetId())
+	return failure
 }
 
 // take returns the request that is being filled; nil when it is empty.

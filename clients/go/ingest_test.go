@@ -385,14 +385,35 @@ func TestAFailingSourceEndsIt(t *testing.T) {
 
 func TestADocumentThatCannotBeSentIsNamed(t *testing.T) {
 	client := connect(t, &standIn{ingestStream: func(stream ingestServer, _ int) error { return acknowledgeAll(stream) }})
-	for expected, document := range map[string]*pgfoxv1.Document{
-		`document 1 (id "big"): it has`:               {Id: "big", Text: strings.Repeat("x", pgfox.MaxBytesPerRequest)},
-		`document 1 (id "latin"): text must be UTF-8`: {Id: "latin", Text: "caf\xe9"},
+	for _, test := range []struct {
+		document    *pgfoxv1.Document
+		field, rule string
+	}{
+		{&pgfoxv1.Document{Id: "big", Text: strings.Repeat("x", pgfox.MaxBytesPerRequest)}, "documents[1]", "must have at most 16711680 bytes"},
+		{&pgfoxv1.Document{Id: "latin", Text: "caf\xe9"}, "documents[1].text", "must be UTF-8"},
 	} {
-		documents := slices.Values([]*pgfoxv1.Document{{Id: "good"}, document})
-		_, err := ingestAll(t.Context(), t, client, pgfox.Documents(documents), nil)
-		if failure := failed(t, err, codes.InvalidArgument); !strings.Contains(failure.Error(), expected) {
+		source := func(yield func(*pgfoxv1.Document, error) bool) {
+			for document := range numbered(7) {
+				if !yield(document, nil) {
+					return
+				}
+			}
+			if yield(test.document, nil) {
+				t.Error("it reads on after the error")
+			}
+		}
+		// Of the requests of three, two are full.
+		totals, err := ingestAll(t.Context(), t, client, source, &pgfox.IngestOptions{DocumentsPerRequest: 3})
+		failure := failed(t, err, codes.InvalidArgument)
+		where := fmt.Sprintf("(position 7 in the stream, id %q)", test.document.GetId())
+		if text := failure.Error(); !strings.Contains(text, test.field+" "+test.rule) || !strings.Contains(text, where) {
 			t.Error(failure)
+		}
+		if v := failure.Violations; len(v) != 1 || v[0].Field != test.field || !strings.HasPrefix(v[0].Rule, test.rule) {
+			t.Error(v)
+		}
+		if totals.Documents != 6 {
+			t.Error(totals)
 		}
 	}
 	largest := slices.Values([]*pgfoxv1.Document{{Text: strings.Repeat("x", pgfox.MaxBytesPerRequest-100)}})
