@@ -107,6 +107,9 @@ func Documents(documents iter.Seq[*pgfoxv1.Document]) iter.Seq2[*pgfoxv1.Documen
 // the first one that is not committed: in the whole stream, that is position totals.Documents + 3. A document that cannot be
 // sent, because it is too large or not UTF-8, is refused in the same way, also with SkipInvalid.
 //
+// A request is sent when it is full or the source ends. Until then, what a source gives slowly is neither sent nor stored; with
+// DocumentsPerRequest 1 every document goes at once.
+//
 // When ctx ends, so does IngestAll. The source and the callbacks run in the goroutine of the caller, so they need no locks,
 // and a source that waits for something should watch ctx itself. Documents must not be changed once the source gave them.
 func (c *Client) IngestAll(
