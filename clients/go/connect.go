@@ -98,8 +98,8 @@ func WithDialOptions(dial ...grpc.DialOption) Option {
 }
 
 // Connect returns a client of the server at the endpoint: host:port, http://host:port or https://host:port. Empty:
-// [DefaultEndpoint]. Without a scheme it is http, or https with [WithCA]. Where a name has several addresses, calls go to
-// all of them in turn.
+// [DefaultEndpoint]. Without a scheme it is http, or https with [WithCA]. With a scheme the port may be left out: 80 for http,
+// 443 for https. Where a name has several addresses, calls go to all of them in turn.
 //
 // It does not wait for the server. An error means that the endpoint or an option is wrong and says how to write it; a
 // server that cannot be reached is an error of the calls.
@@ -169,7 +169,8 @@ func parseEndpoint(endpoint string, hasCA bool) (*url.URL, error) {
 	const howToWrite = "write host:port, http://host:port or https://host:port"
 
 	full := strings.TrimSpace(endpoint)
-	if !strings.Contains(full, "://") {
+	hasScheme := strings.Contains(full, "://")
+	if !hasScheme {
 		scheme := "http://"
 		if hasCA {
 			scheme = "https://"
@@ -194,8 +195,12 @@ func parseEndpoint(endpoint string, hasCA bool) (*url.URL, error) {
 	if host == "" || strings.HasSuffix(server.Host, ":") || !isBare {
 		return invalid(howToWrite)
 	}
-	if port == "" {
+	switch {
+	case port != "":
+	case hasScheme:
 		port = defaultPort
+	default:
+		return invalid(howToWrite)
 	}
 	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
 		return invalid("a port is a number from 1 to 65535")

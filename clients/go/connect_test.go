@@ -13,7 +13,7 @@ func TestEndpoints(t *testing.T) {
 		" 127.0.0.1:1 ":         "http://127.0.0.1:1",
 		"http://[::1]:1":        "http://[::1]:1",
 		"[::1]:1":               "http://[::1]:1",
-		"pgfox.example":         "http://pgfox.example:80",
+		"http://pgfox.example":  "http://pgfox.example:80",
 		"https://pgfox.example": "https://pgfox.example:443",
 		"https://h:1/":          "https://h:1",
 	} {
@@ -22,11 +22,15 @@ func TestEndpoints(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
+		"localhost", "[::1]", "h/",
 		"ftp://x:1", "http://", "http://h:1/path", "host:port", "a b:1", "h:", "::1", "h:0", "h:65536", "http://u:p@h:1", "h:1?x", "h:1#x", ":1",
 	} {
 		if server, err := parseEndpoint(bad, false); err == nil {
 			t.Errorf("%q was accepted: %v", bad, server)
 		}
+	}
+	if _, err := parseEndpoint("localhost", true); err == nil || !strings.Contains(err.Error(), "write host:port") {
+		t.Error(err)
 	}
 	if server, err := parseEndpoint("h:1", true); err != nil || server.String() != "https://h:1" {
 		t.Error(server, err)
