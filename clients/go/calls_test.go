@@ -12,6 +12,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -258,6 +259,39 @@ func TestTheAPIKeyIsSentOverPlaintextToo(t *testing.T) {
 	if !slices.Equal(keys, []string{"Bearer s3cret", "Bearer s3cret"}) {
 		t.Fatal(keys)
 	}
+}
+
+// checkedHealth is a health service that the first call finds busy.
+type checkedHealth struct {
+	healthpb.UnimplementedHealthServer
+	calls    int
+	key      []string
+	deadline time.Duration
+}
+
+func (h *checkedHealth) Check(ctx context.Context, _ *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	if h.calls++; h.calls == 1 {
+		return nil, busy(time.Millisecond)
+	}
+	received, _ := metadata.FromIncomingContext(ctx)
+	deadline, _ := ctx.Deadline()
+	h.key, h.deadline = received.Get("authorization"), time.Until(deadline).Round(time.Second)
+	return &healthpb.HealthCheckResponse{Status: healthpb.HealthCheckResponse_SERVING}, nil
+}
+
+func TestOtherStubsCallAsTheClientDoes(t *testing.T) {
+	health := &checkedHealth{}
+	client := connect(t, &standIn{health: health}, pgfox.WithAPIKey("s3cret"), pgfox.WithTimeout(7*time.Second))
+	stub := healthpb.NewHealthClient(client.Conn())
+	answer, err := stub.Check(t.Context(), &healthpb.HealthCheckRequest{})
+	if err != nil || answer.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		t.Fatal(answer, err)
+	}
+	if health.calls != 2 || !slices.Equal(health.key, []string{"Bearer s3cret"}) || health.deadline != 7*time.Second {
+		t.Fatal(health)
+	}
+	_, err = stub.List(t.Context(), &healthpb.HealthListRequest{})
+	failed(t, err, codes.Unimplemented)
 }
 
 func TestMessagesMayBeLarge(t *testing.T) {

@@ -57,6 +57,13 @@ func (c *Client) Close() error {
 	return c.conn.Close()
 }
 
+// Conn returns the connection, for other generated stubs, such as that of grpc.health.v1. They call as this client does: with
+// its TLS, API key, deadline and errors, and with its retries, so that every unary call of theirs may be made more than once,
+// unless [WithoutRetry] is set. [Client.Close] ends it for all.
+func (c *Client) Conn() grpc.ClientConnInterface {
+	return c.conn
+}
+
 // Option changes how [Connect] connects.
 type Option func(*options)
 

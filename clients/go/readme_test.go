@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	pgfox "github.com/pgfox/pgfox/clients/go"
@@ -46,6 +47,11 @@ func TestTheReadmeShowsRealCode(t *testing.T) {
 func readmeConnect(key string) (*pgfox.Client, error) {
 	client, err := pgfox.Connect("https://pgfox.example.com:50051", pgfox.WithAPIKey(key), pgfox.WithTimeout(5*time.Second))
 	return client, err
+}
+
+func readmeConn(ctx context.Context, client *pgfox.Client) (*healthpb.HealthCheckResponse, error) {
+	health, err := healthpb.NewHealthClient(client.Conn()).Check(ctx, &healthpb.HealthCheckRequest{})
+	return health, err
 }
 
 func readmeMessages(ctx context.Context, client *pgfox.Client) (*structpb.Struct, *pgfoxv1.SearchResponse, error) {

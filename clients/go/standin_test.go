@@ -11,6 +11,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -25,6 +26,8 @@ type standIn struct {
 	calls        atomic.Int32
 	search       func(ctx context.Context, call int) (*pgfoxv1.SearchResponse, error)
 	ingestStream func(stream ingestServer, call int) error
+	// Of another service, beside this one.
+	health healthpb.HealthServer
 }
 
 type ingestServer = grpc.BidiStreamingServer[pgfoxv1.IngestRequest, pgfoxv1.IngestResponse]
@@ -97,6 +100,9 @@ func noneLeft(t *testing.T, before int) {
 func serve(server *standIn, listener net.Listener) (stop func()) {
 	grpcServer := grpc.NewServer(grpc.MaxRecvMsgSize(pgfox.MaxMessageBytes), grpc.MaxSendMsgSize(pgfox.MaxMessageBytes))
 	pgfoxv1.RegisterPgfoxServiceServer(grpcServer, server)
+	if server.health != nil {
+		healthpb.RegisterHealthServer(grpcServer, server.health)
+	}
 	served := make(chan error)
 	go func() { served <- grpcServer.Serve(listener) }()
 	return func() {
