@@ -239,25 +239,26 @@ func (in *ingest) finish(ctx context.Context) error {
 // receiveWaiting handles what the server has sent, without waiting for more. It connects when there is something to send.
 func (in *ingest) receiveWaiting(ctx context.Context) error {
 	for {
-		if ctx.Err() != nil {
-			return ended(ctx)
-		}
-		if in.stream == nil {
-			if len(in.unacknowledged) == 0 {
-				return nil
-			}
-			if err := in.connect(ctx); err != nil {
-				return err
-			}
-			continue
+		var answers chan answer
+		if in.stream != nil {
+			answers = in.stream.answers
 		}
 		select {
-		case answer := <-in.stream.answers:
+		case answer := <-answers:
 			if err := in.handle(ctx, answer); err != nil {
 				return err
 			}
+			continue
 		default:
+		}
+		if ctx.Err() != nil {
+			return ended(ctx)
+		}
+		if in.stream != nil || len(in.unacknowledged) == 0 {
 			return nil
+		}
+		if err := in.connect(ctx); err != nil {
+			return err
 		}
 	}
 }

@@ -298,6 +298,22 @@ func TestAnAnswerThatWaitsCountsHoweverLongTheSourcePaused(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatWaitsCountsWhenTheContextHasEnded(t *testing.T) {
+	client := connect(t, &standIn{ingestStream: func(stream ingestServer, _ int) error { return acknowledgeAll(stream) }})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancelling := func(yield func(*pgfoxv1.Document, error) bool) {
+		if yield(&pgfoxv1.Document{Id: "0"}, nil) {
+			time.Sleep(200 * time.Millisecond)
+			cancel()
+			yield(&pgfoxv1.Document{Id: "1"}, nil)
+		}
+	}
+	totals, err := ingestAll(ctx, t, client, cancelling, &pgfox.IngestOptions{DocumentsPerRequest: 1})
+	if !errors.Is(err, context.Canceled) || totals.Documents != 1 {
+		t.Fatal(totals, err)
+	}
+}
+
 // silent reads everything and answers nothing.
 func silent(stream ingestServer, _ int) error {
 	for {
