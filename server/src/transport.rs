@@ -1,13 +1,29 @@
-//! What is between HTTP/2 and the service: compression only for those who want it, and a clear answer to a message that
-//! is too large or cannot be read.
+//! What is between HTTP/2 and the service: compression only for those who want it, and clear answers to a message that is
+//! too large or cannot be read, and to one that does not come before the deadline of its call.
 
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::error::{Error, is_undecodable};
+
+/// When the client gives up, among the extensions of its request. A little earlier in fact, since tonic answers CANCELLED
+/// at the time itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientDeadline(pub(crate) Instant);
+
+impl ClientDeadline {
+    fn read(headers: &HeaderMap) -> Option<Self> {
+        let timeout = parse_timeout(headers.get("grpc-timeout")?.to_str().ok()?)?;
+        let reserve = (timeout / 20).clamp(Duration::from_millis(1), Duration::from_millis(50));
+        Instant::now().checked_add(timeout.saturating_sub(reserve)).map(Self)
+    }
+}
 
 /// Wraps the services of a server.
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +66,21 @@ where
         if !request.headers().contains_key("grpc-encoding") {
             request.headers_mut().remove("grpc-accept-encoding");
         }
+        let deadline = ClientDeadline::read(request.headers());
+        if let Some(deadline) = deadline {
+            request.extensions_mut().insert(deadline);
+        }
         let answer = self.inner.call(request);
         let limit = self.transport.max_request_bytes;
         Box::pin(async move {
-            let answer = answer.await?;
+            let answer = match deadline {
+                None => answer.await?,
+                // The service keeps the deadline too, but only when it has the whole message.
+                Some(ClientDeadline(deadline)) => match tokio::time::timeout_at(deadline.into(), answer).await {
+                    Ok(answer) => answer?,
+                    Err(_) => return Ok(Status::from(Error::DeadlineExceeded).into_http()),
+                },
+            };
             Ok(match refused_message(answer.headers(), limit) {
                 Some(error) => Status::from(error).into_http(),
                 None => answer,
@@ -74,4 +101,33 @@ fn refused_message(headers: &HeaderMap, limit: usize) -> Option<Error> {
         return Some(Error::TooLarge(why));
     }
     is_undecodable(status.code(), status.message()).then(|| Error::undecodable(status.message()))
+}
+
+/// `grpc-timeout` of the gRPC protocol: at most eight digits and a unit.
+fn parse_timeout(value: &str) -> Option<Duration> {
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    let amount = digits.parse::<u32>().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(u64::from(amount) * 3600),
+        "M" => Duration::from_secs(u64::from(amount) * 60),
+        "S" => Duration::from_secs(amount.into()),
+        "m" => Duration::from_millis(amount.into()),
+        "u" => Duration::from_micros(amount.into()),
+        "n" => Duration::from_nanos(amount.into()),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_units() {
+        assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_timeout("99999999H").map(|timeout| timeout.as_secs()), Some(99_999_999 * 3600));
+        assert_eq!(parse_timeout("1"), None);
+        assert_eq!(parse_timeout(""), None);
+        assert_eq!(parse_timeout("é"), None);
+    }
 }

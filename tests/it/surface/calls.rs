@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use http_body_util::StreamBody;
+use hyper::body::{Bytes, Frame};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 
 use super::*;
@@ -51,6 +53,20 @@ async fn a_deadline_ends_the_call_and_its_query() {
             server.client().search(search_request()).await.unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_come_whole_meets_its_deadline() {
+    let server = Server::start(18).await;
+    let transport = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let never = StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Status>>());
+    let request = hyper::Request::post(format!("http://{}/pgfox.v1.PgfoxService/Ingest", server.address))
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "300m")
+        .body(tonic::body::Body::new(never))
+        .unwrap();
+    let answer = transport.request(request).await.unwrap();
+    assert_deadline(&Status::from_header_map(answer.headers()).unwrap());
 }
 
 #[tokio::test]
