@@ -56,6 +56,16 @@ refuses "'password' not allowed" --set database.parameters.password=secret
 refuses "'OPENAI_API_KEY' not allowed" --set settings.OPENAI_API_KEY=secret
 refuses "'PGFOX_API_KEYS' not allowed" --set settings.PGFOX_API_KEYS=secret
 refuses "'PGFOX_POOLSIZE' not allowed" --set settings.PGFOX_POOLSIZE=3
+refuses "'sslkey' not allowed" --set database.parameters.sslkey=/key
+refuses '/settings/PGFOX_CALL_TIMEOUT' --set settings.PGFOX_CALL_TIMEOUT=30
+refuses '/settings/PGFOX_CALL_TIMEOUT' --set settings.PGFOX_CALL_TIMEOUT=0s
+refuses '/settings/PGFOX_POOL_WAIT' --set settings.PGFOX_POOL_WAIT=1d
+refuses '/settings/PGFOX_QUERY_CACHE' --set settings.PGFOX_QUERY_CACHE=64MiB
+refuses '/settings/PGFOX_POOL_SIZE' --set settings.PGFOX_POOL_SIZE=0
+refuses '/settings/PGFOX_POOL_SIZE' --set settings.PGFOX_POOL_SIZE=many
+refuses '/settings/PGFOX_LOG_FORMAT' --set settings.PGFOX_LOG_FORMAT=text
+refuses '/migration/timeoutSeconds' --set migration.timeoutSeconds=60
+refuses 'minReplicas is above maxReplicas' --set autoscaling.enabled=true,autoscaling.minReplicas=7
 refuses '/replicas' --set replicas=-1
 refuses '/migration/mode' --set migration.mode=later
 refuses '/service/port' --set service.port=70000
@@ -82,8 +92,17 @@ rest=$(comm -23 <(echo "$known") <(tr -s ' \n' '\n\n' <<<"$own $embedded" | sort
 settings=$(sed -n '/"settings": {/,/"migration": {/p' pgfox/values.schema.json | grep -oE '"PGFOX_[A-Z_]+"' | tr -d '"' | sort -u)
 diff <(echo "$rest") <(echo "$settings") ||
     fail "settings in values.schema.json and \`pgfox-server --help\` differ: < is the server, > the schema"
+# Times, sizes and counts are written as the server reads them.
+kinds() {
+    grep -E ' (time|bytes|count)$' | sort
+}
+diff <(awk '/^ +--/ {kind = tolower($2); gsub(/[<>]/, "", kind)} /\[env: /{gsub(/\]/, ""); print $2, kind}' <<<"$help" | kinds |
+    grep -wFf <(echo "$settings")) \
+    <(sed -nE 's|.*"(PGFOX_[A-Z_]+)": .*"#/definitions/([a-z]+)".*|\1 \2|p' pgfox/values.schema.json | kinds) ||
+    fail "kinds of settings in values.schema.json and \`pgfox-server --help\` differ: < is the server, > the schema"
+flags=$("$bin/pgfox-server" healthcheck --help && "$bin/pgfox-server" migrate --help)
 for flag in $(cat tests/*.golden.yaml | grep -oE -- '--[a-z][a-z-]+' | sort -u); do
-    "$bin/pgfox-server" healthcheck --help | grep -q -- "$flag " || fail "the chart passes $flag, which healthcheck does not know"
+    grep -q -- "$flag " <<<"$flags" || fail "the chart passes $flag, which neither healthcheck nor migrate knows"
 done
 for service in $(cat tests/*.golden.yaml | grep -oE 'pgfox\.process|pgfox\.v1\.[A-Za-z]+' | sort -u); do
     grep -rqE "\"$service\"|^service ${service##*.} " "$root/server/src/health.rs" "$root/proto" ||

@@ -54,6 +54,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if not (or .Values.apiKeys.existingSecret.name .Values.apiKeys.insecure) -}}
 {{- fail "apiKeys.existingSecret.name: name the Secret that holds the keys of callers, or set apiKeys.insecure where a mesh or the network keeps strangers away" -}}
 {{- end -}}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
+{{- fail "autoscaling: minReplicas is above maxReplicas" -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* A value as the server reads it: numbers of a values file are floats, and large ones would be 1e+06. */ -}}
+{{- define "pgfox.plain" -}}
+{{- kindIs "float64" . | ternary (int64 .) . -}}
 {{- end -}}
 
 {{- define "pgfox.secretVariable" -}}
@@ -80,7 +88,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $parameters := include "pgfox.database.parameters" . | fromJson -}}
 {{- $query := list -}}
 {{- range $name, $value := $parameters -}}
-{{- $query = append $query (printf "%s=%v" $name $value) -}}
+{{- $query = append $query (printf "%s=%s" $name (include "pgfox.plain" $value)) -}}
 {{- end -}}
 {{- $query = join "&" $query -}}
 {{- if $parts.enabled }}
@@ -96,7 +104,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 {{- range $name, $value := $parameters }}
-{{- $string = append $string (printf "%s='%v'" $name $value) }}
+{{- $string = append $string (printf "%s='%s'" $name (include "pgfox.plain" $value)) }}
 {{- end }}
 - name: DATABASE_URL
   value: {{ join " " $string | quote }}
@@ -119,7 +127,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "pgfox.settings" -}}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
-  value: {{ $value | toString | quote }}
+  value: {{ include "pgfox.plain" $value | quote }}
 {{- end }}
 {{- end -}}
 
