@@ -32,17 +32,17 @@ done | "${fox[@]}" ingest notes - --format jsonl --create
 "${fox[@]}" build-index guides --ivfflat --allow-few-rows >/dev/null
 "${fox[@]}" collections update notes --add-alias live >/dev/null
 
-# ask <address>: what a user would see.
+# ask <address>: what a user would see. Chained, since `set -e` does not hold where a failure is looked at.
 ask() {
     local fox=("$bin/pgfox" --quiet --json --server "$1")
-    "${fox[@]}" search live 'three hens' --limit 10
-    "${fox[@]}" search notes 'seven foxes' --limit 5 --where 'n < 100'
-    "${fox[@]}" search notes 'hens' --mode hybrid --limit 5
-    "${fox[@]}" search guides 'how is an index built' --group-by-document
-    "${fox[@]}" count notes
-    "${fox[@]}" get notes 17 250
-    "${fox[@]}" indexes list notes
-    "${fox[@]}" indexes list guides
+    "${fox[@]}" search live 'three hens' --limit 10 &&
+        "${fox[@]}" search notes 'seven foxes' --limit 5 --where 'n < 100' &&
+        "${fox[@]}" search notes 'hens' --mode hybrid --limit 5 &&
+        "${fox[@]}" search guides 'how is an index built' --group-by-document &&
+        "${fox[@]}" count notes &&
+        "${fox[@]}" get notes 17 250 &&
+        "${fox[@]}" indexes list notes &&
+        "${fox[@]}" indexes list guides
 }
 # Without what differs between any two calls, and the size of indexes, which are built anew.
 lasting() {

@@ -147,4 +147,4 @@ printf '%s\n' '{"id": "1", "text": "Foxes can make over 40 different sounds"}' '
 found=$("${fox[@]}" search image 'how many sounds can foxes make?' --limit 1)
 [[ $found == *"40 different sounds"* ]] || fail "the search found: $found"
 stop_server "$server" "${signal#SIG}"
-ok "with-model: embeds and finds without Python and without a network"
+ok "with-model: embeds and finds without Python"
