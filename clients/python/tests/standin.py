@@ -74,6 +74,8 @@ class StandIn(PgfoxServiceServicer):
         self.gate = threading.Event()
         """Search and IngestStream answer only while it is set."""
         self.gate.set()
+        self.idle: float | None = None
+        """Seconds without a request after which IngestStream is cut, as proxies do."""
         self.text = ""
         self._server = grpc.server(
             ThreadPoolExecutor(16),
@@ -124,7 +126,11 @@ class StandIn(PgfoxServiceServicer):
     def IngestStream(self, requests: Any, context: Any) -> Iterator[v1.IngestResponse]:
         self.streams += 1
         self._enter("IngestStream", context)
+        cut = threading.Timer(self.idle or 0, context.cancel)
+        if self.idle:
+            cut.start()
         for request in requests:
+            cut.cancel()
             self.gate.wait(10)
             acts = self.acts.get(request.sequence)
             act = acts.pop(0) if acts else None
@@ -149,6 +155,9 @@ class StandIn(PgfoxServiceServicer):
                 errors=errors,
                 usage=v1.Usage(tokens=len(request.documents)),
             )
+            if self.idle:
+                cut = threading.Timer(self.idle, context.cancel)
+                cut.start()
 
 
 Start = Callable[[], StandIn]

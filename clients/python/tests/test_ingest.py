@@ -130,6 +130,36 @@ def test_it_gives_up_when_the_server_stays_away(server: StandIn, api: Sync | Aio
     assert failed.value.acknowledged.documents == 10
 
 
+def test_a_cut_with_nothing_on_the_way_is_no_failure(server: StandIn, api: Sync | Aio) -> None:
+    server.idle = 0.1
+
+    def source() -> Iterator[v1.Document]:
+        for document in documents(9):
+            time.sleep(0.25)
+            yield document
+
+    async def asynchronous_source() -> AsyncIterator[v1.Document]:
+        for document in documents(9):
+            await asyncio.sleep(0.25)
+            yield document
+
+    slow: Any = asynchronous_source() if isinstance(api, Aio) else source()
+    pauses: list[float] = []
+    totals = api.ingest(
+        server.endpoint,
+        slow,
+        documents_per_request=3,
+        retry_timeout=0,
+        on_interrupted=lambda error, pause: pauses.append(pause),
+    )
+    assert totals.documents == 9
+    assert server.sequences == [1, 2, 3]
+    # After the first and the second request; the third is the last.
+    assert pauses == [0, 0]
+    # It connects when it has a request, not to wait for one.
+    assert server.streams == 3
+
+
 def test_a_silent_server_is_not_waited_for_forever(server: StandIn, api: Sync | Aio) -> None:
     server.acts = {2: ["hang"]}
     started = time.monotonic()

@@ -61,7 +61,11 @@ async def ingest(
     )
     source = aiter(documents if isinstance(documents, AsyncIterable) else _each(documents))
     try:
-        while state.step() is not Step.DONE:
+        while (step := state.step()) is not Step.DONE:
+            if step is Step.READ and not state.unacknowledged:
+                # A connection can wait until there is something to send.
+                await _read(state, source)
+                continue
             async with Connection(client, acknowledge_timeout) as connection:
                 error = await _send(state, source, connection)
             if error:
@@ -85,12 +89,7 @@ async def _send(state: Ingest, source: AsyncIterator[v1.Document], connection: C
         if step is Step.SEND:
             await connection.write(state.take())
         elif step is Step.READ and not connection.has_news():
-            try:
-                document = await anext(source)
-            except StopAsyncIteration:
-                state.end()
-            else:
-                state.add(document)
+            await _read(state, source)
         else:
             news = await connection.read()
             if isinstance(news, PgfoxError):
@@ -98,6 +97,15 @@ async def _send(state: Ingest, source: AsyncIterator[v1.Document], connection: C
             state.acknowledge(news)
     await connection.finish()
     return None
+
+
+async def _read(state: Ingest, source: AsyncIterator[v1.Document]) -> None:
+    try:
+        document = await anext(source)
+    except StopAsyncIteration:
+        state.end()
+    else:
+        state.add(document)
 
 
 class Connection:

@@ -203,13 +203,14 @@ class Ingest:
         """The pause before the next connection; raises the error when there shall be none."""
         if not is_interruption(error):
             raise error
-        if self._backoff is None:
-            self._backoff = Backoff(self._retry_timeout)
-        pause = self._backoff.pause(error)
+        backoff = self._backoff or Backoff(self._retry_timeout)
+        # With nothing on the way nothing failed: proxies cut connections that are idle.
+        pause = backoff.pause(error) if self.unacknowledged else 0.0
         if pause is None:
-            error.attempts = self._backoff.failures
-            error.elapsed = self._backoff.elapsed()
+            error.attempts = backoff.failures
+            error.elapsed = backoff.elapsed()
             raise error
+        self._backoff = backoff if self.unacknowledged else None
         if self._on_interrupted:
             self._on_interrupted(error, pause)
         return pause

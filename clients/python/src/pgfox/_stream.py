@@ -76,7 +76,11 @@ def ingest(
     )
     source = iter(documents)
     try:
-        while state.step() is not Step.DONE:
+        while (step := state.step()) is not Step.DONE:
+            if step is Step.READ and not state.unacknowledged:
+                # A connection can wait until there is something to send.
+                _read(state, source)
+                continue
             with Connection(client, acknowledge_timeout) as connection:
                 error = _send(state, source, connection)
             if error:
@@ -95,12 +99,7 @@ def _send(state: Ingest, source: Iterator[v1.Document], connection: Connection) 
         if step is Step.SEND:
             connection.write(state.take())
         elif step is Step.READ and not connection.has_news():
-            try:
-                document = next(source)
-            except StopIteration:
-                state.end()
-            else:
-                state.add(document)
+            _read(state, source)
         else:
             news = connection.read()
             if isinstance(news, PgfoxError):
@@ -108,6 +107,15 @@ def _send(state: Ingest, source: Iterator[v1.Document], connection: Connection) 
             state.acknowledge(news)
     connection.finish()
     return None
+
+
+def _read(state: Ingest, source: Iterator[v1.Document]) -> None:
+    try:
+        document = next(source)
+    except StopIteration:
+        state.end()
+    else:
+        state.add(document)
 
 
 class Connection:
