@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -115,6 +116,34 @@ def test_a_server_that_comes_back_is_found(server: StandIn, api: Sync | Aio) -> 
     finally:
         timer.join()
         back[0].stop()
+
+
+@pytest.mark.parametrize("in_pause", [False, True], ids=["after an attempt", "in a pause"])
+def test_a_cancel_between_two_attempts_is_heard(server: StandIn, in_pause: bool) -> None:
+    server.failures.append(Failure(grpc.StatusCode.UNAVAILABLE, reason="SHUTTING_DOWN", retry_delay=0.9))
+
+    async def call() -> None:
+        async with pgfox.aio.connect(server.endpoint) as client:
+            call = client.Search(SEARCH)
+            assert await call.code() == grpc.StatusCode.UNAVAILABLE
+            started = time.monotonic()
+            if in_pause:
+                waiting = asyncio.ensure_future(call)
+                await asyncio.sleep(0.2)
+                assert not call.done()
+                assert call.cancel()
+            else:
+                call.cancel()
+                waiting = asyncio.ensure_future(call)
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            if in_pause:
+                assert call.cancelled()
+                assert time.monotonic() - started < 0.7
+            assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(call())
+    assert server.calls == ["Search"]
 
 
 def test_a_future_is_not_tried_again(server: StandIn) -> None:

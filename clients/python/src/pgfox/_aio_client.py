@@ -141,6 +141,20 @@ class UnaryUnaryCall:
         self._repeatable = repeatable
         self._started = time.monotonic()
         self._call = start(timeout)
+        # The attempt, or the pause before the next one.
+        self._running = self._call
+        self._is_cancelled = False
+
+    def cancel(self) -> bool:
+        """Ends the call, also between two attempts: whoever awaits it gets a CancelledError."""
+        self._is_cancelled = True
+        return bool(self._running.cancel())
+
+    def cancelled(self) -> bool:
+        return bool(self._running.cancelled())
+
+    def done(self) -> bool:
+        return bool(self._running.done())
 
     def __await__(self) -> Generator[Any, None, Any]:
         try:
@@ -149,8 +163,12 @@ class UnaryUnaryCall:
             failure = self._settings.error(error)
         attempts = Attempts(self._started, self._timeout, self._repeatable)
         while True:
-            yield from asyncio.sleep(attempts.pause(failure)).__await__()
-            self._call = self._start(attempts.remaining())
+            self._running = pause = asyncio.create_task(asyncio.sleep(attempts.pause(failure)))
+            yield from pause.__await__()
+            # An attempt or a pause that is just over cannot be cancelled any more.
+            if self._is_cancelled:
+                raise asyncio.CancelledError
+            self._running = self._call = self._start(attempts.remaining())
             try:
                 return (yield from self._call.__await__())
             except grpc.RpcError as error:
