@@ -219,12 +219,26 @@ def test_options_out_of_range(server: StandIn, api: Sync | Aio, option: str, val
         api.ingest(server.endpoint, documents(1), **{option: value})
 
 
+@pytest.mark.parametrize("option", ["acknowledge_timeout", "retry_timeout"])
+@pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), 604_801])
+def test_timeouts_out_of_range(server: StandIn, api: Sync | Aio, option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{option} is .*604,800 s, not"):
+        api.ingest(server.endpoint, documents(1), **{option: value})
+
+
+def test_only_the_retries_can_be_switched_off_by_a_timeout(server: StandIn, api: Sync | Aio) -> None:
+    with pytest.raises(ValueError, match="acknowledge_timeout is above 0"):
+        api.ingest(server.endpoint, documents(1), acknowledge_timeout=0)
+    assert api.ingest(server.endpoint, documents(1), retry_timeout=0).documents == 1
+
+
 def grouped(sizes: list[int], **options: int) -> list[int]:
     """The documents of each request."""
     state = Ingest(
         "c",
         skip_invalid=True,
         only_if_absent=False,
+        acknowledge_timeout=1,
         retry_timeout=1,
         on_acknowledged=None,
         on_interrupted=None,

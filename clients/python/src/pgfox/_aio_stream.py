@@ -55,6 +55,7 @@ async def ingest(
         documents_per_request=documents_per_request,
         bytes_per_request=bytes_per_request,
         requests_in_flight=requests_in_flight,
+        acknowledge_timeout=acknowledge_timeout,
         retry_timeout=retry_timeout,
         on_acknowledged=on_acknowledged,
         on_interrupted=on_interrupted,
@@ -66,7 +67,7 @@ async def ingest(
                 # A connection can wait until there is something to send.
                 await _read(state, source)
                 continue
-            async with Connection(client, acknowledge_timeout) as connection:
+            async with Connection(client, state.acknowledge_timeout) as connection:
                 error = await _send(state, source, connection)
             if error:
                 await asyncio.sleep(state.interrupted(error))

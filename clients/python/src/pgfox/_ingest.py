@@ -27,6 +27,8 @@ RETRY_TIMEOUT = 60.0
 DOCUMENTS_PER_REQUEST_MAX = 1_000
 BYTES_PER_REQUEST_MAX = (16 << 20) - (64 << 10)
 REQUESTS_IN_FLIGHT_MAX = 100
+# Seconds, 7 days.
+TIMEOUT_MAX = 604_800
 
 # Seconds that the end of a stream is waited for once everything is acknowledged, or it is cancelled.
 CLOSE_WAIT = 2.0
@@ -103,6 +105,7 @@ class Ingest:
         documents_per_request: int,
         bytes_per_request: int,
         requests_in_flight: int,
+        acknowledge_timeout: float,
         retry_timeout: float,
         on_acknowledged: OnAcknowledged | None,
         on_interrupted: OnInterrupted | None,
@@ -110,6 +113,10 @@ class Ingest:
         _check("documents_per_request", documents_per_request, DOCUMENTS_PER_REQUEST_MAX)
         _check("bytes_per_request", bytes_per_request, BYTES_PER_REQUEST_MAX)
         _check("requests_in_flight", requests_in_flight, REQUESTS_IN_FLIGHT_MAX)
+        if not 0 < acknowledge_timeout <= TIMEOUT_MAX:
+            raise ValueError(f"acknowledge_timeout is above 0 and up to {TIMEOUT_MAX:,} s, not {acknowledge_timeout}")
+        if not 0 <= retry_timeout <= TIMEOUT_MAX:
+            raise ValueError(f"retry_timeout is 0 to {TIMEOUT_MAX:,} s, not {retry_timeout}")
         self._empty = v1.IngestRequest(collection=collection, skip_invalid=skip_invalid, only_if_absent=only_if_absent)
         self._documents_max = documents_per_request
         self._bytes_max = bytes_per_request
@@ -124,6 +131,7 @@ class Ingest:
         self._sequence = 0
         self._exhausted = False
         self._backoff: Backoff | None = None
+        self.acknowledge_timeout = acknowledge_timeout
         self.unacknowledged: deque[v1.IngestRequest] = deque()
         self.totals = IngestTotals()
 

@@ -54,8 +54,9 @@ def ingest(
         bytes_per_request: bytes of documents at which a request is sent, up to 16 MiB - 64 KiB. A larger document goes
             alone.
         requests_in_flight: requests sent and not acknowledged yet, 1 to 100. They are kept for sending again.
-        acknowledge_timeout: longest wait in seconds for an acknowledgement over a connection that stands.
-        retry_timeout: seconds to try again after an interruption when nothing is acknowledged meanwhile.
+        acknowledge_timeout: longest wait in seconds for an acknowledgement over a connection that stands, above 0, up
+            to 7 days.
+        retry_timeout: seconds to try again after an interruption when nothing is acknowledged meanwhile, 0 to 7 days.
         on_acknowledged: called with the totals so far and the documents skipped of the last request.
         on_interrupted: called with what broke the connection and the pause in seconds before the next one.
 
@@ -70,6 +71,7 @@ def ingest(
         documents_per_request=documents_per_request,
         bytes_per_request=bytes_per_request,
         requests_in_flight=requests_in_flight,
+        acknowledge_timeout=acknowledge_timeout,
         retry_timeout=retry_timeout,
         on_acknowledged=on_acknowledged,
         on_interrupted=on_interrupted,
@@ -81,7 +83,7 @@ def ingest(
                 # A connection can wait until there is something to send.
                 _read(state, source)
                 continue
-            with Connection(client, acknowledge_timeout) as connection:
+            with Connection(client, state.acknowledge_timeout) as connection:
                 error = _send(state, source, connection)
             if error:
                 time.sleep(state.interrupted(error))
