@@ -197,8 +197,16 @@ def test_what_the_source_raises_comes_out(server: StandIn, api: Sync | Aio) -> N
         yield from documents(10)
         raise KeyError("mine")
 
+    told: list[int] = []
     with pytest.raises(KeyError, match="mine"):
-        api.ingest(server.endpoint, source(), documents_per_request=5)
+        api.ingest(
+            server.endpoint,
+            source(),
+            documents_per_request=5,
+            requests_in_flight=1,
+            on_acknowledged=lambda totals, _: told.append(totals.documents),
+        )
+    assert told == [5, 10]
     with pytest.raises(TypeError, match=r"document 0 is a dict, not a pgfox\.v1\.Document"):
         api.ingest(server.endpoint, [{"id": "a"}])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="document 0 is a NoneType"):
@@ -207,9 +215,34 @@ def test_what_the_source_raises_comes_out(server: StandIn, api: Sync | Aio) -> N
 
 def test_a_document_above_a_request_is_named(server: StandIn, api: Sync | Aio) -> None:
     large = [v1.Document(id="a"), v1.Document(id="b", text="x" * (16 << 20))]
-    with pytest.raises(pgfox.InvalidArgumentError, match=r"document 1 \(`b`\) has 16,777,") as failed:
+    with pytest.raises(pgfox.InvalidArgumentError, match=r"document 1 of the stream \(`b`\) has 16,777,") as failed:
         api.ingest(server.endpoint, large)
     assert failed.value.violations[0].field == "documents[1]"
+
+
+@pytest.mark.parametrize("refused_by", ["server", "client"])
+def test_a_refused_document_is_counted_from_what_is_acknowledged(
+    server: StandIn, api: Sync | Aio, refused_by: str
+) -> None:
+    bad = v1.Document(id="12", text="x" * (16 << 20) if refused_by == "client" else "bad")
+    refusal = Failure(
+        grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", violations={"documents[2].id": "must not be empty"}
+    )
+    server.acts = {3: [refusal]}
+    with pytest.raises(pgfox.InvalidArgumentError) as failed:
+        # Document 12 is the third of the third request.
+        api.ingest(
+            server.endpoint,
+            [*documents(12), bad, *documents(7)],
+            documents_per_request=5,
+            requests_in_flight=1,
+        )
+    assert failed.value.acknowledged
+    field = failed.value.violations[0].field
+    index = int(field.removeprefix("documents[").partition("]")[0])
+    assert failed.value.acknowledged.documents + index == 12
+    if refused_by == "server":
+        assert (failed.value.acknowledged.documents, index) == (10, 2)
 
 
 @pytest.mark.parametrize("option", ["documents_per_request", "bytes_per_request", "requests_in_flight"])

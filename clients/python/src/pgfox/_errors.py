@@ -41,7 +41,8 @@ class PgfoxError(grpc.RpcError):
     metadata: dict[str, str]
     """What the reason is about, such as `{"collection": "films"}`; the proto says for each reason what is there."""
     violations: tuple[Violation, ...]
-    """Every field that breaks a rule. Empty when the error is not about fields."""
+    """Every field that breaks a rule. Empty when the error is not about fields. Of `ingest`, `documents[3]` is the
+    fourth document after the first `acknowledged.documents` of the stream."""
     retry_delay: float | None
     """Seconds after which the call is worth repeating, where the server says so."""
     request_id: str | None

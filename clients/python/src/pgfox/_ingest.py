@@ -154,8 +154,9 @@ class Ingest:
             rule = f"has {size:,} bytes, above the {BYTES_PER_REQUEST_MAX:,} of one request"
             raise InvalidArgumentError(
                 grpc.StatusCode.INVALID_ARGUMENT,
-                f"document {position} (`{document.id}`) {rule}",
-                violations=(Violation(f"documents[{position}]", rule),),
+                f"document {position} of the stream (`{document.id}`) {rule}",
+                # Counted from what is acknowledged, as the server counts within the first request that it refuses.
+                violations=(Violation(f"documents[{position - self.totals.documents}]", rule),),
             )
         self._documents_read += 1
         if self._filling_bytes + size > self._bytes_max:

@@ -45,7 +45,8 @@ def ingest(
     """Streams documents into a collection and returns when everything is committed.
 
     When the connection breaks it connects again and sends again what was not acknowledged. The documents are read in
-    the calling thread, and no farther ahead than `requests_in_flight` requests.
+    the calling thread, and no farther ahead than `requests_in_flight` requests. A request is sent when it is full or
+    `documents` ends: when they come slowly, fewer `documents_per_request` are stored sooner.
 
     Args:
         skip_invalid: store the good documents and report the bad ones, instead of ending with the first bad request.
@@ -61,8 +62,10 @@ def ingest(
         on_interrupted: called with what broke the connection and the pause in seconds before the next one.
 
     Raises:
-        PgfoxError: the server refused, or was away for too long; `acknowledged` tells what is stored nevertheless.
-        Exception: whatever `documents` or a callback raises.
+        PgfoxError: the server refused, or was away for too long; `acknowledged` tells what is stored nevertheless, and
+            `documents[3]` in `violations` is the fourth document after the first `acknowledged.documents`.
+        ValueError: an option is out of range.
+        Exception: whatever `documents` or a callback raises, as it is; `on_acknowledged` was told what is stored.
     """
     state = Ingest(
         collection,
