@@ -34,7 +34,7 @@ def connect(
     Args:
         endpoint: `host:port`, `http://host:port` or `https://host:port`. Without a scheme: https when `ca` is given,
             else http. Calls are spread over all addresses of the name.
-        api_key: sent with every call as `authorization: Bearer <key>`, and never shown.
+        api_key: sent with every call as `authorization: Bearer <key>`, and never shown. An empty one is none.
         ca: certificates, in PEM, that the server's certificate must descend from. Default: those of the system.
         timeout: deadline in seconds of every call but IngestStream and BuildIndex, over all its attempts. A call may
             set its own: `client.Search(request, timeout=5)`.

@@ -66,7 +66,7 @@ def settings(
         target=target,
         timeout=timeout,
         retry=retry,
-        metadata=() if api_key is None else (("authorization", f"Bearer {_checked(api_key)}"),),
+        metadata=_authorization(api_key),
         credentials=grpc.ssl_channel_credentials(ca or _system_roots()) if scheme == "https" else None,
         # Of two arguments with one name gRPC takes the first.
         options=(
@@ -113,12 +113,15 @@ def _parse(endpoint: str, ca: bytes | None) -> tuple[str, str]:
     return scheme or ("https" if ca is not None else "http"), f"{parts['host']}:{port}"
 
 
-def _checked(api_key: str) -> str:
-    api_key = api_key.strip()
+def _authorization(api_key: str | None) -> Metadata:
+    # Compose and its like hand on an environment variable that is not set as an empty one.
+    api_key = (api_key or "").strip()
+    if not api_key:
+        return ()
     if not re.fullmatch(r"[ -~]+", api_key):
         # Without the key: this text ends in logs.
-        raise ValueError("the API key may have visible ASCII characters only, and at least one")
-    return api_key
+        raise ValueError("the API key may have visible ASCII characters only")
+    return (("authorization", f"Bearer {api_key}"),)
 
 
 def _system_roots() -> bytes | None:
