@@ -8,6 +8,7 @@ import pickle
 import grpc
 import pytest
 from conftest import Aio, Sync
+from google.rpc import status_pb2
 from standin import Failure, StandIn
 
 import pgfox
@@ -65,10 +66,34 @@ def test_the_class_is_that_of_the_code(
     assert type(failed.value) is kind
     assert code in str(failed.value)
     assert "what happened" in str(failed.value)
+    assert failed.value.details() == "what happened"
     for again in (pickle.loads(pickle.dumps(failed.value)), copy.copy(failed.value)):
         assert type(again) is kind
         assert str(again) == str(failed.value)
         assert vars(again) == vars(failed.value)
+        assert ("x-request-id", "r1") in again.trailing_metadata()
+
+
+def test_the_tools_of_grpc_read_it(server: StandIn, api: Sync | Aio) -> None:
+    server.failures.append(BAD)
+    with pytest.raises(pgfox.PgfoxError) as failed:
+        api.call(server.endpoint, "Search", SEARCH)
+    error = failed.value
+    # As grpc_status.rpc_status.from_call does.
+    wire = next(value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin")
+    assert isinstance(wire, bytes)
+    assert error.trailing_metadata()[0].key == "x-request-id"
+    status = status_pb2.Status.FromString(wire)
+    assert (error.code().value[0], error.details()) == (status.code, status.message)
+    assert all(isinstance(key, str) for key, _ in error.initial_metadata())
+
+
+def test_the_advice_is_in_the_text_and_not_in_the_details(api: Sync | Aio) -> None:
+    with pytest.raises(pgfox.UnavailableError, match=r"no answer from http://127\.0\.0\.1:1: ") as failed:
+        api.call("127.0.0.1:1", "Search", SEARCH, timeout=1, retry=False)
+    assert "no answer" not in failed.value.details()
+    assert failed.value.details() in str(failed.value)
+    assert failed.value.trailing_metadata() == ()
 
 
 def test_errors_of_others_have_no_reason(server: StandIn) -> None:

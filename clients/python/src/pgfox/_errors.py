@@ -20,6 +20,13 @@ REASONS: dict[str, Any] = {name.removeprefix("ERROR_REASON_"): number for name, 
 NAMES = {number: name for name, number in REASONS.items()}
 
 
+class Metadatum(NamedTuple):
+    """A header or trailer, as gRPC has it; but of all its kinds of calls the same, and it can be pickled."""
+
+    key: str
+    value: str | bytes
+
+
 class Violation(NamedTuple):
     """A field of a request that breaks a rule."""
 
@@ -30,9 +37,10 @@ class Violation(NamedTuple):
 
 
 class PgfoxError(grpc.RpcError):
-    """A call failed. `code()` and `details()` are those of gRPC; the subclasses stand for the codes worth catching.
+    """A call failed. The subclasses stand for the codes worth catching.
 
-    It can be pickled, and its text says everything that a person needs.
+    `code()`, `details()`, `initial_metadata()` and `trailing_metadata()` are those of gRPC. It can be pickled, and its
+    text says everything that a person needs.
     """
 
     reason: v1.ErrorReason
@@ -64,6 +72,9 @@ class PgfoxError(grpc.RpcError):
         violations: tuple[Violation, ...] = (),
         retry_delay: float | None = None,
         request_id: str | None = None,
+        initial_metadata: tuple[Metadatum, ...] = (),
+        trailing_metadata: tuple[Metadatum, ...] = (),
+        text: str | None = None,
     ) -> None:
         super().__init__(code, details)
         self.reason = reason
@@ -74,6 +85,9 @@ class PgfoxError(grpc.RpcError):
         self.attempts = 1
         self.elapsed = 0.0
         self.acknowledged = None
+        self._initial_metadata = initial_metadata
+        self._trailing_metadata = trailing_metadata
+        self._text = details if text is None else text
 
     def code(self) -> grpc.StatusCode:
         """The code of gRPC."""
@@ -81,9 +95,17 @@ class PgfoxError(grpc.RpcError):
         return code
 
     def details(self) -> str:
-        """What happened, for people."""
+        """What happened, as the server or gRPC says it. The text of the error also says which server is not there."""
         details: str = self.args[1]
         return details
+
+    def initial_metadata(self) -> tuple[Metadatum, ...]:
+        """The headers of the answer. Empty when there was none."""
+        return self._initial_metadata
+
+    def trailing_metadata(self) -> tuple[Metadatum, ...]:  # type: ignore[override]  # the type of gRPC's is private
+        """The trailers of the answer, such as `grpc-status-details-bin`. Empty when there was none."""
+        return self._trailing_metadata
 
     def is_retryable(self) -> bool:
         """Whether the same call may succeed later."""
@@ -94,7 +116,7 @@ class PgfoxError(grpc.RpcError):
 
     def __str__(self) -> str:
         reason = f" ({NAMES[self.reason]})" if self.reason else ""
-        text = f"{self.code().name}{reason}: {self.details()}"
+        text = f"{self.code().name}{reason}: {self._text}"
         if len(self.violations) > 1:
             text += "".join(f"\n  {field} {rule}" for field, rule in self.violations)
         elif self.violations and self.violations[0].rule not in text:
@@ -112,7 +134,9 @@ class PgfoxError(grpc.RpcError):
         call: Any = error
         code: grpc.StatusCode = call.code()
         details: str = call.details() or ""
-        trailers, headers = _pairs(call.trailing_metadata()), _pairs(call.initial_metadata())
+        initial_metadata, trailing_metadata = _pairs(call.initial_metadata()), _pairs(call.trailing_metadata())
+        headers: dict[str, Any] = dict(initial_metadata)
+        trailers: dict[str, Any] = dict(trailing_metadata)
         status = _status(trailers.get("grpc-status-details-bin") or b"")
         reason, metadata = v1.ERROR_REASON_UNSPECIFIED, dict[str, str]()
         violations: tuple[Violation, ...] = ()
@@ -129,10 +153,11 @@ class PgfoxError(grpc.RpcError):
                 violations = tuple(Violation(v.field, v.description) for v in bad_request.field_violations)
             elif detail.Unpack(retry_info):
                 retry_delay = retry_info.retry_delay.ToTimedelta().total_seconds()
+        text = details
         if not status.details and code == grpc.StatusCode.UNAVAILABLE:
-            details = f"no answer from {endpoint}: {details}; {_advice(details)}"
+            text = f"no answer from {endpoint}: {details}; {_advice(details)}"
         if not status.details and code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            details = f"no answer from {endpoint} in time: {details}"
+            text = f"no answer from {endpoint} in time: {details}"
         return CLASSES.get(code, PgfoxError)(
             code,
             details,
@@ -141,6 +166,9 @@ class PgfoxError(grpc.RpcError):
             violations=violations,
             retry_delay=retry_delay,
             request_id=trailers.get("x-request-id") or headers.get("x-request-id"),
+            initial_metadata=initial_metadata,
+            trailing_metadata=trailing_metadata,
+            text=text,
         )
 
 
@@ -194,9 +222,8 @@ CLASSES: dict[grpc.StatusCode, type[PgfoxError]] = {
 }
 
 
-def _pairs(metadata: Any) -> dict[str, Any]:
-    # Not `dict(metadata)`: the keys of grpc.aio's Metadata are pairs, up to grpcio 1.76 at least.
-    return {key: value for key, value in metadata or ()}  # noqa: C416
+def _pairs(metadata: Any) -> tuple[Metadatum, ...]:
+    return tuple(Metadatum(key, value) for key, value in metadata or ())
 
 
 def _status(wire: bytes) -> status_pb2.Status:
