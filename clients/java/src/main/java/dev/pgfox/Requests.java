@@ -3,6 +3,8 @@ package dev.pgfox;
 import com.google.protobuf.CodedOutputStream;
 import dev.pgfox.v1.Document;
 import dev.pgfox.v1.IngestRequest;
+import java.nio.charset.CharsetEncoder;
+import java.nio.charset.StandardCharsets;
 import java.util.Iterator;
 
 /** Groups documents into requests by count and by bytes. */
@@ -10,6 +12,7 @@ final class Requests {
     private final Iterator<Document> documents;
     private final String collection;
     private final IngestOptions options;
+    private final CharsetEncoder utf8 = StandardCharsets.UTF_8.newEncoder();
     /** A document that did not fit any more: the first of the next request. */
     private Document carried;
 
@@ -68,7 +71,14 @@ final class Requests {
         if (!documents.hasNext()) {
             return null;
         }
+        Document document = documents.next();
+        // Protobuf would write half of a surrogate pair as `?`, so that two ids could become one.
+        if (!utf8.canEncode(document.getId()) || !utf8.canEncode(document.getText())) {
+            throw new IllegalArgumentException(
+                    "document %d (\"%s\") has half of a surrogate pair in its id or text, which UTF-8 cannot hold"
+                            .formatted(documentsRead, document.getId()));
+        }
         documentsRead++;
-        return documents.next();
+        return document;
     }
 }

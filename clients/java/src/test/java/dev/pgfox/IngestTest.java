@@ -247,6 +247,25 @@ class IngestTest {
         assertTrue(error.getMessage().startsWith("document 1 (\"big\") has 178"), error.getMessage());
     }
 
+    @Test
+    void halfOfASurrogatePairIsNamed() {
+        Document id = Document.newBuilder().setId("a\ud800").setText("x").build();
+        Document text = Document.newBuilder().setId("b").setText("\udc00").build();
+        for (Document bad : List.of(id, text)) {
+            IngestException error = failing(List.of(document(0), bad), tens().build());
+            assertInstanceOf(IllegalArgumentException.class, error.getCause());
+            assertTrue(
+                    error.getMessage().startsWith("document 1 (\"" + bad.getId() + "\") has half of a surrogate pair"),
+                    error.getMessage());
+        }
+        assertEquals(0, server.ingested.size());
+        Document whole = Document.newBuilder()
+                .setId("\ud83e\udd8a")
+                .setText("\ud83e\udd8a")
+                .build();
+        assertEquals(1, client.ingest("films", List.of(whole)).documents());
+    }
+
     /** Starts an ingest and waits until the server has seen it. */
     private CompletableFuture<IngestTotals> running(Supplier<StandIn.StreamScript> script) throws InterruptedException {
         server.streams.add(script);
