@@ -47,6 +47,9 @@ public final class PgfoxClient implements AutoCloseable {
     /** Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame. */
     public static final int MESSAGE_BYTES_MAX = (16 << 20) + (64 << 10);
 
+    /** Longest time that an option takes: what is added to a clock in nanoseconds must not overflow. */
+    static final Duration TIME_MAX = Duration.ofDays(365);
+
     private static final String VERSION = "0.1.0";
     private static final Metadata.Key<String> AUTHORIZATION =
             Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);

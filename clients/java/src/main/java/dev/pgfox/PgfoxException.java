@@ -15,7 +15,10 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /**
  * Why a call failed, with all that the server says about it.
@@ -40,6 +43,7 @@ public final class PgfoxException extends RuntimeException {
     private static final String DOMAIN = "pgfox";
     private static final String DISTRUSTED =
             "the certificate of %s is not trusted: %s; give the CA that it descends from";
+    private static final String PLAINTEXT = "%s does not speak TLS: %s; write http:// where that is meant";
     private static final String UNREACHABLE =
             "no answer from %s: %s; check that pgfox-server runs there, and that the address and http or https are right";
     private static final long serialVersionUID = 1;
@@ -93,9 +97,9 @@ public final class PgfoxException extends RuntimeException {
         }
         String cause = rootCause(status);
         String message = switch (error.code) {
-            case UNAVAILABLE -> error.isDistrusted() ? DISTRUSTED : UNREACHABLE;
+            case UNAVAILABLE -> error.isDistrusted() ? DISTRUSTED : error.isPlaintext() ? PLAINTEXT : UNREACHABLE;
             case DEADLINE_EXCEEDED -> "the deadline is over and %s has not answered: %s";
-            case UNKNOWN, INTERNAL -> "the connection to %s failed: %s";
+            case UNKNOWN, INTERNAL -> error.isConnectionLost() ? "the connection to %s failed: %s" : null;
             default -> null;
         };
         return message == null ? error : error.withMessage(message.formatted(endpoint, cause));
@@ -114,23 +118,39 @@ public final class PgfoxException extends RuntimeException {
                     violations = List.copyOf(detail.unpack(BadRequest.class).getFieldViolationsList());
                 } else if (detail.is(RetryInfo.class)) {
                     var delay = detail.unpack(RetryInfo.class).getRetryDelay();
-                    retryDelay = Duration.ofSeconds(delay.getSeconds(), delay.getNanos());
+                    Duration asked = Duration.ofSeconds(delay.getSeconds(), delay.getNanos());
+                    retryDelay = asked.compareTo(PgfoxClient.TIME_MAX) < 0 ? asked : PgfoxClient.TIME_MAX;
                 }
             } catch (InvalidProtocolBufferException | ArithmeticException unreadable) {
                 // Not from pgfox; the code and the message still tell something.
             }
         }
-        StringBuilder message = new StringBuilder(
-                status.getDescription() == null ? status.getCode().name() : status.getDescription());
-        for (BadRequest.FieldViolation violation : violations) {
-            message.append("\n  ").append(violation.getField()).append(": ").append(violation.getDescription());
-        }
+        String message = status.getDescription() == null ? status.getCode().name() : status.getDescription();
         String requestId = trailers == null ? null : trailers.get(REQUEST_ID);
         if (requestId == null && headers != null) {
             requestId = headers.get(REQUEST_ID);
         }
         return new PgfoxException(
-                status.getCode(), message.toString(), info, violations, retryDelay, requestId, status.getCause());
+                status.getCode(),
+                message + unsaid(message, violations),
+                info,
+                violations,
+                retryDelay,
+                requestId,
+                status.getCause());
+    }
+
+    /** The violations, unless the message tells the only one already. */
+    private static String unsaid(String message, List<BadRequest.FieldViolation> violations) {
+        if (violations.size() == 1) {
+            BadRequest.FieldViolation only = violations.get(0);
+            if (message.contains(only.getField() + " " + only.getDescription())) {
+                return "";
+            }
+        }
+        return violations.stream()
+                .map(violation -> "\n  " + violation.getField() + ": " + violation.getDescription())
+                .collect(Collectors.joining());
     }
 
     private static List<Any> details(Status status, Metadata trailers) {
@@ -190,7 +210,7 @@ public final class PgfoxException extends RuntimeException {
         return violations;
     }
 
-    /** How long to wait before the call is worth repeating, where the server says so. */
+    /** How long to wait before the call is worth repeating, where the server says so; at most 365 days. */
     public Optional<Duration> retryDelay() {
         return Optional.ofNullable(retryDelay);
     }
@@ -203,7 +223,7 @@ public final class PgfoxException extends RuntimeException {
     /** Whether the same call may succeed later. */
     boolean isRetryable() {
         return switch (code) {
-            case UNAVAILABLE -> !isDistrusted();
+            case UNAVAILABLE -> !isDistrusted() && !isPlaintext();
             case RESOURCE_EXHAUSTED -> retryDelay != null;
             default -> false;
         };
@@ -213,8 +233,7 @@ public final class PgfoxException extends RuntimeException {
     boolean isInterruption() {
         return switch (code) {
             case CANCELLED -> true;
-            // Broken connections, unless it is the server that says so.
-            case UNKNOWN, INTERNAL -> !isFromServer();
+            case UNKNOWN, INTERNAL -> isConnectionLost();
             default -> isRetryable();
         };
     }
@@ -238,12 +257,28 @@ public final class PgfoxException extends RuntimeException {
         return info.getDomain().equals(DOMAIN);
     }
 
-    private boolean isDistrusted() {
-        for (Throwable cause = getCause(); cause != null; cause = cause.getCause()) {
-            if (cause instanceof CertificateException) {
-                return true;
-            }
+    /** Whether an unclear end is that of the connection, and not an answer. */
+    private boolean isConnectionLost() {
+        if (isFromServer()) {
+            return false;
         }
-        return false;
+        // What the server says has no cause here, and neither has the end of a stream or connection by HTTP/2. An answer
+        // that cannot be read has one, and would be no better the next time.
+        return getCause() == null
+                ? getMessage().contains("RST_STREAM") || getMessage().contains("GOAWAY")
+                : causes().noneMatch(InvalidProtocolBufferException.class::isInstance);
+    }
+
+    private boolean isDistrusted() {
+        return causes().anyMatch(CertificateException.class::isInstance);
+    }
+
+    private boolean isPlaintext() {
+        // By its name: the package is that of the Netty inside gRPC.
+        return causes().anyMatch(cause -> cause.getClass().getSimpleName().equals("NotSslRecordException"));
+    }
+
+    private Stream<Throwable> causes() {
+        return Stream.iterate(getCause(), Objects::nonNull, Throwable::getCause);
     }
 }

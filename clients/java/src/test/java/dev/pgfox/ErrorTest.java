@@ -1,10 +1,12 @@
 package dev.pgfox;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.protobuf.InvalidProtocolBufferException;
 import dev.pgfox.v1.Document;
 import dev.pgfox.v1.ErrorReason;
 import dev.pgfox.v1.IngestRequest;
@@ -129,6 +131,32 @@ class ErrorTest {
         assertEquals(
                 Status.Code.UNKNOWN,
                 PgfoxException.of(new IllegalStateException("mine")).code());
+    }
+
+    @Test
+    void aRuleThatTheMessageTellsIsNotToldTwice() {
+        server.failures.add(StandIn.error(
+                Status.Code.INVALID_ARGUMENT,
+                "INVALID_FIELD",
+                "limit must be 0 to 1000, not -1",
+                null,
+                "limit",
+                "must be 0 to 1000, not -1"));
+        PgfoxException error = PgfoxException.of(assertThrows(
+                StatusRuntimeException.class, () -> client.blocking().search(SEARCH)));
+        assertEquals("limit must be 0 to 1000, not -1", error.getMessage());
+        assertEquals("limit", error.violations().get(0).getField());
+    }
+
+    @Test
+    void anAnswerThatCannotBeReadIsNoLostConnection() {
+        Status unreadable = Status.INTERNAL
+                .withDescription("Invalid protobuf byte sequence")
+                .withCause(new InvalidProtocolBufferException("truncated"));
+        PgfoxException error =
+                PgfoxException.of(unreadable, new Metadata(), null, Endpoint.parse(server.endpoint(), false));
+        assertEquals("Invalid protobuf byte sequence", error.getMessage());
+        assertFalse(error.isInterruption());
     }
 
     @Test

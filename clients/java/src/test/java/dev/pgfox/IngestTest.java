@@ -15,6 +15,11 @@ import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
+import java.io.DataInputStream;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -138,9 +143,68 @@ class IngestTest {
         resumesAfter(null);
     }
 
+    /** Speaks as much HTTP/2 as it takes to reset every stream. */
+    private static void resetStreams(Socket connection) throws IOException {
+        final byte headers = 1;
+        final byte settings = 4;
+        var in = new DataInputStream(connection.getInputStream());
+        var out = connection.getOutputStream();
+        in.skipNBytes("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".length());
+        out.write(new byte[] {0, 0, 0, settings, 0, 0, 0, 0, 0});
+        while (true) {
+            byte[] frame = in.readNBytes(9);
+            in.skipNBytes((frame[0] & 255) << 16 | (frame[1] & 255) << 8 | frame[2] & 255);
+            if (frame[3] == settings && frame[4] == 0) {
+                out.write(new byte[] {0, 0, 0, settings, 1, 0, 0, 0, 0});
+            } else if (frame[3] == headers) {
+                // RST_STREAM with INTERNAL_ERROR.
+                out.write(new byte[] {0, 0, 4, 3, 0, frame[5], frame[6], frame[7], frame[8], 0, 0, 0, 2});
+            }
+        }
+    }
+
     @Test
-    void aTransportErrorIsTakenUpAgain() {
-        resumesAfter(Status.INTERNAL.withDescription("RST_STREAM").asRuntimeException());
+    void aStreamThatIsResetIsTakenUpAgain() throws Exception {
+        client.close();
+        try (ServerSocket resetting = new ServerSocket(0, 50, InetAddress.getLoopbackAddress())) {
+            CompletableFuture.runAsync(() -> {
+                try (Socket connection = resetting.accept()) {
+                    resetStreams(connection);
+                } catch (IOException e) {
+                    // Closed.
+                }
+            });
+            client = PgfoxClient.connect("127.0.0.1:" + resetting.getLocalPort());
+            String error = failing(
+                            documents(5),
+                            tens().retryTimeout(Duration.ofSeconds(1)).build())
+                    .getMessage();
+            assertTrue(
+                    error.matches("the connection to http://127\\.0\\.0\\.1:\\d+ failed: RST_STREAM closed stream.*"
+                            + " \\(\\d attempts in [01]\\.\\d s\\)"),
+                    error);
+        }
+    }
+
+    @Test
+    void anErrorOfTheServerIsFinal() {
+        for (Status.Code code : List.of(Status.Code.INTERNAL, Status.Code.UNKNOWN)) {
+            server.calls.clear();
+            server.streams.add(StandIn.endAfter(
+                    1, code.toStatus().withDescription("the disk is full").asRuntimeException()));
+            IngestException error = failing(documents(100), tens().build());
+            assertEquals("the disk is full", error.getMessage());
+            assertEquals(10, error.acknowledged().documents());
+            assertEquals(1, server.calls.size());
+        }
+    }
+
+    @Test
+    void aTimeBeyondTheClockEndsIt() {
+        server.streams.add(StandIn.endAfter(0, StandIn.busy(Duration.ofSeconds(Long.MAX_VALUE))));
+        assertEquals(
+                "every connection is busy",
+                failing(documents(5), tens().build()).getMessage());
     }
 
     @Test
