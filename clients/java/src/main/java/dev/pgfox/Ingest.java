@@ -137,7 +137,7 @@ final class Ingest {
             throw broken;
         }
         if (backoff.failingFor().plus(pause).compareTo(options.retryTimeout) > 0) {
-            throw broken.after(backoff.failures(), backoff.failingFor());
+            throw backoff.failures() == 1 ? broken : broken.after(backoff.failures(), backoff.failingFor());
         }
         options.onInterrupted.accept(broken, pause);
         // A sleep that ends when the client is closed.

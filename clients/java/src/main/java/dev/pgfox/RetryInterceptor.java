@@ -61,6 +61,7 @@ final class RetryInterceptor implements ClientInterceptor {
         private final Context context = Context.current();
 
         private final Backoff backoff = new Backoff();
+        private final long began = System.nanoTime();
 
         private Listener<R> listener;
         private Metadata headers;
@@ -214,9 +215,9 @@ final class RetryInterceptor implements ClientInterceptor {
                     if (repeat(error)) {
                         return;
                     }
-                    if (backoff.failures() > 1
-                            && (error.isRetryable() || error.code() == Status.Code.DEADLINE_EXCEEDED)) {
-                        last = error.after(backoff.failures(), backoff.failingFor())
+                    // Of the caller's own end there is nothing to tell.
+                    if (backoff.failures() > 1 && error.code() != Status.Code.CANCELLED) {
+                        last = error.after(backoff.failures(), Duration.ofNanos(System.nanoTime() - began))
                                 .toStatus();
                     }
                 }

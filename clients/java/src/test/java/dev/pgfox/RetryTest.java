@@ -84,6 +84,24 @@ class RetryTest {
     }
 
     @Test
+    void theLastErrorTellsAttemptsAndTimeFromTheBeginning() {
+        server.time = Duration.ofMillis(600);
+        server.failures.add(StandIn.unavailable());
+        server.failures.add(StandIn.error(Status.Code.NOT_FOUND, "COLLECTION_NOT_FOUND", "there is no films", null));
+        PgfoxException error = failing(() -> client.blocking().search(SEARCH));
+        assertEquals(Status.Code.NOT_FOUND, error.code());
+        assertTrue(error.getMessage().matches("there is no films \\(2 attempts in 1\\.[2-9] s\\)"), error.getMessage());
+    }
+
+    @Test
+    void aTimeBeyondTheClockEndsTheCall() {
+        server.failures.add(StandIn.busy(Duration.ofSeconds(Long.MAX_VALUE)));
+        PgfoxException error = failing(() -> client.blocking().search(SEARCH));
+        assertEquals("every connection is busy", error.getMessage());
+        assertEquals(Duration.ofDays(365), error.retryDelay().orElseThrow());
+    }
+
+    @Test
     void exhaustedWithoutATimeIsNotRepeated() {
         server.failures.add(StandIn.busy(null));
         PgfoxException error = failing(() -> client.blocking().search(SEARCH));

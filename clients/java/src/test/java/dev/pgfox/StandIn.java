@@ -48,6 +48,8 @@ final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements Aut
 
     /** How the next unary calls end; when there is none left, well. */
     final Queue<StatusRuntimeException> failures = new ConcurrentLinkedQueue<>();
+    /** How long unary calls take. */
+    volatile Duration time = Duration.ZERO;
     /** What the next streams do; when there is none left, every request is acknowledged. */
     final Queue<Supplier<StreamScript>> streams = new ConcurrentLinkedQueue<>();
     /** The headers of every call. */
@@ -128,6 +130,11 @@ final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements Aut
     }
 
     private <R> void answer(StreamObserver<R> answer, R response) {
+        try {
+            Thread.sleep(time.toMillis());
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+        }
         StatusRuntimeException failure = failures.poll();
         if (failure != null) {
             answer.onError(failure);
