@@ -14,10 +14,12 @@ import java.util.List;
 /** Stores four sentences about foxes, builds an index and asks a question. */
 public class Quickstart {
     public static void main(String[] arguments) throws Exception {
-        String server = System.getenv().getOrDefault("PGFOX_SERVER", PgfoxClient.DEFAULT_ENDPOINT);
-        PgfoxClient.Builder options = PgfoxClient.builder(server).apiKey(System.getenv("PGFOX_API_KEY"));
-        if (System.getenv("PGFOX_CA") != null) {
-            options.ca(Files.readAllBytes(Path.of(System.getenv("PGFOX_CA"))));
+        String server = System.getenv().getOrDefault("PGFOX_SERVER", "");
+        PgfoxClient.Builder options = PgfoxClient.builder(server.isEmpty() ? PgfoxClient.DEFAULT_ENDPOINT : server)
+                .apiKey(System.getenv("PGFOX_API_KEY"));
+        String ca = System.getenv().getOrDefault("PGFOX_CA", "");
+        if (!ca.isEmpty()) {
+            options.ca(Files.readAllBytes(Path.of(ca)));
         }
 
         try (PgfoxClient pgfox = options.connect()) {

@@ -1,12 +1,14 @@
 package dev.pgfox;
 
+import java.net.URI;
+import java.net.URISyntaxException;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /** The address of a server. */
 record Endpoint(boolean tls, String host, int port) {
     private static final Pattern FORM = Pattern.compile(
-            "(?:(?<scheme>[A-Za-z]+)://)?(?<host>[^\\s/:@?#\\[\\]]+|\\[[0-9A-Fa-f:.]+\\])(?::(?<port>\\d{1,5}))?/?");
+            "(?:(?<scheme>[A-Za-z]+)://)?(?<host>[\\w.-]+|\\[[0-9A-Fa-f:.]+\\])(?::(?<port>\\d{1,5}))?/?");
 
     /**
      * Reads {@code host:port}, {@code http://host:port} or {@code https://host:port}; with a scheme the port may be
@@ -14,7 +16,7 @@ record Endpoint(boolean tls, String host, int port) {
      */
     static Endpoint parse(String text, boolean hasCa) {
         Matcher parts = FORM.matcher(text.strip());
-        if (!parts.matches()) {
+        if (!parts.matches() || !isHost(parts.group("host"))) {
             throw malformed(text);
         }
         String scheme = parts.group("scheme");
@@ -41,9 +43,19 @@ record Endpoint(boolean tls, String host, int port) {
                 "\"" + text + "\" is no server address; write host:port, http://host:port or https://host:port");
     }
 
+    /** What gRPC can resolve. */
+    private static boolean isHost(String text) {
+        try {
+            return new URI("//" + text).getHost() != null;
+        } catch (URISyntaxException e) {
+            return false;
+        }
+    }
+
     /** What gRPC resolves: every address that DNS has for the name. */
     String target() {
-        return "dns:///" + host + ":" + port;
+        // The brackets of IPv6 cannot stand in the path of a URI.
+        return "dns:///" + host.replace("[", "%5B").replace("]", "%5D") + ":" + port;
     }
 
     @Override

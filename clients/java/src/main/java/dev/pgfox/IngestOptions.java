@@ -90,8 +90,8 @@ public final class IngestOptions {
         }
 
         /**
-         * Longest wait for an acknowledgement over a connection that stands. Default 600 s: embedding 1,000 long texts
-         * on a busy machine takes minutes.
+         * Longest wait for an acknowledgement over a connection that stands, at most 365 days. Default 600 s: embedding
+         * 1,000 long texts on a busy machine takes minutes.
          */
         public Builder acknowledgeTimeout(Duration timeout) {
             acknowledgeTimeout = PgfoxClient.positive("acknowledgeTimeout", timeout);
@@ -99,8 +99,8 @@ public final class IngestOptions {
         }
 
         /**
-         * How long to try again after an interruption when nothing is acknowledged meanwhile; zero: not at all. Default
-         * 60 s.
+         * How long to try again after an interruption when nothing is acknowledged meanwhile; zero: not at all. At most
+         * 365 days. Default 60 s.
          */
         public Builder retryTimeout(Duration timeout) {
             retryTimeout = timeout.isZero() ? timeout : PgfoxClient.positive("retryTimeout", timeout);

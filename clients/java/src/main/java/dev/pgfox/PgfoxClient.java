@@ -186,8 +186,8 @@ public final class PgfoxClient implements AutoCloseable {
     }
 
     static Duration positive(String name, Duration value) {
-        if (value.isZero() || value.isNegative()) {
-            throw new IllegalArgumentException(name + " must be more than 0, not " + value);
+        if (value.isZero() || value.isNegative() || value.compareTo(TIME_MAX) > 0) {
+            throw new IllegalArgumentException(name + " must be more than 0 and at most 365 days, not " + value);
         }
         return value;
     }
@@ -205,11 +205,11 @@ public final class PgfoxClient implements AutoCloseable {
         }
 
         /**
-         * Sent as {@code authorization: Bearer <key>} with every call, and never printed. Null, the default: nothing is
-         * sent.
+         * Sent as {@code authorization: Bearer <key>} with every call, and never printed. Null, the default, or empty:
+         * nothing is sent.
          */
         public Builder apiKey(String key) {
-            apiKey = key == null ? null : key.strip();
+            apiKey = key == null || key.isBlank() ? null : key.strip();
             return this;
         }
 
@@ -224,7 +224,7 @@ public final class PgfoxClient implements AutoCloseable {
 
         /**
          * Deadline of every call but {@code IngestStream} and {@code BuildIndex}, with all its repetitions, unless the
-         * stub sets one by {@code withDeadlineAfter}. Default 30 s.
+         * stub sets one by {@code withDeadlineAfter}. At most 365 days. Default 30 s.
          */
         public Builder timeout(Duration timeout) {
             this.timeout = positive("timeout", timeout);
@@ -244,8 +244,8 @@ public final class PgfoxClient implements AutoCloseable {
          */
         public PgfoxClient connect() {
             // gRPC for Java would send other characters as `?`.
-            if (apiKey != null && !apiKey.chars().allMatch(letter -> letter >= ' ' && letter <= '~')) {
-                throw new IllegalArgumentException("the API key may have visible ASCII characters only");
+            if (apiKey != null && !apiKey.chars().allMatch(letter -> letter > ' ' && letter <= '~')) {
+                throw new IllegalArgumentException("the API key may have visible ASCII characters only, and no spaces");
             }
             return new PgfoxClient(this, Endpoint.parse(endpoint, ca != null));
         }

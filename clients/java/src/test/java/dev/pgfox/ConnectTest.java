@@ -2,15 +2,21 @@ package dev.pgfox;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.pgfox.v1.SearchRequest;
+import io.grpc.InsecureServerCredentials;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.TlsServerCredentials;
 import java.io.InputStream;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.NetworkInterface;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.KeyStore;
@@ -54,7 +60,9 @@ class ConnectTest {
                 "host:port",
                 "a b:1",
                 "h:0",
-                "h:65536")) {
+                "h:65536",
+                "a%zz:1",
+                "[:::::]:1")) {
             var error = assertThrows(IllegalArgumentException.class, () -> PgfoxClient.connect(bad), bad);
             assertTrue(
                     error.getMessage().endsWith("write host:port, http://host:port or https://host:port"),
@@ -67,13 +75,61 @@ class ConnectTest {
     }
 
     @Test
+    void addressesOfIpv6AreReached() throws Exception {
+        InetAddress loopback = InetAddress.getByName("::1");
+        assumeTrue(NetworkInterface.getByInetAddress(loopback) != null, "no IPv6 on this machine");
+        try (StandIn server = new StandIn(new InetSocketAddress(loopback, 0), InsecureServerCredentials.create())) {
+            for (String scheme : List.of("", "http://")) {
+                try (PgfoxClient client = PgfoxClient.connect(scheme + "[::1]:" + server.server.getPort())) {
+                    client.blocking().search(SEARCH);
+                }
+            }
+        }
+    }
+
+    @Test
+    void tlsToAServerWithoutItIsToldAtOnce() {
+        try (StandIn server = new StandIn();
+                PgfoxClient client = PgfoxClient.connect("https://" + server.endpoint())) {
+            long start = System.nanoTime();
+            var error = PgfoxException.of(assertThrows(
+                    StatusRuntimeException.class, () -> client.blocking().search(SEARCH)));
+            assertTrue(System.nanoTime() - start < Duration.ofSeconds(20).toNanos(), "repeated though it is no use");
+            assertEquals(Status.Code.UNAVAILABLE, error.code());
+            assertTrue(
+                    error.getMessage().startsWith("https://" + server.endpoint() + " does not speak TLS: "),
+                    error.getMessage());
+        }
+    }
+
+    @Test
+    void anEmptyKeyIsNone() {
+        try (StandIn server = new StandIn();
+                PgfoxClient client =
+                        PgfoxClient.builder(server.endpoint()).apiKey("").connect()) {
+            client.blocking().search(SEARCH);
+            assertNull(server.calls.get(0).get(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER)));
+        }
+    }
+
+    @Test
+    void aTimeoutBeyondTheClockIsRefused() {
+        var options = PgfoxClient.builder("localhost:1");
+        var error =
+                assertThrows(IllegalArgumentException.class, () -> options.timeout(Duration.ofSeconds(Long.MAX_VALUE)));
+        assertTrue(
+                error.getMessage().startsWith("timeout must be more than 0 and at most 365 days"), error.getMessage());
+        options.timeout(Duration.ofDays(365));
+    }
+
+    @Test
     void theKeyStaysHiddenAndMustFitAHeader() {
         PgfoxClient.Builder options = PgfoxClient.builder("localhost:1").apiKey("s3cret");
         assertFalse(options.toString().contains("s3cret"));
         try (PgfoxClient client = options.connect()) {
             assertEquals("PgfoxClient[http://localhost:1]", client.toString());
         }
-        for (String bad : List.of("a\nb", "schlüssel")) {
+        for (String bad : List.of("a\nb", "a b", "schlüssel")) {
             var error = assertThrows(
                     IllegalArgumentException.class, () -> options.apiKey(bad).connect());
             assertFalse(error.getMessage().contains(bad));

@@ -390,6 +390,9 @@ class IngestTest {
         assertThrows(
                 IllegalArgumentException.class, () -> IngestOptions.builder().acknowledgeTimeout(Duration.ZERO));
         assertThrows(
+                IllegalArgumentException.class,
+                () -> IngestOptions.builder().acknowledgeTimeout(Duration.ofSeconds(Long.MAX_VALUE)));
+        assertThrows(
                 IllegalArgumentException.class, () -> IngestOptions.builder().retryTimeout(Duration.ofSeconds(-1)));
     }
 }

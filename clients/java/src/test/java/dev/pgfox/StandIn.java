@@ -66,6 +66,10 @@ final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements Aut
     }
 
     StandIn(int port, ServerCredentials credentials) {
+        this(new InetSocketAddress("127.0.0.1", port), credentials);
+    }
+
+    StandIn(InetSocketAddress address, ServerCredentials credentials) {
         ServerInterceptor recorder = new ServerInterceptor() {
             @Override
             public <Q, R> ServerCall.Listener<Q> interceptCall(
@@ -80,7 +84,7 @@ final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements Aut
             }
         };
         try {
-            server = NettyServerBuilder.forAddress(new InetSocketAddress("127.0.0.1", port), credentials)
+            server = NettyServerBuilder.forAddress(address, credentials)
                     .addService(ServerInterceptors.intercept(this, recorder))
                     .maxInboundMessageSize(PgfoxClient.MESSAGE_BYTES_MAX)
                     .build()
