@@ -16,8 +16,12 @@ record Endpoint(boolean tls, String host, int port) {
      */
     static Endpoint parse(String text, boolean hasCa) {
         Matcher parts = FORM.matcher(text.strip());
-        if (!parts.matches() || !isHost(parts.group("host"))) {
+        if (!parts.matches()) {
             throw malformed(text);
+        }
+        if (!isHost(parts.group("host"))) {
+            throw new IllegalArgumentException("\"" + text
+                    + "\" has a host that Java does not resolve; names have letters, digits, hyphens and dots");
         }
         String scheme = parts.group("scheme");
         boolean tls = scheme == null ? hasCa : scheme.equalsIgnoreCase("https");

@@ -262,8 +262,8 @@ public final class PgfoxException extends RuntimeException {
         if (isFromServer()) {
             return false;
         }
-        // What the server says has no cause here, and neither has the end of a stream or connection by HTTP/2. An answer
-        // that cannot be read has one, and would be no better the next time.
+        // What the server says has no cause here, nor has the end of a stream or connection by HTTP/2. An answer that
+        // cannot be read has one, and would be no better the next time.
         return getCause() == null
                 ? getMessage().contains("RST_STREAM") || getMessage().contains("GOAWAY")
                 : causes().noneMatch(InvalidProtocolBufferException.class::isInstance);

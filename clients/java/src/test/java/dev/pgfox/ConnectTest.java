@@ -61,12 +61,15 @@ class ConnectTest {
                 "a b:1",
                 "h:0",
                 "h:65536",
-                "a%zz:1",
-                "[:::::]:1")) {
+                "a%zz:1")) {
             var error = assertThrows(IllegalArgumentException.class, () -> PgfoxClient.connect(bad), bad);
             assertTrue(
                     error.getMessage().endsWith("write host:port, http://host:port or https://host:port"),
                     error.getMessage());
+        }
+        for (String bad : List.of("a_b:1", "1.2.3.4.5:1", "[:::::]:1")) {
+            var error = assertThrows(IllegalArgumentException.class, () -> PgfoxClient.connect(bad), bad);
+            assertTrue(error.getMessage().contains(" has a host that Java does not resolve; "), error.getMessage());
         }
         var error = assertThrows(
                 IllegalArgumentException.class,
