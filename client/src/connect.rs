@@ -215,6 +215,7 @@ impl CallSettings {
     fn new(options: &ConnectOptions) -> Result<Self, ConnectError> {
         let authorization = match options.api_key.as_deref().map(str::trim).filter(|key| !key.is_empty()) {
             None => None,
+            Some(key) if !key.bytes().all(|byte| byte.is_ascii_graphic()) => return Err(ConnectError::ApiKey),
             Some(key) => {
                 let mut value: MetadataValue<Ascii> =
                     format!("Bearer {key}").parse().map_err(|_| ConnectError::ApiKey)?;
@@ -273,8 +274,10 @@ mod tests {
         assert!(!format!("{options:?} {settings:?}").contains("s3cret"));
         let empty = ConnectOptions { api_key: Some(" ".into()), ..options.clone() };
         assert!(CallSettings::new(&empty).unwrap().authorization.is_none());
-        let broken = ConnectOptions { api_key: Some("a\nb".into()), ..options };
-        assert!(matches!(CallSettings::new(&broken), Err(ConnectError::ApiKey)));
+        for key in ["a\nb", "a b", "ä"] {
+            let broken = ConnectOptions { api_key: Some(key.into()), ..options.clone() };
+            assert!(matches!(CallSettings::new(&broken), Err(ConnectError::ApiKey)), "{key:?}");
+        }
     }
 
     #[test]

@@ -118,7 +118,7 @@ def _authorization(api_key: str | None) -> Metadata:
     api_key = (api_key or "").strip()
     if not api_key:
         return ()
-    if not re.fullmatch(r"[ -~]+", api_key):
+    if not re.fullmatch(r"[!-~]+", api_key):
         # Without the key: this text ends in logs.
         raise ValueError("the API key may have visible ASCII characters only")
     return (("authorization", f"Bearer {api_key}"),)
