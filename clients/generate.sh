@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generates the code of the clients from proto/ by buf, as buf.gen.yaml says. Needs Go, Node.js, Python 3 and Maven.
+# Generates the code of the clients from proto/ by buf, as buf.gen.yaml says. On Linux, with Go, Node.js, Python 3 and Maven.
 #
 #   clients/generate.sh            writes it
 #   clients/generate.sh --check    fails when what is committed is not what would be written
@@ -33,10 +33,13 @@ if [ "${1:-}" = --check ]; then
     out=$tools/check
     rm -rf "$out"
 fi
-npx --yes @bufbuild/buf@1.75.0 generate --output "$out"
+buf=(npx --yes @bufbuild/buf@1.75.0)
+"${buf[@]}" generate --output "$out"
+# The client for TypeScript has google.rpc as its own.
+(out=$PWD/$out/clients/typescript && cd clients/typescript && "${buf[@]}" generate --output "$out")
 if [ "$out" != . ]; then
     status=0
-    for folder in clients/go/v1 clients/typescript/src/gen/pgfox clients/python/src/pgfox/v1; do
+    for folder in clients/go/v1 clients/typescript/src/gen clients/python/src/pgfox/v1; do
         # Beside it stands what is written by hand.
         diff -r --exclude=__init__.py --exclude=__pycache__ "$out/$folder" "$folder" || status=1
     done

@@ -61,7 +61,7 @@ def test_arguments_that_cannot_be_used() -> None:
             pgfox.connect("h:1", timeout=timeout)
 
 
-@pytest.mark.parametrize("key", ["s3cret\nx", "s3cret\u00e9"])
+@pytest.mark.parametrize("key", ["s3cret\nx", "s3cret x", "s3cret\u00e9"])
 def test_a_key_that_no_header_can_hold_is_refused_unseen(key: str) -> None:
     with pytest.raises(ValueError, match="API key") as refused:
         pgfox.connect(api_key=key)
