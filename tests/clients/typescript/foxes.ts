@@ -69,6 +69,21 @@ export function foxes(
       check(found.completeness !== Completeness.UNSPECIFIED, "the completeness is missing");
     },
 
+    async "search-vector"() {
+      const { documents } = await client.getDocuments({ collection, ids: ["kits"], includeVector: true });
+      const value = documents[0]?.vector;
+      check(value?.values.length === 384, "the vector is missing");
+      const { results } = await client.search({ collection, query: { case: "vector", value } });
+      equal(results[0]?.document?.id, "kits", "the best");
+      check(Math.abs(results[0]?.distance ?? 1) < 1e-3, `its distance is ${results[0]?.distance}`);
+    },
+
+    async "search-id"() {
+      const { results } = await client.search({ collection, query: { case: "documentId", value: "kits" } });
+      check(results.length > 0, "nothing is found");
+      check(!results.some(({ document }) => document?.id === "kits"), "the document itself is found");
+    },
+
     async filter() {
       const found = await client.search({ collection, query: { case: "text", value: QUESTION }, filter: FOOD });
       equal(found.results.map(({ document }) => document?.id).sort(), ["diet", "hunting"], "what is found");

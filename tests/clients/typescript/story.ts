@@ -26,22 +26,8 @@ const passed = await run(
 
     "build-index": common["build-index"],
     "search-text": common["search-text"],
-
-    async "search-vector"() {
-      const { documents } = await client.getDocuments({ collection, ids: ["kits"], includeVector: true });
-      const value = documents[0]?.vector;
-      check(value?.values.length === 384, "the vector is missing");
-      const { results } = await client.search({ collection, query: { case: "vector", value } });
-      equal(results[0]?.document?.id, "kits", "the best");
-      check(Math.abs(results[0]?.distance ?? 1) < 1e-3, `its distance is ${results[0]?.distance}`);
-    },
-
-    async "search-id"() {
-      const { results } = await client.search({ collection, query: { case: "documentId", value: "kits" } });
-      check(results.length > 0, "nothing is found");
-      check(!results.some(({ document }) => document?.id === "kits"), "the document itself is found");
-    },
-
+    "search-vector": common["search-vector"],
+    "search-id": common["search-id"],
     filter: common.filter,
     "bad-request": common["bad-request"],
 
@@ -89,7 +75,8 @@ const passed = await run(
       const error = await failure(dead.listCollections({}));
       const took = performance.now() - began;
       check(error instanceof PgfoxError, `no PgfoxError: ${error}`);
-      equal(Code[error.code], "Unavailable", "the code");
+      // The deadline may cut the last attempt short.
+      check([Code.Unavailable, Code.DeadlineExceeded].includes(error.code), `the code is ${Code[error.code]}`);
       check(error.message.includes(address), `the endpoint is missing in: ${error.message}`);
       check(/[2-9] attempts|\d\d attempts/.test(error.message), `it was not tried again: ${error.message}`);
       check(took < 3_000, `it took ${took.toFixed(0)} ms`);
@@ -102,8 +89,10 @@ const passed = await run(
       const onInterrupted = () => interruptions++;
       const totals = await ingest(cut, vectors, points(2_000), { documentsPerRequest: 50, onInterrupted });
       cut.close();
-      check(interruptions > 0, "nothing was interrupted");
+      equal(interruptions, 3, "the number of interruptions");
       equal(totals.documents, 2_000, "the documents of the totals");
+      // The second connection swallows acknowledgements.
+      check(totals.unchanged > 0, "nothing was sent again that was stored before");
       equal((await client.countDocuments({ collection: vectors })).count, 2_000, "the count");
       const ids: string[] = [];
       let pageToken = "";

@@ -32,6 +32,8 @@ async function story(): Promise<void> {
 
       "build-index": common["build-index"],
       "search-text": common["search-text"],
+      "search-vector": common["search-vector"],
+      "search-id": common["search-id"],
       filter: common.filter,
       "bad-request": common["bad-request"],
 
@@ -42,6 +44,13 @@ async function story(): Promise<void> {
         check(error instanceof PgfoxError, `no PgfoxError: ${error}`);
         equal(Code[error.code], "DeadlineExceeded", "the code");
         check(performance.now() - began < 2_000, "it took too long");
+      },
+
+      async key() {
+        // The server asks for none, but the browser asks the server first whether the page may send one.
+        const keyed = connect({ endpoint: parameter("server"), apiKey: "story-key" });
+        equal((await keyed.countDocuments({ collection })).count, 64, "the count");
+        keyed.close();
       },
 
       async "other-origin"() {
