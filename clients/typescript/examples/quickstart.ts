@@ -3,7 +3,7 @@ import { connect, ErrorReason, IndexPhase, ingest, PgfoxError } from "@pgfox/cli
 
 const { PGFOX_SERVER, PGFOX_API_KEY, PGFOX_CA } = process.env;
 const pgfox = connect({
-  endpoint: PGFOX_SERVER ?? "127.0.0.1:50051",
+  endpoint: PGFOX_SERVER || "127.0.0.1:50051",
   apiKey: PGFOX_API_KEY,
   ca: PGFOX_CA ? readFileSync(PGFOX_CA) : undefined,
 });

@@ -3,8 +3,8 @@ import { type Client, Code, ConnectError, createClient, type Interceptor, type T
 import { PgfoxService } from "./gen/pgfox/v1/pgfox_service_pb.js";
 import { withPolicy } from "./policy.js";
 
-/** The version of this package, as in package.json. */
-const VERSION = "0.1.0";
+/** Tells the server who calls; with the version of this package, as in package.json. */
+export const USER_AGENT = "pgfox-typescript/0.1.0";
 
 /** Where a server listens that is told nothing else. */
 const DEFAULT_ENDPOINT = "127.0.0.1:50051";
@@ -14,9 +14,12 @@ const TIMEOUT_MS_MAX = 99_999_999;
 
 /** Where the server is and how to call it. */
 export interface ConnectOptions {
-  /** `host:port`, `http://host:port` or `https://host:port`. Without a scheme: http. Default `127.0.0.1:50051`. */
+  /**
+   * `host:port`, `http://host:port` or `https://host:port`. Without a scheme: http, and there must be a port, 1 to 65,535.
+   * Default `127.0.0.1:50051`.
+   */
   endpoint?: string | undefined;
-  /** Sent as `authorization: Bearer <key>`. Default: nothing is sent. */
+  /** Sent as `authorization: Bearer <key>`. Default, and when it is empty: nothing is sent. */
   apiKey?: string | undefined;
   /**
    * Deadline in milliseconds of every call but IngestStream and BuildIndex, all attempts together, unless the call sets its
@@ -35,7 +38,9 @@ export interface Connection {
   readonly endpoint: string;
   /** Whether IngestStream can be called, which is not so in a browser. */
   readonly canStream: boolean;
-  /** Ends the connection and every call on it. */
+  /** Aborts with the end of the client. */
+  readonly closed: AbortSignal;
+  /** Ends the connection, and every call and ingest at once, also one that waits before its next attempt. */
   close(): void;
 }
 
@@ -43,14 +48,14 @@ export interface Connection {
 export type PgfoxClient = Client<typeof PgfoxService> & Connection;
 
 /** What a transport has of its own. */
-interface Underlying extends Connection {
-  /** The header that tells the server who calls. */
-  readonly userAgentHeader: string;
+interface Underlying extends Omit<Connection, "closed"> {
+  /** Sent with every call. */
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** The generated client over a transport. */
 export function createPgfoxClient(transport: Transport, underlying: Underlying, options: ConnectOptions): PgfoxClient {
-  const { endpoint, canStream, userAgentHeader } = underlying;
+  const { endpoint, canStream, headers } = underlying;
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   if (!(timeoutMs >= 0 && timeoutMs <= TIMEOUT_MS_MAX)) {
     throw new RangeError(`timeoutMs must be a number from 0 to ${TIMEOUT_MS_MAX}, not ${timeoutMs}`);
@@ -58,7 +63,7 @@ export function createPgfoxClient(transport: Transport, underlying: Underlying, 
   const closed = new AbortController();
   const policy = {
     endpoint,
-    headers: { ...authorization(options.apiKey), [userAgentHeader]: `pgfox-typescript/${VERSION}` },
+    headers: { ...headers, ...authorization(options.apiKey) },
     timeoutMs,
     retry: options.retry ?? true,
     closed: closed.signal,
@@ -67,29 +72,34 @@ export function createPgfoxClient(transport: Transport, underlying: Underlying, 
     closed.abort(new ConnectError("the client is closed", Code.Canceled));
     underlying.close();
   };
-  return Object.assign(createClient(PgfoxService, withPolicy(transport, policy)), { endpoint, canStream, close });
+  const connection: Connection = { endpoint, canStream, closed: closed.signal, close };
+  return Object.assign(createClient(PgfoxService, withPolicy(transport, policy)), connection);
 }
 
 /** Reads an endpoint as a URL without a path. Throws a TypeError that says how to write it. */
 export function readEndpoint(endpoint: string = DEFAULT_ENDPOINT, hasCa = false): string {
   const invalid = (why: string) => new TypeError(`${JSON.stringify(endpoint)} is no server address: ${why}`);
   const given = endpoint.trim();
-  const url = given.includes("://") ? given : `${hasCa ? "https" : "http"}://${given}`;
+  const hasScheme = given.includes("://");
+  const url = hasScheme ? given : `${hasCa ? "https" : "http"}://${given}`;
   if (hasCa && url.startsWith("http://")) {
     throw invalid("http:// has no TLS, so that the CA would not be used; write https://");
   }
   // URL would forgive a path, a user and much else.
-  if (!/^https?:\/\/([\w.-]+|\[[\da-fA-F:.]+\])(:\d+)?\/?$/.test(url) || !URL.canParse(url)) {
+  const [isWhole, , port] = /^https?:\/\/([\w.-]+|\[[\da-fA-F:.]+\])(:\d+)?\/?$/.exec(url) ?? [];
+  // A name alone could mean any port.
+  const isNameAlone = !hasScheme && port === undefined;
+  if (!isWhole || isNameAlone || !URL.canParse(url) || new URL(url).port === "0") {
     throw invalid("write host:port, http://host:port or https://host:port");
   }
   return new URL(url).origin;
 }
 
 function authorization(apiKey: string | undefined): Record<string, string> {
-  if (apiKey === undefined) {
+  const key = apiKey?.trim();
+  if (!key) {
     return {};
   }
-  const key = apiKey.trim();
   if (!/^[\x21-\x7e]+$/.test(key)) {
     throw new TypeError("the API key may have visible ASCII characters only");
   }

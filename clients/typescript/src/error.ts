@@ -10,6 +10,9 @@ const ERROR_DOMAIN = "pgfox";
 /** Where OpenSSL and Node say that a certificate is not trusted, which no repetition changes. */
 const UNTRUSTED = /CERT|ISSUER|VERIFY|SELF_SIGNED|ERR_SSL|EPROTO/;
 
+/** Where OpenSSL says that what it reads is not TLS. */
+const NO_TLS = /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG/;
+
 /** A field of a request that breaks a rule. */
 export interface FieldViolation {
   /** Where, such as `documents[3].vector`. */
@@ -128,6 +131,9 @@ function isLost(error: ConnectError, signal?: AbortSignal): boolean {
 }
 
 function lostText(error: ConnectError): string {
+  if (NO_TLS.test(systemCode(error.cause))) {
+    return `${causeText(error)}: what listens there does not speak TLS; write http:// and pass no \`ca\`, or take another port`;
+  }
   if (isUntrusted(error)) {
     return `${causeText(error)}; check the scheme, and pass the certificate that the server's descends from as \`ca\``;
   }

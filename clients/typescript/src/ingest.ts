@@ -30,7 +30,7 @@ export interface IngestOptions {
    * Bytes of documents at which a request is sent, 1 to 16 MiB less 64 KiB. A larger document goes alone. Default 2 MiB.
    */
   bytesPerRequest?: number | undefined;
-  /** Requests sent and not acknowledged yet, 1 to 1,000. They are kept for sending again. Default 4. */
+  /** Requests sent and not acknowledged yet, 1 to 100. They are kept for sending again. Default 4. */
   requestsInFlight?: number | undefined;
   /**
    * Longest wait in milliseconds for an acknowledgement over a connection that stands. Default 600,000: embedding 1,000 long
@@ -119,8 +119,7 @@ export async function ingest(
     await ingest.run();
     return ingest.totals;
   } catch (thrown) {
-    const { signal } = options;
-    throw new IngestError(signal?.aborted ? PgfoxError.read(thrown, client.endpoint, signal) : thrown, ingest.totals);
+    throw new IngestError(ingest.read(thrown), ingest.totals);
   } finally {
     ingest.close();
   }
@@ -143,6 +142,8 @@ class Ingest {
   };
   readonly #client: PgfoxClient;
   readonly #options: IngestOptions;
+  /** Aborts when the caller or the end of the client ends the ingest. */
+  readonly #signal: AbortSignal;
   readonly #requestsInFlight: number;
   readonly #acknowledgeTimeoutMs: number;
   readonly #retryTimeoutMs: number;
@@ -166,7 +167,8 @@ class Ingest {
   ) {
     this.#client = client;
     this.#options = options;
-    this.#requestsInFlight = inRange(options, "requestsInFlight", 1, 1_000, 4);
+    this.#signal = AbortSignal.any([client.closed, ...(options.signal ? [options.signal] : [])]);
+    this.#requestsInFlight = inRange(options, "requestsInFlight", 1, 100, 4);
     this.#acknowledgeTimeoutMs = inRange(options, "acknowledgeTimeoutMs", 1, 2 ** 31 - 1, 600_000);
     this.#retryTimeoutMs = inRange(options, "retryTimeoutMs", 0, 2 ** 31 - 1, 60_000);
     this.#requests = new Requests(documents, {
@@ -181,7 +183,7 @@ class Ingest {
   async run(): Promise<void> {
     while (!this.#isComplete()) {
       // The server may answer the call only after it has seen a request, so there must be one.
-      if (this.#unacknowledged.length === 0 && !(await abortable(this.#take(), this.#options.signal))) {
+      if (this.#unacknowledged.length === 0 && !(await abortable(this.#take(), this.#signal))) {
         return;
       }
       try {
@@ -195,6 +197,11 @@ class Ingest {
         }
       }
     }
+  }
+
+  /** What was thrown, as a {@link PgfoxError} when the ingest was ended from outside. */
+  read(thrown: unknown): unknown {
+    return this.#signal.aborted ? PgfoxError.read(thrown, this.#client.endpoint, this.#signal) : thrown;
   }
 
   close(): void {
@@ -247,8 +254,7 @@ class Ingest {
       timer = setTimeout(() => ended.abort(new ConnectError(silent, Code.DeadlineExceeded)), wait);
     };
     try {
-      const { signal } = this.#options;
-      const either = signal ? AbortSignal.any([signal, ended.signal]) : ended.signal;
+      const either = AbortSignal.any([this.#signal, ended.signal]);
       for await (const response of this.#answers(this.#offer(ended.signal, awaitAnswer), either)) {
         this.#acknowledge(response);
         awaitAnswer();
@@ -335,8 +341,7 @@ class Ingest {
 
   /** Waits before the next connection; throws when that is not worth it. */
   async #pauseAfter(thrown: unknown): Promise<void> {
-    const { signal } = this.#options;
-    const error = PgfoxError.read(thrown, this.#client.endpoint, signal);
+    const error = PgfoxError.read(thrown, this.#client.endpoint, this.#signal);
     // A call that was cancelled by neither the signal nor the client was reset on its way.
     const isReset = error.code === Code.Canceled && error.isAnswer;
     if (!error.isRetryable && !isReset) {
@@ -349,7 +354,7 @@ class Ingest {
       throw error.with(`nothing was acknowledged in ${(failingMs / 1_000).toFixed(1)} s of trying again`);
     }
     this.#tell(() => this.#options.onInterrupted?.(error, pause));
-    await sleep(pause, signal);
+    await sleep(pause, this.#signal);
   }
 
   /** An error of the caller's own callback ends the ingest. */

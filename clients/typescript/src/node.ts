@@ -2,7 +2,7 @@ import { X509Certificate } from "node:crypto";
 
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
-import { type ConnectOptions, createPgfoxClient, type PgfoxClient, readEndpoint } from "./connect.js";
+import { type ConnectOptions, createPgfoxClient, type PgfoxClient, readEndpoint, USER_AGENT } from "./connect.js";
 
 export * from "./api.js";
 
@@ -50,7 +50,13 @@ export function connect(options: NodeConnectOptions = {}): PgfoxClient {
     acceptCompression: [],
   });
   const close = () => sessionManager.abort();
-  return createPgfoxClient(transport, { endpoint, canStream: true, close, userAgentHeader: "user-agent" }, options);
+  const { host } = new URL(endpoint);
+  const headers = {
+    "user-agent": USER_AGENT,
+    // Node makes of an IPv6 address an authority without brackets, which servers refuse.
+    ...(host.startsWith("[") ? { host } : {}),
+  };
+  return createPgfoxClient(transport, { endpoint, canStream: true, close, headers }, options);
 }
 
 function readCertificates(ca: string | Uint8Array): Buffer {

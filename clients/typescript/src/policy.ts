@@ -1,10 +1,11 @@
 import type { DescMethod, MessageShape } from "@bufbuild/protobuf";
-import { Code, createContextKey, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, createContextKey, type Transport } from "@connectrpc/connect";
 
 import { PgfoxError } from "./error.js";
 import type { IngestRequestSchema } from "./gen/pgfox/v1/documents_pb.js";
 import { PgfoxService } from "./gen/pgfox/v1/pgfox_service_pb.js";
 import { Backoff, sleep } from "./retry.js";
+import { illFormed } from "./well-formed.js";
 
 /** Unary calls that are never repeated: the second attempt would report an error though the first has done it. */
 const ONCE: readonly DescMethod[] = [
@@ -41,11 +42,15 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
   };
   return {
     async unary(method, signal, timeoutMs = policy.timeoutMs, header, input, contextValues) {
+      const wrong = illFormed(input);
+      if (wrong) {
+        throw read(new ConnectError(wrong, Code.InvalidArgument), signal);
+      }
       const headers = withHeaders(header);
       const mayRepeat = policy.retry && (contextValues?.get(repeat) ?? true) && isRepeatable(method, input);
       const backoff = new Backoff();
       const began = performance.now();
-      let failed: PgfoxError | undefined;
+      let before: PgfoxError | undefined;
       const left = () => (timeoutMs > 0 ? timeoutMs - (performance.now() - began) : Infinity);
       for (let attempts = 1; ; attempts++) {
         try {
@@ -54,16 +59,20 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
           const attemptMs = timeoutMs > 0 ? Math.max(1, Math.ceil(left())) : 0;
           return await transport.unary(method, signal, attemptMs, headers, input, contextValues);
         } catch (thrown) {
-          const last = read(thrown, signal);
-          // An attempt that the deadline cut short says less than the one before.
-          const error = failed && last.code === Code.DeadlineExceeded && !last.isAnswer ? failed : last;
-          failed = error;
+          const error = read(thrown, signal);
           const pause = mayRepeat && error.isRetryable ? backoff.pause(error) : Infinity;
           if (pause >= left()) {
+            if (!before) {
+              throw error;
+            }
             const seconds = (performance.now() - began) / 1000;
-            throw attempts === 1 ? error : error.with(`${attempts} attempts in ${seconds.toFixed(1)} s`);
+            // That an attempt was cut short does not say what is wrong.
+            const why = error.code === Code.DeadlineExceeded && !error.isAnswer ? `; before: ${before.rawMessage}` : "";
+            throw error.with(`${attempts} attempts in ${seconds.toFixed(1)} s${why}`);
           }
-          await sleep(pause, signal).catch((reason) => {
+          before = error;
+          const ended = signal ? AbortSignal.any([signal, policy.closed]) : policy.closed;
+          await sleep(pause, ended).catch((reason) => {
             throw read(reason, signal);
           });
         }

@@ -1,6 +1,6 @@
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
-import { type ConnectOptions, createPgfoxClient, type PgfoxClient, readEndpoint } from "./connect.js";
+import { type ConnectOptions, createPgfoxClient, type PgfoxClient, readEndpoint, USER_AGENT } from "./connect.js";
 
 export * from "./api.js";
 
@@ -21,5 +21,6 @@ export function connect(options: ConnectOptions = {}): PgfoxClient {
   });
   const close = () => closed.abort();
   // Browsers keep the header of the usual name to themselves.
-  return createPgfoxClient(transport, { endpoint, canStream: false, close, userAgentHeader: "x-user-agent" }, options);
+  const headers = { "x-user-agent": USER_AGENT };
+  return createPgfoxClient(transport, { endpoint, canStream: false, close, headers }, options);
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import { test } from "node:test";
 import { rootCertificates } from "node:tls";
 import { inspect } from "node:util";
@@ -7,13 +8,15 @@ import { inspect } from "node:util";
 import { build } from "esbuild";
 import { Code, connect, PgfoxError } from "../src/node.js";
 import * as web from "../src/web.js";
-import { documents, standIn, webStandIn } from "./stand-in.js";
+import { documents, eventually, refusal, standIn, webStandIn } from "./stand-in.js";
 
 test("endpoints are read", () => {
   const [ca] = rootCertificates;
   for (const [endpoint, options, expected] of [
     [undefined, {}, "http://127.0.0.1:50051"],
     ["localhost:50051", {}, "http://localhost:50051"],
+    ["localhost:80", {}, "http://localhost"],
+    ["http://localhost", {}, "http://localhost"],
     ["localhost:50051", { ca }, "https://localhost:50051"],
     ["http://[::1]:1", {}, "http://[::1]:1"],
     ["https://pgfox.example/", {}, "https://pgfox.example"],
@@ -24,6 +27,10 @@ test("endpoints are read", () => {
   }
   for (const bad of [
     "",
+    "localhost",
+    "[::1]",
+    "localhost:0",
+    "http://localhost:0",
     "ftp://x:1",
     "http://",
     "http://host:1/path",
@@ -62,7 +69,12 @@ test("the key is sent and never shown", async (t) => {
     assert.ok(!inspect([client, error], { depth: 9, showHidden: true }).includes("s3cret"));
   }
   assert.deepEqual(seen, ["Bearer s3cret", "Bearer s3cret"]);
-  for (const apiKey of ["", "a\nb", "schlüssel", "a b"]) {
+  for (const apiKey of ["", " \n"]) {
+    const { client } = await standIn(t, { listCollections }, { apiKey, retry: false });
+    await client.listCollections({}).catch(() => {});
+    assert.equal(seen.pop(), null, "an empty key is none");
+  }
+  for (const apiKey of ["a\nb", "schlüssel", "a b"]) {
     assert.throws(() => connect({ apiKey }), {
       name: "TypeError",
       message: "the API key may have visible ASCII characters only",
@@ -129,6 +141,43 @@ test("a closed client calls no more", async (t) => {
   client.close();
   await assert.rejects(running, /the client is closed/);
   await assert.rejects(client.listCollections({}), /the client is closed/);
+});
+
+test("a closed client ends a pause", { timeout: 15_000 }, async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    let attempts = 0;
+    const { client } = await start(t, {
+      listCollections() {
+        attempts++;
+        throw refusal(Code.Unavailable, "SHUTTING_DOWN", 10_000);
+      },
+    });
+    const began = performance.now();
+    const { signal } = new AbortController();
+    const calls = [client.listCollections({}), client.listCollections({}, { signal })];
+    for (const call of calls) {
+      call.catch(() => {});
+    }
+    await eventually("both calls pause", () => attempts === 2);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    client.close();
+    for (const call of calls) {
+      await assert.rejects(call, { code: Code.Canceled, rawMessage: "the client is closed" });
+    }
+    assert.ok(performance.now() - began < 5_000);
+  }
+});
+
+const hasIpv6 = Object.values(networkInterfaces()).some((addresses) =>
+  addresses?.some(({ address }) => address === "::1"),
+);
+
+test("an IPv6 address is called", { skip: !hasIpv6 && "this machine has no ::1" }, async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    const { client } = await start(t, { listCollections: () => ({}) }, { timeoutMs: 5_000 }, "::1");
+    assert.match(client.endpoint, /^http:\/\/\[::1\]:\d+$/);
+    await client.listCollections({});
+  }
 });
 
 test("nothing of Node is bundled for a page", async () => {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
-import { Code, ErrorReason, PgfoxError, vector } from "../src/node.js";
+import { Code, connect, ErrorReason, PgfoxError, vector } from "../src/node.js";
 import { standIn, webStandIn } from "./stand-in.js";
 
 test("details are read", async (t) => {
@@ -75,6 +75,35 @@ test("what cannot be encoded is a bad argument", async (t) => {
   assert.ok(error instanceof PgfoxError);
   assert.equal(error.code, Code.InvalidArgument);
   assert.match(error.message, /SearchRequest\.limit .*: invalid int32: 1\.5/);
+});
+
+test("what would be encoded as something else is a bad argument", async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    const { client } = await start(t, { ingest: () => ({}), deleteDocuments: () => ({}), search: () => ({}) });
+    const why = "is not well-formed Unicode: it has half of a surrogate pair";
+    for (const [call, where] of [
+      [client.ingest({ documents: [{ id: "\u{1f98a}" }, { id: "\ud83d" }] }), "documents[1].id"],
+      [client.ingest({ documents: [{ id: "a", metadata: { tags: [1, "\udd8a"] } }] }), "documents[0].metadata.tags[1]"],
+      [client.ingest({ ifVersion: { "\ud83d": 1n } }), 'ifVersion."\\ud83d"'],
+      [client.deleteDocuments({ ids: ["\ud83e"] }), "ids[0]"],
+      [client.search({ query: { case: "text", value: "fox\ud83e" } }), "query.value"],
+    ] as const) {
+      await assert.rejects(call, { code: Code.InvalidArgument, rawMessage: `${where} ${why}` });
+    }
+    await client.ingest({
+      documents: [{ id: "\u{1f98a}", text: "\ufffd", vector: vector([1]), metadata: { a: null } }],
+    });
+  }
+});
+
+test("a server without TLS is told from one that is not trusted", async (t) => {
+  const { client: plaintext } = await standIn(t, {});
+  const client = connect({ endpoint: plaintext.endpoint.replace("http:", "https:") });
+  const error = await client.listCollections({}).catch((error) => error);
+  client.close();
+  assert.equal(error.code, Code.Unavailable);
+  assert.match(error.message, /what listens there does not speak TLS; write http:\/\//);
+  assert.doesNotMatch(error.message, /pass the certificate|attempts/);
 });
 
 test("vectors are made of arrays", () => {

@@ -1,7 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Code, ErrorReason, IngestError, type IngestRequest, ingest, PgfoxError, vector } from "../src/node.js";
+import {
+  Code,
+  type DocumentInit,
+  ErrorReason,
+  IngestError,
+  type IngestRequest,
+  ingest,
+  PgfoxError,
+  vector,
+} from "../src/node.js";
 import { acknowledgement, documents, eventually, ids, refusal, standIn, unavailable, webStandIn } from "./stand-in.js";
 
 /** Answers every request, and keeps what was sent. */
@@ -64,7 +73,12 @@ test("options reach the server, and have their ranges", async (t) => {
   await ingest(client, "c", documents(1), { skipInvalid: true, onlyIfAbsent: true });
   const [{ collection, skipInvalid, onlyIfAbsent } = assert.fail()] = requests;
   assert.deepEqual([collection, skipInvalid, onlyIfAbsent], ["c", true, true]);
-  for (const options of [{ documentsPerRequest: 1_001 }, { bytesPerRequest: 0 }, { requestsInFlight: 1.5 }]) {
+  for (const options of [
+    { documentsPerRequest: 1_001 },
+    { bytesPerRequest: 0 },
+    { requestsInFlight: 101 },
+    { requestsInFlight: 1.5 },
+  ]) {
     await assert.rejects(ingest(client, "c", [], options), {
       name: "RangeError",
       message: /must be a whole number from 1/,
@@ -82,6 +96,26 @@ test("documents that cannot be sent are named", async (t) => {
     (await failure(ingest(client, "c", wrong))).message,
     /^document 0 \("a"\) cannot be sent: .*values.*1e\+300/,
   );
+  const halves = [{ id: "\u{1f98a}" }, { id: "\ud83d" }, { id: "\ud83e" }];
+  assert.equal(
+    (await failure(ingest(client, "c", halves))).message,
+    'document 1 ("\\ud83d") cannot be sent: id is not well-formed Unicode: it has half of a surrogate pair',
+  );
+  const half = [{ id: "a", text: "fox \udd8a" }];
+  assert.match(
+    (await failure(ingest(client, "c", half))).message,
+    /^document 0 \("a"\) cannot be sent: text is not well/,
+  );
+  for (const [none, message] of [
+    [null, "document 1 is null, not an object"],
+    [undefined, "document 1 is of type undefined, not an object"],
+    ["a", "document 1 is of type string, not an object"],
+  ] as const) {
+    const unread = [{ id: "a" }, none] as DocumentInit[];
+    const error = await failure(ingest(client, "c", unread));
+    assert.ok(error.cause instanceof TypeError);
+    assert.equal(error.message, message);
+  }
 });
 
 test("the source is read no farther ahead than the window", async (t) => {
@@ -363,6 +397,38 @@ test("a closed client ends an ingest", async (t) => {
   }
   const error = await failure(ingest(client, "c", source(), { documentsPerRequest: 1 }));
   assert.match(error.message, /the client is closed/);
+});
+
+test("a closed client ends a pause, and the wait for the source", { timeout: 15_000 }, async (t) => {
+  const never = () => Promise.reject(refusal(Code.Unavailable, "SHUTTING_DOWN", 10_000));
+  for (const start of [standIn, webStandIn]) {
+    const began = performance.now();
+    const { client } = await start(t, {
+      // biome-ignore lint/correctness/useYield: it never acknowledges anything.
+      async *ingestStream() {
+        await never();
+      },
+      ingest: never,
+    });
+    let isReading = false;
+    async function* silent() {
+      isReading = true;
+      yield await new Promise<DocumentInit>(() => {});
+    }
+    const waiting = failure(ingest(client, "c", silent()));
+    let pauseMs = 0;
+    const onInterrupted = (_: PgfoxError, pause: number) => {
+      pauseMs = pause;
+    };
+    const pausing = failure(ingest(client, "c", documents(1), { onInterrupted }));
+    await eventually("one waits and the other pauses", () => isReading && pauseMs >= 10_000);
+    client.close();
+    for (const error of [await waiting, await pausing]) {
+      assert.ok(error.cause instanceof PgfoxError);
+      assert.deepEqual([error.cause.code, error.message], [Code.Canceled, "[canceled] the client is closed"]);
+    }
+    assert.ok(performance.now() - began < 5_000);
+  }
 });
 
 test("without streams, requests with a document in common wait for each other", async (t) => {

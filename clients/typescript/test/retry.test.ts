@@ -76,7 +76,10 @@ test("some calls are made once", async (t) => {
     assert.equal(attempts, 1);
   }
   attempts = 0;
-  await assert.rejects(client.ingest({}, impatient), /no \(\d attempts in 0\.\d s\)/);
+  await assert.rejects(
+    client.ingest({}, impatient),
+    /no \(\d attempts in \d\.\d s\)|\(\d attempts in \d\.\d s; before: no\)/,
+  );
   assert.ok(attempts > 1);
 
   const { client: resigned } = await standIn(t, all, { retry: false });
@@ -101,11 +104,10 @@ test("a dead server is named", async () => {
   const began = performance.now();
   const error = await client.listCollections({}).catch((error) => error);
   assert.ok(performance.now() - began < 3_000);
-  assert.equal(error.code, Code.Unavailable);
-  assert.match(
-    error.message,
-    /127\.0\.0\.1:1: connect ECONNREFUSED.*check that pgfox-server runs there .*\(\d+ attempts in/,
-  );
+  // The deadline may cut the last attempt short.
+  assert.ok([Code.Unavailable, Code.DeadlineExceeded].includes(error.code), error.message);
+  assert.match(error.message, /127\.0\.0\.1:1: connect ECONNREFUSED.*check that pgfox-server runs there/);
+  assert.match(error.message, /\(\d+ attempts in \d\.\d s/);
 });
 
 test("a call whose connection breaks is repeated", async (t) => {
@@ -123,7 +125,7 @@ test("a call whose connection breaks is repeated", async (t) => {
   assert.equal(attempts, 2);
 });
 
-test("a deadline that cuts an attempt short leaves the error before it", async (t) => {
+test("a deadline that cuts an attempt short tells the error before it too", async (t) => {
   let attempts = 0;
   const { client } = await standIn(t, {
     async listCollections(_, { signal }) {
@@ -134,8 +136,8 @@ test("a deadline that cuts an attempt short leaves the error before it", async (
     },
   });
   const error = await client.listCollections({}, { timeoutMs: 1_000 }).catch((error) => error);
-  assert.equal(error.code, Code.Unavailable);
-  assert.match(error.message, /\(2 attempts in/);
+  assert.equal(error.code, Code.DeadlineExceeded);
+  assert.match(error.message, /timed out at http:.*:\d+ \(2 attempts in 1\.\d s; before: no\)$/);
 
   const alone = await client.listCollections({}, { timeoutMs: 200 }).catch((error) => error);
   assert.equal(alone.code, Code.DeadlineExceeded);

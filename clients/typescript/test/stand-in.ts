@@ -26,6 +26,7 @@ export async function standIn(
   test: TestContext,
   implementation: Implementation,
   options: ConnectOptions = {},
+  host = "127.0.0.1",
 ): Promise<StandIn> {
   const server = createServer({ maxSessionMemory: 1_000 }, adapter(implementation));
   const sockets = new Set<Socket>();
@@ -39,7 +40,7 @@ export async function standIn(
       socket.destroy();
     }
   };
-  const client = node.connect({ endpoint: await listen(server), ...options });
+  const client = node.connect({ endpoint: await listen(server, host), ...options });
   test.after(() => {
     client.close();
     cut();
@@ -53,9 +54,10 @@ export async function webStandIn(
   test: TestContext,
   implementation: Implementation,
   options: ConnectOptions = {},
+  host = "127.0.0.1",
 ): Promise<StandIn> {
   const server = createHttpServer(adapter(implementation));
-  const client = web.connect({ endpoint: await listen(server), ...options });
+  const client = web.connect({ endpoint: await listen(server, host), ...options });
   const cut = () => server.closeAllConnections();
   test.after(() => {
     client.close();
@@ -69,9 +71,9 @@ function adapter(implementation: Implementation) {
   return connectNodeAdapter({ routes: (router) => router.service(PgfoxService, implementation) });
 }
 
-async function listen(server: Server): Promise<string> {
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+async function listen(server: Server, host: string): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
+  return `${host.includes(":") ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`;
 }
 
 /** An error with a reason of pgfox, and the time to come back in milliseconds. */

@@ -6,6 +6,7 @@ import {
   type IngestRequest,
   IngestRequestSchema,
 } from "../gen/pgfox/v1/documents_pb.js";
+import { illFormed } from "../well-formed.js";
 
 /** Most documents that the server takes in one request. */
 export const DOCUMENTS_PER_REQUEST_MAX = 1_000;
@@ -88,11 +89,22 @@ export class Requests {
       return undefined;
     }
     const position = this.#documentsRead++;
-    const init: DocumentInit = next.value;
-    const named = `document ${position} (${JSON.stringify(init.id)})`;
-    const document = isMessage(init, DocumentSchema) ? init : create(DocumentSchema, init);
+    // The source may be JavaScript, or JSON that was read as any.
+    const init: DocumentInit | null | undefined = next.value;
+    if (typeof init !== "object" || init === null) {
+      throw new TypeError(
+        `document ${position} is ${init === null ? "null" : `of type ${typeof init}`}, not an object`,
+      );
+    }
+    const named = `document ${position} (${typeof init.id === "string" ? JSON.stringify(init.id) : String(init.id)})`;
+    const wrong = illFormed(init);
+    if (wrong) {
+      throw new TypeError(`${named} cannot be sent: ${wrong}`);
+    }
+    let document: Document;
     let bytes: number;
     try {
+      document = isMessage(init, DocumentSchema) ? init : create(DocumentSchema, init);
       // The field's tag and length come on top of the document.
       bytes = toBinary(DocumentSchema, document).byteLength + 6;
     } catch (error) {
