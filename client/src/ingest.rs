@@ -43,7 +43,7 @@ pub struct IngestOptions {
     pub documents_per_request: usize,
     /// Bytes of documents at which a request is sent, up to almost 16 MiB. A larger document goes alone. Default 2 MiB.
     pub bytes_per_request: usize,
-    /// Requests sent and not acknowledged yet, at least 1. They are kept for sending again. Default 4.
+    /// Requests sent and not acknowledged yet, 1 to 100. They are kept for sending again. Default 4.
     pub requests_in_flight: usize,
     /// Longest wait for an acknowledgement over a connection that stands. Default 10 minutes: embedding 1,000 long texts
     /// on a busy machine takes minutes.
@@ -261,7 +261,7 @@ where
         options: &IngestOptions,
         observe: &mut impl FnMut(IngestEvent<'_>),
     ) -> Result<(), Broken> {
-        let in_flight_max = options.requests_in_flight.max(1);
+        let in_flight_max = options.requests_in_flight.clamp(1, 100);
         // As large as the window, so that sending into it never waits.
         let (sender, receiver) = mpsc::channel(in_flight_max);
         for pending in &self.unacknowledged {

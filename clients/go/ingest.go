@@ -20,7 +20,7 @@ const (
 	// MaxBytesPerRequest is the most bytes of documents in one request: the server's 16 MiB less room for the rest of it.
 	MaxBytesPerRequest = 16<<20 - 64<<10
 
-	maxRequestsInFlight = 1000
+	maxRequestsInFlight = 100
 )
 
 // IngestOptions are the settings of [Client.IngestAll]. The zero value has the defaults.
@@ -35,7 +35,7 @@ type IngestOptions struct {
 	// goes alone. 0: 2 MiB.
 	BytesPerRequest int
 	// RequestsInFlight is how many requests may be sent and not acknowledged yet. They are kept for sending again, and
-	// documents are not read farther ahead. 1 to 1,000. 0: 4.
+	// documents are not read farther ahead. 1 to 100. 0: 4.
 	RequestsInFlight int
 	// AcknowledgeTimeout is the longest wait for an acknowledgement over a connection that stands. 0: 10 minutes, since
 	// embedding 1,000 long texts on a busy machine takes minutes.

@@ -11,6 +11,7 @@ Later ones pass.
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import sys
@@ -19,8 +20,9 @@ PIECE = 16 << 10
 
 
 def reset(writer):
-    # Without lingering the end is a RST, not a FIN.
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    # Without lingering the end is a RST, not a FIN. The other side may have closed already.
+    with contextlib.suppress(OSError):
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 

@@ -41,6 +41,7 @@ trap finish EXIT
 start() {
     local log=$work/$1.log
     shift
+    : >"$log"
     "$@" >"$log" 2>&1 &
     processes=("$!" "${processes[@]}")
     for _ in $(seq 600); do
