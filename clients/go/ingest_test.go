@@ -260,7 +260,7 @@ func TestIngestOptionsAreChecked(t *testing.T) {
 	for field, options := range map[string]pgfox.IngestOptions{
 		"DocumentsPerRequest": {DocumentsPerRequest: 1001},
 		"BytesPerRequest":     {BytesPerRequest: 16 << 20},
-		"RequestsInFlight":    {RequestsInFlight: 1001},
+		"RequestsInFlight":    {RequestsInFlight: 101},
 		"AcknowledgeTimeout":  {AcknowledgeTimeout: -1},
 		"RetryTimeout":        {RetryTimeout: -1},
 	} {
