@@ -10,7 +10,7 @@ import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { ErrorInfoSchema, RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
 import * as node from "../src/node.js";
-import { type ConnectOptions, type IngestRequest, type PgfoxClient, PgfoxService } from "../src/node.js";
+import { type ConnectOptions, IngestError, type IngestRequest, type PgfoxClient, PgfoxService } from "../src/node.js";
 import * as web from "../src/web.js";
 
 export type Implementation = Partial<ServiceImpl<typeof PgfoxService>>;
@@ -106,4 +106,30 @@ export async function eventually(what: string, holds: () => boolean): Promise<vo
     assert.ok(performance.now() - began < 10_000, `not within 10 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
+}
+
+/** What an ingest fails with. */
+export async function failure(promise: Promise<unknown>): Promise<IngestError> {
+  const error = await promise.then(
+    () => assert.fail("it did not fail"),
+    (error) => error,
+  );
+  assert.ok(error instanceof IngestError, String(error));
+  return error;
+}
+
+/** Answers every request, and keeps what was sent. */
+export function recording(requests: IngestRequest[]) {
+  return {
+    async *ingestStream(stream: AsyncIterable<IngestRequest>) {
+      for await (const request of stream) {
+        requests.push(request);
+        yield acknowledgement(request);
+      }
+    },
+    ingest(request: IngestRequest) {
+      requests.push(request);
+      return acknowledgement(request);
+    },
+  };
 }
