@@ -8,7 +8,7 @@ use std::{ffi::OsStr, fs, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::Context as _;
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
-use pgfox_server::embedded::{Cache, EmbeddedPostgres, Options, Progress};
+use pgfox_server::{Cache, EmbeddedOptions, EmbeddedPostgres, Progress};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::{
@@ -24,7 +24,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The embedded Postgres in a folder of its own, as durable as any: nothing is switched off.
 pub(crate) struct Postgres {
     postgres: EmbeddedPostgres,
-    options: Options,
+    options: EmbeddedOptions,
     /// Removed in the end.
     _folder: TempDir,
 }
@@ -34,10 +34,10 @@ impl Postgres {
         let folder = tempfile::tempdir()?;
         let cache = std::env::var_os("PGFOX_CACHE_DIR")
             .map(PathBuf::from)
-            .or_else(|| Some(pgfox_server::config::default_dirs()?.cache))
+            .or_else(|| Some(pgfox_server::default_dirs()?.cache))
             .context("there is no home folder: set PGFOX_CACHE_DIR")?;
         let cache = Cache { dir: cache, timeout: Duration::from_secs(1800), progress: Progress::Stderr };
-        let options = Options::new(folder.path().join("data"), cache);
+        let options = EmbeddedOptions::new(folder.path().join("data"), cache);
         let postgres = EmbeddedPostgres::start(&options).await?;
         Ok(Self { postgres, options, _folder: folder })
     }

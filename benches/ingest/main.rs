@@ -60,7 +60,7 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<bool> {
     let file = folder.path().join("rows");
     let rows = Rows::new();
     rows.write_copy_file(&file)?;
-    let mut server = Server::start(postgres, "warn,pgfox_server=info,pgfox_server::ingest=debug").await?;
+    let mut server = Server::start(postgres, "warn,pgfox_server=info,pgfox_server::rpc::ingest=debug").await?;
     let mut sql = postgres.connect().await?;
 
     println!("{ROWS} rows of {DIMENSIONS} dimensions, {BATCH} documents per request, {ROUNDS} rounds, rows/s");

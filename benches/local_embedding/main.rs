@@ -16,7 +16,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
-use pgfox_server::embed::local::LocalModel;
+use pgfox_server::LocalModel;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -6,35 +6,28 @@ use pgfox::{ERROR_DOMAIN, v1::ErrorReason};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::{embed::EmbedError, store::StoreError};
-
-/// A field that breaks a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// Where, as in `documents[3].vector`.
-    pub field: String,
-    /// What is wrong and what would be right.
-    pub description: String,
-    /// The reason for programs.
-    pub reason: ErrorReason,
-    /// Numbers for programs, such as the expected and the actual dimensions.
-    pub metadata: Vec<(&'static str, String)>,
-}
+use crate::{
+    blocking::Stopped,
+    embed::EmbedError,
+    rules::{Violation, Violations},
+    store::StoreError,
+};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The request breaks rules: all of them.
-    #[error("{}", summary(.0))]
-    Invalid(Vec<Violation>),
+    #[error("{0}")]
+    Invalid(Violations),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Embed(#[from] EmbedError),
-    #[error("an IVFFlat index with {lists} lists wants at least {wanted} rows and the collection has {rows}: its centres \
-             would mean little and recall be poor; load the data first, use HNSW, or set allow_few_rows",
-            wanted = i64::from(*lists) * crate::build_index::ROWS_PER_LIST)]
-    TooFewRows { rows: i64, lists: i32 },
+    #[error(
+        "an IVFFlat index with {lists} lists wants at least {wanted} rows and the collection has {rows}: its centres \
+             would mean little and recall be poor; load the data first, use HNSW, or set allow_few_rows"
+    )]
+    TooFewRows { rows: i64, lists: i32, wanted: i64 },
     #[error("{0}")]
     IndexUnsupported(String),
     #[error("the deadline of the call is over")]
@@ -45,6 +38,9 @@ pub enum Error {
     Unauthenticated(&'static str),
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// A defect of pgfox.
+    #[error("{0}")]
+    Internal(&'static str),
     /// An error of one part of the request.
     #[error("{place}: {source}")]
     Within { place: String, source: Box<Error> },
@@ -76,19 +72,19 @@ pub(crate) fn is_undecodable(code: Code, message: &str) -> bool {
     code == Code::Internal && message.starts_with(UNDECODABLE)
 }
 
-/// How an error is told: all but its message.
-struct Told {
+/// What a caller gets of an error beside its message.
+struct Answer {
     code: Code,
     reason: ErrorReason,
     metadata: Vec<(&'static str, String)>,
     retry_after: Option<Duration>,
 }
 
-fn told(code: Code, reason: ErrorReason) -> Told {
-    Told { code, reason, metadata: Vec::new(), retry_after: None }
+fn answer(code: Code, reason: ErrorReason) -> Answer {
+    Answer { code, reason, metadata: Vec::new(), retry_after: None }
 }
 
-impl Told {
+impl Answer {
     fn with(mut self, key: &'static str, value: &(impl ToString + ?Sized)) -> Self {
         self.metadata.push((key, value.to_string()));
         self
@@ -102,18 +98,14 @@ impl Told {
 
 impl Error {
     /// A single violation.
-    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::Invalid(vec![Violation::new(field, description)])
+    pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Violation::new(field, description).into()
     }
 
     /// The same error of the part of the request at `place`, such as `searches[3]`.
     pub(crate) fn within(self, place: &str) -> Self {
         match self {
-            Self::Invalid(violations) => {
-                let within =
-                    |violation: Violation| Violation { field: format!("{place}.{}", violation.field), ..violation };
-                Self::Invalid(violations.into_iter().map(within).collect())
-            }
+            Self::Invalid(violations) => Self::Invalid(violations.within(place)),
             source => Self::Within { place: place.into(), source: Box::new(source) },
         }
     }
@@ -124,29 +116,25 @@ impl Error {
         Self::invalid("", format!("the request cannot be read: {}", why.trim_start_matches(": ")))
     }
 
-    fn told(&self) -> Told {
+    fn answer(&self) -> Answer {
         match self {
             Self::Invalid(violations) => {
-                // One reason for the call: the most telling one.
-                let telling = violations.iter().find(|violation| violation.reason != ErrorReason::InvalidField);
-                let mut told = told(Code::InvalidArgument, ErrorReason::InvalidField);
-                if let Some(Violation { reason, metadata, .. }) = telling {
-                    (told.reason, told.metadata) = (*reason, metadata.clone());
-                }
-                told
+                let metadata = violations.specific().map(|violation| violation.metadata.clone()).unwrap_or_default();
+                Answer { metadata, ..answer(Code::InvalidArgument, violations.reason()) }
             }
-            Self::Store(error) => told_store(error),
-            Self::Embed(error) => told_embed(error),
-            Self::TooFewRows { rows, lists } => {
-                told(Code::FailedPrecondition, ErrorReason::TooFewRows).with("rows", rows).with("lists", lists)
+            Self::Store(error) => answer_store(error),
+            Self::Embed(error) => answer_embed(error),
+            Self::TooFewRows { rows, lists, .. } => {
+                answer(Code::FailedPrecondition, ErrorReason::TooFewRows).with("rows", rows).with("lists", lists)
             }
-            Self::IndexUnsupported(_) => told(Code::FailedPrecondition, ErrorReason::IndexUnsupported),
-            Self::DeadlineExceeded => told(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded),
-            Self::TooLarge(_) => told(Code::ResourceExhausted, ErrorReason::MessageTooLarge),
-            Self::Unauthenticated(_) => told(Code::Unauthenticated, ErrorReason::Unauthenticated),
-            Self::ShuttingDown => told(Code::Unavailable, ErrorReason::ShuttingDown).retry(RETRY_SHUTDOWN),
-            Self::Within { source, .. } => source.told(),
-            Self::Transport(status) => told(status.code(), ErrorReason::Internal),
+            Self::IndexUnsupported(_) => answer(Code::FailedPrecondition, ErrorReason::IndexUnsupported),
+            Self::DeadlineExceeded => answer(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded),
+            Self::TooLarge(_) => answer(Code::ResourceExhausted, ErrorReason::MessageTooLarge),
+            Self::Unauthenticated(_) => answer(Code::Unauthenticated, ErrorReason::Unauthenticated),
+            Self::ShuttingDown => answer(Code::Unavailable, ErrorReason::ShuttingDown).retry(RETRY_SHUTDOWN),
+            Self::Internal(_) => answer(Code::Internal, ErrorReason::Internal),
+            Self::Within { source, .. } => source.answer(),
+            Self::Transport(status) => answer(status.code(), ErrorReason::Internal),
         }
     }
 
@@ -160,53 +148,50 @@ impl Error {
             Self::Transport(Box::new(status))
         }
     }
-
-    /// The reason that a document was skipped for, if it is the document's own.
-    pub fn reason(&self) -> ErrorReason {
-        self.told().reason
-    }
 }
 
-fn told_store(error: &StoreError) -> Told {
+fn answer_store(error: &StoreError) -> Answer {
     use ErrorReason as Reason;
     match error {
         StoreError::CollectionNotFound(name) | StoreError::CollectionReplaced(name) => {
-            told(Code::NotFound, Reason::CollectionNotFound).with("collection", name)
+            answer(Code::NotFound, Reason::CollectionNotFound).with("collection", name)
         }
         StoreError::CollectionExists(name) => {
-            told(Code::AlreadyExists, Reason::CollectionExists).with("collection", name)
+            answer(Code::AlreadyExists, Reason::CollectionExists).with("collection", name)
         }
         StoreError::CollectionInUse(name) => {
-            told(Code::FailedPrecondition, Reason::CollectionInUse).with("collection", name)
+            answer(Code::FailedPrecondition, Reason::CollectionInUse).with("collection", name)
         }
         StoreError::DocumentsNotFound { collection, ids } => {
-            told(Code::NotFound, Reason::DocumentNotFound).with("collection", collection).with("ids", &first_of(ids))
+            answer(Code::NotFound, Reason::DocumentNotFound).with("collection", collection).with("ids", &first_of(ids))
         }
         StoreError::VersionMismatch { collection, ids } => {
-            told(Code::Aborted, Reason::VersionMismatch).with("collection", collection).with("ids", &first_of(ids))
+            answer(Code::Aborted, Reason::VersionMismatch).with("collection", collection).with("ids", &first_of(ids))
         }
         StoreError::DocumentWithoutVector { collection, id } => {
-            told(Code::FailedPrecondition, Reason::DocumentWithoutVector).with("collection", collection).with("id", id)
+            answer(Code::FailedPrecondition, Reason::DocumentWithoutVector)
+                .with("collection", collection)
+                .with("id", id)
         }
-        StoreError::MetadataTooLarge { id, .. } => told(Code::InvalidArgument, Reason::InvalidField).with("id", id),
-        StoreError::IndexNotFound(name) => told(Code::NotFound, Reason::IndexNotFound).with("collection", name),
+        StoreError::MetadataTooLarge { id, .. } => answer(Code::InvalidArgument, Reason::InvalidField).with("id", id),
+        StoreError::IndexNotFound(name) => answer(Code::NotFound, Reason::IndexNotFound).with("collection", name),
         StoreError::BuildRunning { collection, index } => {
-            told(Code::FailedPrecondition, Reason::BuildRunning).with("collection", collection).with("index", index)
+            answer(Code::FailedPrecondition, Reason::BuildRunning).with("collection", collection).with("index", index)
         }
-        StoreError::BuildFailed(_) => told(Code::Aborted, Reason::BuildFailed),
-        StoreError::ResponseTooLarge { .. } => told(Code::ResourceExhausted, Reason::MessageTooLarge),
-        StoreError::ExtensionMissing(_) => told(Code::FailedPrecondition, Reason::ExtensionMissing),
-        StoreError::NotReady(error) => told_store(error),
+        StoreError::BuildFailed(_) => answer(Code::Aborted, Reason::BuildFailed),
+        StoreError::ResponseTooLarge { .. } => answer(Code::ResourceExhausted, Reason::MessageTooLarge),
+        StoreError::ExtensionMissing(_) => answer(Code::FailedPrecondition, Reason::ExtensionMissing),
+        StoreError::NotReady(error) => answer_store(error),
         StoreError::Unavailable { .. } | StoreError::WrongDatabase(_) => {
-            told(Code::Unavailable, Reason::DatabaseUnavailable).retry(RETRY_DATABASE)
+            answer(Code::Unavailable, Reason::DatabaseUnavailable).retry(RETRY_DATABASE)
         }
         // A conflict or a change that outlived its retries: the caller may try again.
         StoreError::Busy(_) | StoreError::Conflict(_) | StoreError::Stale(_) | StoreError::Overtaken => {
-            told(Code::ResourceExhausted, Reason::DatabaseBusy).retry(RETRY_DATABASE)
+            answer(Code::ResourceExhausted, Reason::DatabaseBusy).retry(RETRY_DATABASE)
         }
-        StoreError::Refused(_) => told(Code::FailedPrecondition, Reason::DatabaseRefused),
-        StoreError::TimedOut => told(Code::DeadlineExceeded, Reason::DeadlineExceeded),
-        StoreError::Internal(_) | StoreError::Database(_) => told(Code::Internal, Reason::Internal),
+        StoreError::Refused(_) => answer(Code::FailedPrecondition, Reason::DatabaseRefused),
+        StoreError::TimedOut => answer(Code::DeadlineExceeded, Reason::DeadlineExceeded),
+        StoreError::Internal(_) | StoreError::Database(_) => answer(Code::Internal, Reason::Internal),
     }
 }
 
@@ -222,23 +207,41 @@ fn first_of(ids: &[String]) -> String {
     ids.join(",")
 }
 
-fn told_embed(error: &EmbedError) -> Told {
+fn answer_embed(error: &EmbedError) -> Answer {
     use ErrorReason as Reason;
     match error {
         EmbedError::UnknownModel { model, .. } => {
-            told(Code::FailedPrecondition, Reason::ModelUnavailable).with("model", model)
+            answer(Code::FailedPrecondition, Reason::ModelUnavailable).with("model", model)
         }
         EmbedError::Dimensions { expected, actual, .. } => {
-            told(Code::InvalidArgument, Reason::DimensionMismatch).with("expected", expected).with("actual", actual)
+            answer(Code::InvalidArgument, Reason::DimensionMismatch).with("expected", expected).with("actual", actual)
         }
         EmbedError::Unavailable { retry_after, .. } => {
-            told(Code::Unavailable, Reason::ProviderUnavailable).retry(*retry_after)
+            answer(Code::Unavailable, Reason::ProviderUnavailable).retry(*retry_after)
         }
         EmbedError::RateLimited { retry_after } => {
-            told(Code::ResourceExhausted, Reason::ProviderRateLimited).retry(*retry_after)
+            answer(Code::ResourceExhausted, Reason::ProviderRateLimited).retry(*retry_after)
         }
-        EmbedError::QuotaExhausted => told(Code::ResourceExhausted, Reason::ProviderQuotaExhausted),
-        EmbedError::Refused { .. } => told(Code::FailedPrecondition, Reason::ProviderRefused),
+        EmbedError::QuotaExhausted => answer(Code::ResourceExhausted, Reason::ProviderQuotaExhausted),
+        EmbedError::Refused { .. } => answer(Code::FailedPrecondition, Reason::ProviderRefused),
+    }
+}
+
+impl From<Violations> for Error {
+    fn from(violations: Violations) -> Self {
+        Self::Invalid(violations)
+    }
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        Self::Invalid(violation.into())
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(_: Stopped) -> Self {
+        Self::ShuttingDown
     }
 }
 
@@ -247,7 +250,7 @@ impl From<Error> for Status {
         if let Error::Transport(status) = error {
             return *status;
         }
-        let Told { code, reason, mut metadata, retry_after } = error.told();
+        let Answer { code, reason, mut metadata, retry_after } = error.answer();
         let mut message = error.to_string();
         let error = if let Error::Within { source, .. } = error { *source } else { error };
         if code == Code::Internal {
@@ -271,10 +274,10 @@ impl From<Error> for Status {
         }
         let violations = match error {
             Error::Invalid(violations) => violations,
-            Error::Store(StoreError::MetadataTooLarge { .. }) => vec![Violation::new("metadata", message.clone())],
+            Error::Store(StoreError::MetadataTooLarge { .. }) => Violation::new("metadata", message.clone()).into(),
             // The model has changed since the collection was created.
-            Error::Embed(EmbedError::Dimensions { .. }) => vec![Violation::new("collection", message.clone())],
-            _ => Vec::new(),
+            Error::Embed(EmbedError::Dimensions { .. }) => Violation::new("collection", message.clone()).into(),
+            _ => Violations::default(),
         };
         let mut bytes = 0;
         for Violation { field, description, .. } in violations {
@@ -297,49 +300,16 @@ fn shorten(mut text: String, bytes: usize) -> String {
     text
 }
 
-impl Violation {
-    /// A field that breaks a rule of its own.
-    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            description: description.into(),
-            reason: ErrorReason::InvalidField,
-            metadata: Vec::new(),
-        }
-    }
-
-    /// A vector of another length than the collection's.
-    pub fn dimensions(field: impl Into<String>, expected: usize, actual: usize) -> Self {
-        Self {
-            field: field.into(),
-            description: format!("must have {expected} dimensions, as the collection has, not {actual}"),
-            reason: ErrorReason::DimensionMismatch,
-            metadata: vec![("expected", expected.to_string()), ("actual", actual.to_string())],
-        }
-    }
-}
-
-/// The first violation in words, and how many more there are.
-fn summary(violations: &[Violation]) -> String {
-    match violations {
-        [] => "the request is invalid".into(),
-        [Violation { field, description, .. }] => format!("{field} {description}").trim_start().to_owned(),
-        [Violation { field, description, .. }, more @ ..] => {
-            format!("{field} {description} (and {} more; the details name them)", more.len())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_violation_is_told() {
-        let error = Error::Invalid(vec![
+    fn every_violation_is_named() {
+        let error = Error::Invalid(Violations::from_iter([
             Violation::new("limit", "must not be negative"),
             Violation::dimensions("vector", 384, 3),
-        ]);
+        ]));
         let status = Status::from(error);
         let details = status.get_error_details();
         assert_eq!(status.code(), Code::InvalidArgument);
@@ -356,7 +326,7 @@ mod tests {
         let unknown = StoreError::CollectionNotFound("\u{1f98a}".repeat(250));
         let many = (0..1_000).map(|i| Violation::new(format!("documents[{i}].id"), "is required")).collect();
         let long = Violation::new("metadata", "\u{1f98a}".repeat(2_000));
-        for error in [missing.into(), unknown.into(), Error::Invalid(many), Error::Invalid(vec![long])] {
+        for error in [missing.into(), unknown.into(), Error::Invalid(many), long.into()] {
             let response = Status::from(error).into_http::<()>();
             let bytes: usize =
                 response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();

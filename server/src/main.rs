@@ -1,18 +1,11 @@
 //! The pgfox-server program: subcommands, signals and exit codes.
 
-mod demo;
-mod healthcheck;
+mod program;
 
-use std::future::Future;
-use std::io::IsTerminal as _;
-use std::process::ExitCode;
+use std::{future::Future, io::IsTerminal as _, process::ExitCode};
 
 use anyhow::Context as _;
-use pgfox_server::ServeConfig;
-use pgfox_server::config::{Cli, Command, DatabaseUrlArgs, LogArgs, LogFormat, MigrateArgs, ServeArgs, Settings};
-use pgfox_server::embedded::{EmbeddedPostgres, Options, stored_database_url};
-use secrecy::{ExposeSecret as _, SecretString};
-use tokio::net::TcpListener;
+use pgfox_server::{Cli, LogArgs, LogFormat};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +38,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(cli)) {
+    match runtime.block_on(program::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Settings(errors)) => {
             for error in errors {
@@ -59,140 +52,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-async fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
-        None => serve(&cli.serve).await,
-        Some(Command::Serve(args)) => serve(&args).await,
-        Some(Command::Demo(args)) => {
-            init_log(&args.log)?;
-            let settings = Settings::read_demo(&args).map_err(Failure::Settings)?;
-            let stopping = on_signal()?;
-            Ok(demo::run(settings, args.listen, args.exit, stopping).await?)
-        }
-        Some(Command::Migrate(args)) => migrate(&args).await,
-        Some(Command::DatabaseUrl(args)) => print_database_url(&args),
-        Some(Command::Healthcheck(args)) => Ok(healthcheck::run(&args).await?),
-    }
-}
-
-async fn serve(args: &ServeArgs) -> Result<(), Failure> {
-    init_log(&args.log)?;
-    let settings = Settings::read(args).map_err(Failure::Settings)?;
-    warn(&settings.warnings);
-    let stopping = on_signal()?;
-    // Bound first: an address in use shows before a database is started.
-    let listener = bind(&settings.listen, "--listen").await?;
-    let metrics = match &settings.metrics_listen {
-        Some(address) => Some(bind(address, "--metrics-listen").await?),
-        None => None,
-    };
-    let Some(started) = stopping.run_until_cancelled(start(settings)).await else {
-        return Ok(());
-    };
-    let (mut config, postgres) = started?;
-    config.metrics = metrics;
-    let served = serve_on(config, listener, stopping.cancelled_owned()).await;
-    stop(postgres).await;
-    Ok(served?)
-}
-
-async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
-    init_log(&args.log)?;
-    let (embedded, database) = Settings::read_migrate(args).map_err(Failure::Settings)?;
-    let stopping = on_signal()?;
-    let work = async {
-        let (url, postgres) = start_database(database.url.clone(), &embedded).await?;
-        let (store, warnings) = database.into_store(&url)?;
-        warn(&warnings);
-        let migrated = pgfox_server::migrate(store, args.wait.unwrap_or_default()).await;
-        stop(postgres).await;
-        migrated
-    };
-    until(&stopping, work).await
-}
-
-fn print_database_url(args: &DatabaseUrlArgs) -> Result<(), Failure> {
-    let mut errors = Vec::new();
-    let url = args.url.read(&mut errors);
-    if !errors.is_empty() {
-        return Err(Failure::Settings(errors));
-    }
-    if let Some(url) = url {
-        println!("{}", url.expose_secret());
-        return Ok(());
-    }
-    let no_folder = || Failure::Settings(vec!["there is no home folder: say with --data-dir where the data is".into()]);
-    let data_dir = args.data_dir().ok_or_else(no_folder)?;
-    let url = stored_database_url(&data_dir)?.with_context(|| {
-        format!("no server has run on {} yet: start pgfox-server, or name another --data-dir", data_dir.display())
-    })?;
-    println!("{url}");
-    Ok(())
-}
-
-/// Starts what serving needs: the embedded database when none is configured, and beside it the fetch of the local model
-/// when that is the default.
-async fn start(settings: Settings) -> anyhow::Result<(ServeConfig, Option<EmbeddedPostgres>)> {
-    let database = start_database(settings.database.url.clone(), &settings.embedded);
-    let model = async {
-        if settings.needs_fetched_model() {
-            settings.embedded.cache.model().await?;
-        }
-        anyhow::Ok(())
-    };
-    let ((url, postgres), ()) = tokio::try_join!(database, model)?;
-    let (config, warnings) = settings.into_config(&url)?;
-    warn(&warnings);
-    Ok((config, postgres))
-}
-
-async fn start_database(
-    url: Option<SecretString>,
-    options: &Options,
-) -> anyhow::Result<(SecretString, Option<EmbeddedPostgres>)> {
-    if let Some(url) = url {
-        return Ok((url, None));
-    }
-    let postgres = EmbeddedPostgres::start(options).await?;
-    let data_dir = options.data_dir.display().to_string();
-    tracing::info!(%data_dir, "the embedded PostgreSQL is up; `pgfox-server database-url` tells how to connect");
-    Ok((postgres.database_url().into(), Some(postgres)))
-}
-
-async fn stop(postgres: Option<EmbeddedPostgres>) {
-    if let Some(postgres) = postgres {
-        postgres.stop().await;
-        tracing::info!("the embedded PostgreSQL has stopped");
-    }
-}
-
-/// Serves, naming the addresses, which port 0 leaves open.
-async fn serve_on(
-    config: ServeConfig,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let address = listener.local_addr()?;
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
-    if let Some(metrics) = &config.metrics {
-        tracing::info!("metrics are at http://{}/metrics", metrics.local_addr()?);
-    }
-    tracing::info!("listening on {scheme}://{address}");
-    pgfox_server::serve(config, listener, shutdown).await
-}
-
-fn warn(warnings: &[String]) {
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-}
-
-async fn bind(address: &str, setting: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}: choose another address with {setting}"))
 }
 
 fn init_log(args: &LogArgs) -> Result<(), Failure> {

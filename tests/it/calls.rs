@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt::Debug};
 
 use pgfox::v1::{self, index_spec::Kind, search_request::Query};
-use pgfox_server::embed::OpenAiConfig;
+use pgfox_server::OpenAiConfig;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
 

@@ -1,7 +1,7 @@
 //! Collections: creating, getting, listing and deleting them, and every way to get that wrong.
 
 use pgfox::v1::{self, Distance, VectorType};
-use pgfox_server::embed::OpenAiConfig;
+use pgfox_server::OpenAiConfig;
 use tonic::Code;
 
 use crate::{

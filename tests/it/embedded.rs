@@ -4,19 +4,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pgfox_server::embedded::{Cache, EmbeddedError, EmbeddedPostgres, Options, Progress, stored_database_url};
+use pgfox_server::{Cache, EmbeddedError, EmbeddedOptions, EmbeddedPostgres, Progress, stored_database_url};
+
+use crate::support::remove_at_exit;
 
 /// A private PostgreSQL in `dir`, small and without waiting for disks.
-fn options(dir: &Path, major: u32) -> Options {
+fn options(dir: &Path, major: u32) -> EmbeddedOptions {
     let cache_dir = std::env::var_os("PGFOX_CACHE_DIR")
-        .map_or_else(|| pgfox_server::config::default_dirs().expect("a home folder").cache, PathBuf::from);
+        .map_or_else(|| pgfox_server::default_dirs().expect("a home folder").cache, PathBuf::from);
     let cache = Cache { dir: cache_dir, timeout: Duration::from_secs(1800), progress: Progress::Silent };
     let settings = [("fsync", "off"), ("logging_collector", "off")];
-    Options {
+    EmbeddedOptions {
         major,
         memory: Some(256 << 20),
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-        ..Options::new(dir.to_owned(), cache)
+        ..EmbeddedOptions::new(dir.to_owned(), cache)
     }
 }
 
@@ -78,7 +80,7 @@ async fn data_is_kept_over_a_restart(major: u32) {
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it has ended");
 
     // An existing database keeps its version, whatever is asked for.
-    let again = EmbeddedPostgres::start(&Options { major: 18, ..options }).await.unwrap();
+    let again = EmbeddedPostgres::start(&EmbeddedOptions { major: 18, ..options }).await.unwrap();
     assert_eq!(psql(&again, "SELECT v FROM fox").as_deref(), Ok("[1,2]"));
     assert_eq!(psql(&again, "SHOW server_version").unwrap(), version);
     again.stop().await;
@@ -134,7 +136,7 @@ async fn as_root_it_runs_as_another_user() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { run_as: Some("nobody".into()), ..options(dir.path(), 18) };
+    let options = EmbeddedOptions { run_as: Some("nobody".into()), ..options(dir.path(), 18) };
     let postgres = EmbeddedPostgres::start(&options).await.unwrap();
     let process = format!("/proc/{}", postgres.pid().unwrap());
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(process).unwrap()), 65534);
@@ -175,7 +177,7 @@ async fn child_that_waits_to_be_killed() {
     let postgres = EmbeddedPostgres::start(&options(&dir.join("data"), 18)).await.unwrap();
     psql(&postgres, "CREATE TABLE fox AS SELECT 7 AS n").unwrap();
     if std::env::var_os("PGFOX_TEST_REMOVE").is_some() {
-        postgres.remove_at_exit(&dir.join("data")).unwrap();
+        remove_at_exit(&dir.join("data"), &dir.join("data")).unwrap();
     }
     std::fs::write(dir.join("pid.new"), postgres.pid().unwrap().to_string()).unwrap();
     std::fs::rename(dir.join("pid.new"), dir.join("pid")).unwrap();
@@ -244,7 +246,7 @@ async fn a_failed_start_shows_the_log() {
 #[tokio::test]
 async fn binaries_that_are_not_there_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { postgres_bin: Some("/nonexistent/bin".into()), ..options(dir.path(), 18) };
+    let options = EmbeddedOptions { postgres_bin: Some("/nonexistent/bin".into()), ..options(dir.path(), 18) };
     let error = EmbeddedPostgres::start(&options).await.unwrap_err().to_string();
     assert!(error.contains("/nonexistent/bin/postgres"), "{error}");
 }

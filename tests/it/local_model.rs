@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pgfox_server::embed::local::LocalModel;
+use pgfox_server::LocalModel;
 use serde_json::Value;
 
 /// What a text's vector may be off by: 1 - cosine.

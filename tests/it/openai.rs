@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgfox_server::embed::{ConfigError, EmbedError, Embedders, EmbeddingConfig, Model, OpenAiConfig};
+use pgfox_server::{ConfigError, EmbedError, Embedders, EmbeddingConfig, Model, OpenAiConfig};
 
 use crate::provider::{Answer, DIMENSIONS, Provider, vector};
 

@@ -61,7 +61,7 @@ async fn a_search_is_one_round_trip() {
 }
 
 /// Relays connections to Postgres; while `slow`, what goes there arrives late. Returns its port.
-async fn relay(postgres: &pgfox_server::embedded::EmbeddedPostgres, slow: Arc<AtomicBool>) -> u16 {
+async fn relay(postgres: &pgfox_server::EmbeddedPostgres, slow: Arc<AtomicBool>) -> u16 {
     let (_, address) = postgres.database_url().split_once('@').expect("a user");
     let (address, _) = address.split_once('/').expect("a database");
     let address = address.to_owned();

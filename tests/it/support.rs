@@ -1,8 +1,11 @@
 //! Real Postgres clusters, one per major version and test run, and real servers on free ports, one per test.
 
 use std::{
+    io,
     net::SocketAddr,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -12,10 +15,8 @@ use std::{
 
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
 use pgfox_server::{
-    ApiKeys, Limits, Origin, ServeConfig,
-    embed::{EmbeddingConfig, LocalConfig, OpenAiConfig},
-    embedded::{Cache, EmbeddedPostgres, Options, Progress},
-    store::{Migrate, StoreConfig, connect::Connector, dsn::Dsn},
+    ApiKeys, Cache, Connector, Dsn, EmbeddedOptions, EmbeddedPostgres, EmbeddingConfig, Limits, LocalConfig, Migrate,
+    OpenAiConfig, Origin, Progress, ServeConfig, StoreConfig,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Status, transport::Channel};
@@ -54,18 +55,37 @@ pub(crate) fn cluster(major: u32) -> &'static Cluster {
 pub(crate) async fn start_postgres(major: u32) -> EmbeddedPostgres {
     let folder = tempfile::tempdir().expect("a folder").keep();
     let postgres = start_postgres_in(&folder, major).await;
-    postgres.remove_at_exit(&folder).expect("a watcher");
+    remove_at_exit(&folder, &folder).expect("a watcher");
     postgres
+}
+
+/// Starts a small process that, when this process has ended in whatever way, kills the Postgres of a data folder and
+/// removes `folder`: destructors do not run for statics, nor after kill -9.
+pub(crate) fn remove_at_exit(data_dir: &Path, folder: &Path) -> io::Result<()> {
+    // The pipe closes when this process ends. By then PostgreSQL may have another process id than now.
+    let script = r#"read -r _
+        pid=$(head -n 1 "$1/postmaster.pid") && kill -QUIT "$pid" 2>/dev/null
+        for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
+        rm -rf -- "$2""#;
+    let mut watcher = Command::new("/bin/sh");
+    watcher.args(["-c", script, "sh"]).arg(data_dir.join("postgres")).arg(folder);
+    watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Ctrl-C must not end it before its work is done.
+    watcher.process_group(0);
+    let mut watcher = watcher.spawn()?;
+    // Kept open until this process ends.
+    std::mem::forget(watcher.stdin.take());
+    Ok(())
 }
 
 /// Starts a small Postgres in a folder of the caller's, who stops it too.
 pub(crate) async fn start_postgres_in(folder: &Path, major: u32) -> EmbeddedPostgres {
     let settings = [("fsync", "off"), ("logging_collector", "off"), ("max_connections", "300")];
-    let options = Options {
+    let options = EmbeddedOptions {
         major,
         memory: Some(1 << 30),
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-        ..Options::new(folder.to_owned(), cache())
+        ..EmbeddedOptions::new(folder.to_owned(), cache())
     };
     EmbeddedPostgres::start(&options).await.expect("Postgres starts")
 }
@@ -73,7 +93,7 @@ pub(crate) async fn start_postgres_in(folder: &Path, major: u32) -> EmbeddedPost
 /// Where fetched binaries and weights are kept between runs.
 pub(crate) fn cache() -> Cache {
     let dir = std::env::var_os("PGFOX_CACHE_DIR")
-        .map_or_else(|| pgfox_server::config::default_dirs().expect("a home folder").cache, PathBuf::from);
+        .map_or_else(|| pgfox_server::default_dirs().expect("a home folder").cache, PathBuf::from);
     Cache { dir, timeout: Duration::from_secs(1800), progress: Progress::Silent }
 }
 

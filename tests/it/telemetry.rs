@@ -274,7 +274,7 @@ async fn lines_of_json_tell_the_call_that_they_belong_to() {
     let provider = Provider::start().await;
     let mut command = process::command("pgfox-server");
     command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-format", "json"]);
-    command.args(["--log", "info,pgfox_server::telemetry=debug"]);
+    command.args(["--log", "info,pgfox_server::layers::telemetry=debug"]);
     command.env("DATABASE_URL", create_database(&cluster(18).postgres).await);
     command.env("OPENAI_BASE_URL", provider.base_url());
     let server = ServerProcess::spawn(command).await;

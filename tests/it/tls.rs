@@ -5,9 +5,10 @@ mod cluster;
 use std::time::Duration;
 
 use cluster::Cluster;
-use pgfox_server::store::connect::{Connector, Pool, PoolOptions};
-use pgfox_server::store::dsn::Dsn;
-use pgfox_server::store::errors::{Kind, classify};
+use pgfox_server::{
+    Connector, Dsn,
+    connection::{Kind, Pool, PoolOptions, classify},
+};
 use tokio::time::{sleep, timeout};
 
 /// Connects, and says whether the connection is encrypted, or why there is none.
@@ -147,10 +148,9 @@ async fn a_server_that_is_its_own_ca() {
     .await;
 }
 
-fn pool(cluster: &Cluster, on_connect: Option<&str>) -> Pool {
+fn pool(cluster: &Cluster) -> Pool {
     let dsn = format!("postgresql://plain@127.0.0.1:{}/postgres?sslmode=require", cluster.port);
-    let options =
-        PoolOptions { max_size: 1, wait_timeout: Duration::from_secs(10), on_connect: on_connect.map(str::to_owned) };
+    let options = PoolOptions { max_size: 1, wait_timeout: Duration::from_secs(10) };
     Connector::new(&Dsn::parse(&dsn).unwrap()).unwrap().pool(options)
 }
 
@@ -165,13 +165,11 @@ async fn backend(pool: &Pool) -> i32 {
 #[tokio::test]
 async fn an_abandoned_connection_is_settled_before_its_next_use() {
     let Some(cluster) = Cluster::start(true) else { return };
-    let pool = pool(&cluster, Some("SET application_name = 'set up'"));
+    let pool = pool(&cluster);
     let first = backend(&pool).await;
 
     // A statement that ends soon: the connection is kept.
     let connection = pool.get().await.unwrap();
-    let setting: String = connection.query_one("SHOW application_name", &[]).await.unwrap().get(0);
-    assert_eq!(setting, "set up");
     let search = connection.batch_execute("SELECT pg_sleep(0.02)");
     assert!(timeout(Duration::from_millis(5), search).await.is_err());
     drop(connection);
@@ -208,7 +206,7 @@ async fn an_abandoned_connection_is_settled_before_its_next_use() {
 #[tokio::test]
 async fn errors_are_told_apart() {
     let Some(cluster) = Cluster::start(true) else { return };
-    let pool = pool(&cluster, None);
+    let pool = pool(&cluster);
     let connection = pool.get().await.unwrap();
     connection
         .batch_execute("CREATE TABLE numbers (id int PRIMARY KEY); INSERT INTO numbers VALUES (1)")
@@ -256,12 +254,13 @@ async fn a_connection_of_its_own_hears_notices_and_can_be_cancelled() {
     client.batch_execute("DO $$ BEGIN RAISE NOTICE 'graph no longer fits'; END $$").await.unwrap();
     assert_eq!(notices.recv().await.unwrap().message(), "graph no longer fits");
 
-    let token = client.cancel_token();
+    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
     let build = tokio::spawn(async move { client.batch_execute("SELECT pg_sleep(600)").await });
     let mut build = std::pin::pin!(build);
     // A cancel that comes before the statement does nothing.
+    let other = pool(&cluster).get().await.unwrap();
     let error = loop {
-        connector.cancel(&token).await.unwrap();
+        other.execute("SELECT pg_cancel_backend($1)", &[&pid]).await.unwrap();
         if let Ok(ended) = timeout(Duration::from_millis(100), build.as_mut()).await {
             break ended.unwrap().unwrap_err();
         }

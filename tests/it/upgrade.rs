@@ -1,7 +1,7 @@
 //! A database that an older version has set up is refused, then upgraded with all that it holds.
 
 use pgfox::v1::{self, Filter, SearchMode, condition::Test, filter::Node, search_request::Query};
-use pgfox_server::store::Migrate;
+use pgfox_server::Migrate;
 use prost_types::{Struct, Value, value::Kind};
 
 use crate::support::{Client, MAJORS, Setup, cluster, create_database, eventually, sql, vector_document};

@@ -1,15 +1,12 @@
 //! The flags and environment variables, as `--help` shows them.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::builder::Resettable;
-use clap::{Args, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
 use secrecy::SecretString;
 
 use super::value::{build_memory, bytes, duration, flag, postgres_memory};
-use crate::Origin;
+use crate::layers::web::Origin;
 
 const AFTER_HELP: &str = "\
 Secrets are never flags:

@@ -4,9 +4,14 @@ use std::net::ToSocketAddrs as _;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::ServerArgs;
-use super::value::{self, read_file};
-use crate::{ApiKeys, Limits, Origin};
+use super::{
+    ServerArgs,
+    value::{self, read_file},
+};
+use crate::{
+    app::Limits,
+    layers::{auth::ApiKeys, web::Origin},
+};
 
 /// The gRPC server.
 #[derive(Clone, Debug, Default)]

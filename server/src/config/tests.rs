@@ -125,7 +125,7 @@ fn the_local_model_is_fetched_when_it_is_the_default() {
 fn the_defaults_are_those_of_the_library() {
     let server: ServerArgs = args::defaults();
     let limits = server.read(&mut Vec::new(), &mut Vec::new()).limits;
-    assert_eq!(format!("{limits:?}"), format!("{:?}", crate::Limits::default()));
+    assert_eq!(format!("{limits:?}"), format!("{:?}", crate::app::Limits::default()));
     let embedding: EmbeddingArgs = args::defaults();
     let cache = Cache { dir: "/c".into(), timeout: std::time::Duration::from_secs(1), progress: Progress::Silent };
     let openai = OpenAiConfig { api_key: None, ..embedding.read(&cache, &mut Vec::new()).openai };

@@ -1,7 +1,6 @@
 //! How values of settings are written.
 
-use std::path::Path;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// The first of the environment variables that is set and not empty. For secrets, which have no flag.
 pub(super) fn variable(names: &[&str]) -> Option<String> {

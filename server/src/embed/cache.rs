@@ -1,10 +1,14 @@
 //! Vectors of query texts that were embedded lately: people search for the same things, and every embedding costs time or
 //! money. Callers that ask for the same text at the same time share one call of the model.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};

@@ -1,13 +1,17 @@
 //! The models of this process: where their folders are, and which are loaded.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{OnceCell, Semaphore};
+
+use crate::blocking::blocking;
 
 use super::{EmbedError, LocalModel, MAX_NAME_BYTES, unknown};
 
@@ -119,18 +123,16 @@ impl LocalModels {
                 (self.minilm.0)().await.map_err(|why| unavailable(format!("cannot get the model {name}: {why}")))?
             }
         };
-        let loaded = tokio::task::spawn_blocking(move || LocalModel::load(&path)).await;
-        match loaded {
-            Ok(Ok(model)) => {
+        match blocking(move || LocalModel::load(&path)).await? {
+            Ok(model) => {
                 permit.forget();
                 Ok(model)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 // It names paths of this machine.
                 tracing::error!("the model {name} cannot be loaded: {error}");
                 Err(unknown(name, "its folder cannot be used as a model; the log of the server says why"))
             }
-            Err(error) => Err(unavailable(format!("loading the model {name} failed: {error}"))),
         }
     }
 

@@ -4,24 +4,24 @@
 //! [`Embedders`] is what the server offers; [`openai`] asks a provider over HTTP, [`local`] computes in this process.
 
 mod cache;
-pub mod local;
+pub(crate) mod local;
 mod local_models;
-pub mod openai;
+mod openai;
 mod registry;
 mod stats;
 mod token_counter;
 
 use std::time::Duration;
 
-pub(crate) use self::stats::Stats;
 pub use self::{
-    cache::QueryEmbeddings,
     local::LocalModel,
-    local_models::{FetchModel, LocalConfig},
-    openai::{OpenAi, OpenAiConfig},
-    registry::{Embedder, Embedders, EmbeddingConfig},
-    token_counter::TokenCounter,
+    local_models::LocalConfig,
+    openai::OpenAiConfig,
+    registry::{Embedders, EmbeddingConfig},
 };
+pub(crate) use self::{local_models::FetchModel, openai::OpenAi, stats::Stats, token_counter::TokenCounter};
+
+use crate::blocking::Stopped;
 
 /// Longest model name, in bytes; Hugging Face's are below 200.
 const MAX_NAME_BYTES: usize = 256;
@@ -81,6 +81,12 @@ pub enum EmbedError {
     /// The provider refuses the key, the model or the request.
     #[error("the embedding provider refuses the request: {why}")]
     Refused { why: String },
+}
+
+impl From<Stopped> for EmbedError {
+    fn from(stopped: Stopped) -> Self {
+        Self::Unavailable { why: stopped.to_string(), retry_after: Duration::from_secs(1) }
+    }
 }
 
 /// A configuration that cannot work.

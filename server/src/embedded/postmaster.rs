@@ -1,18 +1,24 @@
 //! Starts PostgreSQL, watches it, starts it again when it dies, and stops it.
 
-use std::net::TcpListener;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    net::TcpListener,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use rustix::process::{Pid, Signal};
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
-use super::data_dir::{Access, DataDir, cannot_run};
-use super::user::{self, User};
-use super::{Binaries, EmbeddedError, POLL};
+use super::{
+    Binaries, EmbeddedError, POLL,
+    data_dir::{Access, DataDir, cannot_run},
+    user::{self, User},
+};
 
 /// How PostgreSQL is asked to stop, and how long each way may take: fast shutdown ends the sessions and writes a
 /// checkpoint, immediate shutdown leaves recovery to the next start.

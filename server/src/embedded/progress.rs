@@ -1,7 +1,9 @@
 //! Tells a person on stderr what takes long.
 
-use std::io::IsTerminal as _;
-use std::time::{Duration, Instant};
+use std::{
+    io::IsTerminal as _,
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 

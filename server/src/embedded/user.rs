@@ -1,8 +1,10 @@
 //! The user that PostgreSQL runs as: PostgreSQL refuses to run as root.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use tokio::process::Command;
 

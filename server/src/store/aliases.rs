@@ -1,41 +1,42 @@
 //! Aliases: other names of collections, which move from one to another in one transaction.
 
-use tokio_postgres::Transaction;
+use tokio_postgres::Client;
 
-use super::{Collection, Store, StoreError};
+use super::{Collection, Store, StoreError, transaction::Transaction};
 
 impl Store {
     /// Makes these the aliases of a collection; those that another collection has move here.
-    pub async fn update_aliases(&self, collection: &Collection, aliases: &[String]) -> Result<(), StoreError> {
-        let mut connection = self.connection().await?;
-        let transaction = connection.transaction().await?;
+    pub(crate) async fn update_aliases(&self, collection: &Collection, aliases: &[String]) -> Result<(), StoreError> {
+        let connection = self.connection().await?;
+        let transaction = Transaction::new(&connection);
+        transaction.begin().await?;
         let internal = &self.inner.names.internal;
-        lock(&transaction, internal).await?;
+        lock(&connection, internal).await?;
         let sql = format!("-- update_aliases\n SELECT FROM {internal}.collections WHERE id = $1 FOR UPDATE");
-        if transaction.query_opt(&sql, &[&collection.id]).await?.is_none() {
+        if connection.query_opt(&sql, &[&collection.id]).await?.is_none() {
             return Err(StoreError::CollectionNotFound(collection.definition.name.clone()));
         }
-        set(&transaction, internal, collection.id, aliases).await?;
+        set(&connection, internal, collection.id, aliases).await?;
         transaction.commit().await?;
         connection.done();
         Ok(())
     }
 }
 
-/// Has those take turns who give out names, so that no collection has the name of an alias.
-pub(super) async fn lock(transaction: &Transaction<'_>, internal: &str) -> Result<(), StoreError> {
-    Ok(transaction.batch_execute(&format!("LOCK TABLE {internal}.aliases IN SHARE ROW EXCLUSIVE MODE")).await?)
+/// Serializes the assignment of names, so that no collection has the name of an alias.
+pub(super) async fn lock(client: &Client, internal: &str) -> Result<(), StoreError> {
+    Ok(client.batch_execute(&format!("LOCK TABLE {internal}.aliases IN SHARE ROW EXCLUSIVE MODE")).await?)
 }
 
 /// Makes these the aliases of a collection. [`lock`] comes first.
 pub(super) async fn set(
-    transaction: &Transaction<'_>,
+    client: &Client,
     internal: &str,
     collection_id: i64,
     aliases: &[String],
 ) -> Result<(), StoreError> {
     let sql = format!("-- set_aliases\n SELECT name FROM {internal}.collections WHERE name = ANY($1) LIMIT 1");
-    if let Some(row) = transaction.query_opt(&sql, &[&aliases]).await? {
+    if let Some(row) = client.query_opt(&sql, &[&aliases]).await? {
         return Err(StoreError::CollectionExists(row.get(0)));
     }
     // Searches that know a collection by its old aliases see that the revision is another.
@@ -48,6 +49,6 @@ pub(super) async fn set(
          INSERT INTO {internal}.aliases (alias, collection_id) SELECT unnest($2), $1
          ON CONFLICT (alias) DO UPDATE SET collection_id = excluded.collection_id"
     );
-    transaction.execute(&sql, &[&collection_id, &aliases]).await?;
+    client.execute(&sql, &[&collection_id, &aliases]).await?;
     Ok(())
 }

@@ -6,9 +6,10 @@ use tokio_postgres::Row;
 
 use super::{
     ChunkMethod, ChunkUnit, Chunking, Collection, Distance, IndexKind, MetadataIndex, MetadataIndexType, NewCollection,
-    Store, StoreError, VectorType, documents,
-    errors::{Kind, classify},
-    ingest, search,
+    Store, StoreError, VectorType,
+    connection::sqlstate::{Kind, classify},
+    documents, ingest, search,
+    tables::Tables,
     wire::Json,
 };
 use crate::embed::Model;
@@ -23,49 +24,9 @@ pub(super) struct Entry {
     pub(super) documents: documents::Statements,
 }
 
-/// The qualified names of the tables of a collection and of the extension's schema.
-#[derive(Clone, Debug)]
-pub(super) struct Tables {
-    pub(super) documents: String,
-    /// Unqualified, the stem of the names of metadata indexes.
-    documents_stem: String,
-    pub(super) chunks: String,
-    pub(super) embeddings: String,
-    /// Unqualified, the stem of index names.
-    pub(super) embeddings_stem: String,
-    pub(super) internal: String,
-    pub(super) extension: String,
-}
-
-impl Tables {
-    pub(super) fn new(internal: &str, extension: &str, collection_id: i64, space_id: i64) -> Self {
-        let embeddings_stem = format!("embeddings_{collection_id}_{space_id}");
-        let documents_stem = format!("documents_{collection_id}");
-        Self {
-            documents: format!("{internal}.{documents_stem}"),
-            documents_stem,
-            chunks: format!("{internal}.chunks_{collection_id}"),
-            embeddings: format!("{internal}.{embeddings_stem}"),
-            embeddings_stem,
-            internal: internal.into(),
-            extension: extension.into(),
-        }
-    }
-
-    /// The name of the metadata index with this id, unqualified.
-    pub(super) fn metadata_index(&self, id: i64) -> String {
-        format!("{}_metadata_{id}", self.documents_stem)
-    }
-
-    /// The name of the index with this id, unqualified.
-    pub(super) fn index(&self, method: &str, index_id: i64) -> String {
-        format!("{}_{method}_{index_id}", self.embeddings_stem)
-    }
-}
-
 impl Store {
     /// A collection as the cache has it; [`Store::search`] finds out when it is not true any more.
-    pub async fn collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
+    pub(crate) async fn collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
         match self.known(name) {
             Some(entry) => Ok(Arc::clone(&entry.collection)),
             None => self.current_collection(name).await,
@@ -73,7 +34,7 @@ impl Store {
     }
 
     /// A collection as the database has it now, for what would rather wait for it than be wrong.
-    pub async fn current_collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
+    pub(crate) async fn current_collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
         Ok(Arc::clone(&self.load_entry(name).await?.collection))
     }
 

@@ -4,10 +4,11 @@ use tokio_postgres::{error::SqlState, types::ToSql};
 
 use super::{
     ChunkUnit, Chunking, CollectionInfo, NewCollection, Store, StoreError, aliases,
-    catalog::{Tables, read_collection, select_collections},
-    metadata_indexes,
-    metadata_indexes::GIN_OPTIONS,
+    catalog::{read_collection, select_collections},
+    indexes::metadata::{self, GIN_OPTIONS},
     schema,
+    tables::Tables,
+    transaction::Transaction,
 };
 
 /// Above this many rows, as Postgres estimates them, documents are not counted one by one.
@@ -15,14 +16,15 @@ const COUNTED_ROWS: f32 = 100_000.0;
 
 impl Store {
     /// Creates a collection with its tables and its view.
-    pub async fn create_collection(&self, new: NewCollection) -> Result<CollectionInfo, StoreError> {
+    pub(crate) async fn create_collection(&self, new: NewCollection) -> Result<CollectionInfo, StoreError> {
         let extension = self.extension()?;
-        let mut connection = self.connection().await?;
+        let connection = self.connection().await?;
         let schema::Names { views, internal, .. } = &self.inner.names;
-        let transaction = connection.transaction().await?;
-        aliases::lock(&transaction, internal).await?;
+        let transaction = Transaction::new(&connection);
+        transaction.begin().await?;
+        aliases::lock(&connection, internal).await?;
         let sql = format!("-- create_collection\n SELECT FROM {internal}.aliases WHERE alias = $1");
-        if transaction.query_opt(&sql, &[&new.name]).await?.is_some() {
+        if connection.query_opt(&sql, &[&new.name]).await?.is_some() {
             return Err(StoreError::CollectionExists(new.name));
         }
         let sql = format!(
@@ -40,7 +42,7 @@ impl Store {
             &new.chunking.map_or(0, |chunking| chunking.overlap as i32),
             &new.text_search_language,
         ];
-        let Some(row) = transaction.query_opt(&sql, &parameters).await? else {
+        let Some(row) = connection.query_opt(&sql, &parameters).await? else {
             return Err(StoreError::CollectionExists(new.name));
         };
         let collection_id: i64 = row.get(0);
@@ -50,7 +52,7 @@ impl Store {
                  vector_type, query_prefix, document_prefix, active)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true) RETURNING id"
         );
-        let row = transaction
+        let row = connection
             .query_one(
                 &sql,
                 &[
@@ -72,7 +74,7 @@ impl Store {
         let view = schema::quote(&new.name);
         // Vectors are kept apart and inline: editing metadata then never touches a vector index, exact search reads one
         // narrow table (9 times faster than through TOAST), and builds see its true size and run in parallel.
-        let created = transaction
+        let created = connection
             .batch_execute(&format!(
                 "CREATE TABLE {documents} (
                      key          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -117,10 +119,10 @@ impl Store {
             created => created?,
         }
         for index in &new.metadata_indexes {
-            metadata_indexes::create(&*transaction, &tables, collection_id, index).await?;
+            metadata::create(&connection, &tables, collection_id, index).await?;
         }
         if !new.aliases.is_empty() {
-            aliases::set(&transaction, internal, collection_id, &new.aliases).await?;
+            aliases::set(&connection, internal, collection_id, &new.aliases).await?;
         }
         transaction.commit().await?;
         connection.done();
@@ -128,13 +130,13 @@ impl Store {
     }
 
     /// A collection with the number of its documents.
-    pub async fn get_collection(&self, name: &str) -> Result<CollectionInfo, StoreError> {
+    pub(crate) async fn get_collection(&self, name: &str) -> Result<CollectionInfo, StoreError> {
         let mut page = self.list_collections(None, Some(name), 1).await?;
         page.pop().ok_or_else(|| StoreError::CollectionNotFound(name.into()))
     }
 
     /// Collections in the order of their names: those after `after`, or the one with the name or alias `only`.
-    pub async fn list_collections(
+    pub(crate) async fn list_collections(
         &self,
         after: Option<&str>,
         only: Option<&str>,
@@ -174,22 +176,23 @@ impl Store {
     }
 
     /// Deletes a collection with its tables and its view, and stops the build of its index.
-    pub async fn delete_collection(&self, name: &str) -> Result<(), StoreError> {
+    pub(crate) async fn delete_collection(&self, name: &str) -> Result<(), StoreError> {
         self.load_entry(name).await?;
         self.with_collection(name, |entry| async move {
             self.stop_build(entry.collection.space_id).await?;
-            let mut connection = self.connection().await?;
+            let connection = self.connection().await?;
             let schema::Names { views, internal, .. } = &self.inner.names;
-            let transaction = connection.transaction().await?;
+            let transaction = Transaction::new(&connection);
+            transaction.begin().await?;
             let sql = format!("-- delete_collection\n DELETE FROM {internal}.collections WHERE id = $1");
-            if transaction.execute(&sql, &[&entry.collection.id]).await? == 0 {
+            if connection.execute(&sql, &[&entry.collection.id]).await? == 0 {
                 return Err(StoreError::CollectionNotFound(name.into()));
             }
             let Tables { documents, chunks, embeddings, .. } = &entry.tables;
             let view = schema::quote(name);
             // In the order in which everyone else locks them: view, documents, embeddings. Not CASCADE: a view that a
             // user built on the collection's view is theirs to drop.
-            let dropped = transaction
+            let dropped = connection
                 .batch_execute(&format!(
                     "DROP VIEW IF EXISTS {views}.{view}; DROP TABLE {documents}, {chunks}, {embeddings}"
                 ))
@@ -206,5 +209,15 @@ impl Store {
             Ok(())
         })
         .await
+    }
+
+    /// The names of the text search configurations, as a collection can name them.
+    pub(crate) async fn text_search_languages(&self) -> Result<Vec<String>, StoreError> {
+        let connection = self.connection().await?;
+        let sql = "-- text_search_languages
+                   SELECT cfgname::text FROM pg_ts_config WHERE pg_ts_config_is_visible(oid) ORDER BY cfgname";
+        let rows = connection.query(sql, &[]).await?;
+        connection.done();
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 }

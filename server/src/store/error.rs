@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use deadpool_postgres::PoolError;
 
-use super::{
-    connect::ConnectError,
-    errors::{Kind, classify, explain},
+use super::connection::{
+    ConnectError,
+    sqlstate::{Kind, classify, explain},
 };
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     #[error("there is no collection \"{0}\"")]
     CollectionNotFound(String),
     /// Deleted and created again since the caller looked.
@@ -85,7 +85,7 @@ impl StoreError {
 
 impl StoreError {
     /// The error with its causes, for the log of the operator.
-    pub fn detail(&self) -> String {
+    pub(crate) fn detail(&self) -> String {
         match self {
             Self::Refused(source) | Self::Conflict(source) | Self::Database(source) | Self::Stale(Some(source)) => {
                 format!("{self}: {}", explain(source))

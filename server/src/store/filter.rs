@@ -8,7 +8,7 @@ use super::wire::{Json, Parameters};
 
 /// Which documents. Lists are not empty, paths have at least one key, numbers are finite and nothing has a NUL.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Filter {
+pub(crate) enum Filter {
     /// A test of the field at a path of keys.
     Field {
         path: Vec<String>,
@@ -22,7 +22,7 @@ pub enum Filter {
 
 /// A test of a field. What is negative in the API is [`Filter::None`] of its contrary here.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Test {
+pub(crate) enum Test {
     /// The field is this value, which is not null.
     Equals(Literal),
     /// The field is one of these scalars.
@@ -41,7 +41,7 @@ pub enum Test {
 
 /// How a value is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
+pub(crate) enum Bound {
     LessThan,
     AtMost,
     GreaterThan,
@@ -50,7 +50,7 @@ pub enum Bound {
 
 /// A value as JSON.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Literal {
+pub(crate) struct Literal {
     pub json: String,
     /// A string, a number or a boolean; else a list or an object.
     pub is_scalar: bool,

@@ -4,27 +4,20 @@
 //! pg_stat_statements and auto_explain point back to the code; identifiers in it are generated numbers, never user text.
 
 mod aliases;
-mod builds;
 mod catalog;
 mod collections;
-pub mod connect;
-mod delete_documents;
+mod connection;
 mod documents;
-pub mod dsn;
 mod error;
-pub mod errors;
 mod filter;
 mod indexes;
 mod ingest;
-mod languages;
-mod list_documents;
-mod metadata_indexes;
 mod schema;
 mod search;
 mod stats;
-mod tls;
+mod tables;
+mod transaction;
 mod types;
-mod update_metadata;
 mod wire;
 
 use std::{
@@ -35,23 +28,27 @@ use std::{
 
 use tokio::{sync::watch, task::AbortHandle};
 
-pub use builds::{BuildProgress, Phase};
-pub use error::StoreError;
-pub use filter::{Bound, Filter, Literal, Test};
-pub use indexes::Build;
-pub use ingest::{Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent, Written};
-pub use list_documents::{DocumentOrder, Listing, Page, Position};
+pub use connection::{
+    Connection, Connector, Pool, PoolOptions,
+    dsn::Dsn,
+    sqlstate::{Kind, classify},
+};
 pub use schema::{Migrate, SCHEMA_VERSION};
-pub use search::{Completeness, Explanation, Found, Fusion, Hit, MAX_EF_SEARCH, Query, SearchSettings, Words};
-pub use types::{
+
+pub(crate) use connection::dsn::DsnError;
+pub(crate) use documents::{DocumentOrder, Listing, MetadataChange, Position};
+pub(crate) use error::StoreError;
+pub(crate) use filter::{Bound, Filter, Literal, Test};
+pub(crate) use indexes::{Build, BuildProgress, Phase};
+pub(crate) use ingest::{Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent, Written};
+pub(crate) use search::{Completeness, Explanation, Found, Fusion, Hit, MAX_EF_SEARCH, Query, SearchSettings, Words};
+pub(crate) use stats::{PoolStatus, Stats};
+pub(crate) use types::{
     ChunkMethod, ChunkUnit, Chunking, Collection, CollectionInfo, Distance, DocumentVersion, Index, IndexKind,
     MetadataIndex, MetadataIndexType, NewCollection, StoredDocument, VectorType,
 };
-pub use update_metadata::{Changed, MetadataChange};
 
-use connect::{Connection, Connector, Pool, PoolOptions};
 use schema::{Extension, Names};
-pub(crate) use stats::{PoolStatus, Stats};
 
 /// How to reach the database, and how much of it to use.
 #[derive(Clone, Debug)]
@@ -72,7 +69,7 @@ pub struct StoreConfig {
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     inner: Arc<Inner>,
 }
 
@@ -91,7 +88,7 @@ struct Inner {
 
 /// Whether the database can be used.
 #[derive(Clone, Debug)]
-pub enum Readiness {
+pub(crate) enum Readiness {
     /// Its extension and schemas are there.
     Ready(Arc<Extension>),
     /// Not yet, or not any more: why, as callers are told.
@@ -100,12 +97,8 @@ pub enum Readiness {
 
 impl Store {
     /// Prepares to use the database; nothing is connected before [`Store::prepare`].
-    pub fn new(config: StoreConfig) -> Self {
-        let pool = config.connector.pool(PoolOptions {
-            max_size: config.pool_size,
-            wait_timeout: config.pool_wait,
-            on_connect: None,
-        });
+    pub(crate) fn new(config: StoreConfig) -> Self {
+        let pool = config.connector.pool(PoolOptions { max_size: config.pool_size, wait_timeout: config.pool_wait });
         let not_yet = Readiness::NotReady(Arc::new(StoreError::unavailable("the server is starting")));
         Self {
             inner: Arc::new(Inner {
@@ -121,7 +114,7 @@ impl Store {
     }
 
     /// Sets up an empty database, checks the extension and the version of the schema, and so makes the store usable.
-    pub async fn prepare(&self, migrate: Migrate) -> Result<(), Arc<StoreError>> {
+    pub(crate) async fn prepare(&self, migrate: Migrate) -> Result<(), Arc<StoreError>> {
         let prepared = async {
             let (mut client, _notices) = self.inner.config.direct.connect().await?;
             schema::prepare(&mut client, &self.inner.names, migrate).await
@@ -146,7 +139,7 @@ impl Store {
     }
 
     /// Asks the database whether it still answers and still has the extension, and records the answer.
-    pub async fn check(&self) -> Result<(), StoreError> {
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
         let checked = async {
             let connection = self.connection_unchecked().await?;
             let extension = schema::find_extension(&**connection).await?;
@@ -174,7 +167,7 @@ impl Store {
     }
 
     /// Follows whether the database can be used.
-    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+    pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
         self.inner.readiness.subscribe()
     }
 
@@ -195,7 +188,7 @@ impl Store {
     }
 
     /// Ends the work in the background and every connection that is not in use.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.leave_builds();
         self.inner.pool.inner().close();
     }

@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 
 use super::{
     StoreError,
-    errors::{Kind, classify},
+    connection::sqlstate::{Kind, classify},
 };
 
 /// Schema changes in order; the position is the version. Append only: an applied migration is never edited.
@@ -50,7 +50,7 @@ pub(super) fn quote(identifier: &str) -> String {
 
 /// The vector extension as the database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Extension {
+pub(crate) struct Extension {
     /// Another one when it was dropped and created again, and its types with it.
     oid: u32,
     /// Quoted name of the schema that holds its types and operators.
@@ -195,7 +195,7 @@ pub(super) async fn find_extension(
 
 impl Extension {
     /// What the operator should know about this version.
-    pub fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         (parse_version(&self.version) < SAFE_VECTOR_VERSION).then(|| {
             format!(
                 "pgvector {} has known defects that can corrupt HNSW indexes; update to 0.8.4 or later and run: \

@@ -6,7 +6,7 @@ use crate::embed::Model;
 
 /// How near two vectors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Distance {
+pub(crate) enum Distance {
     L2,
     Cosine,
     InnerProduct,
@@ -19,7 +19,7 @@ impl Distance {
     }
 
     /// As stored in the registry.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::L2 => "l2",
             Self::Cosine => "cosine",
@@ -48,7 +48,7 @@ impl Distance {
     }
 
     /// Larger is nearer; the definition is in the proto, at `SearchResult.score`.
-    pub fn score(self, distance: f64) -> f64 {
+    pub(crate) fn score(self, distance: f64) -> f64 {
         match self {
             Self::Cosine => 1.0 - distance,
             Self::InnerProduct => -distance,
@@ -59,7 +59,7 @@ impl Distance {
 
 /// How the elements of vectors are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VectorType {
+pub(crate) enum VectorType {
     Vector,
     HalfVec,
 }
@@ -70,7 +70,7 @@ impl VectorType {
     }
 
     /// The name of the type in pgvector.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Vector => "vector",
             Self::HalfVec => "halfvec",
@@ -86,7 +86,7 @@ impl VectorType {
     }
 
     /// Most dimensions that HNSW and IVFFlat can index: two elements and more must fit on a page of 8 kB.
-    pub fn max_indexed_dimensions(self) -> usize {
+    pub(crate) fn max_indexed_dimensions(self) -> usize {
         match self {
             Self::Vector => 2_000,
             Self::HalfVec => 4_000,
@@ -96,7 +96,7 @@ impl VectorType {
 
 /// Where a long text is split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChunkMethod {
+pub(crate) enum ChunkMethod {
     /// Between paragraphs, sentences, words.
     Text,
     /// Between the parts of Markdown first.
@@ -105,14 +105,14 @@ pub enum ChunkMethod {
 
 /// What the size of a chunk is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChunkUnit {
+pub(crate) enum ChunkUnit {
     Characters,
     Tokens,
 }
 
 /// How a long text becomes chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chunking {
+pub(crate) struct Chunking {
     pub method: ChunkMethod,
     pub unit: ChunkUnit,
     /// Most characters or tokens of a chunk.
@@ -123,7 +123,7 @@ pub struct Chunking {
 
 impl Chunking {
     /// As stored in the registry.
-    pub fn method_name(chunking: Option<Self>) -> &'static str {
+    pub(crate) fn method_name(chunking: Option<Self>) -> &'static str {
         match chunking.map(|chunking| chunking.method) {
             None => "none",
             Some(ChunkMethod::Text) => "text",
@@ -134,7 +134,7 @@ impl Chunking {
 
 impl ChunkUnit {
     /// As stored in the registry.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Characters => "characters",
             Self::Tokens => "tokens",
@@ -144,7 +144,7 @@ impl ChunkUnit {
 
 /// What an index over metadata serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetadataIndexType {
+pub(crate) enum MetadataIndexType {
     /// Equality and containment of all fields.
     Gin,
     /// Comparisons of one field.
@@ -159,7 +159,7 @@ impl MetadataIndexType {
     }
 
     /// As stored in the registry.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gin => "gin",
             Self::Number => "number",
@@ -171,7 +171,7 @@ impl MetadataIndexType {
 
 /// An index over metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MetadataIndex {
+pub(crate) struct MetadataIndex {
     pub kind: MetadataIndexType,
     /// The keys that lead to the field; none for [`MetadataIndexType::Gin`].
     pub path: Vec<String>,
@@ -179,7 +179,7 @@ pub struct MetadataIndex {
 
 /// What a new collection shall be.
 #[derive(Clone, Debug)]
-pub struct NewCollection {
+pub(crate) struct NewCollection {
     pub name: String,
     /// The model; `None` when callers send vectors.
     pub model: Option<Model>,
@@ -198,7 +198,7 @@ pub struct NewCollection {
 
 /// A collection as the registry has it. Shared and cached; `revision` tells whether it is still true.
 #[derive(Clone, Debug)]
-pub struct Collection {
+pub(crate) struct Collection {
     pub id: i64,
     pub space_id: i64,
     pub revision: i64,
@@ -210,7 +210,7 @@ pub struct Collection {
 
 /// A collection with what is not cached.
 #[derive(Clone, Debug)]
-pub struct CollectionInfo {
+pub(crate) struct CollectionInfo {
     pub collection: Collection,
     /// Exact up to about 100,000, above that the estimate of Postgres.
     pub document_count: i64,
@@ -218,7 +218,7 @@ pub struct CollectionInfo {
 
 /// A vector index with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IndexKind {
+pub(crate) enum IndexKind {
     Hnsw { m: i32, ef_construction: i32 },
     IvfFlat { lists: i32 },
 }
@@ -235,7 +235,7 @@ impl IndexKind {
 
 /// A vector index in the database.
 #[derive(Clone, Debug)]
-pub struct Index {
+pub(crate) struct Index {
     pub id: i64,
     pub name: String,
     pub kind: IndexKind,
@@ -247,7 +247,7 @@ pub struct Index {
 
 /// A document as it is stored.
 #[derive(Clone, Debug)]
-pub struct StoredDocument {
+pub(crate) struct StoredDocument {
     pub id: String,
     pub text: String,
     /// A JSON object.
@@ -260,7 +260,7 @@ pub struct StoredDocument {
 
 /// What a document has been through.
 #[derive(Clone, Copy, Debug)]
-pub struct DocumentVersion {
+pub(crate) struct DocumentVersion {
     /// 1 when it was first stored, one more with every change.
     pub number: i64,
     pub created_at: SystemTime,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pgfox_server::embed::OpenAiConfig;
+use pgfox_server::OpenAiConfig;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::*;

@@ -123,7 +123,7 @@ async fn servers_that_start_together_set_up_one_schema() {
         let servers = tokio::join!(start(), start(), start(), start());
         let migrations = "SELECT count(*) FROM pgfox_internal.schema_migrations";
         let applied: i64 = servers.0.sql().await.query_one(migrations, &[]).await.unwrap().get(0);
-        assert_eq!(applied, i64::from(pgfox_server::store::SCHEMA_VERSION));
+        assert_eq!(applied, i64::from(pgfox_server::SCHEMA_VERSION));
         servers.0.client().create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
         ingest(&mut servers.3.client(), "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
     }

@@ -7,11 +7,13 @@ use std::path::Path;
 
 use pulp::Arch;
 
-use super::LoadError;
-use super::config::{Config, Pooling};
-use super::kernels::{activate, add_to_rows, layer_norm, normalize, softmax};
-use super::matrix::{Matrix, Output, multiply};
-use super::weights::Weights;
+use super::{
+    LoadError,
+    config::{Config, Pooling},
+    kernels::{activate, add_to_rows, layer_norm, normalize, softmax},
+    matrix::{Matrix, Output, multiply},
+    weights::Weights,
+};
 
 /// Tokens that go through a feed-forward block together: few enough that the wide layer between stays in the L2 cache.
 const FEED_FORWARD_ROWS: usize = 256;

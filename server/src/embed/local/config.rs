@@ -1,14 +1,13 @@
 //! What the JSON files of a sentence-transformers folder say about the model, checked.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
-use super::LoadError;
-use super::kernels::Activation;
+use super::{LoadError, kernels::Activation};
 
 /// A BERT encoder and how a text's vector is made from its output.
 #[derive(Debug)]

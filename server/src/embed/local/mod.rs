@@ -13,21 +13,23 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::io;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
-use std::thread::available_parallelism;
-use std::time::Duration;
+use std::{
+    fmt, io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock},
+    thread::available_parallelism,
+};
 
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 
-use self::bert::Bert;
-use self::config::Config;
-use self::tokens::{Tokenized, Tokens, readable};
+use self::{
+    bert::Bert,
+    config::Config,
+    tokens::{Tokenized, Tokens, readable},
+};
 use super::{EmbedError, Embeddings};
+use crate::blocking::{Stopped, blocking};
 
 /// Tokens (as estimated) that are embedded in one go. Enough to keep a core busy, few enough that a query that comes while
 /// thousands of documents are embedded waits for some 0.1 s at most.
@@ -107,34 +109,28 @@ impl LocalModel {
     pub async fn embed(&self, texts: &[&str]) -> Result<Embeddings, EmbedError> {
         let mut batches = JoinSet::new();
         for range in self.model.batches(texts) {
-            let stopping = |_| EmbedError::Unavailable {
-                why: "the server is stopping".to_owned(),
-                retry_after: Duration::from_secs(1),
-            };
-            let permit = Arc::clone(&CORES).acquire_owned().await.map_err(stopping)?;
+            let permit = Arc::clone(&CORES).acquire_owned().await.map_err(|_| Stopped)?;
             let model = Arc::clone(&self.model);
             let start = range.start;
             let texts: Vec<String> = texts[range].iter().map(|text| readable(text).to_owned()).collect();
-            batches.spawn_blocking(move || {
+            batches.spawn(blocking(move || {
                 let batch = model.embed_batch(&texts);
                 drop(permit);
                 (start, batch)
-            });
+            }));
         }
         let dimensions = self.dimensions();
         let mut embeddings =
             Embeddings { values: vec![0.0; texts.len() * dimensions], tokens: 0, truncated: vec![false; texts.len()] };
         while let Some(done) = batches.join_next().await {
             let (start, batch) = match done {
-                Ok((start, batch)) => (start, batch?),
+                Ok(done) => done?,
                 Err(error) => match error.try_into_panic() {
                     Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(error) => {
-                        let why = format!("the server is stopping: {error}");
-                        return Err(EmbedError::Unavailable { why, retry_after: Duration::from_secs(1) });
-                    }
+                    Err(_) => return Err(Stopped.into()),
                 },
             };
+            let batch = batch?;
             embeddings.values[start * dimensions..][..batch.values.len()].copy_from_slice(&batch.values);
             embeddings.truncated[start..][..batch.truncated.len()].copy_from_slice(&batch.truncated);
             embeddings.tokens += batch.tokens;

@@ -1,8 +1,10 @@
 //! The whole model, on the tiny BERT that the project ships (`tests/data/tiny-bert`).
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use serde::Deserialize;
 use tempfile::TempDir;

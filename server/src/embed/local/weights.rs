@@ -1,10 +1,12 @@
 //! Reading `model.safetensors`: the length of the header in 8 bytes, the header as JSON, then the tensors as raw
 //! little-endian numbers.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
 
 use half::{bf16, f16};
 use serde::Deserialize;

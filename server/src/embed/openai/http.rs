@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use async_openai::config::Config;
-use async_openai::error::OpenAIError;
-use async_openai::middleware::HttpRequestFactory;
+use async_openai::{config::Config, error::OpenAIError, middleware::HttpRequestFactory};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::failure::{Failure, Kind};
-use super::{OPENAI_BASE_URL, OpenAiConfig};
+use super::{
+    OPENAI_BASE_URL, OpenAiConfig,
+    failure::{Failure, Kind},
+};
 use crate::embed::ConfigError;
 
 pub(super) type Client = async_openai::Client<Endpoint>;

@@ -8,8 +8,10 @@ use tokio_postgres::{Statement, types::ToSql};
 use super::{Content, NewDocument, StoreError, Upserted, searched_characters};
 use crate::store::{
     Collection,
-    catalog::{Entry, Tables},
-    connect::Connection,
+    catalog::Entry,
+    connection::Connection,
+    tables::Tables,
+    transaction::Transaction,
     wire::{VectorValue, copy_frames},
 };
 
@@ -157,6 +159,7 @@ impl<'a> Rows<'a> {
 /// Writes the rows and commits, all of it in one round trip.
 pub(super) async fn write_and_commit(
     connection: &Connection,
+    transaction: &Transaction<'_>,
     entry: &Entry,
     documents: &[&NewDocument<'_>],
     upserted: &[Upserted],
@@ -189,7 +192,7 @@ pub(super) async fn write_and_commit(
     let parameters: [&(dyn ToSql + Sync); 3] = [&rows.embedded.documents, &rows.embedded.chunks, &rows.vectors];
     let insert = execute(connection, insert.as_ref(), &parameters);
     let copy_and_commit = async {
-        let Some(copy) = &copy else { return connection.batch_execute("COMMIT").await };
+        let Some(copy) = &copy else { return transaction.commit().await };
         let mut sink = pin!(connection.copy_in(copy).await?);
         let keys = rows.embedded.documents.iter().zip(&rows.embedded.chunks);
         for frame in
@@ -197,15 +200,16 @@ pub(super) async fn write_and_commit(
         {
             sink.as_mut().feed(frame).await?;
         }
-        let (copied, committed) = futures_util::join!(sink.finish(), connection.batch_execute("COMMIT"));
-        copied.and(committed)
+        let (copied, committed) = futures_util::join!(sink.finish(), transaction.commit());
+        copied?;
+        committed
     };
     // They are sent in this order, each without waiting for the one before. One that fails makes the rest fail, and of
     // COMMIT a rollback; the first error is the telling one.
     let (deleted, unembedded, moved, inserted, embedded, committed) =
         futures_util::join!(delete_chunks, delete_embeddings, move_chunks, insert_chunks, insert, copy_and_commit);
     deleted.and(unembedded).and(moved).and(inserted).and(embedded)?;
-    Ok(committed?)
+    committed
 }
 
 async fn execute(

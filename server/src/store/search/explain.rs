@@ -4,11 +4,11 @@ use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{Query, SearchSettings};
-use crate::store::{Bound, Filter, Literal, Store, StoreError, Test, catalog::Entry, connect::Connection};
+use crate::store::{Bound, Filter, Literal, Store, StoreError, Test, catalog::Entry, connection::Connection};
 
 /// How a search was done.
 #[derive(Clone, Debug, Default)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     /// The node that read the vectors, or for words alone the texts.
     pub plan_node: String,
     /// The index that it used. Empty: none.

@@ -12,8 +12,9 @@ use super::{
 use crate::store::{
     IndexKind, Store, StoreError, StoredDocument,
     catalog::Entry,
-    connect::Connection,
+    connection::Connection,
     documents::{collect_bounded, read_document},
+    transaction::Transaction,
     wire::{Json, VectorColumn, VectorValue},
 };
 
@@ -23,8 +24,6 @@ const MIN_EF_SEARCH: i32 = 40;
 const MIN_EF_SEARCH_FILTERED: i32 = 200;
 /// With a filter, times the lists that are read without: what matches may be in others than the nearest.
 const PROBES_FILTERED: i32 = 4;
-/// Of statements by shape: compiling one takes longer than most of them run, and nobody reads that a word stands for nothing.
-const SHAPED_SETTINGS: &str = "SET LOCAL jit = off;SET LOCAL client_min_messages = warning";
 /// Vectors that a filtered search meets along the HNSW index before it compares all that match instead.
 const MAX_SCAN_TUPLES: usize = 5_000;
 
@@ -70,13 +69,17 @@ impl Store {
         let timeout = deadline.saturating_duration_since(connected);
         let run = match query {
             Query::Nearest(vector) if is_plain(entry, settings) => {
-                let begin = begin(entry, settings, reach.by_index, settings.limit, timeout);
-                run_plain(&connection, entry, vector, settings, reach, &begin).await?
+                let transaction = transaction(&connection, entry, settings, reach.by_index, settings.limit);
+                run_plain(&connection, &transaction.timeout(timeout), entry, vector, settings, reach).await?
             }
             _ => {
                 let rows = reach.rows.unwrap_or(settings.limit);
-                let begin = format!("{};{SHAPED_SETTINGS}", begin(entry, settings, reach.by_index, rows, timeout));
-                run_shaped(&connection, entry, query, settings, reach, &begin).await?
+                let transaction = transaction(&connection, entry, settings, reach.by_index, rows)
+                    // Compiling a statement takes longer than most of them run.
+                    .set("jit", "off")
+                    // Nobody reads that a word stands for nothing.
+                    .set("client_min_messages", "warning");
+                run_shaped(&connection, &transaction.timeout(timeout), entry, query, settings, reach).await?
             }
         };
         connection.done();
@@ -97,11 +100,11 @@ fn is_plain(entry: &Entry, settings: &SearchSettings) -> bool {
 
 async fn run_plain(
     connection: &Connection,
+    transaction: &Transaction<'_>,
     entry: &Entry,
     vector: &[f32],
     settings: &SearchSettings,
     reach: Reach,
-    begin: &str,
 ) -> Result<Run, StoreError> {
     let statements = if reach.by_index { &entry.search.nearest } else { &entry.search.exact };
     let sql = &statements[usize::from(settings.include_vector)];
@@ -133,8 +136,7 @@ async fn run_plain(
         let typed: Vec<_> = parameters.into_iter().zip(statement.params().iter().cloned()).collect();
         explain::plan(connection, sql, &typed).await
     };
-    let (begun, rows, plan, committed) =
-        futures_util::join!(connection.batch_execute(begin), query, plan, connection.batch_execute("COMMIT"));
+    let (begun, rows, plan, committed) = futures_util::join!(transaction.begin(), query, plan, transaction.commit());
     begun?;
     let rows = rows?;
     let plan = plan?;
@@ -147,11 +149,11 @@ async fn run_plain(
 
 async fn run_shaped(
     connection: &Connection,
+    transaction: &Transaction<'_>,
     entry: &Entry,
     query: &Query,
     settings: &SearchSettings,
     reach: Reach,
-    begin: &str,
 ) -> Result<Run, StoreError> {
     // The driver knows the type of the extension from a statement that was prepared. It would ask for it otherwise, while
     // the rows that it has not read yet stand in the way of the answer.
@@ -167,8 +169,7 @@ async fn run_shaped(
         collect_bounded(rows, settings.max_bytes, |row| read_shaped(row, settings)).await
     };
     let plan = async { if settings.explain { explain::plan(connection, &sql, &typed).await } else { Ok(None) } };
-    let (begun, rows, plan, committed) =
-        futures_util::join!(connection.batch_execute(begin), rows, plan, connection.batch_execute("COMMIT"));
+    let (begun, rows, plan, committed) = futures_util::join!(transaction.begin(), rows, plan, transaction.commit());
     begun?;
     let rows = rows?;
     let plan = plan?;
@@ -221,42 +222,43 @@ fn read_shaped(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit>
     Ok((run, Some(hit)))
 }
 
-/// Opens the transaction and makes its settings: a pooled connection must not keep them.
-///
-/// `rows` is how many the vector search shall find.
-fn begin(entry: &Entry, settings: &SearchSettings, by_index: bool, rows: usize, timeout: Duration) -> String {
-    let index = entry.collection.index.filter(|_| by_index);
-    let mut index_settings = index.map(|index| index_settings(index, settings, rows)).unwrap_or_default();
-    if let (Some(index), true) = (index, entry.search.iterative_scan) {
-        index_settings += &format!("SET LOCAL {}.iterative_scan = relaxed_order;", index.method());
+/// The transaction of a run, with the settings of the index. `rows` is how many the vector search shall find.
+fn transaction<'c>(
+    connection: &'c Connection,
+    entry: &Entry,
+    settings: &SearchSettings,
+    by_index: bool,
+    rows: usize,
+) -> Transaction<'c> {
+    // A generic plan can ignore the vector index.
+    let mut transaction = Transaction::read_only(connection).set("plan_cache_mode", "force_custom_plan");
+    let Some(index) = entry.collection.index.filter(|_| by_index) else {
+        return transaction;
+    };
+    transaction = match index {
+        IndexKind::Hnsw { .. } => transaction.set("hnsw.ef_search", ef_search(settings, rows)),
+        IndexKind::IvfFlat { lists } => transaction.set("ivfflat.probes", probes(settings, lists)),
+    };
+    if entry.search.iterative_scan {
+        transaction = transaction.set(&format!("{}.iterative_scan", index.method()), "relaxed_order");
         if matches!(index, IndexKind::Hnsw { .. }) && is_gated(&entry.collection, settings) {
             // Farther than what still has enough matches; comparing all that match takes no longer then.
             let most = MAX_SCAN_TUPLES.max(taken(Some(index), rows).saturating_mul(20));
-            index_settings += &format!("SET LOCAL hnsw.max_scan_tuples = {most};");
+            transaction = transaction.set("hnsw.max_scan_tuples", most);
         }
     }
-    let timeout = timeout.as_millis().max(1);
-    format!(
-        "BEGIN READ ONLY;{index_settings}SET LOCAL plan_cache_mode = force_custom_plan;\
-         SET LOCAL statement_timeout = {timeout}"
-    )
+    transaction
 }
 
-fn index_settings(index: IndexKind, settings: &SearchSettings, rows: usize) -> String {
-    let is_filtered = settings.filter.is_some();
-    match index {
-        IndexKind::Hnsw { .. } => {
-            let rows = i32::try_from(rows).unwrap_or(MAX_EF_SEARCH);
-            let least = if is_filtered { MIN_EF_SEARCH_FILTERED } else { MIN_EF_SEARCH };
-            let ef_search = settings.ef_search.unwrap_or(least).max(rows).min(MAX_EF_SEARCH);
-            format!("SET LOCAL hnsw.ef_search = {ef_search};")
-        }
-        IndexKind::IvfFlat { lists } => {
-            let times = if is_filtered { PROBES_FILTERED } else { 1 };
-            let probes = settings.probes.unwrap_or_else(|| f64::from(lists).sqrt().ceil() as i32 * times);
-            format!("SET LOCAL ivfflat.probes = {probes};")
-        }
-    }
+fn ef_search(settings: &SearchSettings, rows: usize) -> i32 {
+    let rows = i32::try_from(rows).unwrap_or(MAX_EF_SEARCH);
+    let least = if settings.filter.is_some() { MIN_EF_SEARCH_FILTERED } else { MIN_EF_SEARCH };
+    settings.ef_search.unwrap_or(least).max(rows).min(MAX_EF_SEARCH)
+}
+
+fn probes(settings: &SearchSettings, lists: i32) -> i32 {
+    let times = if settings.filter.is_some() { PROBES_FILTERED } else { 1 };
+    settings.probes.unwrap_or_else(|| f64::from(lists).sqrt().ceil() as i32 * times)
 }
 
 #[cfg(test)]
@@ -287,22 +289,17 @@ mod tests {
 
     #[test]
     fn ef_search_is_never_below_the_limit() {
-        let sql = |settings: &SearchSettings| {
-            index_settings(IndexKind::Hnsw { m: 16, ef_construction: 64 }, settings, settings.limit)
-        };
-        assert!(sql(&settings(10)).contains("ef_search = 40;"));
-        assert!(sql(&settings(100)).contains("ef_search = 100;"));
-        assert!(sql(&settings(1_001)).contains("ef_search = 1000;"));
-        let chosen = SearchSettings { ef_search: Some(20), ..settings(5) };
-        assert!(sql(&chosen).contains("ef_search = 20;"));
+        assert_eq!(ef_search(&settings(10), 10), 40);
+        assert_eq!(ef_search(&settings(100), 100), 100);
+        assert_eq!(ef_search(&settings(1_001), 1_001), 1_000);
+        assert_eq!(ef_search(&SearchSettings { ef_search: Some(20), ..settings(5) }, 5), 20);
         let filtered = SearchSettings { filter: Some(Filter::Ids(Vec::new())), ..settings(5) };
-        assert!(sql(&filtered).contains("ef_search = 200;"));
+        assert_eq!(ef_search(&filtered, 5), 200);
     }
 
     #[test]
     fn probes_are_the_root_of_the_lists() {
-        let sql = |lists| index_settings(IndexKind::IvfFlat { lists }, &settings(10), 10);
-        assert!(sql(101).contains("probes = 11;"));
-        assert!(sql(1).contains("probes = 1;"));
+        assert_eq!(probes(&settings(10), 101), 11);
+        assert_eq!(probes(&settings(10), 1), 1);
     }
 }

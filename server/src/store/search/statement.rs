@@ -5,7 +5,8 @@ use tokio_postgres::types::Type;
 use super::{Fusion, Query, SearchSettings};
 use crate::store::{
     Collection, Filter, IndexKind, MetadataIndex, MetadataIndexType, Test,
-    catalog::{Entry, Tables},
+    catalog::Entry,
+    tables::Tables,
     wire::{Parameters, VectorValue},
 };
 

@@ -11,7 +11,7 @@ const MAX_WORD_BYTES: usize = 2_046;
 
 /// Words and phrases. A text matches when it has any of `any` and none of `none`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Words {
+pub(crate) struct Words {
     any: Vec<String>,
     none: Vec<String>,
 }
@@ -19,7 +19,7 @@ pub struct Words {
 impl Words {
     /// Reads what a caller typed, in the syntax of web search: "a phrase" in double quotes, `-` before what must not be
     /// there. `or` needs no meaning, since any word will do.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut words = Self::default();
         let mut left = MAX_WORDS;
         let mut rest = text.trim_start();

@@ -1,0 +1,74 @@
+//! What every call needs: the store, the embedders, the limits.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{embed::Embedders, store::Store};
+
+/// How much a server takes on, and how long it takes.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Maximum size of a request in bytes.
+    pub max_request_bytes: usize,
+    /// Maximum size of a response in bytes.
+    pub max_response_bytes: usize,
+    /// Maximum duration of a call, except those that ingest or stream.
+    pub call_timeout: Duration,
+    /// Maximum time to embed and store one request of documents.
+    pub ingest_timeout: Duration,
+    /// Maximum number of ingest requests that write at once. The others wait, so that searches find a connection.
+    pub ingest_concurrency: usize,
+    /// Maximum duration of the exact search that completes a result which the index left short.
+    pub fill_up: Duration,
+    /// Maximum number of concurrent calls on one connection.
+    pub max_concurrent_calls: u32,
+    /// Interval between pings to an idle client.
+    pub keepalive: Duration,
+    /// Age at which a client is asked to reconnect once its calls have ended. `None`: never.
+    pub max_connection_age: Option<Duration>,
+    /// Maximum time for running calls to finish at shutdown.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 16 * 1024 * 1024,
+            max_response_bytes: 16 * 1024 * 1024,
+            call_timeout: Duration::from_secs(30),
+            ingest_timeout: Duration::from_secs(600),
+            ingest_concurrency: 4,
+            fill_up: Duration::from_secs(2),
+            max_concurrent_calls: 256,
+            keepalive: Duration::from_secs(30),
+            max_connection_age: None,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What every call needs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) embedders: Embedders,
+    pub(crate) limits: Arc<Limits>,
+    /// One permit for each ingest request that writes.
+    pub(crate) writers: Arc<Semaphore>,
+    /// Cancelled when the server shuts down: streams end after their current request.
+    pub(crate) draining: CancellationToken,
+}
+
+impl App {
+    pub(crate) fn new(store: Store, embedders: Embedders, limits: Limits) -> Self {
+        Self {
+            store,
+            embedders,
+            writers: Arc::new(Semaphore::new(limits.ingest_concurrency)),
+            limits: Arc::new(limits),
+            draining: CancellationToken::new(),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Work that keeps a processor or a disk busy, away from the threads that answer calls.
+
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Span;
+
+/// The runtime is shutting down: the work did not begin.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the server is shutting down")]
+pub struct Stopped;
+
+/// Runs `work` on a blocking thread, in the span of the caller. A panic of the work goes on in the caller. Dropping the
+/// future gives up work that has not begun.
+///
+/// # Errors
+/// [`Stopped`].
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stopped> {
+    let span = Span::current();
+    let working = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || span.in_scope(work)));
+    working.await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Stopped,
+    })
+}

@@ -1,0 +1,325 @@
+//! The command line and the environment: the only place that reads either.
+//!
+//! Every setting is a flag, an environment variable and a line in `--help`; secrets are environment or file only. An
+//! empty variable counts as one that is not set. [`Settings::read`] checks the settings together and reports all
+//! violations at once.
+
+mod args;
+mod dirs;
+mod server;
+mod value;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+pub use args::{Cli, Command, DatabaseUrlArgs, HealthcheckArgs, LogArgs, LogFormat, MigrateArgs, ServeArgs};
+use args::{DatabaseArgs, DemoArgs, EmbeddedArgs, EmbeddingArgs, ServerArgs, UrlArgs};
+pub use dirs::{Dirs, default_dirs};
+
+use crate::{
+    embed::{EmbeddingConfig, FetchModel, LocalConfig, OpenAiConfig},
+    embedded::{Cache, Options, Progress},
+    serve::ServeConfig,
+    store::{Connector, Dsn, DsnError, Migrate, StoreConfig},
+};
+
+/// The local model that is used when no other is configured; its weights are fetched.
+pub const FETCHED_MODEL: &str = "local/all-MiniLM-L6-v2";
+
+/// What the settings say, before the database is up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How to run the embedded default.
+    pub embedded: Options,
+    /// The address to bind, as given.
+    pub listen: String,
+    /// The address to bind for metrics, as given; `None`: there are none.
+    pub metrics_listen: Option<String>,
+    /// What may go on but should be known, one text each.
+    pub warnings: Vec<String>,
+    /// The database.
+    pub database: DatabaseSettings,
+    embedding: EmbeddingConfig,
+    server: server::ServerSettings,
+}
+
+/// How to reach the database, and how much of it to use.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    /// `None`: the embedded default.
+    pub url: Option<SecretString>,
+    direct_url: Option<SecretString>,
+    schema: String,
+    migrate: Migrate,
+    pool_size: usize,
+    pool_wait: std::time::Duration,
+    build_memory: Option<u64>,
+}
+
+impl DatabaseSettings {
+    /// The configuration of the store with the database at `url`, and what may go on but should be known.
+    ///
+    /// # Errors
+    /// When a URL cannot be read; the text names it without its secrets.
+    pub fn into_store(self, url: &SecretString) -> Result<(StoreConfig, Vec<String>), DsnError> {
+        let mut warnings = Vec::new();
+        let mut connector = |url: &SecretString| {
+            let dsn = Dsn::parse(url.expose_secret())?;
+            warnings.extend_from_slice(dsn.warnings());
+            Connector::new(&dsn)
+        };
+        let through = connector(url)?;
+        let direct = self.direct_url.as_ref().map(connector).transpose()?;
+        let config = StoreConfig {
+            direct: direct.unwrap_or_else(|| through.clone()),
+            connector: through,
+            schema: self.schema,
+            pool_size: self.pool_size,
+            pool_wait: self.pool_wait,
+            build_memory: self.build_memory,
+        };
+        Ok((config, warnings))
+    }
+}
+
+impl Settings {
+    /// Checks what the command line and the environment say, and reads the files that they name.
+    ///
+    /// # Errors
+    /// Every violation, as a text for people.
+    pub fn read(args: &ServeArgs) -> Result<Settings, Vec<String>> {
+        let mut errors = Vec::new();
+        let mut warnings = Vec::new();
+        let database = args.database.read(&mut errors);
+        let embedded = args.embedded.read(database.url.is_none(), &mut errors);
+        let embedding = args.embedding.read(&embedded.cache, &mut errors);
+        if needs_fetched_model(&embedding) && args.embedded.cache_dir.is_none() && default_dirs().is_none() {
+            errors.push("neither HOME nor XDG_CACHE_HOME is set: say with --cache-dir where to keep the model".into());
+        }
+        let server = args.server.read(&mut errors, &mut warnings);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let (listen, metrics_listen) = (args.server.listen.clone(), args.server.metrics_listen.clone());
+        Ok(Settings { embedded, listen, metrics_listen, warnings, database, embedding, server })
+    }
+
+    /// The settings of the demo: the embedded default whatever the environment says, for this machine only.
+    ///
+    /// # Errors
+    /// Every violation, as a text for people.
+    pub fn read_demo(args: &DemoArgs) -> Result<Settings, Vec<String>> {
+        let mut errors = Vec::new();
+        let embedded = args.embedded.read(true, &mut errors);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let defaults: DatabaseArgs = args::defaults();
+        let mut database = defaults.read(&mut errors);
+        // The data may have been made by an older version.
+        database.migrate = Migrate::Always;
+        let local = LocalConfig { minilm: fetch_from(&embedded.cache), ..LocalConfig::default() };
+        Ok(Settings {
+            embedded,
+            listen: args.listen.to_string(),
+            metrics_listen: None,
+            warnings: Vec::new(),
+            database,
+            embedding: EmbeddingConfig {
+                default_model: Some(FETCHED_MODEL.to_owned()),
+                local,
+                ..EmbeddingConfig::default()
+            },
+            server: server::ServerSettings::default(),
+        })
+    }
+
+    /// The settings of `migrate`: the embedded default and the database.
+    ///
+    /// # Errors
+    /// Every violation, as a text for people.
+    pub fn read_migrate(args: &MigrateArgs) -> Result<(Options, DatabaseSettings), Vec<String>> {
+        let mut errors = Vec::new();
+        let database = args.database.read(&mut errors);
+        let embedded = args.embedded.read(database.url.is_none(), &mut errors);
+        if errors.is_empty() { Ok((embedded, database)) } else { Err(errors) }
+    }
+
+    /// Whether the default model is the one whose weights are fetched, so that they are needed at once.
+    #[must_use]
+    pub fn needs_fetched_model(&self) -> bool {
+        needs_fetched_model(&self.embedding)
+    }
+
+    /// The configuration of the server with the database at `url`, and what may go on but should be known. The listener for
+    /// metrics is the caller's to add.
+    ///
+    /// # Errors
+    /// When a URL cannot be read; the text names it without its secrets.
+    pub fn into_config(self, url: &SecretString) -> Result<(ServeConfig, Vec<String>), DsnError> {
+        let migrate = self.database.migrate;
+        let (store, warnings) = self.database.into_store(url)?;
+        let server::ServerSettings { limits, api_keys, tls, web_origins } = self.server;
+        let embedding = self.embedding;
+        let metrics = None;
+        let config = ServeConfig { store, migrate, embedding, limits, api_keys, tls, web_origins, metrics };
+        Ok((config, warnings))
+    }
+}
+
+impl UrlArgs {
+    /// The URL of the configured database; `None` for the embedded one. A file that is of no use adds to the errors.
+    pub fn read(&self, errors: &mut Vec<String>) -> Option<SecretString> {
+        let Some(path) = &self.database_url_file else { return self.database_url.clone() };
+        if self.database_url.is_some() {
+            // Either could be the one that was forgotten in the environment, and so the wrong database.
+            errors.push("--database-url (DATABASE_URL) and --database-url-file: give one of them".into());
+        }
+        let url = value::read_file("--database-url-file", path, errors)?;
+        if url.trim().is_empty() {
+            // Not the embedded database in its place.
+            errors.push(format!("--database-url-file {}: there is nothing in it", path.display()));
+        }
+        Some(url.trim().into())
+    }
+}
+
+impl DatabaseArgs {
+    fn read(&self, errors: &mut Vec<String>) -> DatabaseSettings {
+        let plain =
+            |first: bool, byte: u8| byte.is_ascii_lowercase() || byte == b'_' || (!first && byte.is_ascii_digit());
+        // Postgres cuts names at 63 bytes, and "_internal" is appended.
+        let valid = (1..=54).contains(&self.schema.len())
+            && self.schema.bytes().enumerate().all(|(index, byte)| plain(index == 0, byte))
+            && !self.schema.starts_with("pg_");
+        if !valid {
+            errors.push(format!(
+                "--schema {:?}: expected a lower-case letter or underscore, then up to 53 lower-case letters, digits and \
+                 underscores, not beginning with pg_",
+                self.schema
+            ));
+        }
+        let url = self.url.read(errors);
+        let direct_url = self.direct_database_url.clone();
+        if direct_url.is_some() && url.is_none() && self.url.database_url_file.is_none() {
+            errors.push("--direct-database-url needs --database-url".into());
+        }
+        for (flag, url) in [("--database-url", &url), ("--direct-database-url", &direct_url)] {
+            if let Some(Err(error)) = url.as_ref().map(|url| Dsn::parse(url.expose_secret())) {
+                errors.push(format!("{flag}: {error}"));
+            }
+        }
+        DatabaseSettings {
+            url,
+            direct_url,
+            schema: self.schema.clone(),
+            migrate: if self.migrate { Migrate::Always } else { Migrate::IfEmpty },
+            pool_size: self.pool_size as usize,
+            pool_wait: self.pool_wait,
+            build_memory: self.build_memory,
+        }
+    }
+}
+
+impl EmbeddedArgs {
+    /// Without folders that can be used errors are added when the embedded default is `needed`.
+    fn read(&self, needed: bool, errors: &mut Vec<String>) -> Options {
+        let dirs = default_dirs();
+        if needed && dirs.is_none() {
+            if self.data_dir.is_none() {
+                errors.push("neither HOME nor XDG_DATA_HOME is set: say with --data-dir where to keep the data".into());
+            }
+            if self.cache_dir.is_none() && self.postgres_bin.is_none() {
+                errors.push(
+                    "neither HOME nor XDG_CACHE_HOME is set: say with --cache-dir where to keep PostgreSQL".into(),
+                );
+            }
+        }
+        // Where they are not needed, such as in a container without a home, they need not be usable.
+        let dirs = dirs.unwrap_or_else(Dirs::of_the_system);
+        let cache = Cache {
+            dir: self.cache_dir.clone().unwrap_or(dirs.cache),
+            timeout: self.fetch_timeout,
+            progress: Progress::Stderr,
+        };
+        Options {
+            postgres_bin: self.postgres_bin.clone(),
+            run_as: self.run_as.clone(),
+            memory: self.postgres_memory,
+            start_timeout: self.start_timeout,
+            ..Options::new(self.data_dir.clone().unwrap_or(dirs.data), cache)
+        }
+    }
+}
+
+impl EmbeddingArgs {
+    fn read(&self, cache: &Cache, errors: &mut Vec<String>) -> EmbeddingConfig {
+        if let Some(url) = &self.openai_base_url
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            errors.push(format!("--openai-base-url {url:?}: expected http://... or https://..."));
+        }
+        let file = self.openai_api_key_file.as_ref();
+        let from_file = file.and_then(|path| value::read_file("--openai-api-key-file", path, errors));
+        let api_key = from_file.or_else(|| value::variable(&["OPENAI_API_KEY", "OPENAI_KEY"]));
+        let api_key = api_key.map(|key| key.trim().to_owned());
+        if api_key.as_ref().is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
+            errors.push("the OpenAI API key holds characters that a key cannot have".into());
+        }
+        let openai = OpenAiConfig {
+            base_url: self.openai_base_url.clone(),
+            api_key: api_key.map(SecretString::from),
+            max_batch_texts: self.embed_batch_size as usize,
+            concurrency: self.embed_concurrency as usize,
+            request_timeout: self.embed_timeout,
+            max_retries: self.embed_retries as usize,
+            max_elapsed: self.embed_max_elapsed,
+            retry_after_cap: self.embed_retry_after_cap,
+            ..OpenAiConfig::default()
+        };
+        if let Some(folder) = self.local_models.as_ref().filter(|folder| !folder.is_dir()) {
+            errors.push(format!("--local-models {}: there is no such folder", folder.display()));
+        }
+        let default_model = match self.default_model.as_deref() {
+            Some("none") => Some(""),
+            model => model,
+        };
+        if let Some(model) = default_model.filter(|model| !model.is_empty()) {
+            let named = |prefix| model.strip_prefix(prefix).is_some_and(|name: &str| !name.is_empty());
+            if !named("openai/") && !named("local/") {
+                errors.push(format!("--default-model {model:?}: expected openai/<model>, local/<name> or none"));
+            } else if named("openai/") && !openai.is_enabled() {
+                errors.push(format!("--default-model {model}: set OPENAI_API_KEY or OPENAI_BASE_URL to offer it"));
+            }
+        }
+        EmbeddingConfig {
+            default_model: default_model.map(str::to_owned),
+            openai,
+            local: LocalConfig {
+                models_dir: self.local_models.clone(),
+                max_loaded: self.max_local_models as usize,
+                minilm: fetch_from(cache),
+            },
+            query_cache_bytes: self.query_cache,
+        }
+    }
+}
+
+fn needs_fetched_model(embedding: &EmbeddingConfig) -> bool {
+    let is_default = match &embedding.default_model {
+        Some(model) => model == FETCHED_MODEL,
+        None => !embedding.openai.is_enabled(),
+    };
+    let own = embedding.local.models_dir.as_ref().map(|folder| folder.join("all-MiniLM-L6-v2").join("config.json"));
+    is_default && !own.is_some_and(|file| file.exists())
+}
+
+fn fetch_from(cache: &Cache) -> FetchModel {
+    let cache = cache.clone();
+    FetchModel::new(move || {
+        let cache = cache.clone();
+        async move { cache.model().await.map_err(|error| error.to_string()) }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! What every call passes before it reaches the service, from the outside in.
+
+pub(crate) mod auth;
+pub(crate) mod telemetry;
+pub(crate) mod transport;
+pub(crate) mod web;

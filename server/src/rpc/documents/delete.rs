@@ -1,0 +1,29 @@
+//! DeleteDocuments.
+
+use std::time::Instant;
+
+use pgfox::v1;
+
+use crate::{
+    app::App,
+    error::Error,
+    rules::{Violations, documents::read_selection},
+};
+
+pub(in crate::rpc) async fn delete(
+    app: &App,
+    request: v1::DeleteDocumentsRequest,
+    deadline: Instant,
+) -> Result<v1::DeleteDocumentsResponse, Error> {
+    let v1::DeleteDocumentsRequest { collection, ids, filter, dry_run } = request;
+    let mut violations = Violations::default();
+    violations.name("collection", &collection);
+    let filter = read_selection(&mut violations, ids, filter);
+    let filter = violations.finish_with(filter)?;
+    let deleted_count = if dry_run {
+        app.store.count_documents(&collection, Some(&filter)).await?
+    } else {
+        app.store.delete_documents(&collection, &filter, deadline).await? as i64
+    };
+    Ok(v1::DeleteDocumentsResponse { deleted_count })
+}

@@ -1,0 +1,9 @@
+//! The RPCs of documents.
+
+mod count;
+mod delete;
+mod get;
+mod list;
+mod update_metadata;
+
+pub(super) use self::{count::count, delete::delete, get::get, list::list, update_metadata::update as update_metadata};

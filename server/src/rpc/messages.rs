@@ -1,0 +1,45 @@
+//! What the answers of several RPCs are made of.
+
+use std::time::Duration;
+
+use pgfox::v1;
+
+use crate::{
+    app::App,
+    error::Error,
+    rules::json,
+    store::{StoreError, StoredDocument},
+};
+
+/// A document as the API shows it.
+pub(crate) fn to_message(document: StoredDocument) -> Result<v1::Document, Error> {
+    let metadata = json::read(&document.metadata)
+        .map_err(|error| StoreError::Internal(format!("jsonb that is no JSON: {error}")))?;
+    let (version, create_time, update_time) = match document.version {
+        Some(version) => (version.number, Some(version.created_at.into()), Some(version.updated_at.into())),
+        None => (0, None, None),
+    };
+    Ok(v1::Document {
+        id: document.id,
+        text: document.text,
+        vector: document.vector.map(|values| v1::Vector { values }),
+        metadata: (!metadata.fields.is_empty()).then_some(metadata),
+        version,
+        create_time,
+        update_time,
+    })
+}
+
+/// Metadata can be several times larger as a message than it is as JSON.
+pub(crate) fn check_size(app: &App, response: &impl prost::Message) -> Result<(), Error> {
+    let limit = app.limits.max_response_bytes;
+    if response.encoded_len() > limit {
+        return Err(StoreError::ResponseTooLarge { limit }.into());
+    }
+    Ok(())
+}
+
+/// A duration of at most hours.
+pub(crate) fn to_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 }
+}

@@ -1,0 +1,144 @@
+//! The generated trait, one line per RPC: the deadline of the call, then the function of its noun.
+
+mod collections;
+mod documents;
+mod embedding;
+mod indexes;
+mod ingest;
+mod messages;
+mod search;
+
+use std::time::{Duration, Instant};
+
+use pgfox::v1::{self, pgfox_service_server::PgfoxService};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Extensions, Request, Response, Status, Streaming};
+
+use crate::{app::App, error::Error, layers::transport::ClientDeadline};
+
+/// Answers that wait for the client to read them: the next one is made only when there is room.
+const RESPONSES_QUEUED: usize = 1;
+
+type Reply<T> = Result<Response<T>, Status>;
+type ReplyStream<T> = ReceiverStream<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl PgfoxService for App {
+    async fn create_collection(
+        &self,
+        request: Request<v1::CreateCollectionRequest>,
+    ) -> Reply<v1::CreateCollectionResponse> {
+        self.call(request, self.limits.call_timeout, collections::create).await
+    }
+
+    async fn get_collection(&self, request: Request<v1::GetCollectionRequest>) -> Reply<v1::GetCollectionResponse> {
+        self.call(request, self.limits.call_timeout, collections::get).await
+    }
+
+    async fn list_collections(
+        &self,
+        request: Request<v1::ListCollectionsRequest>,
+    ) -> Reply<v1::ListCollectionsResponse> {
+        self.call(request, self.limits.call_timeout, collections::list).await
+    }
+
+    async fn update_collection(
+        &self,
+        request: Request<v1::UpdateCollectionRequest>,
+    ) -> Reply<v1::UpdateCollectionResponse> {
+        self.call(request, self.limits.ingest_timeout, collections::update).await
+    }
+
+    async fn delete_collection(
+        &self,
+        request: Request<v1::DeleteCollectionRequest>,
+    ) -> Reply<v1::DeleteCollectionResponse> {
+        self.call(request, self.limits.call_timeout, collections::delete).await
+    }
+
+    async fn ingest(&self, request: Request<v1::IngestRequest>) -> Reply<v1::IngestResponse> {
+        self.call(request, self.limits.ingest_timeout, ingest::ingest).await
+    }
+
+    type IngestStreamStream = ReplyStream<v1::IngestResponse>;
+
+    async fn ingest_stream(&self, request: Request<Streaming<v1::IngestRequest>>) -> Reply<Self::IngestStreamStream> {
+        Ok(Response::new(ingest::ingest_stream(self, request)))
+    }
+
+    async fn get_documents(&self, request: Request<v1::GetDocumentsRequest>) -> Reply<v1::GetDocumentsResponse> {
+        self.call(request, self.limits.call_timeout, documents::get).await
+    }
+
+    async fn list_documents(&self, request: Request<v1::ListDocumentsRequest>) -> Reply<v1::ListDocumentsResponse> {
+        self.call(request, self.limits.call_timeout, documents::list).await
+    }
+
+    async fn count_documents(&self, request: Request<v1::CountDocumentsRequest>) -> Reply<v1::CountDocumentsResponse> {
+        self.call(request, self.limits.call_timeout, documents::count).await
+    }
+
+    async fn delete_documents(
+        &self,
+        request: Request<v1::DeleteDocumentsRequest>,
+    ) -> Reply<v1::DeleteDocumentsResponse> {
+        self.call(request, self.limits.ingest_timeout, documents::delete).await
+    }
+
+    async fn update_metadata(&self, request: Request<v1::UpdateMetadataRequest>) -> Reply<v1::UpdateMetadataResponse> {
+        self.call(request, self.limits.ingest_timeout, documents::update_metadata).await
+    }
+
+    type BuildIndexStream = ReplyStream<v1::BuildIndexResponse>;
+
+    async fn build_index(&self, request: Request<v1::BuildIndexRequest>) -> Reply<Self::BuildIndexStream> {
+        Ok(Response::new(indexes::build(self, request).await?))
+    }
+
+    async fn list_indexes(&self, request: Request<v1::ListIndexesRequest>) -> Reply<v1::ListIndexesResponse> {
+        self.call(request, self.limits.call_timeout, indexes::list).await
+    }
+
+    async fn drop_index(&self, request: Request<v1::DropIndexRequest>) -> Reply<v1::DropIndexResponse> {
+        self.call(request, self.limits.call_timeout, indexes::drop).await
+    }
+
+    async fn search(&self, request: Request<v1::SearchRequest>) -> Reply<v1::SearchResponse> {
+        self.call(request, self.limits.call_timeout, search::search).await
+    }
+
+    async fn search_batch(&self, request: Request<v1::SearchBatchRequest>) -> Reply<v1::SearchBatchResponse> {
+        self.call(request, self.limits.call_timeout, search::search_batch).await
+    }
+}
+
+impl App {
+    /// Runs an operation until the deadline of the client, but for no longer than `longest`.
+    async fn call<'a, Q, A, F>(
+        &'a self,
+        request: Request<Q>,
+        longest: Duration,
+        operation: fn(&'a App, Q, Instant) -> F,
+    ) -> Reply<A>
+    where
+        F: Future<Output = Result<A, Error>>,
+    {
+        let deadline = client_deadline(request.extensions()).min(Instant::now() + longest);
+        let answer = within(deadline, operation(self, request.into_inner(), deadline)).await?;
+        Ok(Response::new(answer))
+    }
+}
+
+/// When the client gives up; much later than any connection lives for one that does not.
+fn client_deadline(extensions: &Extensions) -> Instant {
+    const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+    extensions.get::<ClientDeadline>().map_or_else(|| Instant::now() + NO_DEADLINE, |deadline| deadline.0)
+}
+
+/// Runs an operation until its deadline. Dropping it then cancels its query.
+async fn within<T>(deadline: Instant, operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout_at(deadline.into(), operation).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::DeadlineExceeded),
+    }
+}

@@ -1,0 +1,123 @@
+//! SearchBatch: several searches, embedded with one call and run a few at a time.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use pgfox::v1;
+use prost::Message as _;
+
+use super::{
+    check::Search,
+    query::{Prepared, embed, prepare},
+};
+use crate::{
+    app::App,
+    error::Error,
+    rules::{Violation, Violations},
+    store::{Collection, StoreError},
+};
+
+/// Most searches of a batch.
+const MAX_SEARCHES: usize = 100;
+/// Searches of a batch that run at a time: one caller must not take every connection.
+const CONCURRENCY: usize = 4;
+
+/// A search that keeps the rules, and its query as a vector if that was a text.
+struct CheckedSearch {
+    search: Search,
+    collection: Arc<Collection>,
+    embedded: Option<Prepared>,
+}
+
+pub(in crate::rpc) async fn search_batch(
+    app: &App,
+    request: v1::SearchBatchRequest,
+    deadline: Instant,
+) -> Result<v1::SearchBatchResponse, Error> {
+    let mut searches = check(app, request, deadline).await?;
+    embed_all(app, &mut searches).await?;
+    let bytes = AtomicUsize::new(0);
+    let running = searches.into_iter().enumerate().map(|(position, search)| {
+        let bytes = &bytes;
+        async move {
+            let response = run(app, search).await.map_err(|error| error.within(&place(position)))?;
+            let limit = app.limits.max_response_bytes;
+            // A few bytes of each go to its tag and length.
+            let size = response.encoded_len() + 8;
+            if bytes.fetch_add(size, Ordering::Relaxed) + size > limit {
+                return Err(StoreError::ResponseTooLarge { limit }.into());
+            }
+            Ok::<_, Error>(response)
+        }
+    });
+    let responses = futures_util::stream::iter(running).buffered(CONCURRENCY).try_collect().await?;
+    Ok(v1::SearchBatchResponse { responses })
+}
+
+async fn run(app: &App, checked: CheckedSearch) -> Result<v1::SearchResponse, Error> {
+    let CheckedSearch { search, collection, embedded } = checked;
+    let prepared = match embedded {
+        Some(prepared) => prepared,
+        None => prepare(app, &collection, &search).await?,
+    };
+    search.run_prepared(app, &collection, prepared).await
+}
+
+fn place(position: usize) -> String {
+    format!("searches[{position}]")
+}
+
+/// Checks the searches, each in its collection, and tells all that is wrong.
+async fn check(app: &App, request: v1::SearchBatchRequest, deadline: Instant) -> Result<Vec<CheckedSearch>, Error> {
+    let v1::SearchBatchRequest { collection: default, searches } = request;
+    let mut violations = Violations::default();
+    violations.check(!searches.is_empty(), "searches", "is required");
+    if searches.len() > MAX_SEARCHES {
+        let rule = format!("must have at most {MAX_SEARCHES} entries, not {}", searches.len());
+        violations.push(Violation::new("searches", rule));
+        violations.finish()?;
+        return Ok(Vec::new());
+    }
+    let mut checked = Vec::with_capacity(searches.len());
+    for (position, mut request) in searches.into_iter().enumerate() {
+        if request.collection.is_empty() {
+            request.collection.clone_from(&default);
+        }
+        let mut found = Violations::default();
+        if let Some(search) = Search::check(&mut found, request, app, deadline) {
+            let collection = search.check_in_collection(&mut found, app).await;
+            let collection = collection.map_err(|error| error.within(&place(position)))?;
+            checked.push(CheckedSearch { search, collection, embedded: None });
+        }
+        violations.append(found.within(&place(position)));
+    }
+    violations.finish()?;
+    Ok(checked)
+}
+
+/// Embeds the texts of the searches, with one call for each collection.
+async fn embed_all(app: &App, searches: &mut [CheckedSearch]) -> Result<(), Error> {
+    let mut by_collection: HashMap<i64, Vec<usize>> = HashMap::new();
+    for (position, CheckedSearch { search, collection, .. }) in searches.iter().enumerate() {
+        if search.text_to_embed().is_some() {
+            by_collection.entry(collection.id).or_default().push(position);
+        }
+    }
+    for positions in by_collection.into_values() {
+        let Some(first) = positions.first() else { continue };
+        let texts: Vec<&str> =
+            positions.iter().filter_map(|position| searches[*position].search.text_to_embed()).collect();
+        let embedded = embed(app, &searches[*first].collection, &texts).await?;
+        for (position, embedded) in positions.into_iter().zip(embedded) {
+            searches[position].embedded = Some(embedded);
+        }
+    }
+    Ok(())
+}

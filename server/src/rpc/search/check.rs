@@ -1,0 +1,239 @@
+//! The rules of a search request.
+
+use std::time::Instant;
+
+use pgfox::v1::{self, SearchMode, search_request::Query};
+
+use super::diversity::Diversity;
+use crate::{
+    app::App,
+    error::Error,
+    rules::{MAX_LIMIT, Violation, Violations, fields::Fields, filter},
+    store::{self, Fusion, MAX_EF_SEARCH, SearchSettings, Words},
+};
+
+/// Results unless the caller says otherwise.
+const DEFAULT_LIMIT: i32 = 10;
+/// pgvector's most lists, and so most probes.
+const MAX_PROBES: i32 = 32_768;
+/// Most ids of either kind of examples.
+const MAX_EXAMPLES: usize = 100;
+/// Most candidates of a fusion, and of a choice of results that differ.
+const MAX_CANDIDATES: i32 = 1_000;
+const MAX_WEIGHT: f32 = 1_000.0;
+/// Fusion unless the caller says otherwise. On three test collections (Cranfield, Medline, CISI) this finds more than
+/// either search alone, and what only words find still comes among the first ten: with the usual constant of 60 nothing
+/// that is missing among the nearest 100 would.
+const DEFAULT_VECTOR_WEIGHT: f32 = 1.5;
+const DEFAULT_FULL_TEXT_WEIGHT: f32 = 1.0;
+const DEFAULT_RANK_CONSTANT: i32 = 10;
+const DEFAULT_FUSED: usize = 100;
+/// Results to choose from, unless the caller says otherwise: at least so many, and so many for one of `limit`.
+const DEFAULT_CHOICE: usize = 50;
+const DEFAULT_CHOICE_PER_RESULT: usize = 4;
+const DEFAULT_DIVERSITY: f32 = 0.5;
+
+/// A search that keeps the rules, but for those of its collection.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// As the caller knows it.
+    pub(super) collection: String,
+    pub(super) query: Query,
+    pub(super) mode: SearchMode,
+    words: Words,
+    fusion: Fusion,
+    pub(super) diversity: Option<Diversity>,
+    pub(super) fields: Fields,
+    /// All but the keys to leave out.
+    pub(super) settings: SearchSettings,
+}
+
+impl Search {
+    /// Reads a request; nothing when it does not even say what to look for where. What is wrong is in `violations`.
+    pub(super) fn check(
+        violations: &mut Violations,
+        request: v1::SearchRequest,
+        app: &App,
+        deadline: Instant,
+    ) -> Option<Self> {
+        let mode = SearchMode::try_from(request.mode);
+        violations.check(mode.is_ok(), "mode", "is not a SearchMode");
+        let mode = match mode.unwrap_or_default() {
+            SearchMode::Unspecified => SearchMode::Vector,
+            mode => mode,
+        };
+        let plausible = violations.name("collection", &request.collection);
+        violations.range("limit", request.limit, 0, MAX_LIMIT);
+        let limit = if request.limit == 0 { DEFAULT_LIMIT } else { request.limit }.clamp(1, MAX_LIMIT) as usize;
+        let params = request.params.unwrap_or_default();
+        check_params(violations, &params);
+        check_query(violations, mode, request.query.as_ref());
+        let words = check_words(violations, mode, request.query.as_ref(), &request.full_text);
+        let fusion = check_fusion(violations, mode, request.fusion, limit);
+        let filter = request.filter.and_then(|filter| filter::read(violations, "filter", filter));
+        if let Some(most) = request.max_distance {
+            violations.check(!most.is_nan(), "max_distance", "must be a number");
+            let compares = mode != SearchMode::FullText;
+            violations.check(
+                compares,
+                "max_distance",
+                "cannot be used in SEARCH_MODE_FULL_TEXT, which has no distances",
+            );
+        }
+        let diversity = request
+            .diversity
+            .map(|diversity| check_diversity(violations, mode, diversity, limit, request.group_by_document));
+        let fields = Fields::read(violations, request.read_mask);
+        let (Some(query), true) = (request.query, plausible) else {
+            return None;
+        };
+        let settings = SearchSettings {
+            limit,
+            exact: params.exact,
+            ef_search: params.ef_search,
+            probes: params.probes,
+            filter,
+            exclude: Vec::new(),
+            max_distance: request.max_distance.map(f64::from),
+            group_by_document: request.group_by_document,
+            with_text: fields.text,
+            with_metadata: fields.with_metadata(),
+            include_vector: request.include_vector,
+            include_full_text: request.include_full_text,
+            explain: request.explain,
+            deadline,
+            fill_up: app.limits.fill_up,
+            max_bytes: app.limits.max_response_bytes,
+        };
+        Some(Self { collection: request.collection, query, mode, words, fusion, diversity, fields, settings })
+    }
+
+    /// The text that has to be embedded.
+    pub(super) fn text_to_embed(&self) -> Option<&str> {
+        match &self.query {
+            Query::Text(text) if self.mode != SearchMode::FullText => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What the store looks for, with the vector of the query.
+    pub(super) fn query(&self, vector: Option<Vec<f32>>) -> Result<store::Query, Error> {
+        Ok(match (self.mode, vector) {
+            (SearchMode::FullText, _) => store::Query::Words(self.words.clone()),
+            (SearchMode::Hybrid, Some(vector)) => {
+                store::Query::Both { vector, words: self.words.clone(), fusion: self.fusion }
+            }
+            (_, Some(vector)) => store::Query::Nearest(vector),
+            (_, None) => return Err(Error::Internal("a query without its vector")),
+        })
+    }
+}
+
+fn check_params(violations: &mut Violations, params: &v1::SearchParams) {
+    if let Some(ef_search) = params.ef_search {
+        violations.range("params.ef_search", ef_search, 1, MAX_EF_SEARCH);
+    }
+    if let Some(probes) = params.probes {
+        violations.range("params.probes", probes, 1, MAX_PROBES);
+    }
+}
+
+fn check_query(violations: &mut Violations, mode: SearchMode, query: Option<&Query>) {
+    let field = match query {
+        None => {
+            violations.check(false, "query", "is required: one of text, vector, document_id and examples");
+            return;
+        }
+        Some(Query::Text(text)) => {
+            check_text(violations, "text", text);
+            return;
+        }
+        Some(Query::Vector(_)) => "vector",
+        Some(Query::DocumentId(id)) => {
+            violations.id("document_id", id);
+            "document_id"
+        }
+        Some(Query::Examples(examples)) => {
+            let v1::Examples { positive_ids, negative_ids } = examples;
+            violations.check(!positive_ids.is_empty(), "examples.positive_ids", "is required");
+            for (name, ids) in [("positive_ids", positive_ids), ("negative_ids", negative_ids)] {
+                let field = format!("examples.{name}");
+                if ids.len() > MAX_EXAMPLES {
+                    let rule = format!("must have at most {MAX_EXAMPLES} entries, not {}", ids.len());
+                    violations.push(Violation::new(field, rule));
+                    continue;
+                }
+                ids.iter().enumerate().for_each(|(i, id)| violations.id(&format!("{field}[{i}]"), id));
+            }
+            "examples"
+        }
+    };
+    let rule = "cannot be used in SEARCH_MODE_FULL_TEXT, which takes a text";
+    violations.check(mode != SearchMode::FullText, field, rule);
+}
+
+fn check_text(violations: &mut Violations, field: &str, text: &str) {
+    violations.text(field, text);
+    violations.check(!text.trim().is_empty(), field, "must not be empty");
+}
+
+/// The words of a full-text search.
+fn check_words(violations: &mut Violations, mode: SearchMode, query: Option<&Query>, full_text: &str) -> Words {
+    let is_hybrid = mode == SearchMode::Hybrid;
+    violations.check(is_hybrid || full_text.is_empty(), "full_text", "can be used in SEARCH_MODE_HYBRID only");
+    let words = match query {
+        _ if is_hybrid && !full_text.is_empty() => {
+            check_text(violations, "full_text", full_text);
+            full_text
+        }
+        Some(Query::Text(text)) => text,
+        _ => {
+            let rule = "is required in SEARCH_MODE_HYBRID when the query is no text";
+            violations.check(!is_hybrid || query.is_none(), "full_text", rule);
+            ""
+        }
+    };
+    if mode == SearchMode::Vector { Words::default() } else { Words::parse(words) }
+}
+
+fn check_fusion(violations: &mut Violations, mode: SearchMode, fusion: Option<v1::Fusion>, limit: usize) -> Fusion {
+    let allowed = mode == SearchMode::Hybrid || fusion.is_none();
+    violations.check(allowed, "fusion", "can be used in SEARCH_MODE_HYBRID only");
+    let fusion = fusion.unwrap_or_default();
+    let mut weight = |field: &str, given: Option<f32>, default: f32| {
+        let weight = given.unwrap_or(default);
+        violations.check((0.0..=MAX_WEIGHT).contains(&weight), field, "must be 0 to 1,000");
+        f64::from(weight)
+    };
+    let vector_weight = weight("fusion.vector_weight", fusion.vector_weight, DEFAULT_VECTOR_WEIGHT);
+    let full_text_weight = weight("fusion.full_text_weight", fusion.full_text_weight, DEFAULT_FULL_TEXT_WEIGHT);
+    let counts = vector_weight != 0.0 || full_text_weight != 0.0;
+    violations.check(counts, "fusion", "must not have two weights of 0: no result would count");
+    let rank_constant = fusion.rank_constant.unwrap_or(DEFAULT_RANK_CONSTANT);
+    violations.range("fusion.rank_constant", rank_constant, 1, 1_000);
+    if let Some(candidates) = fusion.candidates {
+        violations.range("fusion.candidates", candidates, 1, MAX_CANDIDATES);
+    }
+    let candidates = fusion.candidates.map_or(DEFAULT_FUSED, |candidates| candidates.max(0) as usize).max(limit);
+    Fusion { vector_weight, full_text_weight, rank_constant, candidates }
+}
+
+fn check_diversity(
+    violations: &mut Violations,
+    mode: SearchMode,
+    diversity: v1::Diversity,
+    limit: usize,
+    is_grouped: bool,
+) -> Diversity {
+    let rule = "cannot be used in SEARCH_MODE_FULL_TEXT, which compares no vectors";
+    violations.check(mode != SearchMode::FullText, "diversity", rule);
+    violations.check(!is_grouped, "diversity", "cannot be used together with group_by_document");
+    let weight = diversity.weight.unwrap_or(DEFAULT_DIVERSITY);
+    violations.check((0.0..=1.0).contains(&weight), "diversity.weight", "must be 0 to 1");
+    if let Some(candidates) = diversity.candidates {
+        violations.range("diversity.candidates", candidates, 1, MAX_CANDIDATES);
+    }
+    let default = DEFAULT_CHOICE.max(DEFAULT_CHOICE_PER_RESULT * limit).min(MAX_CANDIDATES as usize);
+    let candidates = diversity.candidates.map_or(default, |candidates| candidates.max(0) as usize).max(limit);
+    Diversity { weight: f64::from(weight), candidates }
+}

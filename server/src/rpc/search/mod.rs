@@ -1,0 +1,178 @@
+//! Search: check the request, make the query a vector, find, and tell what was found.
+
+mod batch;
+mod check;
+mod diversity;
+mod query;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use pgfox::v1;
+
+pub(super) use batch::search_batch;
+use check::Search;
+use query::Prepared;
+
+use super::messages::{check_size, to_duration, to_message};
+use crate::{
+    app::App,
+    blocking::blocking,
+    error::Error,
+    rules::Violations,
+    store::{Collection, Completeness, Explanation, Found, Hit, StoreError},
+};
+
+pub(super) async fn search(
+    app: &App,
+    request: v1::SearchRequest,
+    deadline: Instant,
+) -> Result<v1::SearchResponse, Error> {
+    let mut violations = Violations::default();
+    let Some(search) = Search::check(&mut violations, request, app, deadline) else {
+        violations.finish()?;
+        return Err(Error::invalid("query", "is required"));
+    };
+    // What depends on the collection is told together with the rest.
+    let collection = search.check_in_collection(&mut violations, app).await?;
+    violations.finish()?;
+    search.run(app, &collection).await
+}
+
+impl Search {
+    /// Checks what depends on the collection. Before a caller is told that something is wrong, the database is asked: the
+    /// cache may hold a collection that another server has replaced.
+    async fn check_in_collection(&self, violations: &mut Violations, app: &App) -> Result<Arc<Collection>, Error> {
+        let collection = app.store.collection(&self.collection).await?;
+        let mut found = Violations::default();
+        query::check(&mut found, self, &collection);
+        if found.finish().is_ok() {
+            return Ok(collection);
+        }
+        let collection = app.store.current_collection(&self.collection).await?;
+        query::check(violations, self, &collection);
+        Ok(collection)
+    }
+
+    async fn run(&self, app: &App, collection: &Collection) -> Result<v1::SearchResponse, Error> {
+        let prepared = query::prepare(app, collection, self).await?;
+        self.run_prepared(app, collection, prepared).await
+    }
+
+    /// Searches with a query that was made a vector; again from the start when another collection took the name meanwhile.
+    async fn run_prepared(
+        &self,
+        app: &App,
+        collection: &Collection,
+        prepared: Prepared,
+    ) -> Result<v1::SearchResponse, Error> {
+        match self.find(app, collection, prepared).await {
+            Err(Error::Store(StoreError::CollectionReplaced(_))) => {
+                let collection = app.store.current_collection(&self.collection).await?;
+                let mut violations = Violations::default();
+                query::check(&mut violations, self, &collection);
+                violations.finish()?;
+                let prepared = query::prepare(app, &collection, self).await?;
+                self.find(app, &collection, prepared).await
+            }
+            result => result,
+        }
+    }
+
+    async fn find(&self, app: &App, collection: &Collection, prepared: Prepared) -> Result<v1::SearchResponse, Error> {
+        let Prepared { vector, exclude, embed, tokens, cached } = prepared;
+        let query = self.query(vector)?;
+        let mut settings = self.settings.clone();
+        settings.exclude = exclude;
+        if let Some(diversity) = &self.diversity {
+            settings.limit = diversity.candidates;
+            settings.include_vector = true;
+            // Most of the candidates are not returned.
+            settings.max_bytes = 4 * settings.max_bytes + diversity.candidates * 4 * collection.definition.dimensions;
+        }
+        let mut found = app.store.search(&self.collection, collection, &query, &settings).await?;
+        let is_short = found.hits.len() < self.settings.limit;
+        if let (Some(diversity), Some(vector)) = (self.diversity, query.vector()) {
+            let distance = collection.definition.distance;
+            let (vector, limit) = (vector.to_owned(), self.settings.limit);
+            let hits = std::mem::take(&mut found.hits);
+            // Thousands of candidates with thousands of dimensions take long.
+            let choose = move || diversity::choose(hits, &vector, distance, diversity.weight, limit);
+            found.hits = blocking(choose).await?;
+            if !self.settings.include_vector {
+                found.hits.iter_mut().for_each(|hit| hit.document.vector = None);
+            }
+        }
+        let short_reason = if is_short { self.short_reason(&found) } else { v1::ShortReason::Unspecified };
+        let usage = v1::Usage { tokens: tokens as i64, cached_count: cached as i32 };
+        let response = self.respond(collection, found, short_reason, usage, embed)?;
+        check_size(app, &response)?;
+        Ok(response)
+    }
+
+    fn short_reason(&self, found: &Found) -> v1::ShortReason {
+        if found.completeness == Completeness::Truncated {
+            v1::ShortReason::OutOfTime
+        } else if found.has_farther {
+            v1::ShortReason::MaxDistance
+        } else if self.settings.filter.is_some() || self.mode == v1::SearchMode::FullText {
+            v1::ShortReason::FewMatches
+        } else {
+            v1::ShortReason::FewDocuments
+        }
+    }
+
+    fn respond(
+        &self,
+        collection: &Collection,
+        found: Found,
+        short_reason: v1::ShortReason,
+        usage: v1::Usage,
+        embed: Duration,
+    ) -> Result<v1::SearchResponse, Error> {
+        let completeness = match found.completeness {
+            Completeness::Exact => v1::Completeness::Exact,
+            Completeness::Approximate => v1::Completeness::Approximate,
+            Completeness::Truncated => v1::Completeness::Truncated,
+        };
+        let distance = collection.definition.distance;
+        let results = found.hits.into_iter().map(|hit| {
+            let Hit { document, chunk, .. } = hit;
+            let score = hit.score.or_else(|| hit.distance.map(|value| distance.score(value))).unwrap_or_default();
+            let mut document = to_message(document)?;
+            document.metadata = document.metadata.and_then(|metadata| self.fields.prune(metadata));
+            Ok(v1::SearchResult {
+                document: Some(document),
+                distance: hit.distance.map(|distance| distance as f32),
+                score: score as f32,
+                chunk: chunk.map(|chunk| v1::Chunk {
+                    ordinal: chunk.ordinal,
+                    text: chunk.text,
+                    start: chunk.start,
+                    end: chunk.end,
+                }),
+                vector_rank: hit.vector_rank.map(|rank| rank as i32),
+                full_text_rank: hit.full_text_rank.map(|rank| rank as i32),
+            })
+        });
+        Ok(v1::SearchResponse {
+            results: results.collect::<Result<_, Error>>()?,
+            completeness: completeness.into(),
+            usage: Some(usage),
+            timing: Some(v1::Timing {
+                embed: Some(to_duration(embed)),
+                wait: Some(to_duration(found.wait)),
+                database: Some(to_duration(found.database)),
+            }),
+            short_reason: short_reason.into(),
+            explanation: found.explanation.map(explain),
+        })
+    }
+}
+
+fn explain(explanation: Explanation) -> v1::Explanation {
+    let Explanation { plan_node, index, no_index_reason, rows_scanned, rows_filtered, notes, plan_json } = explanation;
+    v1::Explanation { plan_node, index, no_index_reason, rows_scanned, rows_filtered, notes, plan_json }
+}

@@ -1,0 +1,173 @@
+//! The rules of documents, and of the ids or the filter that select some.
+
+use std::collections::{HashMap, HashSet};
+
+use pgfox::v1::{self, Document, DocumentError, ErrorReason, IngestRequest};
+use sha2::{Digest as _, Sha256};
+
+use super::{MAX_DOCUMENTS, MAX_ID_BYTES, Violation, Violations, filter, json};
+use crate::store::{Chunking, Collection, ContentHash, Filter};
+
+/// Which documents a request may write.
+#[derive(Debug)]
+pub(crate) enum Condition {
+    Always,
+    OnlyIfAbsent,
+    /// Those of these ids only at these versions; 0: when they do not exist.
+    IfVersion(HashMap<String, i64>),
+}
+
+/// The condition of a request.
+pub(crate) fn condition(violations: &mut Violations, request: &mut IngestRequest) -> Condition {
+    if request.if_version.is_empty() {
+        return if request.only_if_absent { Condition::OnlyIfAbsent } else { Condition::Always };
+    }
+    let both = "must not be set together with if_version, which can say the same by version 0";
+    violations.check(!request.only_if_absent, "only_if_absent", both);
+    let ids: HashSet<&str> = request.documents.iter().map(|document| document.id.as_str()).collect();
+    let mut conditions: Vec<(&String, &i64)> = request.if_version.iter().collect();
+    conditions.sort_unstable();
+    for (id, version) in conditions {
+        let field = || format!("if_version[\"{}\"]", &id[..id.floor_char_boundary(MAX_ID_BYTES)]);
+        if !ids.contains(id.as_str()) {
+            violations.push(Violation::new(field(), "must be the id of a document of the request"));
+        }
+        if *version < 0 {
+            violations.push(Violation::new(field(), format!("must be 0 or a version, not {version}")));
+        }
+    }
+    Condition::IfVersion(std::mem::take(&mut request.if_version))
+}
+
+/// A document that keeps the rules.
+#[derive(Debug)]
+pub(crate) struct CheckedDocument {
+    /// Its position in the request.
+    pub(crate) index: usize,
+    pub(crate) id: String,
+    pub(crate) text: String,
+    /// JSON.
+    pub(crate) metadata: String,
+    /// The caller's own.
+    pub(crate) vector: Option<Vec<f32>>,
+    pub(crate) content_hash: ContentHash,
+}
+
+impl CheckedDocument {
+    /// Whether its vector is made of its text.
+    pub(crate) fn needs_embedding(&self) -> bool {
+        self.vector.is_none() && !self.text.trim().is_empty()
+    }
+}
+
+/// Checks documents and hashes their content. Returns the good ones sorted by id, the last of a repeated id, and the bad
+/// ones, which without `skip_invalid` are an error, as `violations` of the rest of the request are.
+pub(crate) fn check(
+    mut violations: Violations,
+    documents: Vec<Document>,
+    collection: &Collection,
+    skip_invalid: bool,
+) -> Result<(Vec<CheckedDocument>, Vec<DocumentError>), Violations> {
+    if documents.len() > MAX_DOCUMENTS {
+        let rule = format!("must have at most {MAX_DOCUMENTS} entries, not {}", documents.len());
+        return Err(Violation::new("documents", rule).into());
+    }
+    let hasher = content_hasher(collection);
+    let mut errors = Vec::new();
+    let mut checked: HashMap<String, CheckedDocument> = HashMap::with_capacity(documents.len());
+    for (index, document) in documents.into_iter().enumerate() {
+        match check_document(index, document, collection, &hasher) {
+            Ok(document) => {
+                checked.insert(document.id.clone(), document);
+            }
+            Err((id, found)) if skip_invalid => errors.push(invalid_document(index, &id, &found)),
+            Err((_, found)) => violations.append(found.within(&format!("documents[{index}]"))),
+        }
+    }
+    violations.finish()?;
+    let mut checked: Vec<CheckedDocument> = checked.into_values().collect();
+    checked.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    Ok((checked, errors))
+}
+
+fn check_document(
+    index: usize,
+    document: Document,
+    collection: &Collection,
+    hasher: &Sha256,
+) -> Result<CheckedDocument, (String, Violations)> {
+    let Document { id, text, vector, metadata, .. } = document;
+    let vector = vector.map(|vector| vector.values);
+    let mut violations = Violations::default();
+    violations.id("id", &id);
+    violations.text("text", &text);
+    match &vector {
+        Some(values) => violations.vector("vector", values, collection),
+        None => {
+            let rule = "is required: the collection has no model that could make one";
+            violations.check(collection.definition.model.is_some(), "vector", rule);
+        }
+    }
+    let metadata = match metadata.as_ref().map(json::write) {
+        None => "{}".to_owned(),
+        Some(Ok(metadata)) => metadata,
+        Some(Err(rule)) => {
+            violations.push(Violation::new("metadata", rule));
+            String::new()
+        }
+    };
+    if !violations.is_empty() {
+        return Err((id, violations));
+    }
+    let mut hasher = hasher.clone();
+    hasher.update((text.len() as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
+    hasher.update(bytemuck::cast_slice::<f32, u8>(vector.as_deref().unwrap_or_default()));
+    Ok(CheckedDocument { index, id, text, metadata, vector, content_hash: hasher.finalize().into() })
+}
+
+/// Has taken in what the vectors of a collection depend on beside their texts.
+fn content_hasher(collection: &Collection) -> Sha256 {
+    let definition = &collection.definition;
+    let model = definition.model.as_ref().map_or("", |model| &model.name);
+    let mut hasher = Sha256::new();
+    for part in [model, &definition.document_prefix] {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    // Nothing where texts are not split: hashes that are stored stay true.
+    if let Some(Chunking { method: _, unit, max_size, overlap }) = definition.chunking {
+        let settings = format!("{} {} {max_size} {overlap}", Chunking::method_name(definition.chunking), unit.name());
+        hasher.update(settings.as_bytes());
+    }
+    hasher
+}
+
+/// A document that breaks rules.
+fn invalid_document(index: usize, id: &str, violations: &Violations) -> DocumentError {
+    let message: Vec<String> = violations.iter().map(Violation::to_string).collect();
+    document_error(index, id, violations.reason(), message.join("; "))
+}
+
+/// Why a document is skipped.
+pub(crate) fn document_error(index: usize, id: &str, reason: ErrorReason, message: String) -> DocumentError {
+    // Cut where a character ends.
+    let id = &id[..id.floor_char_boundary(MAX_ID_BYTES)];
+    // A request has at most 1,000 documents.
+    DocumentError { index: index as i32, id: id.into(), reason: reason.into(), message }
+}
+
+/// The documents that a request is to change: those with its ids or those of its filter. Never all by omission.
+pub(crate) fn read_selection(
+    violations: &mut Violations,
+    ids: Vec<String>,
+    filter: Option<v1::Filter>,
+) -> Option<Filter> {
+    match filter {
+        None if ids.is_empty() => violations.push(Violation::new("ids", "is required, or else filter")),
+        None => return violations.ids("ids", &ids).then_some(Filter::Ids(ids)),
+        Some(filter) if ids.is_empty() => return filter::read(violations, "filter", filter),
+        Some(_) => violations.push(Violation::new("filter", "must not be together with ids: send one of them")),
+    }
+    None
+}

@@ -1,0 +1,134 @@
+//! Wiring: makes a server of its parts and runs it until it is told to stop.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use pgfox::v1::{FILE_DESCRIPTOR_SET, pgfox_service_server::PgfoxServiceServer};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{
+    codec::CompressionEncoding,
+    service::interceptor::InterceptedService,
+    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
+};
+
+use crate::{
+    app::{App, Limits},
+    embed::{Embedders, EmbeddingConfig},
+    health,
+    layers::{
+        auth::ApiKeys,
+        telemetry::{self, Telemetry},
+        transport,
+        web::{Origin, Web},
+    },
+    store::{Migrate, Store, StoreConfig},
+};
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct ServeConfig {
+    pub store: StoreConfig,
+    pub migrate: Migrate,
+    pub embedding: EmbeddingConfig,
+    pub limits: Limits,
+    pub api_keys: ApiKeys,
+    /// Certificate chain and key, PEM.
+    pub tls: Option<(Vec<u8>, Vec<u8>)>,
+    /// Where Prometheus reads the metrics; `None`: nowhere.
+    pub metrics: Option<TcpListener>,
+    /// Whose pages may call by gRPC-Web. Without any there is neither that nor HTTP/1.1.
+    pub web_origins: Vec<Origin>,
+}
+
+/// Sets up the database, or brings what an older version has set up to this one. For `wait` it goes on trying when the
+/// database is not ready for that.
+pub async fn migrate(store: StoreConfig, wait: Duration) -> anyhow::Result<()> {
+    Ok(health::prepare(&Store::new(store), Migrate::Always, wait).await?)
+}
+
+/// How long a client may take to answer whether it is still there.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves until `shutdown`, then lets running calls finish. The caller owns the port and the signals.
+pub async fn serve(
+    config: ServeConfig,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let ServeConfig { store, migrate, embedding, limits, api_keys, tls, web_origins, metrics } = config;
+    let app = App::new(Store::new(store), Embedders::new(embedding)?, limits);
+    let limits = Arc::clone(&app.limits);
+
+    let (mut reporter, health) = tonic_health::server::health_reporter();
+    health::begin(&reporter).await;
+    let service = PgfoxServiceServer::new(app.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(limits.max_request_bytes)
+        .max_encoding_message_size(limits.max_response_bytes);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that grpcurl can print the details of an error.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+
+    let web = Web::new(web_origins);
+    let mut server = Server::builder()
+        .accept_http1(web.is_some())
+        .http2_keepalive_interval(Some(limits.keepalive))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(limits.max_concurrent_calls);
+    if let Some(age) = limits.max_connection_age {
+        server = server.max_connection_age(age);
+    }
+    if let Some((certificate, key)) = tls {
+        let identity = Identity::from_pem(certificate, key);
+        server = server
+            .tls_config(ServerTlsConfig::new().identity(identity))
+            .context("the TLS certificate or key cannot be used")?;
+    }
+    let telemetry = Telemetry::new();
+    let _metrics = metrics.map(|listener| {
+        let (store, embedders) = (app.store.clone(), app.embedders.clone());
+        let metrics = telemetry::Metrics { rpcs: telemetry.rpcs(), store, embedders };
+        AbortOnDropHandle::new(tokio::spawn(telemetry::http::serve(listener, metrics)))
+    });
+    let router = server
+        .layer(telemetry)
+        .layer(tower::util::option_layer(web))
+        .layer(transport::Transport { max_request_bytes: limits.max_request_bytes })
+        .add_service(health)
+        .add_service(InterceptedService::new(service, api_keys.clone()))
+        // Tools that debug ask for either version.
+        .add_service(InterceptedService::new(reflection().build_v1()?, api_keys.clone()))
+        .add_service(InterceptedService::new(reflection().build_v1alpha()?, api_keys));
+
+    let drained = app.draining.clone();
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let running = router.serve_with_incoming_shutdown(incoming, async move { drained.cancelled().await });
+    let mut running = AbortOnDropHandle::new(tokio::spawn(running));
+
+    let states = health::report(&reporter, app.store.readiness(), app.embedders.provider_health());
+    tokio::select! {
+        ended = &mut running => ended?.context("the server ended")?,
+        watched = health::watch_database(&app.store, migrate) => watched?,
+        () = states => {}
+        () = shutdown => {}
+    }
+    tracing::info!("shutting down: running calls have {} s to finish", limits.drain.as_secs());
+    health::leave(&mut reporter).await;
+    app.draining.cancel();
+    match tokio::time::timeout(limits.drain, &mut running).await {
+        Ok(ended) => ended?.context("the server ended")?,
+        Err(_) => tracing::warn!("some calls did not finish in time"),
+    }
+    let (hits, misses) = app.embedders.query_cache_hits_and_misses();
+    if hits + misses > 0 {
+        tracing::info!("the vectors of {hits} of {} query texts were remembered", hits + misses);
+    }
+    app.store.close();
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! What an error of the driver means, and its text for the operator.
+
+use std::{error::Error as _, fmt::Write as _, io};
+
+use rustls::CertificateError;
+use tokio_postgres::error::SqlState;
+
+/// What an error means for the caller; the cases differ in what to do about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The connection or the server went away, cannot be reached, or is starting up or shutting down.
+    ConnectionLost,
+    /// The server takes no more connections now: there are too many.
+    OutOfConnections,
+    /// The server does not accept the credentials, or has no such database.
+    Login,
+    /// Disk, memory or another resource of the server is used up.
+    Resources,
+    /// The role may not do this.
+    Privilege,
+    /// A table (or its schema) does not exist.
+    UndefinedTable,
+    /// A unique key exists already.
+    UniqueViolation,
+    /// The row that another one refers to does not exist.
+    ForeignKeyViolation,
+    /// Serialization failure or deadlock: the transaction can be tried again.
+    Conflict,
+    /// A lock was not free in time.
+    LockTimeout,
+    /// Cancelled, by a cancel request or by `statement_timeout`.
+    Cancelled,
+    /// A prepared statement no longer fits the schema or the session: forget it and try once more.
+    StalePlan,
+    /// The server is a standby, or the transaction is read-only.
+    ReadOnly,
+    /// Anything else.
+    Other,
+}
+
+/// What `error` means.
+pub fn classify(error: &tokio_postgres::Error) -> Kind {
+    let Some(db) = error.as_db_error() else {
+        return classify_transport(error);
+    };
+    let code = db.code();
+    match *code {
+        SqlState::TOO_MANY_CONNECTIONS => Kind::OutOfConnections,
+        SqlState::CANNOT_CONNECT_NOW
+        | SqlState::ADMIN_SHUTDOWN
+        | SqlState::CRASH_SHUTDOWN
+        | SqlState::IDLE_SESSION_TIMEOUT
+        | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Kind::ConnectionLost,
+        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION | SqlState::INVALID_CATALOG_NAME => {
+            Kind::Login
+        }
+        SqlState::INSUFFICIENT_PRIVILEGE => Kind::Privilege,
+        SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME => Kind::UndefinedTable,
+        SqlState::UNIQUE_VIOLATION => Kind::UniqueViolation,
+        SqlState::FOREIGN_KEY_VIOLATION => Kind::ForeignKeyViolation,
+        SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Kind::Conflict,
+        SqlState::LOCK_NOT_AVAILABLE => Kind::LockTimeout,
+        SqlState::QUERY_CANCELED => Kind::Cancelled,
+        SqlState::READ_ONLY_SQL_TRANSACTION => Kind::ReadOnly,
+        SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => Kind::StalePlan,
+        // These two codes are wide; what tells is the text, which the server may have translated. Then it is `Other`.
+        SqlState::FEATURE_NOT_SUPPORTED if db.message().contains("cached plan must not change") => Kind::StalePlan,
+        SqlState::INTERNAL_ERROR if db.message().contains("cache lookup failed") => Kind::StalePlan,
+        _ => match code.code().get(..2) {
+            Some("08") => Kind::ConnectionLost,
+            Some("53") => Kind::Resources,
+            _ => Kind::Other,
+        },
+    }
+}
+
+/// Errors that did not come from the server.
+fn classify_transport(error: &tokio_postgres::Error) -> Kind {
+    if error.is_closed() || tls_error(error).is_some() {
+        return Kind::ConnectionLost;
+    }
+    match error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind) {
+        // The driver reports values it cannot encode or decode as I/O errors of these kinds.
+        None | Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Kind::Other,
+        Some(_) => Kind::ConnectionLost,
+    }
+}
+
+/// The error with its causes and, where one helps, a hint; for logs, never for clients.
+pub(crate) fn explain(error: &tokio_postgres::Error) -> String {
+    let mut text = match error.as_db_error() {
+        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
+        None => {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                // Writing to a string cannot fail.
+                let _ = write!(text, ": {error}");
+                cause = error.source();
+            }
+            text
+        }
+    };
+    if let Some(hint) = tls_error(error).and_then(tls_hint) {
+        text.push_str("; ");
+        text.push_str(hint);
+    }
+    text
+}
+
+fn tls_error(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
+    error.source()?.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
+}
+
+fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
+    let rustls::Error::InvalidCertificate(reason) = error else {
+        return None;
+    };
+    match reason {
+        CertificateError::UnknownIssuer => Some(
+            "the server's certificate comes from a CA that is not trusted here: set sslrootcert to the provider's CA file",
+        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Some(
+            "connect by a name that the server's certificate lists as subject alternative name, or use sslmode=verify-ca",
+        ),
+        CertificateError::Other(_) => {
+            Some("the server's certificate may be older than X.509 version 3: issue a new one")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,99 @@
+//! Documents as they are read, listed, changed and deleted. `ingest` writes them.
+
+mod delete;
+mod get;
+mod list;
+mod update_metadata;
+
+use std::pin::pin;
+
+use futures_util::TryStreamExt as _;
+use tokio_postgres::{Row, RowStream};
+
+pub(crate) use list::{DocumentOrder, Listing, Position};
+pub(crate) use update_metadata::MetadataChange;
+
+use super::{
+    DocumentVersion, StoreError, StoredDocument,
+    tables::Tables,
+    wire::{Json, VectorColumn},
+};
+
+/// Most documents that a statement writes to. Bounds what it holds; the order of ids leads to the next ones.
+pub(super) const BATCH: usize = 10_000;
+
+#[derive(Debug)]
+pub(super) struct Statements {
+    get: String,
+    get_with_vector: String,
+    vectors_of: String,
+    pub(super) delete_chunks: String,
+    pub(super) delete_embeddings: String,
+}
+
+impl Statements {
+    pub(super) fn new(tables: &Tables) -> Self {
+        let Tables { documents, chunks, embeddings, extension, .. } = tables;
+        Self {
+            get: format!(
+                "-- get_documents
+                 SELECT id, text, metadata, version, created_at, updated_at FROM {documents} WHERE id = ANY($1)"
+            ),
+            get_with_vector: format!(
+                "-- get_documents
+                 SELECT d.id, d.text, d.metadata, d.version, d.created_at, d.updated_at,
+                        (SELECT {extension}.avg(e.embedding) FROM {embeddings} e WHERE e.document_key = d.key)
+                 FROM {documents} d WHERE d.id = ANY($1)"
+            ),
+            vectors_of: format!(
+                "-- vectors_of
+                 SELECT d.id, d.key,
+                        (SELECT {extension}.avg(e.embedding) FROM {embeddings} e WHERE e.document_key = d.key)
+                 FROM {documents} d WHERE d.id = ANY($1)"
+            ),
+            delete_chunks: format!(
+                "-- delete_chunks
+                 DELETE FROM {chunks} WHERE document_key = ANY($1)"
+            ),
+            delete_embeddings: format!(
+                "-- delete_embeddings
+                 DELETE FROM {embeddings} WHERE document_key = ANY($1)"
+            ),
+        }
+    }
+}
+
+/// A row whose first columns are id, text and metadata; `vector` is the column of the vector.
+pub(super) fn read_document(row: &Row, vector: Option<usize>) -> Result<StoredDocument, StoreError> {
+    let Json(metadata) = row.try_get::<_, Json<&str>>(2)?;
+    let vector = match vector {
+        Some(column) => row.try_get::<_, Option<VectorColumn>>(column)?.map(|VectorColumn(values)| values),
+        None => None,
+    };
+    Ok(StoredDocument { id: row.get(0), text: row.get(1), metadata: metadata.into(), vector, version: None })
+}
+
+/// The same, followed by version, created_at and updated_at.
+pub(super) fn read_versioned(row: &Row, vector: Option<usize>) -> Result<StoredDocument, StoreError> {
+    let version = DocumentVersion { number: row.get(3), created_at: row.get(4), updated_at: row.get(5) };
+    Ok(StoredDocument { version: Some(version), ..read_document(row, vector)? })
+}
+
+/// Reads rows until they are larger than a response may be, so that no request can fill the memory of the server.
+pub(super) async fn collect_bounded<T>(
+    rows: RowStream,
+    max_bytes: usize,
+    read: impl Fn(&Row) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut rows = pin!(rows);
+    let mut collected = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.try_next().await? {
+        bytes += row.raw_size_bytes();
+        if bytes > max_bytes {
+            return Err(StoreError::ResponseTooLarge { limit: max_bytes });
+        }
+        collected.push(read(&row)?);
+    }
+    Ok(collected)
+}

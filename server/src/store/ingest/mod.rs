@@ -1,0 +1,344 @@
+//! Writing documents: what is stored already, and the one transaction that stores the rest.
+
+use std::{ops::Range, time::Duration};
+
+use tokio_postgres::types::ToSql;
+
+use super::{
+    Collection, Store, StoreError, catalog::Entry, connection::Connection, tables::Tables, transaction::Transaction,
+    wire::Json,
+};
+
+mod chunks;
+
+/// A content hash: SHA-256.
+pub(crate) type ContentHash = [u8; 32];
+
+/// Most bytes of a text, or of a chunk of it, whose words full-text search finds. No text of this size makes more than the
+/// 1 MB that a tsvector holds: the worst have been seen to make 3.5 bytes of one.
+pub(crate) const MAX_FULL_TEXT_BYTES: usize = 200_000;
+
+/// What is stored of a document that is to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredContent {
+    pub content_hash: ContentHash,
+    pub version: i64,
+    /// The ids of its chunks and the hashes of their texts, when the content is another now and the document has several.
+    pub chunks: Vec<(i32, ContentHash)>,
+}
+
+/// A document to write.
+#[derive(Clone, Debug)]
+pub(crate) struct NewDocument<'a> {
+    pub id: &'a str,
+    pub text: &'a str,
+    /// A JSON object.
+    pub metadata: &'a str,
+    /// Of all that the vectors depend on.
+    pub content_hash: &'a ContentHash,
+    /// The version that it must have to be written, 0 when it must not exist; `None`: any.
+    pub version: Option<i64>,
+    pub content: Content<'a>,
+}
+
+/// What to do with the text and the vectors of a document.
+#[derive(Clone, Debug)]
+pub(crate) enum Content<'a> {
+    /// The stored hash was the same: at most the metadata changes.
+    Unchanged,
+    /// Store the text as one chunk, with its vector if it has one.
+    Whole(Option<&'a [f32]>),
+    /// Store the text and these chunks of it, in order; those that are kept need [`NewDocument::version`].
+    Chunks(Vec<NewChunk<'a>>),
+}
+
+/// A chunk to write.
+#[derive(Clone, Debug)]
+pub(crate) struct NewChunk<'a> {
+    /// Unique in the document; stays when the chunk moves.
+    pub id: i32,
+    pub characters: Range<usize>,
+    pub text: &'a str,
+    pub hash: &'a ContentHash,
+    /// `None`: it is stored, at most its place in the document changes.
+    pub vector: Option<&'a [f32]>,
+}
+
+/// What [`Store::write`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub inserted: usize,
+    pub updated: usize,
+    pub unchanged: usize,
+    /// Existed, though only absent ones were to be written.
+    pub skipped: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Statements {
+    stored_content: String,
+    stored_chunks: String,
+    upsert_documents: String,
+    insert_documents: String,
+    lock_documents: String,
+    update_metadata: String,
+    chunks: chunks::Statements,
+}
+
+impl Statements {
+    pub(super) fn new(tables: &Tables, collection: &Collection) -> Self {
+        let Tables { documents, chunks, .. } = tables;
+        // Checked when the collection was created: letters, digits and underscores.
+        let language = &collection.definition.text_search_language;
+        // With the row of the chunk that a text which is not split has: its words come from the text that is sent anyway.
+        // Whoever wrote the document meanwhile may have left that row; its other chunks are for `delete_chunks`.
+        let write_documents = |name: &str, conflict: &str| {
+            format!(
+                "-- {name}
+                 WITH new AS (
+                     SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bytea[], $5::int[])
+                         AS n (id, text, metadata, content_hash, searched)),
+                 written AS (
+                     INSERT INTO {documents} AS d (id, text, metadata, content_hash)
+                     SELECT id, text, metadata, content_hash FROM new
+                     ON CONFLICT (id) {conflict}
+                     RETURNING d.id, d.key, d.version),
+                 whole AS (
+                     INSERT INTO {chunks} (document_key, chunk, ordinal, start_char, end_char, words)
+                     SELECT w.key, 0, 0, 0, char_length(n.text),
+                            to_tsvector('{language}'::regconfig, left(n.text, n.searched))
+                     FROM written w JOIN new n ON n.id = w.id WHERE n.searched > 0
+                     ON CONFLICT (document_key, chunk) DO UPDATE SET ordinal = 0, start_char = 0,
+                         end_char = excluded.end_char, hash = NULL, text = NULL, words = excluded.words)
+                 SELECT id, key, version FROM written"
+            )
+        };
+        Self {
+            stored_content: format!(
+                "-- stored_content
+                 SELECT id, content_hash, version FROM {documents} WHERE id = ANY($1)"
+            ),
+            // The condition within keeps the chunks of unchanged documents unread.
+            stored_chunks: format!(
+                "-- stored_chunks
+                 SELECT d.id, d.content_hash, d.version, c.chunks, c.hashes
+                 FROM unnest($1::text[], $2::bytea[]) AS n (id, content_hash)
+                 JOIN {documents} d ON d.id = n.id
+                 CROSS JOIN LATERAL (
+                     SELECT array_agg(chunk ORDER BY chunk) AS chunks, array_agg(hash ORDER BY chunk) AS hashes
+                     FROM {chunks}
+                     WHERE d.content_hash <> n.content_hash AND document_key = d.key AND hash IS NOT NULL) c"
+            ),
+            upsert_documents: write_documents(
+                "upsert_documents",
+                "DO UPDATE SET text = excluded.text, metadata = excluded.metadata, content_hash = excluded.content_hash,
+                     version = d.version + 1, updated_at = now()",
+            ),
+            insert_documents: write_documents("insert_documents", "DO NOTHING"),
+            // In the order in which every write locks them.
+            lock_documents: format!(
+                "-- lock_documents
+                 SELECT id, version FROM {documents} WHERE id = ANY($1) ORDER BY id FOR UPDATE"
+            ),
+            // A row whose content has changed since it was read is left to the one who changed it: as if this write had
+            // come just before. Rows are locked in the order of their ids, as every write does, against deadlocks.
+            update_metadata: format!(
+                "-- update_metadata
+                 WITH changed AS MATERIALIZED (
+                     SELECT d.key, n.metadata
+                     FROM {documents} d JOIN unnest($1::text[], $2::jsonb[], $3::bytea[]) AS n (id, metadata, content_hash)
+                         ON d.id = n.id AND d.content_hash = n.content_hash AND d.metadata <> n.metadata
+                     ORDER BY d.id COLLATE \"C\" FOR UPDATE OF d)
+                 UPDATE {documents} d SET metadata = c.metadata, version = d.version + 1, updated_at = now()
+                 FROM changed c WHERE d.key = c.key"
+            ),
+            chunks: chunks::Statements::new(tables, collection),
+        }
+    }
+}
+
+impl Store {
+    /// What is stored of the documents with these ids, which are sorted, and content hashes; in their order. With their
+    /// chunks, when asked for and not only the hash is needed.
+    pub(crate) async fn stored_content(
+        &self,
+        collection: &Collection,
+        ids: &[&str],
+        hashes: &[&[u8]],
+        with_chunks: bool,
+    ) -> Result<Vec<Option<StoredContent>>, StoreError> {
+        self.with_collection(&collection.definition.name, |entry| async move {
+            let connection = self.connection().await?;
+            let (sql, parameters): (&str, &[&(dyn ToSql + Sync)]) = if with_chunks {
+                (&entry.ingest.stored_chunks, &[&ids, &hashes])
+            } else {
+                (&entry.ingest.stored_content, &[&ids])
+            };
+            let statement = connection.prepare_cached(sql).await?;
+            let rows = connection.query(&statement, parameters).await?;
+            connection.done();
+            // A hash of another length is one that nothing equals.
+            let hash = |bytes: &[u8]| ContentHash::try_from(bytes).unwrap_or_default();
+            let mut stored = vec![None; ids.len()];
+            for row in &rows {
+                let index = ids.binary_search(&row.get(0));
+                let index = index.map_err(|_| StoreError::Internal("a query returned another id".into()))?;
+                let mut chunks = Vec::new();
+                if with_chunks && let (Some(ids), Some(hashes)) = (row.get(3), row.get(4)) {
+                    let (ids, hashes): (Vec<i32>, Vec<&[u8]>) = (ids, hashes);
+                    chunks = ids.into_iter().zip(hashes.into_iter().map(hash)).collect();
+                }
+                stored[index] = Some(StoredContent { content_hash: hash(row.get(1)), version: row.get(2), chunks });
+            }
+            Ok(stored)
+        })
+        .await
+    }
+
+    /// Stores documents, sorted by id and each id once, in one transaction; returns after COMMIT. With `only_absent` those
+    /// that exist stay as they are. [`StoreError::Overtaken`] when one has not the version that it must have.
+    pub(crate) async fn write(
+        &self,
+        collection: &Collection,
+        documents: &[NewDocument<'_>],
+        only_absent: bool,
+        timeout: Duration,
+    ) -> Result<Written, StoreError> {
+        let (kept, changed): (Vec<_>, Vec<_>) =
+            documents.iter().partition(|document| matches!(document.content, Content::Unchanged));
+        let (kept, changed) = (&kept[..], &changed[..]);
+        self.with_collection(&collection.definition.name, |entry| async move {
+            if entry.collection.id != collection.id {
+                // The documents were meant for the one that is gone.
+                return Err(StoreError::CollectionReplaced(collection.definition.name.clone()));
+            }
+            let connection = self.connection().await?;
+            let mut written = Written::default();
+            let conditional: Vec<&NewDocument<'_>> =
+                kept.iter().copied().filter(|document| document.version.is_some()).collect();
+            if changed.is_empty() && conditional.is_empty() {
+                // One statement is a transaction by itself.
+                written.updated = update_metadata(&connection, &entry, kept).await?;
+            } else {
+                let transaction = Transaction::new(&connection).timeout(timeout);
+                let (begun, locked, upserted) = futures_util::join!(
+                    transaction.begin(),
+                    lock_documents(&connection, &entry, &conditional),
+                    write_documents(&connection, &entry, changed, only_absent),
+                );
+                begun?;
+                let (locked, upserted) = (locked?, upserted?);
+                if !locked || upserted.iter().any(|row| row.is_overtaken(changed)) {
+                    transaction.rollback().await?;
+                    connection.done();
+                    return Err(StoreError::Overtaken);
+                }
+                written.inserted = upserted.iter().filter(|row| !row.existed()).count();
+                written.updated = upserted.len() - written.inserted;
+                written.skipped = changed.len() - upserted.len();
+                if !kept.is_empty() {
+                    written.updated += update_metadata(&connection, &entry, kept).await?;
+                }
+                chunks::write_and_commit(&connection, &transaction, &entry, changed, &upserted).await?;
+            }
+            connection.done();
+            written.unchanged = documents.len() - written.inserted - written.updated - written.skipped;
+            let stats = self.stats();
+            stats.inserted.add(written.inserted as u64);
+            stats.updated.add(written.updated as u64);
+            stats.unchanged.add(written.unchanged as u64);
+            Ok(written)
+        })
+        .await
+    }
+}
+
+/// A row that [`write_documents`] wrote.
+struct Upserted {
+    key: i64,
+    version: i64,
+    /// Position in the documents that were written.
+    index: usize,
+}
+
+impl Upserted {
+    fn existed(&self) -> bool {
+        self.version > 1
+    }
+
+    /// Whether another writer came between the one who decided what to write and this row.
+    fn is_overtaken(&self, documents: &[&NewDocument<'_>]) -> bool {
+        documents[self.index].version.is_some_and(|version| version != self.version - 1)
+    }
+}
+
+async fn write_documents(
+    connection: &Connection,
+    entry: &Entry,
+    documents: &[&NewDocument<'_>],
+    only_absent: bool,
+) -> Result<Vec<Upserted>, StoreError> {
+    if documents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = if only_absent { &entry.ingest.insert_documents } else { &entry.ingest.upsert_documents };
+    let statement = connection.prepare_cached(sql).await?;
+    let ids: Vec<&str> = documents.iter().map(|document| document.id).collect();
+    let texts: Vec<&str> = documents.iter().map(|document| document.text).collect();
+    let metadata: Vec<Json<&str>> = documents.iter().map(|document| Json(document.metadata)).collect();
+    let hashes: Vec<&[u8]> = documents.iter().map(|document| &document.content_hash[..]).collect();
+    let searched: Vec<i32> = documents
+        .iter()
+        .map(|document| match document.content {
+            Content::Whole(_) => searched_characters(document.text),
+            Content::Chunks(_) | Content::Unchanged => 0,
+        })
+        .collect();
+    let rows = connection.query(&statement, &[&ids, &texts, &metadata, &hashes, &searched]).await?;
+    rows.iter()
+        .map(|row| {
+            // SQL promises no order, so each row is found by its id; ids are sorted.
+            let index = ids.binary_search(&row.get(0));
+            let index = index.map_err(|_| StoreError::Internal("an upsert returned another id".into()))?;
+            Ok(Upserted { key: row.get(1), version: row.get(2), index })
+        })
+        .collect()
+}
+
+/// How many characters of a text full-text search finds.
+fn searched_characters(text: &str) -> i32 {
+    // Of at most 200,000 bytes.
+    text[..text.floor_char_boundary(MAX_FULL_TEXT_BYTES)].chars().count() as i32
+}
+
+/// Locks the documents; returns whether each has the version that it must have.
+async fn lock_documents(
+    connection: &Connection,
+    entry: &Entry,
+    documents: &[&NewDocument<'_>],
+) -> Result<bool, StoreError> {
+    if documents.is_empty() {
+        return Ok(true);
+    }
+    let statement = connection.prepare_cached(&entry.ingest.lock_documents).await?;
+    let ids: Vec<&str> = documents.iter().map(|document| document.id).collect();
+    let rows = connection.query(&statement, &[&ids]).await?;
+    let as_expected = rows.iter().all(|row| {
+        let index = ids.binary_search(&row.get(0));
+        index.is_ok_and(|index| documents[index].version == Some(row.get(1)))
+    });
+    Ok(as_expected && rows.len() == documents.len())
+}
+
+/// Writes the metadata of documents whose content is stored; returns how many it changed.
+async fn update_metadata(
+    connection: &Connection,
+    entry: &Entry,
+    documents: &[&NewDocument<'_>],
+) -> Result<usize, StoreError> {
+    let statement = connection.prepare_cached(&entry.ingest.update_metadata).await?;
+    let ids: Vec<&str> = documents.iter().map(|document| document.id).collect();
+    let metadata: Vec<Json<&str>> = documents.iter().map(|document| Json(document.metadata)).collect();
+    let hashes: Vec<&[u8]> = documents.iter().map(|document| &document.content_hash[..]).collect();
+    Ok(connection.execute(&statement, &[&ids, &metadata, &hashes]).await? as usize)
+}
