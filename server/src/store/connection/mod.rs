@@ -148,7 +148,7 @@ impl Connector {
 }
 
 /// How a pool is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct PoolOptions {
     /// Connections at most.
     pub max_size: usize,
