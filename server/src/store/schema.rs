@@ -194,6 +194,11 @@ pub(super) async fn find_extension(
 }
 
 impl Extension {
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        Self { oid: 1, schema: quote("public"), iterative_scan: true, version: "0.8.5".into() }
+    }
+
     /// What the operator should know about this version.
     pub(crate) fn warning(&self) -> Option<String> {
         (parse_version(&self.version) < SAFE_VECTOR_VERSION).then(|| {

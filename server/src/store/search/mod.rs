@@ -4,6 +4,7 @@ mod explain;
 mod run;
 mod statement;
 mod words;
+mod writer;
 
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,8 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     Chunk, Hit, MAX_EF_SEARCH, Query, SearchSettings, explain,
-    statement::{Reach, column, is_gated, shaped, taken},
+    statement::{Reach, is_gated, taken},
+    writer::{self, column},
 };
 use crate::store::{
     IndexKind, Store, StoreError, StoredDocument,
@@ -79,7 +80,7 @@ impl Store {
                     .set("jit", "off")
                     // Nobody reads that a word stands for nothing.
                     .set("client_min_messages", "warning");
-                run_shaped(&connection, &transaction.timeout(timeout), entry, query, settings, reach).await?
+                run_written(&connection, &transaction.timeout(timeout), entry, query, settings, reach).await?
             }
         };
         connection.done();
@@ -147,7 +148,7 @@ async fn run_plain(
     Ok(Run { nearest: hits.len(), hits, revision, plan, ..Run::default() })
 }
 
-async fn run_shaped(
+async fn run_written(
     connection: &Connection,
     transaction: &Transaction<'_>,
     entry: &Entry,
@@ -162,11 +163,11 @@ async fn run_shaped(
     } else {
         None
     };
-    let (sql, parameters) = shaped(entry, query, settings, reach, vector_type);
+    let (sql, parameters) = writer::write(entry, query, settings, reach, vector_type);
     let typed = parameters.typed();
     let rows = async {
         let rows = connection.query_typed_raw(&sql, typed.iter().cloned()).await?;
-        collect_bounded(rows, settings.max_bytes, |row| read_shaped(row, settings)).await
+        collect_bounded(rows, settings.max_bytes, |row| read_written(row, settings)).await
     };
     let plan = async { if settings.explain { explain::plan(connection, &sql, &typed).await } else { Ok(None) } };
     let (begun, rows, plan, committed) = futures_util::join!(transaction.begin(), rows, plan, transaction.commit());
@@ -183,7 +184,7 @@ async fn run_shaped(
 }
 
 /// What a row says of the run, and what it found.
-fn read_shaped(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit>), StoreError> {
+fn read_written(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit>), StoreError> {
     let count = |column: usize| row.get::<_, i64>(column) as usize;
     let run = Run {
         revision: Some(row.get(column::REVISION)),
