@@ -4,10 +4,13 @@ use clap::{Args, ValueEnum};
 use pgfox_client::v1;
 use serde_json::{Value, json};
 
-use super::failure::Failure;
-use super::filter::Where;
-use super::output::{self, Align};
-use super::{Globals, json};
+use super::{
+    Globals,
+    failure::Failure,
+    filter::Where,
+    json,
+    output::{self, Align},
+};
 
 /// Ids per GetDocuments: few, so that long texts stay below the 16 MiB of a response.
 const IDS_PER_GET: usize = 100;
@@ -16,7 +19,7 @@ const PAGE_SIZE: i32 = 1_000;
 /// Documents of a list without `--limit`, unless it is an export.
 const LISTED_DEFAULT: u64 = 100;
 /// Widest column of ids, so that the text keeps its place.
-const ID_COLUMNS_MAX: usize = 40;
+const MAX_ID_COLUMNS: usize = 40;
 
 /// Show documents by id
 #[derive(Args)]
@@ -238,7 +241,7 @@ fn table(documents: &[v1::Document], columns: usize) -> String {
                 _ => document.text.clone(),
             };
             vec![
-                output::one_line(&document.id, ID_COLUMNS_MAX),
+                output::one_line(&document.id, MAX_ID_COLUMNS),
                 document.version.to_string(),
                 changed.unwrap_or_default(),
                 output::one_line(&text, columns),
