@@ -17,7 +17,7 @@ const IDS_PER_GET: usize = 100;
 /// Documents per ListDocuments: the server's limit. A page of large ones ends earlier.
 const PAGE_SIZE: i32 = 1_000;
 /// Documents of a list without `--limit`, unless it is an export.
-const LISTED_DEFAULT: u64 = 100;
+const DEFAULT_LISTED: u64 = 100;
 /// Widest column of ids, so that the text keeps its place.
 const MAX_ID_COLUMNS: usize = 40;
 
@@ -181,7 +181,7 @@ impl List {
             ..Default::default()
         };
         let mut client = globals.connect().await?;
-        let limit = self.limit.unwrap_or(if globals.json { u64::MAX } else { LISTED_DEFAULT });
+        let limit = self.limit.unwrap_or(if globals.json { u64::MAX } else { DEFAULT_LISTED });
         let mut left = limit;
         let mut rows = Vec::new();
         loop {

@@ -21,18 +21,18 @@ use crate::embed::Model;
 pub(super) struct Entry {
     pub(super) collection: Arc<Collection>,
     pub(super) tables: Tables,
-    pub(super) search: search::Statements,
-    pub(super) ingest: ingest::Statements,
-    pub(super) documents: documents::Statements,
+    pub(super) search: search::SearchStatements,
+    pub(super) ingest: ingest::IngestStatements,
+    pub(super) documents: documents::DocumentStatements,
 }
 
 impl Entry {
     pub(super) fn new(internal: &str, extension: &Extension, collection: Collection) -> Self {
         let tables = Tables::new(internal, &extension.schema, collection.id, collection.space_id);
         Self {
-            search: search::Statements::new(&tables, &collection, extension.iterative_scan),
-            ingest: ingest::Statements::new(&tables, &collection),
-            documents: documents::Statements::new(&tables),
+            search: search::SearchStatements::new(&tables, &collection, extension.iterative_scan),
+            ingest: ingest::IngestStatements::new(&tables, &collection),
+            documents: documents::DocumentStatements::new(&tables),
             collection: Arc::new(collection),
             tables,
         }

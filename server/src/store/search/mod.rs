@@ -13,7 +13,7 @@ use run::Run;
 use statement::Reach;
 
 pub(crate) use explain::Explanation;
-pub(super) use statement::Statements;
+pub(super) use statement::SearchStatements;
 pub(crate) use words::Words;
 
 /// What to look for.

@@ -17,7 +17,7 @@ pub(super) fn taken(index: Option<IndexKind>, rows: usize) -> usize {
 
 /// The plain statements: no filter, no words, no chunks.
 #[derive(Debug)]
-pub(in crate::store) struct Statements {
+pub(in crate::store) struct SearchStatements {
     /// With the index. Without vectors and with.
     pub(super) nearest: [String; 2],
     /// Without it.
@@ -25,7 +25,7 @@ pub(in crate::store) struct Statements {
     pub(super) iterative_scan: bool,
 }
 
-impl Statements {
+impl SearchStatements {
     pub(in crate::store) fn new(tables: &Tables, collection: &Collection, iterative_scan: bool) -> Self {
         let Tables { documents, embeddings, internal, extension, .. } = tables;
         let distance = format!("e.embedding OPERATOR({extension}.{}) $1", collection.definition.distance.operator());
