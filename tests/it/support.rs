@@ -289,27 +289,3 @@ pub(crate) fn vector_document(id: &str, values: &[f32]) -> v1::Document {
 pub(crate) fn text_document(id: &str, text: &str) -> v1::Document {
     v1::Document { id: id.into(), text: text.into(), ..Default::default() }
 }
-
-/// Stamps a test for each major version of Postgres: `on_each_postgres!(async fn name(server: Server) { .. })`.
-macro_rules! on_each_postgres {
-    ($($(#[$meta:meta])* async fn $name:ident($server:ident: Server) $body:block)*) => { $(
-        mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-
-            $(#[$meta])*
-            async fn run($server: $crate::support::Server) $body
-
-            #[tokio::test]
-            async fn pg16() {
-                run($crate::support::Server::start(16).await).await;
-            }
-
-            #[tokio::test]
-            async fn pg18() {
-                run($crate::support::Server::start(18).await).await;
-            }
-        }
-    )* };
-}
-pub(crate) use on_each_postgres;

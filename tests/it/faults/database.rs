@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use rstest::rstest;
+
 use super::*;
 use crate::support::{
-    Setup, create_database, on_each_postgres, start_postgres_in, text_document, texts, vector_document, vectors,
-    waiting_for_locks,
+    Setup, create_database, start_postgres_in, text_document, texts, vector_document, vectors, waiting_for_locks,
 };
 
 #[tokio::test]
@@ -84,50 +85,58 @@ async fn a_full_pool_is_told() {
     assert_eq!(waiting.await.unwrap().unwrap().results.len(), 1);
 }
 
-on_each_postgres! {
-    async fn a_dropped_extension_is_told_and_missed_no_more_when_it_is_back(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
-        ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
-        let sql = server.sql().await;
-        sql.batch_execute("DROP EXTENSION vector CASCADE").await.unwrap();
-        becomes(&server, false).await;
-        let status = search(&mut client, "points", &[1.0, 2.0, 3.0]).await.expect_err("no extension");
-        assert_eq!(told(&status), expected(Code::FailedPrecondition, "EXTENSION_MISSING", false), "{status:?}");
-        assert!(status.message().contains("CREATE EXTENSION vector"), "{status:?}");
+#[rstest]
+#[tokio::test]
+async fn a_dropped_extension_is_told_and_missed_no_more_when_it_is_back(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
+    ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
+    let sql = server.sql().await;
+    sql.batch_execute("DROP EXTENSION vector CASCADE").await.unwrap();
+    becomes(&server, false).await;
+    let status = search(&mut client, "points", &[1.0, 2.0, 3.0]).await.expect_err("no extension");
+    assert_eq!(told(&status), expected(Code::FailedPrecondition, "EXTENSION_MISSING", false), "{status:?}");
+    assert!(status.message().contains("CREATE EXTENSION vector"), "{status:?}");
 
-        sql.batch_execute("CREATE EXTENSION vector").await.unwrap();
-        becomes(&server, true).await;
-        // CASCADE took the vectors, so the collection is made again.
-        client.delete_collection(v1::DeleteCollectionRequest { name: "points".into() }).await.unwrap();
-        client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
-        ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
-        assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 1);
-    }
+    sql.batch_execute("CREATE EXTENSION vector").await.unwrap();
+    becomes(&server, true).await;
+    // CASCADE took the vectors, so the collection is made again.
+    client.delete_collection(v1::DeleteCollectionRequest { name: "points".into() }).await.unwrap();
+    client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
+    ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
+    assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 1);
+}
 
-    async fn types_that_are_new_are_used(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
-        ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
-        search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap();
-        // As pg_restore --clean does: the same names, other types and tables, without a moment in which they are missing.
-        let embeddings: String = server.sql().await
-            .query_one("SELECT relname FROM pg_class WHERE relname LIKE 'embeddings\\_%' AND relkind = 'r'", &[])
-            .await.unwrap().get(0);
-        server.sql().await.batch_execute(&format!(
-            "BEGIN;
-             CREATE TEMP TABLE kept AS SELECT document_key, chunk, embedding::text AS embedding FROM pgfox_internal.{embeddings};
-             DROP EXTENSION vector CASCADE; CREATE EXTENSION vector;
-             ALTER TABLE pgfox_internal.{embeddings} ADD embedding vector(3);
-             UPDATE pgfox_internal.{embeddings} e SET embedding = k.embedding::vector FROM kept k
-                 WHERE (k.document_key, k.chunk) = (e.document_key, e.chunk);
-             COMMIT"
-        ))
+#[rstest]
+#[tokio::test]
+async fn types_that_are_new_are_used(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
+    ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
+    search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap();
+    // As pg_restore --clean does: the same names, other types and tables, without a moment in which they are missing.
+    let embeddings: String = server
+        .sql()
         .await
-        .unwrap();
-        let found = search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap();
-        assert_eq!(found.results[0].distance, Some(0.0));
-        ingest(&mut client, "points", vector_document("q", &[1.0, 2.0, 4.0])).await.unwrap();
-        assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 2);
-    }
+        .query_one("SELECT relname FROM pg_class WHERE relname LIKE 'embeddings\\_%' AND relkind = 'r'", &[])
+        .await
+        .unwrap()
+        .get(0);
+    server.sql().await.batch_execute(&format!(
+        "BEGIN;
+         CREATE TEMP TABLE kept AS SELECT document_key, chunk, embedding::text AS embedding FROM pgfox_internal.{embeddings};
+         DROP EXTENSION vector CASCADE; CREATE EXTENSION vector;
+         ALTER TABLE pgfox_internal.{embeddings} ADD embedding vector(3);
+         UPDATE pgfox_internal.{embeddings} e SET embedding = k.embedding::vector FROM kept k
+             WHERE (k.document_key, k.chunk) = (e.document_key, e.chunk);
+         COMMIT"
+    ))
+    .await
+    .unwrap();
+    let found = search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap();
+    assert_eq!(found.results[0].distance, Some(0.0));
+    ingest(&mut client, "points", vector_document("q", &[1.0, 2.0, 4.0])).await.unwrap();
+    assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 2);
 }

@@ -1,7 +1,9 @@
 //! Databases that a server may not, or must not, set up.
 
+use rstest::rstest;
+
 use super::*;
-use crate::support::{Setup, cluster, create_database, on_each_postgres, sql, vector_document, vectors};
+use crate::support::{Setup, cluster, create_database, sql, vector_document, vectors};
 
 /// A role that may only log in, and the DSN with which it does.
 async fn create_role(database_url: &str) -> (String, String) {
@@ -62,53 +64,65 @@ async fn schemas_that_were_made_for_the_role_are_enough() {
     }
 }
 
-on_each_postgres! {
-    async fn a_role_that_only_reads_can_only_read(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
-        ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
-        let (role_url, role) = create_role(&server.database_url).await;
-        server.sql().await.batch_execute(&format!(
+#[rstest]
+#[tokio::test]
+async fn a_role_that_only_reads_can_only_read(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
+    ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
+    let (role_url, role) = create_role(&server.database_url).await;
+    server
+        .sql()
+        .await
+        .batch_execute(&format!(
             "GRANT USAGE ON SCHEMA pgfox, pgfox_internal TO {role};
-             GRANT SELECT ON ALL TABLES IN SCHEMA pgfox, pgfox_internal TO {role}"
+         GRANT SELECT ON ALL TABLES IN SCHEMA pgfox, pgfox_internal TO {role}"
         ))
         .await
         .unwrap();
-        let reader = Setup::new(role_url).start().await;
-        reader.ready().await;
-        let mut client = reader.client();
-        assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 1);
-        let refused = expected(Code::FailedPrecondition, "DATABASE_REFUSED", false);
-        let statuses = [
-            ingest(&mut client, "points", vector_document("q", &[1.0, 2.0, 3.0])).await.expect_err("reads only"),
-            client.create_collection(vectors("more", 3, v1::Distance::L2)).await.expect_err("reads only"),
-            client.build_index(v1::BuildIndexRequest { collection: "points".into(), ..Default::default() }).await
-                .expect_err("reads only"),
-        ];
-        for status in statuses {
-            assert_eq!(told(&status), refused, "{status:?}");
-            assert!(!status.message().contains("permission denied"), "the driver's words: {status:?}");
-        }
+    let reader = Setup::new(role_url).start().await;
+    reader.ready().await;
+    let mut client = reader.client();
+    assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 1);
+    let refused = expected(Code::FailedPrecondition, "DATABASE_REFUSED", false);
+    let statuses = [
+        ingest(&mut client, "points", vector_document("q", &[1.0, 2.0, 3.0])).await.expect_err("reads only"),
+        client.create_collection(vectors("more", 3, v1::Distance::L2)).await.expect_err("reads only"),
+        client
+            .build_index(v1::BuildIndexRequest { collection: "points".into(), ..Default::default() })
+            .await
+            .expect_err("reads only"),
+    ];
+    for status in statuses {
+        assert_eq!(told(&status), refused, "{status:?}");
+        assert!(!status.message().contains("permission denied"), "the driver's words: {status:?}");
     }
+}
 
-    async fn a_database_that_cannot_hold_every_text_is_refused(server: Server) {
-        let sql = server.sql().await;
-        let (host, name) = server.database_url.rsplit_once('/').unwrap();
-        let latin = format!("{name}_latin");
-        let create = format!("CREATE DATABASE {latin} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
-        sql.batch_execute(&create).await.unwrap();
-        let refused = Setup::new(format!("{host}/{latin}")).start().await;
-        let error = refused.ended().await.expect_err("another encoding").to_string();
-        assert!(error.contains("LATIN1") && error.contains("UTF8"), "{error}");
-    }
+#[rstest]
+#[tokio::test]
+async fn a_database_that_cannot_hold_every_text_is_refused(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let sql = server.sql().await;
+    let (host, name) = server.database_url.rsplit_once('/').unwrap();
+    let latin = format!("{name}_latin");
+    let create = format!("CREATE DATABASE {latin} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    sql.batch_execute(&create).await.unwrap();
+    let refused = Setup::new(format!("{host}/{latin}")).start().await;
+    let error = refused.ended().await.expect_err("another encoding").to_string();
+    assert!(error.contains("LATIN1") && error.contains("UTF8"), "{error}");
+}
 
-    async fn a_newer_schema_is_refused(server: Server) {
-        let sql = server.sql().await;
-        sql.batch_execute("INSERT INTO pgfox_internal.schema_migrations (version) VALUES (999)").await.unwrap();
-        let late = Setup::new(server.database_url.clone()).start().await;
-        let error = late.ended().await.expect_err("a newer schema").to_string();
-        assert!(error.contains("version 999") && error.contains("newer pgfox"), "{error}");
-    }
+#[rstest]
+#[tokio::test]
+async fn a_newer_schema_is_refused(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let sql = server.sql().await;
+    sql.batch_execute("INSERT INTO pgfox_internal.schema_migrations (version) VALUES (999)").await.unwrap();
+    let late = Setup::new(server.database_url.clone()).start().await;
+    let error = late.ended().await.expect_err("a newer schema").to_string();
+    assert!(error.contains("version 999") && error.contains("newer pgfox"), "{error}");
 }
 
 #[tokio::test]
