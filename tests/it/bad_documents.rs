@@ -1,4 +1,4 @@
-//! Documents that break the rules: each is refused with its place and reason, stores nothing, and never breaks the server.
+//! Documents that break the rules: each is refused with its place and reason, stores nothing and breaks nothing.
 
 use pgfox::v1::{self, Distance, ErrorReason, VectorType};
 use prost_types::{ListValue, Struct, Value, value::Kind};

@@ -64,8 +64,8 @@ async fn tables(sql: &Sql) -> (String, String, String) {
 async fn rows(sql: &Sql, id: &str) -> Vec<Row> {
     let (documents, chunks, embeddings) = tables(sql).await;
     let rows = format!(
-        "SELECT c.chunk, c.ordinal, c.start_char, c.end_char, c.hash IS NOT NULL, c.text, c.words::text, e.embedding::text,
-                c.ctid::text || ' ' || c.xmin::text, e.ctid::text || ' ' || e.xmin::text
+        "SELECT c.chunk, c.ordinal, c.start_char, c.end_char, c.hash IS NOT NULL, c.text, c.words::text,
+                e.embedding::text, c.ctid::text || ' ' || c.xmin::text, e.ctid::text || ' ' || e.xmin::text
          FROM {documents} d JOIN {chunks} c ON c.document_key = d.key
          LEFT JOIN {embeddings} e ON e.document_key = d.key AND e.chunk = c.chunk
          WHERE d.id = $1 ORDER BY c.ordinal"

@@ -1,4 +1,4 @@
-//! Everything at once on one name, through two servers: whatever comes of it, the answers are about what the caller did.
+//! Everything at once on one name, through two servers: whatever comes of it, the answers fit what the caller did.
 
 use std::time::{Duration, Instant};
 

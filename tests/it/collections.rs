@@ -217,9 +217,12 @@ async fn the_view_is_for_sql(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
     let sql = server.sql().await;
-    sql.batch_execute("CREATE TABLE public.documents (id int PRIMARY KEY, title text); INSERT INTO public.documents VALUES (1, 'mine')")
-        .await
-        .unwrap();
+    sql.batch_execute(
+        "CREATE TABLE public.documents (id int PRIMARY KEY, title text);
+         INSERT INTO public.documents VALUES (1, 'mine')",
+    )
+    .await
+    .unwrap();
     create(&mut client, texts("documents")).await;
     ingest(&mut client, "documents", vec![text_document("1", "a fox"), text_document("2", " ")]).await;
     let join = "SELECT m.title, d.content, d.chunk, d.metadata::text, d.embedding IS NOT NULL
@@ -240,7 +243,8 @@ async fn the_view_is_for_sql(#[values(16, 18)] major: u32) {
     sql.batch_execute("DROP VIEW public.mine").await.unwrap();
     delete(&mut client, "documents").await.unwrap();
     // Nothing is left but what is the user's own.
-    let tables = "SELECT count(*) FROM pg_class WHERE relname ~ '^(documents|embeddings)_[0-9]' OR relnamespace = 'pgfox'::regnamespace";
+    let tables = "SELECT count(*) FROM pg_class
+                  WHERE relname ~ '^(documents|embeddings)_[0-9]' OR relnamespace = 'pgfox'::regnamespace";
     assert_eq!(sql.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 0);
     assert_eq!(sql.query("SELECT FROM public.documents", &[]).await.unwrap().len(), 1);
 }
@@ -344,30 +348,29 @@ async fn dimensions_are_asked_only_of_models_that_take_them() {
     assert_eq!(names, ["fewer", "natural", "same"]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_extension_may_live_in_another_schema() {
-    for major in crate::support::MAJORS {
-        let database_url = create_database(&cluster(major).postgres).await;
-        sql(&database_url)
-            .await
-            .batch_execute("CREATE SCHEMA \"Ext\"; CREATE EXTENSION vector SCHEMA \"Ext\"")
-            .await
-            .unwrap();
-        let mut setup = Setup::new(database_url);
-        setup.openai = OpenAiConfig::default();
-        let server = setup.start().await;
-        server.ready().await;
-        let mut client = server.client();
-        for (name, vector_type) in [("whole", VectorType::Vector), ("half", VectorType::Halfvec)] {
-            let mut request = vectors(name, 2, Distance::Cosine);
-            request.collection.as_mut().unwrap().vector_type = vector_type.into();
-            create(&mut client, request).await;
-            let documents = (0..100).map(|i| vector_document(&i.to_string(), &[1.0, i as f32])).collect();
-            ingest(&mut client, name, documents).await;
-            ingest(&mut client, name, vec![vector_document("0", &[1.0, 0.5])]).await;
-            crate::calls::build_index(&mut client, name, v1::index_spec::Kind::Hnsw(v1::Hnsw::default())).await;
-            let found = search(&mut client, near(name, &[1.0, 0.5], 1)).await;
-            assert_eq!(crate::calls::ids(&found), ["0"]);
-        }
+async fn the_extension_may_live_in_another_schema(#[values(16, 18)] major: u32) {
+    let database_url = create_database(&cluster(major).postgres).await;
+    sql(&database_url)
+        .await
+        .batch_execute("CREATE SCHEMA \"Ext\"; CREATE EXTENSION vector SCHEMA \"Ext\"")
+        .await
+        .unwrap();
+    let mut setup = Setup::new(database_url);
+    setup.openai = OpenAiConfig::default();
+    let server = setup.start().await;
+    server.ready().await;
+    let mut client = server.client();
+    for (name, vector_type) in [("whole", VectorType::Vector), ("half", VectorType::Halfvec)] {
+        let mut request = vectors(name, 2, Distance::Cosine);
+        request.collection.as_mut().unwrap().vector_type = vector_type.into();
+        create(&mut client, request).await;
+        let documents = (0..100).map(|i| vector_document(&i.to_string(), &[1.0, i as f32])).collect();
+        ingest(&mut client, name, documents).await;
+        ingest(&mut client, name, vec![vector_document("0", &[1.0, 0.5])]).await;
+        crate::calls::build_index(&mut client, name, v1::index_spec::Kind::Hnsw(v1::Hnsw::default())).await;
+        let found = search(&mut client, near(name, &[1.0, 0.5], 1)).await;
+        assert_eq!(crate::calls::ids(&found), ["0"]);
     }
 }

@@ -140,8 +140,8 @@ async fn deleted_by_a_filter(#[values(16, 18)] major: u32) {
     let sql = server.sql().await;
     sql.batch_execute(
         "INSERT INTO pgfox_internal.embeddings_1_1 SELECT document_key, 1, embedding FROM pgfox_internal.embeddings_1_1;
-         INSERT INTO pgfox_internal.chunks_1 SELECT document_key, 1, 0, 0, 0, NULL, '', '' FROM pgfox_internal.embeddings_1_1
-         ON CONFLICT DO NOTHING",
+         INSERT INTO pgfox_internal.chunks_1 SELECT document_key, 1, 0, 0, 0, NULL, '', ''
+         FROM pgfox_internal.embeddings_1_1 ON CONFLICT DO NOTHING",
     )
     .await
     .unwrap();
@@ -161,7 +161,8 @@ async fn deleted_by_a_filter(#[values(16, 18)] major: u32) {
 
     let rows = sql
         .query_one(
-            "SELECT (SELECT count(*) FROM pgfox_internal.documents_1), (SELECT count(*) FROM pgfox_internal.embeddings_1_1),
+            "SELECT (SELECT count(*) FROM pgfox_internal.documents_1),
+                    (SELECT count(*) FROM pgfox_internal.embeddings_1_1),
                     (SELECT count(DISTINCT document_key) FROM pgfox_internal.chunks_1), (SELECT count(*) FROM pgfox.c)",
             &[],
         )

@@ -30,7 +30,8 @@ async fn orphans(server: &Server) -> i64 {
     let embeddings: String = sql.query_one(table, &[]).await.unwrap().get(0);
     let documents = format!("documents_{}", embeddings.split('_').nth(1).unwrap());
     let orphans = format!(
-        "SELECT count(*) FROM pgfox_internal.{embeddings} WHERE document_key NOT IN (SELECT key FROM pgfox_internal.{documents})"
+        "SELECT count(*) FROM pgfox_internal.{embeddings}
+         WHERE document_key NOT IN (SELECT key FROM pgfox_internal.{documents})"
     );
     sql.query_one(&orphans, &[]).await.unwrap().get(0)
 }

@@ -136,7 +136,7 @@ impl Drop for Provider {
     }
 }
 
-/// The unit vector of a text: the sum of a pseudo-random vector for each word, so that texts with common words are near.
+/// The unit vector of a text: the sum of a pseudo-random vector for each word, so texts with common words are near.
 pub(crate) fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut sum = vec![0.0_f64; dimensions];
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());

@@ -23,8 +23,8 @@ use tonic_types::StatusExt as _;
 
 pub(crate) type Client = PgfoxServiceClient<Channel>;
 
-/// The major versions that every test of SQL runs on.
-pub(crate) const MAJORS: [u32; 2] = [16, 18];
+/// The major versions of Postgres that tests run on.
+const MAJORS: [u32; 2] = [16, 18];
 
 /// A cluster that lives as long as the test run.
 pub(crate) struct Cluster {
@@ -236,8 +236,8 @@ impl Server {
     }
 }
 
-/// Sessions of a database that wait for a lock. Asked by a session of its own: a transaction that holds the lock would see
-/// for ever what it saw when it first looked.
+/// Sessions of a database that wait for a lock. Asked by a session of its own: a transaction that holds the lock would
+/// see for ever what it saw when it first looked.
 pub(crate) async fn waiting_for_locks(database_url: &str) -> i64 {
     let waiting = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND state = 'active' AND wait_event_type = 'Lock'";

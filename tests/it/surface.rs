@@ -1,4 +1,4 @@
-//! What every gRPC client relies on: reflection, health, deadlines, cancellation, compression, keys, TLS, an orderly end.
+//! What every gRPC client relies on: reflection, health, deadlines, cancelling, compression, keys, TLS, a clean end.
 
 mod calls;
 mod ending;
@@ -6,6 +6,7 @@ mod ending;
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
 use pgfox_server::ApiKeys;
 use prost::Message as _;
+use rstest::rstest;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Status, codec::CompressionEncoding::Gzip, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};

@@ -221,7 +221,7 @@ async fn writers_of_chunks_leave_one_of_them_whole() {
     assert_eq!(orphans(&sql).await, (0, 0));
 }
 
-/// A document is changed by another writer between the moment when its chunks are read and the one when they are written.
+/// Another writer changes a document after its chunks were read and before they are written.
 #[tokio::test]
 async fn what_was_read_is_read_again_when_it_changed() {
     let provider = Provider::start().await;

@@ -124,17 +124,21 @@ async fn types_that_are_new_are_used(#[values(16, 18)] major: u32) {
         .await
         .unwrap()
         .get(0);
-    server.sql().await.batch_execute(&format!(
-        "BEGIN;
-         CREATE TEMP TABLE kept AS SELECT document_key, chunk, embedding::text AS embedding FROM pgfox_internal.{embeddings};
+    server
+        .sql()
+        .await
+        .batch_execute(&format!(
+            "BEGIN;
+         CREATE TEMP TABLE kept AS SELECT document_key, chunk, embedding::text AS embedding
+             FROM pgfox_internal.{embeddings};
          DROP EXTENSION vector CASCADE; CREATE EXTENSION vector;
          ALTER TABLE pgfox_internal.{embeddings} ADD embedding vector(3);
          UPDATE pgfox_internal.{embeddings} e SET embedding = k.embedding::vector FROM kept k
              WHERE (k.document_key, k.chunk) = (e.document_key, e.chunk);
          COMMIT"
-    ))
-    .await
-    .unwrap();
+        ))
+        .await
+        .unwrap();
     let found = search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap();
     assert_eq!(found.results[0].distance, Some(0.0));
     ingest(&mut client, "points", vector_document("q", &[1.0, 2.0, 4.0])).await.unwrap();

@@ -15,53 +15,51 @@ async fn create_role(database_url: &str) -> (String, String) {
     (format!("postgres://{role}:secret@{host}"), role)
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_extension_that_the_role_may_not_create_is_asked_for() {
-    for major in [16, 18] {
-        let database_url = create_database(&cluster(major).postgres).await;
-        let (role_url, role) = create_role(&database_url).await;
-        let server = Setup::new(role_url).start().await;
-        let mut client = server.client();
-        let missing = expected(Code::FailedPrecondition, "EXTENSION_MISSING", false);
-        eventually("the extension is missed", async || {
-            let status = get(&mut client, "foxes", "fox").await.expect_err("no extension");
-            told(&status) == missing && status.message().contains("run: CREATE EXTENSION vector")
-        })
-        .await;
-        becomes(&server, false).await;
+async fn an_extension_that_the_role_may_not_create_is_asked_for(#[values(16, 18)] major: u32) {
+    let database_url = create_database(&cluster(major).postgres).await;
+    let (role_url, role) = create_role(&database_url).await;
+    let server = Setup::new(role_url).start().await;
+    let mut client = server.client();
+    let missing = expected(Code::FailedPrecondition, "EXTENSION_MISSING", false);
+    eventually("the extension is missed", async || {
+        let status = get(&mut client, "foxes", "fox").await.expect_err("no extension");
+        told(&status) == missing && status.message().contains("run: CREATE EXTENSION vector")
+    })
+    .await;
+    becomes(&server, false).await;
 
-        // Then the schema is what it may not create.
-        let admin = sql(&database_url).await;
-        admin.batch_execute("CREATE EXTENSION vector").await.unwrap();
-        let refused = expected(Code::FailedPrecondition, "DATABASE_REFUSED", false);
-        eventually("the privilege is missed", async || {
-            told(&get(&mut client, "foxes", "fox").await.expect_err("no schema")) == refused
-        })
-        .await;
-        let database = database_url.rsplit_once('/').unwrap().1;
-        admin.batch_execute(&format!("GRANT CREATE ON DATABASE {database} TO {role}")).await.unwrap();
-        becomes(&server, true).await;
-        client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
-    }
+    // Then the schema is what it may not create.
+    let admin = sql(&database_url).await;
+    admin.batch_execute("CREATE EXTENSION vector").await.unwrap();
+    let refused = expected(Code::FailedPrecondition, "DATABASE_REFUSED", false);
+    eventually("the privilege is missed", async || {
+        told(&get(&mut client, "foxes", "fox").await.expect_err("no schema")) == refused
+    })
+    .await;
+    let database = database_url.rsplit_once('/').unwrap().1;
+    admin.batch_execute(&format!("GRANT CREATE ON DATABASE {database} TO {role}")).await.unwrap();
+    becomes(&server, true).await;
+    client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
 }
 
+#[rstest]
 #[tokio::test]
-async fn schemas_that_were_made_for_the_role_are_enough() {
-    for major in [16, 18] {
-        let database_url = create_database(&cluster(major).postgres).await;
-        let (role_url, role) = create_role(&database_url).await;
-        let schemas = format!(
-            "CREATE EXTENSION vector;
-             CREATE SCHEMA pgfox AUTHORIZATION {role}; CREATE SCHEMA pgfox_internal AUTHORIZATION {role}"
-        );
-        sql(&database_url).await.batch_execute(&schemas).await.unwrap();
-        let server = Setup::new(role_url).start().await;
-        server.ready().await;
-        let mut client = server.client();
-        client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
-        ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
-        assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 1);
-    }
+async fn schemas_that_were_made_for_the_role_are_enough(#[values(16, 18)] major: u32) {
+    let database_url = create_database(&cluster(major).postgres).await;
+    let (role_url, role) = create_role(&database_url).await;
+    let schemas = format!(
+        "CREATE EXTENSION vector;
+         CREATE SCHEMA pgfox AUTHORIZATION {role}; CREATE SCHEMA pgfox_internal AUTHORIZATION {role}"
+    );
+    sql(&database_url).await.batch_execute(&schemas).await.unwrap();
+    let server = Setup::new(role_url).start().await;
+    server.ready().await;
+    let mut client = server.client();
+    client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
+    ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
+    assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 1);
 }
 
 #[rstest]
@@ -125,20 +123,19 @@ async fn a_newer_schema_is_refused(#[values(16, 18)] major: u32) {
     assert!(error.contains("version 999") && error.contains("newer pgfox"), "{error}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn servers_that_start_together_set_up_one_schema() {
-    for major in [16, 18] {
-        let database_url = create_database(&cluster(major).postgres).await;
-        let start = || async {
-            let server = Setup::new(database_url.clone()).start().await;
-            server.ready().await;
-            server
-        };
-        let servers = tokio::join!(start(), start(), start(), start());
-        let migrations = "SELECT count(*) FROM pgfox_internal.schema_migrations";
-        let applied: i64 = servers.0.sql().await.query_one(migrations, &[]).await.unwrap().get(0);
-        assert_eq!(applied, i64::from(pgfox_server::store::SCHEMA_VERSION));
-        servers.0.client().create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
-        ingest(&mut servers.3.client(), "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
-    }
+async fn servers_that_start_together_set_up_one_schema(#[values(16, 18)] major: u32) {
+    let database_url = create_database(&cluster(major).postgres).await;
+    let start = || async {
+        let server = Setup::new(database_url.clone()).start().await;
+        server.ready().await;
+        server
+    };
+    let servers = tokio::join!(start(), start(), start(), start());
+    let migrations = "SELECT count(*) FROM pgfox_internal.schema_migrations";
+    let applied: i64 = servers.0.sql().await.query_one(migrations, &[]).await.unwrap().get(0);
+    assert_eq!(applied, i64::from(pgfox_server::store::SCHEMA_VERSION));
+    servers.0.client().create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
+    ingest(&mut servers.3.client(), "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
 }
