@@ -1,7 +1,9 @@
 //! Embedding by a provider over real HTTP.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pgfox_server::embed::{ConfigError, EmbedError, Embedders, EmbeddingConfig, Model, OpenAiConfig};
 

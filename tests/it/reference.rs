@@ -1,14 +1,14 @@
 //! The pages docs/reference.md and docs/errors.md are made of the protos and their comments, so that they always agree.
 //! `UPDATE=1 cargo test --workspace --test it reference::` writes them anew.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::path::Path;
+use std::{collections::HashMap, fmt::Write as _, path::Path};
 
 use pgfox::v1::ErrorReason;
 use prost::Message as _;
-use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+    field_descriptor_proto::{Label, Type},
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 

@@ -4,11 +4,14 @@ mod cluster;
 
 use std::time::Duration;
 
-use cluster::Cluster;
-use pgfox_server::store::connect::{Connector, Pool, PoolOptions};
-use pgfox_server::store::dsn::Dsn;
-use pgfox_server::store::errors::{Kind, classify};
+use pgfox_server::store::{
+    connect::{Connector, Pool, PoolOptions},
+    dsn::Dsn,
+    errors::{Kind, classify},
+};
 use tokio::time::{sleep, timeout};
+
+use self::cluster::Cluster;
 
 /// Connects, and says whether the connection is encrypted, or why there is none.
 async fn connect(dsn: &str) -> Result<bool, String> {

@@ -11,6 +11,7 @@ use pgfox_server::ApiKeys;
 use prost::Message;
 use tonic::{Code, client::GrpcService as _, codec::CompressionEncoding::Gzip};
 
+use self::page::{Answer, call, call_with, frame, path, preflight, try_send};
 use crate::{
     calls::ingest,
     process::{ServerProcess, command},
@@ -18,7 +19,6 @@ use crate::{
         Server, Setup, cluster, create_database, eventually, reason, vector_document, vectors, waiting_for_locks,
     },
 };
-use page::{Answer, call, call_with, frame, path, preflight, try_send};
 
 const APP: &str = "https://app.example.com";
 const OTHER_APP: &str = "http://localhost:3000";
