@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::{
     calls::{counts, get, info, ingest, invalid, refusal, request, with_provider},
-    provider::{Answer, Provider},
+    provider::Provider,
     support::{Server, eventually, text_document, texts, vector_document, vectors},
 };
 
@@ -171,7 +171,6 @@ async fn versions_are_checked_when_they_are_written() {
     let mut client = server.client();
     client.create_collection(texts("c")).await.unwrap();
     ingest(&mut client, "c", vec![text_document("a", "first"), text_document("b", "same")]).await;
-    let slow = std::time::Duration::from_millis(500);
     for skip_invalid in [false, true] {
         // Its text changes; and only its metadata does, beside one whose text does.
         for id in ["a", "b"] {
@@ -186,13 +185,14 @@ async fn versions_are_checked_when_they_are_written() {
                 text_document("c", &format!("another {tag}")),
             ];
             let late = v1::IngestRequest { skip_invalid, ..at(&[(id, current)], documents) };
-            provider.script(Answer::Slow(slow), 1);
+            let held = provider.hold();
             let mut other = server.client();
             let late = tokio::spawn(async move { other.ingest(late).await });
             eventually("the late one is embedded", async || provider.under_way() == 1).await;
             let soon = if id == "a" { "first" } else { "same" };
             let soon = tagged(text_document(id, soon), &format!("soon {skip_invalid}"));
             assert_eq!(ingest(&mut client, "c", vec![soon.clone()]).await.updated_count, 1);
+            held.notify_one();
             if skip_invalid {
                 let response = late.await.unwrap().unwrap().into_inner();
                 assert_eq!((response.upserted_count, response.errors.len()), (1, 1));

@@ -22,7 +22,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
 /// Dimensions of every model that is not asked for others.
 pub(crate) const DIMENSIONS: usize = 32;
@@ -40,6 +40,8 @@ pub(crate) enum Answer {
     Body(String),
     /// Embeddings, after a wait.
     Slow(Duration),
+    /// Embeddings, when the test notifies.
+    Held(Arc<Notify>),
     /// Embeddings without the last text's.
     TooFew,
     /// Embeddings of this many dimensions, whatever was asked for.
@@ -88,6 +90,14 @@ impl Provider {
     /// The next `times` requests that no earlier script has taken get this answer.
     pub(crate) fn script(&self, answer: Answer, times: usize) {
         self.state.script.lock().unwrap().extend(std::iter::repeat_n(answer, times));
+    }
+
+    /// Holds back the answer to the next request that no earlier script has taken, until it is released with
+    /// [`Notify::notify_one`].
+    pub(crate) fn hold(&self) -> Arc<Notify> {
+        let release = Arc::new(Notify::new());
+        self.script(Answer::Held(Arc::clone(&release)), 1);
+        release
     }
 
     /// Refuses longer texts, as OpenAI refuses more tokens than the model reads.
@@ -224,6 +234,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answered {
         Some(Answer::Body(text)) => Ok(Response::new(full(text))),
         Some(Answer::Slow(wait)) => {
             tokio::time::sleep(wait).await;
+            embeddings(&state, &body, None)
+        }
+        Some(Answer::Held(release)) => {
+            release.notified().await;
             embeddings(&state, &body, None)
         }
         Some(Answer::TooFew) => {

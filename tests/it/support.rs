@@ -225,14 +225,13 @@ impl Server {
 
     /// Waits until the server ends by itself.
     pub(crate) async fn ended(mut self) -> anyhow::Result<()> {
-        let ended = tokio::time::timeout(Duration::from_secs(30), &mut self.task).await;
-        ended.expect("the server ends").expect("the server does not panic")
+        in_time("the server ends", &mut self.task).await.expect("the server does not panic")
     }
 
     /// Shuts down as SIGTERM does, and waits for the end.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.shutdown.take());
-        (&mut self.task).await?
+        in_time("the server stops", &mut self.task).await?
     }
 }
 
@@ -244,15 +243,24 @@ pub(crate) async fn waiting_for_locks(database_url: &str) -> i64 {
     sql(database_url).await.query_one(waiting, &[]).await.expect("a count").get(0)
 }
 
-/// Waits until `done`, at most 30 seconds.
+/// Waits until `done`.
 pub(crate) async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+    in_time(what, async {
         while !done().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    });
-    assert!(waited.await.is_ok(), "not in 30 s: {what}");
+    })
+    .await;
 }
+
+/// Waits for what always takes far less than a minute, so that a test that would hang fails.
+pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(60);
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| panic!("not in {limit:?}: {what}"))
+}
+
+/// For a limit of the server that a test must not meet: far more than [`in_time`] waits.
+pub(crate) const AN_HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// The reason of an error, and the fields that it names.
 pub(crate) fn reason(status: &Status) -> (String, Vec<String>) {

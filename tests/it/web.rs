@@ -16,7 +16,8 @@ use crate::{
     calls::ingest,
     process::{ServerProcess, command},
     support::{
-        Server, Setup, cluster, create_database, eventually, reason, vector_document, vectors, waiting_for_locks,
+        AN_HOUR, Server, Setup, cluster, create_database, eventually, reason, vector_document, vectors,
+        waiting_for_locks,
     },
 };
 
@@ -229,16 +230,14 @@ async fn a_page_has_deadlines_and_limits() {
 
 #[tokio::test]
 async fn a_page_that_stays_does_not_keep_the_server_from_its_end() {
-    let server = start(|_| {}).await;
+    let server = start(|setup| setup.limits.drain = AN_HOUR).await;
     let page = legacy::Client::builder(TokioExecutor::new()).build_http();
     let request = Request::post(format!("http://{}{}", server.address, path("Search")));
     let request = request.header("content-type", PROTO).header("origin", APP);
     let body = Full::new(Bytes::from(frame(&search_request("points"))));
     // The connection is kept for further calls.
     page.request(request.body(body).unwrap()).await.unwrap().into_body().collect().await.unwrap();
-    let began = std::time::Instant::now();
     server.stop().await.unwrap();
-    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
