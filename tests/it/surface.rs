@@ -280,9 +280,10 @@ async fn old_connections_are_replaced_and_no_call_notices() {
     let age = std::time::Duration::from_millis(200);
     let server = Server::start_with(18, |setup| setup.limits.max_connection_age = Some(age)).await;
     let line = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let channel = Channel::from_shared(format!("http://{}", line.local_addr().unwrap())).unwrap().connect_lazy();
+    let options = pgfox_client::ConnectOptions::new(line.local_addr().unwrap().to_string());
     let calls = async {
-        let mut client = PgfoxServiceClient::new(channel);
+        // It makes a call again that has met the end of a connection.
+        let mut client = pgfox_client::connect(&options).await.unwrap();
         for _ in 0..50 {
             client.list_collections(v1::ListCollectionsRequest::default()).await.unwrap();
             tokio::time::sleep(age / 10).await;
