@@ -6,6 +6,7 @@ mod metadata; // metadata as JSON, and filters over it
 mod naughty; // strings that break careless programs
 mod process; // the real binaries
 mod provider; // an OpenAI-shaped embedding server
+mod relay; // a line to Postgres that counts round trips
 mod support; // Postgres, servers and clients
 
 // tests
