@@ -86,6 +86,31 @@ pub(crate) struct SearchSettings {
     pub max_bytes: usize,
 }
 
+#[cfg(test)]
+impl SearchSettings {
+    /// A search for `limit` results and nothing else.
+    fn of(limit: usize) -> Self {
+        Self {
+            limit,
+            exact: false,
+            ef_search: None,
+            probes: None,
+            filter: None,
+            exclude: Vec::new(),
+            max_distance: None,
+            group_by_document: false,
+            with_text: true,
+            with_metadata: true,
+            include_vector: false,
+            include_full_text: false,
+            explain: false,
+            deadline: Instant::now(),
+            fill_up: Duration::ZERO,
+            max_bytes: 0,
+        }
+    }
+}
+
 /// A passage that was found.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {

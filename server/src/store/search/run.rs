@@ -267,40 +267,19 @@ mod tests {
     use super::*;
     use crate::store::Filter;
 
-    fn settings(limit: usize) -> SearchSettings {
-        SearchSettings {
-            limit,
-            exact: false,
-            ef_search: None,
-            probes: None,
-            filter: None,
-            exclude: Vec::new(),
-            max_distance: None,
-            group_by_document: false,
-            with_text: true,
-            with_metadata: true,
-            include_vector: false,
-            include_full_text: false,
-            explain: false,
-            deadline: Instant::now(),
-            fill_up: Duration::ZERO,
-            max_bytes: 0,
-        }
-    }
-
     #[test]
     fn ef_search_is_never_below_the_limit() {
-        assert_eq!(ef_search(&settings(10), 10), 40);
-        assert_eq!(ef_search(&settings(100), 100), 100);
-        assert_eq!(ef_search(&settings(1_001), 1_001), 1_000);
-        assert_eq!(ef_search(&SearchSettings { ef_search: Some(20), ..settings(5) }, 5), 20);
-        let filtered = SearchSettings { filter: Some(Filter::Ids(Vec::new())), ..settings(5) };
+        assert_eq!(ef_search(&SearchSettings::of(10), 10), 40);
+        assert_eq!(ef_search(&SearchSettings::of(100), 100), 100);
+        assert_eq!(ef_search(&SearchSettings::of(1_001), 1_001), 1_000);
+        assert_eq!(ef_search(&SearchSettings { ef_search: Some(20), ..SearchSettings::of(5) }, 5), 20);
+        let filtered = SearchSettings { filter: Some(Filter::Ids(Vec::new())), ..SearchSettings::of(5) };
         assert_eq!(ef_search(&filtered, 5), 200);
     }
 
     #[test]
     fn probes_are_the_root_of_the_lists() {
-        assert_eq!(probes(&settings(10), 101), 11);
-        assert_eq!(probes(&settings(10), 1), 1);
+        assert_eq!(probes(&SearchSettings::of(10), 101), 11);
+        assert_eq!(probes(&SearchSettings::of(10), 1), 1);
     }
 }

@@ -1,10 +1,7 @@
 //! What the writer writes, in golden files. A test that differs leaves what was written beside the golden file, with `.new`
 //! behind its name: look at it, and if it is right, let it take the place of the other.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant, SystemTime},
-};
+use std::{path::Path, time::SystemTime};
 
 use tokio_postgres::types::Type;
 
@@ -42,24 +39,7 @@ fn chunking() -> Option<Chunking> {
 }
 
 fn settings() -> SearchSettings {
-    SearchSettings {
-        limit: 10,
-        exact: false,
-        ef_search: None,
-        probes: None,
-        filter: None,
-        exclude: Vec::new(),
-        max_distance: None,
-        group_by_document: false,
-        with_text: true,
-        with_metadata: true,
-        include_vector: false,
-        include_full_text: false,
-        explain: false,
-        deadline: Instant::now(),
-        fill_up: Duration::ZERO,
-        max_bytes: 0,
-    }
+    SearchSettings::of(10)
 }
 
 fn field(test: Test) -> Option<Filter> {
