@@ -77,7 +77,7 @@ def main() -> int:
     width = int(re.search(r"^max_line_length = (\d+)", Path(".editorconfig").read_text(), re.MULTILINE)[1])
     write = "--write" in sys.argv[1:]
     pages = [argument for argument in sys.argv[1:] if argument != "--write"] or written_by_hand()
-    faults = 0
+    faults = []
     for page in pages:
         lines = Path(page).read_text().split("\n")
         # From the end, so that the numbers before it stay right.
@@ -86,11 +86,11 @@ def main() -> int:
             if wide and write:
                 lines[part] = wrapped(lines[part], width)
             else:
-                faults += len(wide)
-                for i in wide:
-                    print(f"{page}:{i + 1}: {len(lines[i])} characters, at most {width}; .ci/markdown.py --write breaks lines")
+                faults += [(page, i + 1, len(lines[i])) for i in wide]
         if write:
             Path(page).write_text("\n".join(lines))
+    for page, line, length in sorted(faults):
+        print(f"{page}:{line}: {length} characters, at most {width}; .ci/markdown.py --write breaks lines")
     return 1 if faults else 0
 
 
