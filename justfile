@@ -1,5 +1,5 @@
-# The steps of CI (.ci/steps), one recipe each, and what else helps. `just` alone lists them. You need none of them to build
-# or use pgfox.
+# The steps of CI (.ci/steps), one recipe each, and what else helps. `just` alone lists them. You need none of them to
+# build or use pgfox.
 
 _default:
     @{{ just_executable() }} --list --unsorted
