@@ -4,7 +4,7 @@
 source "$(dirname "$0")/../../tests/deploy/support.sh"
 cd "$root/deploy/helm"
 if ! command -v helm >/dev/null; then
-    skip 'install helm: go install helm.sh/helm/v4/cmd/helm@v4.3.1'
+    skip "install helm: go install $HELM_MODULE"
 fi
 # Nothing of the caller's configuration, and no cluster.
 export HELM_CONFIG_HOME=$scratch/config HELM_CACHE_HOME=$scratch/cache HELM_DATA_HOME=$scratch/data KUBECONFIG=/dev/null
@@ -150,7 +150,7 @@ ok "settings: all are the server's, and none is missing"
 
 # -- The schemas of Kubernetes, of the oldest version that the chart allows
 if ! command -v kubectl-validate >/dev/null; then
-    skip 'the rest is ok; for the schemas of Kubernetes install kubectl-validate: go install sigs.k8s.io/kubectl-validate@v0.0.4'
+    skip "the rest is ok; for the schemas of Kubernetes install kubectl-validate: go install $KUBECTL_VALIDATE_MODULE"
 fi
 crds=()
 [ -z "${CRDS:-}" ] || crds=(--local-crds "$CRDS")
