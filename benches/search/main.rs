@@ -40,7 +40,7 @@ const TURN: Duration = Duration::from_secs(4);
 const COLLECTION: &str = "bench";
 
 /// The ratio to pgbench that a change may not fall below.
-const RATIO_MIN: f64 = 0.75;
+const MIN_RATIO: f64 = 0.75;
 
 type Client = PgfoxServiceClient<Channel>;
 
@@ -62,7 +62,7 @@ async fn main() -> anyhow::Result<()> {
     let measured = measure(&postgres).await;
     postgres.stop().await;
     let ratio = measured?;
-    ensure!(ratio >= RATIO_MIN, "below a ratio of {RATIO_MIN}");
+    ensure!(ratio >= MIN_RATIO, "below a ratio of {MIN_RATIO}");
     Ok(())
 }
 
