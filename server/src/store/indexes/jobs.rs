@@ -197,8 +197,9 @@ impl Store {
              FROM {internal}.indexes i JOIN {internal}.embedding_spaces s ON s.id = i.space_id
              WHERE i.state = 'ready' AND NOT {valid}"
         );
-        let broken_metadata =
-            format!("SELECT m.id, m.collection_id FROM {internal}.metadata_indexes m WHERE m.ready AND NOT {metadata_valid}");
+        let broken_metadata = format!(
+            "SELECT m.id, m.collection_id FROM {internal}.metadata_indexes m WHERE m.ready AND NOT {metadata_valid}"
+        );
         // Asked first, since a standby answers but does not write.
         let sql = format!("-- repair_registry\n SELECT EXISTS ({broken}) OR EXISTS ({broken_metadata})");
         let statement = connection.prepare_cached(&sql).await?;

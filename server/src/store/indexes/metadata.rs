@@ -166,7 +166,7 @@ impl Store {
             )))
         } else {
             let wanted = read_wanted(job.get::<_, Json<&str>>(1).0)?;
-            self.attempt_change(client, tables, collection_id, &wanted).await
+            self.attempt_change(client, tables, collection_id, job_id, &wanted).await
         };
         self.forget(name);
         let (sql, why) = match changed {
@@ -189,8 +189,13 @@ impl Store {
         client: &Client,
         tables: &Tables,
         collection_id: i64,
+        job_id: i64,
         wanted: &[Written],
     ) -> Result<(), StoreError> {
+        let internal = &tables.internal;
+        let is_wanted = format!(
+            "-- attempt_change\n SELECT FROM {internal}.metadata_index_jobs WHERE id = $1 AND state = 'running'"
+        );
         let mut missing = wanted.to_vec();
         for (id, index) in self.metadata_indexes(client, collection_id).await?.ready {
             match missing.iter().position(|wanted| *wanted == index) {
@@ -203,6 +208,9 @@ impl Store {
             let kind = MetadataIndexType::from_name(&kind)
                 .ok_or_else(|| StoreError::Internal("the registry holds an unknown metadata index".into()))?;
             let index = MetadataIndex { kind, path };
+            if client.query_opt(&is_wanted, &[&job_id]).await?.is_none() {
+                return Err(StoreError::BuildFailed("it was stopped".into()));
+            }
             let id = register(client, tables, collection_id, &index, false).await?;
             if let Err(error) = create_index(client, tables, id, &index, true).await {
                 // An invalid index costs on every write. When this fails too, `resume_builds` finds it.
@@ -211,7 +219,7 @@ impl Store {
                 }
                 return Err(error);
             }
-            set_ready(client, &tables.internal, collection_id, id, true).await?;
+            set_ready(client, internal, collection_id, id, true).await?;
         }
         if added {
             // Statistics of the indexed expressions.

@@ -192,7 +192,12 @@ impl Store {
         transaction.begin().await?;
         let sql = format!("-- stop_jobs\n DELETE FROM {internal}.indexes WHERE space_id = $1 AND state = 'building'");
         let builds = connection.execute(&sql, &[&space_id]).await?;
-        let sql = format!("-- stop_jobs\n DELETE FROM {internal}.metadata_index_jobs WHERE collection_id = $1");
+        // Not deleted, which is how a job is done.
+        let sql = format!(
+            "-- stop_jobs
+             UPDATE {internal}.metadata_index_jobs SET state = 'failed', error = 'it was stopped'
+             WHERE collection_id = $1 AND state = 'running'"
+        );
         let changes = connection.execute(&sql, &[&collection_id]).await?;
         transaction.commit().await?;
         connection.done();
