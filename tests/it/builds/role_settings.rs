@@ -18,7 +18,7 @@ impl Role {
         let (_, database) = rest.split_once('/').expect("a database");
         let name = format!("operated_{database}");
         let create = format!(
-            "CREATE ROLE {name} LOGIN PASSWORD 'secret'; ALTER DATABASE {database} OWNER TO {name};
+            "CREATE EXTENSION vector; CREATE ROLE {name} LOGIN PASSWORD 'secret'; ALTER DATABASE {database} OWNER TO {name};
              ALTER SCHEMA public OWNER TO {name}"
         );
         admin.batch_execute(&create).await.unwrap();
@@ -116,6 +116,18 @@ fn year() -> v1::UpdateCollectionRequest {
     let collection = v1::Collection { name: "points".into(), metadata_indexes: vec![index], ..Default::default() };
     let update_mask = Some(prost_types::FieldMask { paths: vec!["metadata_indexes".into()] });
     v1::UpdateCollectionRequest { collection: Some(collection), update_mask }
+}
+
+#[tokio::test]
+async fn the_extension_is_created_where_the_search_path_leads_nowhere() {
+    let database_url = create_database(&cluster(18).postgres).await;
+    let admin = sql(&database_url).await;
+    let (_, database) = database_url.rsplit_once('/').unwrap();
+    admin.batch_execute(&format!("ALTER DATABASE {database} SET search_path = nowhere")).await.unwrap();
+    let server = Setup::new(database_url).start().await;
+    server.ready().await;
+    fill(&mut server.client()).await;
+    build(&mut server.client(), hnsw(0, 0)).await.unwrap();
 }
 
 #[tokio::test]
