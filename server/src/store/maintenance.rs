@@ -18,7 +18,7 @@ use super::{
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a session depends on. A name that this version of Postgres does not have is left out.
-const SETTINGS: [(&str, &str); 23] = [
+const SETTINGS: [(&str, &str); 25] = [
     // A job may wait for the transactions of others as long as it takes.
     ("lock_timeout", "0"),
     ("idle_session_timeout", "0"),
@@ -37,10 +37,12 @@ const SETTINGS: [(&str, &str); 23] = [
     ("transform_null_equals", "off"),
     ("array_nulls", "on"),
     ("check_function_bodies", "on"),
+    ("exit_on_error", "off"),
     ("default_table_access_method", "heap"),
     ("DateStyle", "ISO"),
     // What Postgres remarks on a build is for those who watch it.
     ("client_min_messages", "notice"),
+    ("track_activities", "on"),
     // Postgres ends the session of a server that is gone without a word; until then nobody else can work.
     ("tcp_keepalives_idle", "20"),
     ("tcp_keepalives_interval", "5"),

@@ -41,7 +41,7 @@ impl Role {
 }
 
 /// Each of them broke something once, or could.
-const SETTINGS: [(&str, &str); 26] = [
+const SETTINGS: [(&str, &str); 27] = [
     ("statement_timeout", "'1s'"),
     ("lock_timeout", "'500ms'"),
     ("transaction_timeout", "'1500ms'"),
@@ -65,6 +65,7 @@ const SETTINGS: [(&str, &str); 26] = [
     ("client_min_messages", "error"),
     ("vacuum_cost_delay", "'100ms'"),
     ("check_function_bodies", "off"),
+    ("exit_on_error", "on"),
     ("enable_indexscan", "off"),
     ("enable_hashjoin", "off"),
     ("max_parallel_maintenance_workers", "0"),

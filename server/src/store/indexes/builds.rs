@@ -67,11 +67,16 @@ impl Store {
             Err(error) => self.fail(client, entry, kind, index_id, error).await?,
             Ok(()) => {}
         }
-        // The new index serves searches already. What cannot be dropped now is found again by `resume_builds`.
-        if let Err(error) = drop_unregistered(client, &self.inner.names, entry).await {
-            tracing::warn!(index_id, "a replaced index could not be dropped yet: {}", error.detail());
-        }
+        self.try_drop_unregistered(client, entry).await;
         Ok(())
+    }
+
+    /// Drops what is left of other builds, if that can be done now. If not, `resume_builds` finds it again.
+    async fn try_drop_unregistered(&self, client: &Client, entry: &Entry) {
+        if let Err(error) = drop_unregistered(client, &self.inner.names, entry).await {
+            let collection = &entry.collection.definition.name;
+            tracing::warn!(collection, "an index that is replaced could not be dropped yet: {}", error.detail());
+        }
     }
 
     async fn attempt(
@@ -82,7 +87,7 @@ impl Store {
         index_id: i64,
         notices: Notices,
     ) -> Result<(), StoreError> {
-        drop_unregistered(client, &self.inner.names, entry).await?;
+        self.try_drop_unregistered(client, entry).await;
         if !self.find_valid(client, entry, kind, index_id).await? {
             if !self.is_wanted(client, index_id).await? {
                 return Ok(()); // stopped while it waited

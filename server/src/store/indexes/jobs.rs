@@ -111,6 +111,10 @@ impl Store {
             };
             match attempt {
                 Ok(()) => return,
+                // Once is enough.
+                Err(error) if is_interruption(&error) && pause > MIN_PAUSE => {
+                    tracing::debug!(?job, "an index job was interrupted again: {}", error.detail());
+                }
                 Err(error) if is_interruption(&error) => {
                     tracing::warn!(?job, "an index job was interrupted and will be resumed: {}", error.detail());
                 }

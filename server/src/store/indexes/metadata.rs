@@ -8,6 +8,7 @@ use tokio_postgres::{Client, types::ToSql};
 
 use super::{
     builds::{MAX_ATTEMPTS, why_failed},
+    drop_soon,
     jobs::{Job, is_interruption},
     session::metadata_key,
 };
@@ -155,10 +156,7 @@ impl Store {
              WHERE collection_id = $1 AND state = 'running' RETURNING id, wanted, attempts"
         );
         let job = client.query_opt(&sql, &[&collection_id]).await?;
-        for id in self.metadata_indexes(client, collection_id).await?.leftovers {
-            drop_index(client, tables, collection_id, id).await?;
-        }
-        let Some(job) = job else { return Ok(()) };
+        let Some(job) = job else { return self.drop_metadata_leftovers(client, tables, collection_id).await };
         let job_id: i64 = job.get(0);
         let changed = if job.get::<_, i32>(2) > MAX_ATTEMPTS {
             Err(StoreError::BuildFailed(format!(
@@ -169,9 +167,14 @@ impl Store {
             self.attempt_change(client, tables, collection_id, job_id, &wanted).await
         };
         self.forget(name);
+        let changed = match changed {
+            Err(error) if is_interruption(&error) => return Err(error),
+            changed => changed,
+        };
+        // What fails must not stay, since an invalid index costs on every write; so it goes before anyone is told.
+        let dropped = self.drop_metadata_leftovers(client, tables, collection_id).await;
         let (sql, why) = match changed {
             Ok(()) => (format!("DELETE FROM {internal}.metadata_index_jobs WHERE id = $1 AND $2::text IS NULL"), None),
-            Err(error) if is_interruption(&error) => return Err(error),
             Err(error) => {
                 tracing::error!(collection = name, "a change of metadata indexes failed: {}", error.detail());
                 let sql =
@@ -180,10 +183,26 @@ impl Store {
             }
         };
         client.execute(&format!("-- end_metadata_change\n {sql}"), &[&job_id, &why]).await?;
+        dropped
+    }
+
+    /// Drops indexes that are not ready. Those that are in use are left for later.
+    async fn drop_metadata_leftovers(
+        &self,
+        client: &Client,
+        tables: &Tables,
+        collection_id: i64,
+    ) -> Result<(), StoreError> {
+        let Tables { internal, .. } = tables;
+        for id in self.metadata_indexes(client, collection_id).await?.leftovers {
+            drop_soon(client, &format!("{internal}.{}", schema::quote(&tables.metadata_index(id)))).await?;
+            let sql = format!("-- drop_metadata_leftovers\n DELETE FROM {internal}.metadata_indexes WHERE id = $1");
+            client.execute(&sql, &[&id]).await?;
+        }
         Ok(())
     }
 
-    /// Drops what is not wanted, then creates what is missing.
+    /// Makes leftovers of what is not wanted, then creates what is missing. A failure leaves a leftover too.
     async fn attempt_change(
         &self,
         client: &Client,
@@ -200,7 +219,8 @@ impl Store {
         for (id, index) in self.metadata_indexes(client, collection_id).await?.ready {
             match missing.iter().position(|wanted| *wanted == index) {
                 Some(position) => drop(missing.remove(position)),
-                None => drop_index(client, tables, collection_id, id).await?,
+                // Before it is dropped, so that no search relies on it any more.
+                None => set_ready(client, internal, collection_id, id, false).await?,
             }
         }
         let added = !missing.is_empty();
@@ -212,13 +232,7 @@ impl Store {
                 return Err(StoreError::BuildFailed("it was stopped".into()));
             }
             let id = register(client, tables, collection_id, &index, false).await?;
-            if let Err(error) = create_index(client, tables, id, &index, true).await {
-                // An invalid index costs on every write. When this fails too, `resume_builds` finds it.
-                if let Err(error) = drop_index(client, tables, collection_id, id).await {
-                    tracing::warn!("what is left of a metadata index could not be dropped yet: {}", error.detail());
-                }
-                return Err(error);
-            }
+            create_index(client, tables, id, &index, true).await?;
             set_ready(client, internal, collection_id, id, true).await?;
         }
         if added {
@@ -257,11 +271,11 @@ struct Present {
 }
 
 impl Present {
-    /// Whether these are there, and nothing else.
+    /// Whether these are the ones that filters use.
     fn are(&self, wanted: &[MetadataIndex]) -> bool {
         let mut ready: Vec<Written> = self.ready.iter().map(|(_, index)| index.clone()).collect();
         ready.sort();
-        self.leftovers.is_empty() && ready == write_wanted(wanted)
+        ready == write_wanted(wanted)
     }
 }
 
@@ -357,15 +371,4 @@ async fn literal(client: &Client, path: &[String]) -> Result<String, StoreError>
     let path: &(dyn ToSql + Sync) = &path;
     let row = client.query_one("-- literal\n SELECT format('%L::text[]', $1::text[])", &[path]).await?;
     Ok(row.get(0))
-}
-
-async fn drop_index(client: &Client, tables: &Tables, collection_id: i64, id: i64) -> Result<(), StoreError> {
-    let internal = &tables.internal;
-    // In this order, so that an index is never without its row, and no search relies on one that is going.
-    set_ready(client, internal, collection_id, id, false).await?;
-    let name = schema::quote(&tables.metadata_index(id));
-    client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {internal}.{name}")).await?;
-    let sql = format!("-- drop_metadata_index\n DELETE FROM {internal}.metadata_indexes WHERE id = $1");
-    client.execute(&sql, &[&id]).await?;
-    Ok(())
 }

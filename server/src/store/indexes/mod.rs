@@ -23,6 +23,7 @@ pub(super) use jobs::Jobs;
 pub(super) use watching::Watched;
 pub(crate) use watching::{BuildProgress, Phase};
 
+use jobs::{Job, is_interruption};
 use session::{build_key, metadata_key};
 
 /// What [`Store::begin_build`] found or did.
@@ -157,7 +158,14 @@ impl Store {
             self.cancel_creation(build_key(space_id), &names).await?;
         }
         let store = self.clone();
-        self.run_chore(async move { store.drop_leftovers(space_id).await }).await
+        match self.run_chore(async move { store.drop_leftovers(space_id).await }).await {
+            // Searches do not use them any more; the rest is done when it can be.
+            Err(error) if is_interruption(&error) => {
+                self.spawn_job(Job::Leftovers(space_id));
+                Ok(())
+            }
+            dropped => dropped,
+        }
     }
 
     /// Takes indexes out of the registry: from then on they are leftovers, and a build of one cannot make it ready.
@@ -255,10 +263,18 @@ async fn drop_unregistered(client: &Client, names: &schema::Names, entry: &Entry
     let Entry { collection, tables, .. } = entry;
     let rows = client.query(&sql, &[&tables.embeddings, &collection.space_id, &tables.embeddings_stem]).await?;
     for row in rows {
-        let index = schema::quote(row.get(0));
-        client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {internal}.{index}")).await?;
+        drop_soon(client, &format!("{internal}.{}", schema::quote(row.get(0)))).await?;
     }
     Ok(())
+}
+
+/// Drops an index that nobody needs any more. Transactions that use its table stand in the way; when they last, the error is
+/// a conflict, and the index is left for later: whoever waited for them would keep others from their turn.
+async fn drop_soon(client: &Client, index: &str) -> Result<(), StoreError> {
+    client.batch_execute("SET lock_timeout = '5s'").await?;
+    let dropped = client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await;
+    client.batch_execute("SET lock_timeout = 0").await?;
+    Ok(dropped?)
 }
 
 impl IndexKind {
