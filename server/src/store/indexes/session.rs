@@ -76,7 +76,9 @@ impl Store {
         Ok(row.get(0))
     }
 
-    /// Ends the sessions that hold the lock of a job and do nothing, so that others can work.
+    /// Ends the sessions that hold the lock of a job and do nothing, so that others can work. None while an index is created
+    /// by a session without a lock: then there is a pooler, which gives a job one session for its lock and another one for
+    /// its statement.
     pub(super) async fn end_silent_sessions(&self) -> Result<(), StoreError> {
         let connection = self.connection().await?;
         let sql = format!(
@@ -84,7 +86,11 @@ impl Store {
              SELECT a.pid, pg_terminate_backend(a.pid)
              FROM ({HELD_LOCKS}) held JOIN pg_stat_activity a ON a.pid = held.pid
              WHERE held.key <> 0 AND a.state LIKE 'idle%' AND pg_has_role(a.usesysid, 'USAGE')
-               AND a.state_change < clock_timestamp() - make_interval(secs => $2)"
+               AND a.state_change < clock_timestamp() - make_interval(secs => $2)
+               AND NOT EXISTS (SELECT FROM pg_stat_activity b
+                               WHERE b.datname = current_database() AND b.state = 'active'
+                                 AND starts_with(b.query, 'CREATE INDEX CONCURRENTLY \"')
+                                 AND b.pid NOT IN (SELECT pid FROM ({HELD_LOCKS}) others))"
         );
         let statement = connection.prepare_cached(&sql).await?;
         for row in connection.query(&statement, &[&self.inner.names.lock_class, &MAX_SILENCE_SECONDS]).await? {

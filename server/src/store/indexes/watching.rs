@@ -103,7 +103,7 @@ impl Store {
                 Ok(seen) => seen.map_err(Arc::new),
                 Err(_) => Err(Arc::new(StoreError::unavailable("it does not answer"))),
             };
-            self.inner.watched.tell(&ids, seen);
+            self.inner.watched.tell(&ids, &seen);
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
@@ -151,12 +151,12 @@ impl Watched {
         watches.polled.then(|| watches.by_id.keys().copied().collect())
     }
 
-    fn tell(&self, ids: &[i64], seen: Result<HashMap<i64, BuildProgress>, Arc<StoreError>>) {
+    fn tell(&self, ids: &[i64], seen: &Result<HashMap<i64, BuildProgress>, Arc<StoreError>>) {
         let asked: HashSet<i64> = ids.iter().copied().collect();
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, sender) in watches.by_id.iter().filter(|(id, _)| asked.contains(id)) {
             let gone = || BuildProgress::Failed { why: "it was stopped".into() };
-            let progress = match &seen {
+            let progress = match seen {
                 Ok(found) => Ok(found.get(id).cloned().unwrap_or_else(gone)),
                 Err(error) => Err(Arc::clone(error)),
             };
