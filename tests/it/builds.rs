@@ -2,7 +2,11 @@
 //!
 //! The modules below interrupt builds. A build of few rows is over at once; [`Hold`] makes one last.
 
+mod crowd;
+mod cut;
 mod interrupted;
+mod published;
+mod role_settings;
 mod stopped;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What of a collection can be changed: its metadata indexes, and the aliases that stand for it.
 
+mod jobs;
+
 use pgfox::v1::{self, MetadataIndexType as Type, index_spec::Kind};
 use rstest::rstest;
 use tonic::Code;

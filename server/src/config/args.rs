@@ -283,6 +283,10 @@ pub struct DatabaseArgs {
     /// Longest wait for a free connection
     #[arg(long, env = "PGFOX_POOL_WAIT", value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub pool_wait: Duration,
+    /// Most index builds that run at a time; further ones wait. As many changes of metadata indexes run beside them
+    #[arg(long, env = "PGFOX_BUILD_CONCURRENCY", value_name = "COUNT", default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub build_concurrency: u32,
     /// Most memory for an index build, such as 2GB [default: maintenance_work_mem of the database]
     #[arg(long, env = "PGFOX_BUILD_MEMORY", value_name = "BYTES", value_parser = build_memory)]
     pub build_memory: Option<u64>,

@@ -134,14 +134,13 @@ pub(super) async fn list(
 pub(super) async fn update(
     app: &App,
     request: v1::UpdateCollectionRequest,
-    deadline: Instant,
+    _deadline: Instant,
 ) -> Result<v1::UpdateCollectionResponse, Error> {
     let CollectionChange { name, metadata_indexes, aliases } = read_change(request)?;
     let collection = app.store.current_collection(&name).await?;
     // What takes long, and can fail, comes first.
     if let Some(indexes) = metadata_indexes {
-        let timeout = deadline.saturating_duration_since(Instant::now());
-        app.store.update_metadata_indexes(&collection, &indexes, timeout).await?;
+        app.store.update_metadata_indexes(&collection, &indexes).await?;
     }
     if let Some(aliases) = aliases {
         app.store.update_aliases(&collection, &aliases).await?;

@@ -16,7 +16,7 @@ use crate::{
     app::App,
     error::Error,
     rules::{Violation, Violations},
-    store::{Build, BuildProgress, Index, IndexKind, Phase},
+    store::{Build, BuildProgress, Index, IndexKind, Phase, StoreError},
 };
 
 /// Fewest rows per list for which the centres of an IVFFlat index mean something: what its k-means samples.
@@ -27,8 +27,7 @@ const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
 const MAX_LISTS: i32 = 32_768;
 
-/// How often progress is looked up, and the longest silence on the stream.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Longest silence on the stream.
 const MAX_SILENCE: Duration = Duration::from_secs(1);
 
 /// Begins or finds the build, then streams its progress until the deadline of the client.
@@ -38,12 +37,12 @@ pub(super) async fn build(
 ) -> Result<ReceiverStream<Result<v1::BuildIndexResponse, Status>>, Error> {
     let stream_deadline = client_deadline(request.extensions());
     let deadline = stream_deadline.min(Instant::now() + app.limits.call_timeout);
-    let (collection, index_id) = within(deadline, begin(app, request.into_inner())).await?;
+    let index_id = within(deadline, begin(app, request.into_inner())).await?;
     let (responses, stream) = mpsc::channel(RESPONSES_QUEUED);
     let app = app.clone();
     let following = async move {
         let followed = tokio::select! {
-            followed = within(stream_deadline, follow(&app, &collection, index_id, &responses)) => followed,
+            followed = within(stream_deadline, follow(&app, index_id, &responses)) => followed,
             () = app.draining.cancelled() => Err(Error::ShuttingDown),
         };
         if let Err(error) = followed {
@@ -56,7 +55,7 @@ pub(super) async fn build(
 }
 
 /// Begins or finds the build; its progress comes from [`follow`].
-async fn begin(app: &App, request: v1::BuildIndexRequest) -> Result<(String, i64), Error> {
+async fn begin(app: &App, request: v1::BuildIndexRequest) -> Result<i64, Error> {
     let v1::BuildIndexRequest { collection: name, spec, rebuild } = request;
     let spec = spec.unwrap_or_default();
     let mut violations = Violations::default();
@@ -64,7 +63,9 @@ async fn begin(app: &App, request: v1::BuildIndexRequest) -> Result<(String, i64
     check_spec(&mut violations, &spec);
     violations.finish()?;
 
+    // An alias can move meanwhile; the collection itself is meant from here on.
     let collection = app.store.current_collection(&name).await?;
+    let name = &collection.definition.name;
     let kind = match spec.kind {
         None => IndexKind::Hnsw { m: DEFAULT_M, ef_construction: DEFAULT_EF_CONSTRUCTION },
         Some(Kind::Hnsw(hnsw)) => {
@@ -73,7 +74,7 @@ async fn begin(app: &App, request: v1::BuildIndexRequest) -> Result<(String, i64
             IndexKind::Hnsw { m, ef_construction }
         }
         Some(Kind::IvfFlat(ivf_flat)) => {
-            let rows = app.store.count_vectors(&name).await?;
+            let rows = app.store.count_vectors(name).await?;
             let lists = or_default(ivf_flat.lists, default_lists(rows));
             let wanted = i64::from(lists) * ROWS_PER_LIST;
             if rows < wanted && !spec.allow_few_rows {
@@ -85,30 +86,33 @@ async fn begin(app: &App, request: v1::BuildIndexRequest) -> Result<(String, i64
     if let Some(why) = kind.unsupported(&collection) {
         return Err(Error::IndexUnsupported(why));
     }
-    let index_id = match app.store.begin_build(&name, kind, rebuild).await? {
+    let index_id = match app.store.begin_build(name, kind, rebuild).await? {
         Build::Running { index_id } => {
-            app.store.spawn_build(&name, index_id);
+            app.store.spawn_build(index_id);
             index_id
         }
         Build::Ready { index_id } => index_id,
     };
-    Ok((name, index_id))
+    Ok(index_id)
 }
 
 /// Sends progress until the index is ready, the build fails, or the caller leaves; the build goes on without them.
 async fn follow(
     app: &App,
-    collection: &str,
     index_id: i64,
     responses: &mpsc::Sender<Result<v1::BuildIndexResponse, Status>>,
 ) -> Result<(), Error> {
     let mut known_warnings = HashSet::new();
     let mut furthest = 0.0_f64;
     let mut last: Option<(v1::BuildIndexResponse, Instant)> = None;
+    let mut watch = app.store.watch_build(index_id);
     loop {
-        let progress = app.store.build_progress(collection, index_id).await?;
+        let progress = tokio::select! {
+            progress = watch.next() => progress?,
+            () = responses.closed() => return Ok(()),
+        };
         let ready = matches!(progress, BuildProgress::Ready { .. });
-        let mut response = to_response(progress);
+        let mut response = to_response(progress)?;
         furthest = furthest.max(response.fraction_done);
         response.fraction_done = furthest;
         response.warnings.retain(|warning| known_warnings.insert(warning.clone()));
@@ -127,10 +131,6 @@ async fn follow(
         }
         if ready {
             return Ok(());
-        }
-        tokio::select! {
-            () = tokio::time::sleep(POLL_INTERVAL) => {}
-            () = responses.closed() => return Ok(()),
         }
     }
 }
@@ -191,8 +191,9 @@ fn default_lists(rows: i64) -> i32 {
     lists.clamp(1, i64::from(MAX_LISTS)) as i32
 }
 
-fn to_response(progress: BuildProgress) -> v1::BuildIndexResponse {
+fn to_response(progress: BuildProgress) -> Result<v1::BuildIndexResponse, Error> {
     let (phase, fraction_done, began, index, warnings) = match progress {
+        BuildProgress::Failed { why } => return Err(StoreError::BuildFailed(why).into()),
         BuildProgress::Ready { began, index, warnings } => (v1::IndexPhase::Ready, 1.0, began, index, warnings),
         BuildProgress::Running { phase, fraction, began, index, warnings } => {
             let phase = match phase {
@@ -206,14 +207,14 @@ fn to_response(progress: BuildProgress) -> v1::BuildIndexResponse {
             (phase, fraction, began, index, warnings)
         }
     };
-    v1::BuildIndexResponse {
+    Ok(v1::BuildIndexResponse {
         phase: phase.into(),
         fraction_done,
         // A clock of the database that is ahead counts as no time at all.
         elapsed: Some(to_duration(began.elapsed().unwrap_or_default())),
         index: Some(to_message(index)),
         warnings,
-    }
+    })
 }
 
 fn to_message(index: Index) -> v1::Index {

@@ -11,7 +11,7 @@ use super::{
     documents, ingest,
     schema::Extension,
     search,
-    tables::Tables,
+    tables::{Tables, is_valid},
     wire::Json,
 };
 use crate::embed::Model;
@@ -126,7 +126,6 @@ impl Store {
 
     /// Reads a collection from the registry into the cache.
     pub(super) async fn load_entry(&self, name: &str) -> Result<Arc<Entry>, StoreError> {
-        let extension = self.extension()?;
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
         let sql = format!(
@@ -140,10 +139,27 @@ impl Store {
             self.forget(name);
             return Err(StoreError::CollectionNotFound(name.into()));
         };
-        let entry = Arc::new(Entry::new(internal, &extension, read_collection(&row)?));
+        let entry = self.read_entry(&row)?;
         let mut catalog = self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner);
         catalog.insert(name.into(), Arc::clone(&entry));
         Ok(entry)
+    }
+
+    /// The collection that meets a condition on `$1`, if it is there: `c` is the collection, `s` its embedding space. For
+    /// jobs, whose collection can lose its name to another one.
+    pub(super) async fn find_entry(&self, condition: &str, id: i64) -> Result<Option<Arc<Entry>>, StoreError> {
+        let connection = self.connection().await?;
+        let sql = format!("{} WHERE {condition}", select_collections(&self.inner.names.internal));
+        let statement = connection.prepare_cached(&sql).await?;
+        let row = connection.query_opt(&statement, &[&id]).await?;
+        connection.done();
+        row.map(|row| self.read_entry(&row)).transpose()
+    }
+
+    fn read_entry(&self, row: &Row) -> Result<Arc<Entry>, StoreError> {
+        let extension = self.extension()?;
+        let internal = &self.inner.names.internal;
+        Ok(Arc::new(Entry::new(internal, &extension, read_collection(row)?)))
     }
 
     pub(super) fn forget(&self, name: &str) {
@@ -162,7 +178,8 @@ pub(super) fn select_collections(internal: &str) -> String {
                       WHERE m.collection_id = c.id AND m.ready ORDER BY m.id) AS metadata_indexes
          FROM {internal}.collections c
          JOIN {internal}.embedding_spaces s ON s.collection_id = c.id AND s.active
-         LEFT JOIN {internal}.indexes i ON i.space_id = s.id AND i.state = 'ready'"
+         LEFT JOIN {internal}.indexes i ON i.space_id = s.id AND i.state = 'ready' AND {valid}",
+        valid = is_valid(internal)
     )
 }
 

@@ -179,7 +179,7 @@ impl Store {
     pub(crate) async fn delete_collection(&self, name: &str) -> Result<(), StoreError> {
         self.load_entry(name).await?;
         self.with_collection(name, |entry| async move {
-            self.stop_build(entry.collection.space_id).await?;
+            self.stop_jobs(&entry).await?;
             let connection = self.connection().await?;
             let schema::Names { views, internal, .. } = &self.inner.names;
             let transaction = Transaction::new(&connection);

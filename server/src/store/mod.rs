@@ -12,6 +12,7 @@ mod error;
 mod filter;
 mod indexes;
 mod ingest;
+mod maintenance;
 mod schema;
 mod search;
 mod stats;
@@ -22,11 +23,11 @@ mod wire;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::sync::watch;
 
 pub use connection::{
     Connection, Connector, Pool, PoolOptions,
@@ -63,6 +64,8 @@ pub struct StoreConfig {
     pub pool_size: usize,
     /// Longest wait for one of them.
     pub pool_wait: Duration,
+    /// Most index builds that run at once; as many other index jobs run beside them.
+    pub build_concurrency: usize,
     /// Most memory for one index build in bytes; `None`: as Postgres is configured.
     pub build_memory: Option<u64>,
 }
@@ -81,8 +84,8 @@ struct Inner {
     readiness: watch::Sender<Readiness>,
     /// What is known of collections, by name. Never trusted for longer than a statement: see `Collection::revision`.
     catalog: RwLock<HashMap<String, Arc<catalog::Entry>>>,
-    /// The indexes that this process is building, by id.
-    building: Mutex<HashMap<i64, AbortHandle>>,
+    jobs: indexes::Jobs,
+    watched: indexes::Watched,
     stats: Stats,
 }
 
@@ -104,10 +107,11 @@ impl Store {
             inner: Arc::new(Inner {
                 pool,
                 names: Names::new(&config.schema),
+                jobs: indexes::Jobs::new(config.build_concurrency),
+                watched: indexes::Watched::default(),
                 config,
                 readiness: watch::Sender::new(not_yet),
                 catalog: RwLock::default(),
-                building: Mutex::default(),
                 stats: Stats::default(),
             }),
         }
@@ -116,7 +120,7 @@ impl Store {
     /// Sets up an empty database, checks the extension and the version of the schema, and so makes the store usable.
     pub(crate) async fn prepare(&self, migrate: Migrate) -> Result<(), Arc<StoreError>> {
         let prepared = async {
-            let (mut client, _notices) = self.inner.config.direct.connect().await?;
+            let (mut client, _notices) = maintenance::connect(&self.inner.config.direct).await?;
             schema::prepare(&mut client, &self.inner.names, migrate).await
         };
         match prepared.await {
@@ -189,7 +193,7 @@ impl Store {
 
     /// Ends the work in the background and every connection that is not in use.
     pub(crate) fn close(&self) {
-        self.leave_builds();
+        self.leave_jobs();
         self.inner.pool.inner().close();
     }
 

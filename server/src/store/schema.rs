@@ -1,6 +1,6 @@
 //! The schemas of pgfox in the database: their names, their migrations, and the vector extension they need.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, error::SqlState};
 
 use super::{
     StoreError,
@@ -8,8 +8,11 @@ use super::{
 };
 
 /// Schema changes in order; the position is the version. Append only: an applied migration is never edited.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_registry.sql"), include_str!("../../migrations/0002_chunks_and_metadata.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/0001_registry.sql"),
+    include_str!("../../migrations/0002_chunks_and_metadata.sql"),
+    include_str!("../../migrations/0003_metadata_index_jobs.sql"),
+];
 
 /// The schema version that this server works with.
 pub const SCHEMA_VERSION: i32 = MIGRATIONS.len() as i32;
@@ -147,8 +150,18 @@ async fn ensure_extension(transaction: &tokio_postgres::Transaction<'_>) -> Resu
         return Ok(extension);
     }
     // A savepoint, so that a refusal leaves the transaction usable for its own error.
-    transaction.batch_execute("SAVEPOINT extension").await?;
-    if let Err(error) = transaction.batch_execute("CREATE EXTENSION vector").await {
+    // The schema is the one that the role or the database has set, as for whoever creates it by hand; `public` where that
+    // leads nowhere.
+    transaction.batch_execute("SAVEPOINT extension; SET LOCAL search_path TO DEFAULT").await?;
+    let mut created = transaction.batch_execute("CREATE EXTENSION vector").await;
+    if created.as_ref().is_err_and(|error| error.code() == Some(&SqlState::INVALID_SCHEMA_NAME)) {
+        transaction.batch_execute("ROLLBACK TO SAVEPOINT extension").await?;
+        created = transaction.batch_execute("CREATE EXTENSION vector SCHEMA public").await;
+    }
+    if created.is_ok() {
+        created = transaction.batch_execute("SET LOCAL search_path = pg_catalog").await;
+    }
+    if let Err(error) = created {
         transaction.batch_execute("ROLLBACK TO SAVEPOINT extension").await?;
         return Err(match classify(&error) {
             Kind::ConnectionLost | Kind::OutOfConnections => error.into(),

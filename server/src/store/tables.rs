@@ -39,8 +39,37 @@ impl Tables {
         format!("{}_metadata_{id}", self.documents_stem)
     }
 
+    /// How the quoted names of all metadata indexes begin.
+    pub(super) fn quoted_metadata_index_prefix(&self) -> String {
+        format!("\"{}_metadata_", self.documents_stem)
+    }
+
+    /// How the quoted names of all vector indexes begin.
+    pub(super) fn quoted_index_prefix(&self) -> String {
+        format!("\"{}_", self.embeddings_stem)
+    }
+
     /// The name of the index with this id, unqualified.
     pub(super) fn index(&self, method: &str, index_id: i64) -> String {
         format!("{}_{method}_{index_id}", self.embeddings_stem)
     }
+}
+
+/// SQL: the index of a row `i` of `indexes` whose embedding space is the row `s`, null when the database has none.
+pub(super) fn index_of_row(internal: &str) -> String {
+    format!("to_regclass(format('%s.embeddings_%s_%s_%s_%s', '{internal}', s.collection_id, s.id, i.method, i.id))")
+}
+
+/// SQL: whether searches can use the index of a row `i` of `indexes` whose embedding space is the row `s`.
+pub(super) fn is_valid(internal: &str) -> String {
+    format!("EXISTS (SELECT FROM pg_index x WHERE x.indexrelid = {} AND x.indisvalid)", index_of_row(internal))
+}
+
+/// SQL: whether filters can use the index of a row `m` of `metadata_indexes`.
+pub(super) fn is_metadata_index_valid(internal: &str) -> String {
+    format!(
+        "EXISTS (SELECT FROM pg_index x
+                 WHERE x.indexrelid = to_regclass(format('%s.documents_%s_metadata_%s', '{internal}', m.collection_id, m.id))
+                   AND x.indisvalid)"
+    )
 }

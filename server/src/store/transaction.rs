@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, error::SqlState};
 
 use super::StoreError;
 
@@ -19,6 +19,11 @@ pub(super) struct Transaction<'a> {
 impl<'a> Transaction<'a> {
     pub(super) fn new(client: &'a Client) -> Self {
         Self { client, begin: "BEGIN".into() }
+    }
+
+    /// For jobs, which write whatever the defaults are that an operator has set. A standby still refuses the writes.
+    pub(super) fn read_write(client: &'a Client) -> Self {
+        Self { client, begin: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".into() }
     }
 
     pub(super) fn read_only(client: &'a Client) -> Self {
@@ -42,7 +47,13 @@ impl<'a> Transaction<'a> {
     }
 
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
-        Ok(self.client.batch_execute(&self.begin).await?)
+        match self.client.batch_execute(&self.begin).await {
+            // A standby refuses to begin. Its words about a write are better.
+            Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
+                Ok(self.client.batch_execute("BEGIN").await?)
+            }
+            begun => Ok(begun?),
+        }
     }
 
     pub(super) async fn commit(&self) -> Result<(), StoreError> {

@@ -3,16 +3,15 @@
 //! A row of `indexes` in the state 'building' is the job. Whoever holds the advisory lock of the embedding space works on
 //! it. The lock belongs to the session that runs CREATE INDEX, so when a server dies, the lock is free exactly when Postgres
 //! has ended that session, and another server takes the job up: it finds the index complete, or starts it again.
+//!
+//! A job is stopped by the deletion of its row, and becomes the index of the collection by the update of its row. So one of
+//! both happens, and what is ready is never dropped by a job.
 
-use std::{
-    collections::hash_map,
-    sync::PoisonError,
-    time::{Duration, SystemTime},
-};
+use tokio_postgres::{Client, error::SqlState};
 
-use super::{drop_unregistered, lock_key};
+use super::{drop_unregistered, jobs::is_interruption, session::build_key};
 use crate::store::{
-    Index, IndexKind, Store, StoreError,
+    IndexKind, Store, StoreError,
     catalog::{Entry, read_index_kind},
     connection::Notices,
     connection::sqlstate::{Kind, classify},
@@ -22,154 +21,27 @@ use crate::store::{
 };
 
 /// A build that fails this often, by losing its connection each time, is given up.
-const MAX_ATTEMPTS: i32 = 5;
-
-/// How far a build has come.
-#[derive(Clone, Debug)]
-pub(crate) enum BuildProgress {
-    /// Under way.
-    Running {
-        phase: Phase,
-        /// Share of the whole build, 0 to 1.
-        fraction: f64,
-        began: SystemTime,
-        index: Index,
-        warnings: Vec<String>,
-    },
-    /// Complete.
-    Ready { began: SystemTime, index: Index, warnings: Vec<String> },
-}
-
-/// What a build is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Queued,
-    Waiting,
-    Training,
-    Building,
-    Validating,
-    Finishing,
-}
+pub(super) const MAX_ATTEMPTS: i32 = 5;
 
 impl Store {
-    /// Works on the jobs that another server left behind, or this one before a restart. One that somebody works on costs a
-    /// connection that finds that out.
-    pub(crate) async fn resume_builds(&self) -> Result<(), StoreError> {
-        let connection = self.connection().await?;
+    /// Attempts a build, unless another session works on it or it is finished.
+    pub(super) async fn build(&self, index_id: i64) -> Result<(), StoreError> {
         let internal = &self.inner.names.internal;
-        let sql = format!(
-            "-- resume_builds
-             SELECT i.id, c.name FROM {internal}.indexes i
-             JOIN {internal}.embedding_spaces s ON s.id = i.space_id
-             JOIN {internal}.collections c ON c.id = s.collection_id WHERE i.state = 'building'"
-        );
-        let statement = connection.prepare_cached(&sql).await?;
-        let rows = connection.query(&statement, &[]).await?;
-        for row in rows {
-            self.spawn_build(row.get(1), row.get(0));
-        }
-        connection.done();
-        Ok(())
+        let building =
+            format!("s.id = (SELECT b.space_id FROM {internal}.indexes b WHERE b.id = $1 AND b.state = 'building')");
+        let Some(entry) = self.find_entry(&building, index_id).await? else { return Ok(()) };
+        let Some(session) = self.lock_session(build_key(entry.collection.space_id)).await? else { return Ok(()) };
+        let worker = session.pid_and_key();
+        self.supervise(worker, self.build_in(&session.client, session.notices, &entry, index_id)).await
     }
 
-    /// Works on a job in the background, unless this process does already.
-    pub(crate) fn spawn_build(&self, collection: &str, index_id: i64) {
-        // Locked until the task is entered, so that it cannot end before.
-        let mut building = self.inner.building.lock().unwrap_or_else(PoisonError::into_inner);
-        let hash_map::Entry::Vacant(job) = building.entry(index_id) else { return };
-        let (store, collection) = (self.clone(), collection.to_owned());
-        let task = tokio::spawn(async move {
-            let result = store.build(&collection, index_id).await;
-            match result {
-                Ok(()) => {}
-                Err(error) if is_interruption(&error) => {
-                    tracing::warn!(
-                        collection,
-                        index_id,
-                        "the build of an index was interrupted and will be resumed: {error}"
-                    );
-                }
-                Err(error) => {
-                    store.stats().builds_failed.add(1);
-                    tracing::error!(collection, index_id, "the build of an index failed: {}", error.detail());
-                    if let Err(error) = store.fail_build(index_id, &error.to_string()).await {
-                        tracing::error!(index_id, "the failure of a build could not be recorded: {}", error.detail());
-                    }
-                }
-            }
-            store.inner.building.lock().unwrap_or_else(PoisonError::into_inner).remove(&index_id);
-        });
-        job.insert(task.abort_handle());
-    }
-
-    /// Leaves the jobs of this process to others. Postgres completes the statements that run; a job is taken up after that.
-    pub(in crate::store) fn leave_builds(&self) {
-        let mut building = self.inner.building.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, task) in building.drain() {
-            task.abort();
-        }
-    }
-
-    /// How far a build has come. An error when it failed or was stopped. Whoever looks at a job that nobody works on takes
-    /// it up.
-    pub(crate) async fn build_progress(&self, collection: &str, index_id: i64) -> Result<BuildProgress, StoreError> {
-        let entry = self.entry(collection).await?;
-        let connection = self.connection().await?;
-        let internal = &self.inner.names.internal;
-        let embeddings = &entry.tables.embeddings;
-        let sql = format!(
-            "-- build_progress
-             SELECT i.state, i.error, i.warnings, i.created_at, i.attempts, p.phase,
-                    EXISTS (SELECT FROM pg_locks
-                        WHERE locktype = 'advisory' AND granted
-                          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                          AND classid = $1::int::oid AND objid = $2::int::oid AND objsubid = 2) AS locked,
-                    coalesce(CASE WHEN p.blocks_total > 0 THEN p.blocks_done::float8 / p.blocks_total
-                                  WHEN p.tuples_total > 0 THEN p.tuples_done::float8 / p.tuples_total END, 0) AS done
-             FROM {internal}.indexes i
-             LEFT JOIN pg_stat_progress_create_index p
-                    ON p.datname = current_database() AND p.relid = to_regclass('{embeddings}')
-             WHERE i.id = $3"
-        );
-        let statement = connection.prepare_cached(&sql).await?;
-        let keys = (self.inner.names.lock_class, lock_key(entry.collection.space_id));
-        let row = connection.query_opt(&statement, &[&keys.0, &keys.1, &index_id]).await?;
-        connection.done();
-        let stopped = || StoreError::BuildFailed("it was stopped".into());
-        let row = row.ok_or_else(stopped)?;
-        let state: &str = row.get("state");
-        if state == "failed" {
-            let why: Option<String> = row.get("error");
-            return Err(StoreError::BuildFailed(why.unwrap_or_default()));
-        }
-        let index = self.list_indexes(collection).await?.into_iter().find(|index| index.id == index_id);
-        let index = index.ok_or_else(stopped)?;
-        let (began, warnings) = (row.get("created_at"), row.get("warnings"));
-        if state == "ready" {
-            return Ok(BuildProgress::Ready { began, index, warnings });
-        }
-        if !row.get::<_, bool>("locked") {
-            self.spawn_build(collection, index_id);
-        }
-        let (phase, fraction) = match row.get("phase") {
-            Some(phase) => read_phase(phase, row.get("done")),
-            None if row.get::<_, i32>("attempts") == 0 => (Phase::Queued, 0.0),
-            None if index.size_bytes > 0 => (Phase::Finishing, 0.98),
-            None => (Phase::Waiting, 0.0),
-        };
-        Ok(BuildProgress::Running { phase, fraction, began, index, warnings })
-    }
-
-    /// The job itself, unless another session works on it.
-    async fn build(&self, collection: &str, index_id: i64) -> Result<(), StoreError> {
-        // Not from the cache: another server may have replaced the collection by one of the same name.
-        let entry = self.load_entry(collection).await?;
-        let (client, notices) = self.inner.config.direct.connect().await?;
-        if !self.try_lock_builds(&client, &entry).await? {
-            return Ok(());
-        }
-        // The job may wait for the transactions of others as long as it takes.
-        client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0").await?;
+    async fn build_in(
+        &self,
+        client: &Client,
+        notices: Notices,
+        entry: &Entry,
+        index_id: i64,
+    ) -> Result<(), StoreError> {
         let internal = &self.inner.names.internal;
         let sql = format!(
             "-- build
@@ -188,40 +60,92 @@ impl Store {
                 "it was interrupted {MAX_ATTEMPTS} times; the log of Postgres says why, often too little memory"
             )))
         } else {
-            self.attempt(&client, &entry, kind, index_id, notices).await
+            self.attempt(client, entry, kind, index_id, notices).await
         };
-        if let Err(error) = &built
-            && !is_interruption(error)
-        {
-            // An invalid index costs on every write, so it goes before anyone is told.
-            let index = self.qualified(&entry, kind, index_id);
-            client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await?;
+        match built {
+            Err(error) if is_interruption(&error) => return Err(error),
+            Err(error) => self.fail(client, entry, kind, index_id, error).await?,
+            Ok(()) => {}
         }
-        built
+        self.try_drop_unregistered(client, entry).await;
+        Ok(())
+    }
+
+    /// Drops what is left of other builds, if that can be done now. If not, `resume_builds` finds it again.
+    async fn try_drop_unregistered(&self, client: &Client, entry: &Entry) {
+        if let Err(error) = drop_unregistered(client, &self.inner.names, entry).await {
+            let collection = &entry.collection.definition.name;
+            tracing::warn!(collection, "an index that is replaced could not be dropped yet: {}", error.detail());
+        }
     }
 
     async fn attempt(
         &self,
-        client: &tokio_postgres::Client,
+        client: &Client,
         entry: &Entry,
         kind: IndexKind,
         index_id: i64,
         notices: Notices,
     ) -> Result<(), StoreError> {
-        drop_unregistered(client, &self.inner.names, entry).await?;
+        self.try_drop_unregistered(client, entry).await;
         if !self.find_valid(client, entry, kind, index_id).await? {
+            if !self.is_wanted(client, index_id).await? {
+                return Ok(()); // stopped while it waited
+            }
             self.create_index(client, entry, kind, index_id, notices).await?;
         }
         let Tables { embeddings, documents, chunks, .. } = &entry.tables;
         client.batch_execute(&format!("ANALYZE {embeddings}, {documents}, {chunks}")).await?;
-        self.publish(client, entry, index_id).await?;
-        drop_unregistered(client, &self.inner.names, entry).await
+        self.publish(client, entry, index_id).await
+    }
+
+    /// Whether the job was not stopped.
+    async fn is_wanted(&self, client: &Client, index_id: i64) -> Result<bool, StoreError> {
+        let internal = &self.inner.names.internal;
+        let sql = format!("-- is_wanted\n SELECT FROM {internal}.indexes WHERE id = $1 AND state = 'building'");
+        Ok(client.query_opt(&sql, &[&index_id]).await?.is_some())
+    }
+
+    /// Ends a build that cannot succeed. Nothing happens to an index that is ready, nor to the job when it was stopped.
+    async fn fail(
+        &self,
+        client: &Client,
+        entry: &Entry,
+        kind: IndexKind,
+        index_id: i64,
+        error: StoreError,
+    ) -> Result<(), StoreError> {
+        // The statement that failed may have been one of a transaction.
+        client.batch_execute("ROLLBACK").await?;
+        if !self.is_wanted(client, index_id).await? {
+            return Ok(());
+        }
+        self.stats().builds_failed.add(1);
+        tracing::error!(
+            collection = entry.collection.definition.name,
+            index_id,
+            "the build of an index failed: {}",
+            error.detail()
+        );
+        // An invalid index costs on every write, so it goes before anyone is told.
+        let index = self.qualified(entry, kind, index_id);
+        if let Err(error) = client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await {
+            let error = StoreError::from(error);
+            tracing::warn!(index_id, "what is left of it could not be dropped yet: {}", error.detail());
+        }
+        let internal = &self.inner.names.internal;
+        let sql = format!(
+            "-- fail_build
+             UPDATE {internal}.indexes SET state = 'failed', error = $2 WHERE id = $1 AND state = 'building'"
+        );
+        client.execute(&sql, &[&index_id, &error.to_string()]).await?;
+        Ok(())
     }
 
     /// Whether an attempt before this one completed the index; what is left of one that did not is dropped.
     async fn find_valid(
         &self,
-        client: &tokio_postgres::Client,
+        client: &Client,
         entry: &Entry,
         kind: IndexKind,
         index_id: i64,
@@ -240,7 +164,7 @@ impl Store {
 
     async fn create_index(
         &self,
-        client: &tokio_postgres::Client,
+        client: &Client,
         entry: &Entry,
         kind: IndexKind,
         index_id: i64,
@@ -273,26 +197,15 @@ impl Store {
                 Err(StoreError::BuildFailed("Postgres left it invalid".into()))
             };
         };
-        Err(match classify(&error) {
-            Kind::Cancelled => StoreError::BuildFailed("it was stopped".into()),
-            Kind::Resources => StoreError::BuildFailed(
-                "the database is out of memory, disk or another resource; the log of Postgres says which".into(),
-            ),
-            // pgvector says how much it needs, in words that hold nothing of the data.
-            _ if error.as_db_error().is_some_and(|error| error.message().starts_with("memory required is")) => {
-                let needs = error.as_db_error().map_or("", |error| error.message());
-                StoreError::BuildFailed(format!("{needs}; give it more with --build-memory"))
-            }
-            _ => error.into(),
-        })
+        Err(why_failed(error))
     }
 
     /// Makes the index the one that serves searches.
-    async fn publish(&self, client: &tokio_postgres::Client, entry: &Entry, index_id: i64) -> Result<(), StoreError> {
+    async fn publish(&self, client: &Client, entry: &Entry, index_id: i64) -> Result<(), StoreError> {
         let internal = &self.inner.names.internal;
         let collection = &entry.collection;
         let sql = |statement: &str| format!("-- publish\n {statement}").replace("{internal}", internal);
-        let transaction = Transaction::new(client);
+        let transaction = Transaction::read_write(client);
         transaction.begin().await?;
         let replace = sql("DELETE FROM {internal}.indexes WHERE space_id = $1 AND state = 'ready'");
         client.execute(&replace, &[&collection.space_id]).await?;
@@ -309,63 +222,24 @@ impl Store {
         Ok(())
     }
 
-    async fn fail_build(&self, index_id: i64, why: &str) -> Result<(), StoreError> {
+    async fn warn_build(&self, index_id: i64, warning: &str) -> Result<(), StoreError> {
         let connection = self.connection().await?;
-        let internal = &self.inner.names.internal;
-        let sql = format!(
-            "-- fail_build
-             UPDATE {internal}.indexes SET state = 'failed', error = $2 WHERE id = $1 AND state = 'building'"
-        );
-        connection.execute(&sql, &[&index_id, &why]).await?;
+        let transaction = Transaction::read_write(&connection);
+        transaction.begin().await?;
+        connection.execute(&self.warn_sql(), &[&index_id, &warning]).await?;
+        transaction.commit().await?;
         connection.done();
         Ok(())
     }
 
-    pub(super) async fn warn_build(&self, index_id: i64, warning: &str) -> Result<(), StoreError> {
-        let connection = self.connection().await?;
+    /// Adds the remark `$2` to the build `$1`, once.
+    pub(super) fn warn_sql(&self) -> String {
         let internal = &self.inner.names.internal;
-        let sql = format!(
+        format!(
             "-- warn_build
              UPDATE {internal}.indexes SET warnings = warnings || $2::text
              WHERE id = $1 AND NOT warnings @> ARRAY[$2::text]"
-        );
-        connection.execute(&sql, &[&index_id, &warning]).await?;
-        connection.done();
-        Ok(())
-    }
-
-    /// Stops the build of an embedding space, if there is one, and forgets the job.
-    pub(in crate::store) async fn stop_build(&self, space_id: i64) -> Result<(), StoreError> {
-        let connection = self.connection().await?;
-        let internal = &self.inner.names.internal;
-        let sql = format!("-- stop_build\n DELETE FROM {internal}.indexes WHERE space_id = $1 AND state = 'building'");
-        let stopped = connection.execute(&sql, &[&space_id]).await?;
-        connection.done();
-        if stopped > 0 { self.cancel_build(space_id).await } else { Ok(()) }
-    }
-
-    /// Cancels the session that works on an embedding space, until it lets go of its lock.
-    pub(in crate::store) async fn cancel_build(&self, space_id: i64) -> Result<(), StoreError> {
-        const ROUNDS: u32 = 100;
-        const ROUNDS_BETWEEN_CANCELS: u32 = 50;
-        let connection = self.connection().await?;
-        let sql = "-- cancel_build
-             SELECT CASE WHEN $3 THEN pg_cancel_backend(pid) END FROM pg_locks
-             WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
-               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-               AND classid = $1::int::oid AND objid = $2::int::oid AND objsubid = 2";
-        let statement = connection.prepare_cached(sql).await?;
-        let keys = (self.inner.names.lock_class, lock_key(space_id));
-        for round in 0..ROUNDS {
-            // The session drops the invalid index before it ends, and that must not be cancelled too.
-            let cancel = round % ROUNDS_BETWEEN_CANCELS == 0;
-            if connection.query(&statement, &[&keys.0, &keys.1, &cancel]).await?.is_empty() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        connection.done();
-        Ok(())
+        )
     }
 
     fn qualified(&self, entry: &Entry, kind: IndexKind, index_id: i64) -> String {
@@ -374,27 +248,21 @@ impl Store {
     }
 }
 
-/// Whether another attempt can succeed where this one ended.
-fn is_interruption(error: &StoreError) -> bool {
-    use StoreError::{Busy, Conflict, NotReady, Unavailable};
-    matches!(error, Unavailable { .. } | NotReady(_) | Busy(_) | Conflict(_))
-}
-
-/// The phase that pg_stat_progress_create_index names, and the share of the whole build that is done by then.
-fn read_phase(phase: &str, done: f64) -> (Phase, f64) {
-    let within = |from: f64, to: f64| from + (to - from) * done.clamp(0.0, 1.0);
-    match phase {
-        "initializing" | "waiting for writers before build" => (Phase::Waiting, 0.0),
-        "building index: initializing" => (Phase::Building, 0.01),
-        "building index: performing k-means" => (Phase::Training, 0.02),
-        "building index: assigning tuples" => (Phase::Building, within(0.1, 0.5)),
-        "building index: loading tuples" => (Phase::Building, within(0.1, 0.9)),
-        "waiting for writers before validation" => (Phase::Waiting, 0.91),
-        "index validation: scanning index" => (Phase::Validating, within(0.92, 0.94)),
-        "index validation: sorting tuples" => (Phase::Validating, 0.94),
-        "index validation: scanning table" => (Phase::Validating, within(0.94, 0.96)),
-        "waiting for old snapshots" | "waiting for readers before marking dead" => (Phase::Waiting, 0.97),
-        _ => (Phase::Finishing, 0.98),
+/// Why CREATE INDEX failed, in words for callers where they hold nothing of the data.
+pub(super) fn why_failed(error: tokio_postgres::Error) -> StoreError {
+    let message = error.as_db_error().map_or("", |error| error.message()).to_owned();
+    match classify(&error) {
+        Kind::Cancelled => StoreError::BuildFailed("it was stopped".into()),
+        // Postgres names the setting that was exceeded.
+        _ if error.code() == Some(&SqlState::CONFIGURATION_LIMIT_EXCEEDED) => StoreError::BuildFailed(message),
+        Kind::Resources => StoreError::BuildFailed(
+            "the database is out of memory, disk or another resource; the log of Postgres says which".into(),
+        ),
+        // pgvector says how much it needs.
+        _ if message.starts_with("memory required is") => {
+            StoreError::BuildFailed(format!("{message}; give it more with --build-memory"))
+        }
+        _ => error.into(),
     }
 }
 

@@ -35,7 +35,7 @@ impl Store {
                 allowed / MB
             );
             tracing::warn!(index_id, "{warning}");
-            self.warn_build(index_id, &warning).await?;
+            client.execute(&self.warn_sql(), &[&index_id, &warning]).await?;
         }
         Ok(())
     }

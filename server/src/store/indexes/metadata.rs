@@ -1,64 +1,239 @@
 //! Indexes over metadata: created with a collection, added and dropped later.
+//!
+//! A later change is a row of `metadata_index_jobs` in the state 'running', which some server finishes, as with builds.
 
 use std::time::Duration;
 
 use tokio_postgres::{Client, types::ToSql};
 
+use super::{
+    builds::{MAX_ATTEMPTS, why_failed},
+    drop_soon,
+    jobs::{Job, is_interruption},
+    session::metadata_key,
+};
 use crate::store::{
     Collection, MetadataIndex, MetadataIndexType, Store, StoreError,
     connection::sqlstate::{Kind, classify},
     schema,
-    tables::Tables,
+    tables::{Tables, is_metadata_index_valid},
+    transaction::Transaction,
+    wire::Json,
 };
 
 /// What waits to be sorted into a GIN index is read by every search: 6 ms with the 4 MB that Postgres has by default, 0.1 ms
 /// with 64 kB. Writing takes about as long.
 pub(in crate::store) const GIN_OPTIONS: &str = "gin_pending_list_limit = 64";
 
+/// How often a caller looks whether its job is finished: at first, and after a while.
+const MIN_POLL: Duration = Duration::from_millis(20);
+const MAX_POLL: Duration = Duration::from_secs(1);
+
+/// A metadata index as the registry writes it.
+type Written = (String, Vec<String>);
+
+/// What became of a wish for metadata indexes.
+enum Change {
+    /// They are there.
+    Done,
+    /// A job with this id works on them.
+    Running(i64),
+    /// A job with this id works on other ones.
+    Other(i64),
+}
+
 impl Store {
-    /// Brings the metadata indexes of a collection to those wanted. Searches and writes go on meanwhile. What a run that was
-    /// interrupted left behind is dropped by the next.
+    /// Brings the metadata indexes of a collection to those wanted, by a job that outlives its caller. Searches and writes
+    /// go on meanwhile. Callers who want the same wait for one job; those who want something else take turns.
     pub(crate) async fn update_metadata_indexes(
         &self,
         collection: &Collection,
         wanted: &[MetadataIndex],
-        timeout: Duration,
     ) -> Result<(), StoreError> {
-        let extension = self.extension()?;
-        let internal = &self.inner.names.internal;
-        let tables = Tables::new(internal, &extension.schema, collection.id, collection.space_id);
-        let (client, _notices) = self.inner.config.direct.connect().await?;
-        let timeout = timeout.as_millis().max(1);
-        client.batch_execute(&format!("SET statement_timeout = {timeout}; SET lock_timeout = 0")).await?;
-        // Callers take turns. Negative, since the positive keys are those of builds.
-        let keys = (self.inner.names.lock_class, -(collection.id % i64::from(i32::MAX)) as i32);
-        client.execute("SELECT pg_advisory_lock($1, $2)", &[&keys.0, &keys.1]).await?;
+        loop {
+            match self.begin_metadata_change(collection, wanted).await? {
+                Change::Done => return Ok(()),
+                Change::Running(job) => return self.await_metadata_job(collection.id, job).await,
+                // What becomes of it is for those who want it.
+                Change::Other(job) => match self.await_metadata_job(collection.id, job).await {
+                    Ok(()) | Err(StoreError::BuildFailed(_)) => {}
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+    }
 
+    /// Records what is wanted, unless it is there, or a job is at work.
+    async fn begin_metadata_change(
+        &self,
+        collection: &Collection,
+        wanted: &[MetadataIndex],
+    ) -> Result<Change, StoreError> {
+        let connection = self.connection().await?;
+        let internal = &self.inner.names.internal;
+        let gone = || StoreError::CollectionNotFound(collection.definition.name.clone());
+        let transaction = Transaction::read_write(&connection);
+        transaction.begin().await?;
+        // Callers of the same collection take turns.
+        let sql = format!("-- begin_metadata_change\n SELECT FROM {internal}.collections WHERE id = $1 FOR UPDATE");
+        if connection.query_opt(&sql, &[&collection.id]).await?.is_none() {
+            return Err(gone());
+        }
         let sql = format!(
-            "-- update_metadata_indexes
-             SELECT id, type, path, ready FROM {internal}.metadata_indexes WHERE collection_id = $1 ORDER BY id"
+            "-- begin_metadata_change
+             SELECT id, wanted FROM {internal}.metadata_index_jobs WHERE collection_id = $1 AND state = 'running'"
         );
-        let mut missing: Vec<&MetadataIndex> = wanted.iter().collect();
-        for row in client.query(&sql, &[&collection.id]).await? {
-            let (id, kind, path): (i64, &str, Vec<String>) = (row.get(0), row.get(1), row.get(2));
-            let is_this = |index: &&MetadataIndex| index.kind.name() == kind && index.path == path;
-            match missing.iter().position(is_this) {
-                Some(position) if row.get(3) => drop(missing.remove(position)),
-                _ => drop_index(&client, &tables, id).await?,
+        let change = if let Some(row) = connection.query_opt(&sql, &[&collection.id]).await? {
+            let same = read_wanted(row.get::<_, Json<&str>>(1).0)? == write_wanted(wanted);
+            if same { Change::Running(row.get(0)) } else { Change::Other(row.get(0)) }
+        } else if self.metadata_indexes(&connection, collection.id).await?.are(wanted) {
+            Change::Done
+        } else {
+            // Failures stay for a while for those who still wait.
+            let sql = format!(
+                "-- begin_metadata_change
+                 DELETE FROM {internal}.metadata_index_jobs
+                 WHERE collection_id = $1 AND created_at < now() - interval '1 hour'"
+            );
+            connection.execute(&sql, &[&collection.id]).await?;
+            let sql = format!(
+                "-- begin_metadata_change
+                 INSERT INTO {internal}.metadata_index_jobs (collection_id, wanted, state)
+                 VALUES ($1, $2::text::jsonb, 'running') RETURNING id"
+            );
+            let text = serde_json::to_string(&write_wanted(wanted))
+                .map_err(|error| StoreError::Internal(format!("metadata indexes as JSON: {error}")))?;
+            Change::Running(connection.query_one(&sql, &[&collection.id, &text]).await?.get(0))
+        };
+        transaction.commit().await?;
+        connection.done();
+        Ok(change)
+    }
+
+    /// Waits until a job is finished, and works on it when nobody else does.
+    async fn await_metadata_job(&self, collection_id: i64, job: i64) -> Result<(), StoreError> {
+        let internal = &self.inner.names.internal;
+        let sql =
+            format!("-- await_metadata_job\n SELECT state, error FROM {internal}.metadata_index_jobs WHERE id = $1");
+        let mut pause = MIN_POLL;
+        loop {
+            self.spawn_job(Job::Metadata(collection_id));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_POLL);
+            let connection = self.connection().await?;
+            let statement = connection.prepare_cached(&sql).await?;
+            let row = connection.query_opt(&statement, &[&job]).await?;
+            connection.done();
+            // The row of a job goes when it is done.
+            let Some(row) = row else { return Ok(()) };
+            if row.get::<_, &str>(0) == "failed" {
+                let why: Option<String> = row.get(1);
+                return Err(StoreError::BuildFailed(why.unwrap_or_default()));
+            }
+        }
+    }
+
+    /// Attempts the job of a collection, if there is one that no other session works on, and drops what others have left.
+    pub(super) async fn change_metadata_indexes(&self, collection_id: i64) -> Result<(), StoreError> {
+        let Some(entry) = self.find_entry("c.id = $1", collection_id).await? else { return Ok(()) };
+        let Some(session) = self.lock_session(metadata_key(collection_id)).await? else { return Ok(()) };
+        let name = &entry.collection.definition.name;
+        let work = self.change_in(&session.client, &entry.tables, collection_id, name);
+        self.supervise(session.pid_and_key(), work).await
+    }
+
+    async fn change_in(
+        &self,
+        client: &Client,
+        tables: &Tables,
+        collection_id: i64,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        let internal = &tables.internal;
+        let sql = format!(
+            "-- change_metadata_indexes
+             UPDATE {internal}.metadata_index_jobs SET attempts = attempts + 1
+             WHERE collection_id = $1 AND state = 'running' RETURNING id, wanted, attempts"
+        );
+        let job = client.query_opt(&sql, &[&collection_id]).await?;
+        let Some(job) = job else { return self.drop_metadata_leftovers(client, tables, collection_id).await };
+        let job_id: i64 = job.get(0);
+        let changed = if job.get::<_, i32>(2) > MAX_ATTEMPTS {
+            Err(StoreError::BuildFailed(format!(
+                "it was interrupted {MAX_ATTEMPTS} times; the log of Postgres says why"
+            )))
+        } else {
+            let wanted = read_wanted(job.get::<_, Json<&str>>(1).0)?;
+            self.attempt_change(client, tables, collection_id, job_id, &wanted).await
+        };
+        self.forget(name);
+        let changed = match changed {
+            Err(error) if is_interruption(&error) => return Err(error),
+            changed => changed,
+        };
+        // What fails must not stay, since an invalid index costs on every write; so it goes before anyone is told.
+        let dropped = self.drop_metadata_leftovers(client, tables, collection_id).await;
+        let (sql, why) = match changed {
+            Ok(()) => (format!("DELETE FROM {internal}.metadata_index_jobs WHERE id = $1 AND $2::text IS NULL"), None),
+            Err(error) => {
+                tracing::error!(collection = name, "a change of metadata indexes failed: {}", error.detail());
+                let sql =
+                    format!("UPDATE {internal}.metadata_index_jobs SET state = 'failed', error = $2 WHERE id = $1");
+                (sql, Some(error.to_string()))
+            }
+        };
+        client.execute(&format!("-- end_metadata_change\n {sql}"), &[&job_id, &why]).await?;
+        dropped
+    }
+
+    /// Drops indexes that are not ready. Those that are in use are left for later.
+    async fn drop_metadata_leftovers(
+        &self,
+        client: &Client,
+        tables: &Tables,
+        collection_id: i64,
+    ) -> Result<(), StoreError> {
+        let Tables { internal, .. } = tables;
+        for id in self.metadata_indexes(client, collection_id).await?.leftovers {
+            drop_soon(client, &format!("{internal}.{}", schema::quote(&tables.metadata_index(id)))).await?;
+            let sql = format!("-- drop_metadata_leftovers\n DELETE FROM {internal}.metadata_indexes WHERE id = $1");
+            client.execute(&sql, &[&id]).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes leftovers of what is not wanted, then creates what is missing. A failure leaves a leftover too.
+    async fn attempt_change(
+        &self,
+        client: &Client,
+        tables: &Tables,
+        collection_id: i64,
+        job_id: i64,
+        wanted: &[Written],
+    ) -> Result<(), StoreError> {
+        let internal = &tables.internal;
+        let is_wanted = format!(
+            "-- attempt_change\n SELECT FROM {internal}.metadata_index_jobs WHERE id = $1 AND state = 'running'"
+        );
+        let mut missing = wanted.to_vec();
+        for (id, index) in self.metadata_indexes(client, collection_id).await?.ready {
+            match missing.iter().position(|wanted| *wanted == index) {
+                Some(position) => drop(missing.remove(position)),
+                // Before it is dropped, so that no search relies on it any more.
+                None => set_ready(client, internal, collection_id, id, false).await?,
             }
         }
         let added = !missing.is_empty();
-        for index in missing {
-            let id = register(&client, &tables, collection.id, index, false).await?;
-            if let Err(error) = create_index(&client, &tables, id, index, true).await {
-                // An invalid index costs on every write. When this fails too, the next run finds it.
-                let _ = drop_index(&client, &tables, id).await;
-                return Err(error);
+        for (kind, path) in missing {
+            let kind = MetadataIndexType::from_name(&kind)
+                .ok_or_else(|| StoreError::Internal("the registry holds an unknown metadata index".into()))?;
+            let index = MetadataIndex { kind, path };
+            if client.query_opt(&is_wanted, &[&job_id]).await?.is_none() {
+                return Err(StoreError::BuildFailed("it was stopped".into()));
             }
-            let sql = format!(
-                "-- update_metadata_indexes\n UPDATE {internal}.metadata_indexes SET ready = true WHERE id = $1"
-            );
-            client.execute(&sql, &[&id]).await?;
+            let id = register(client, tables, collection_id, &index, false).await?;
+            create_index(client, tables, id, &index, true).await?;
+            set_ready(client, internal, collection_id, id, true).await?;
         }
         if added {
             // Statistics of the indexed expressions.
@@ -66,6 +241,72 @@ impl Store {
         }
         Ok(())
     }
+
+    async fn metadata_indexes(&self, client: &Client, collection_id: i64) -> Result<Present, StoreError> {
+        let internal = &self.inner.names.internal;
+        let sql = format!(
+            "-- metadata_indexes
+             SELECT m.id, m.type, m.path, m.ready AND {valid} FROM {internal}.metadata_indexes m
+             WHERE m.collection_id = $1 ORDER BY m.id",
+            valid = is_metadata_index_valid(internal)
+        );
+        let mut present = Present::default();
+        for row in client.query(&sql, &[&collection_id]).await? {
+            if row.get(3) {
+                present.ready.push((row.get(0), (row.get(1), row.get(2))));
+            } else {
+                present.leftovers.push(row.get(0));
+            }
+        }
+        Ok(present)
+    }
+}
+
+/// The metadata indexes that a collection has.
+#[derive(Default)]
+struct Present {
+    ready: Vec<(i64, Written)>,
+    /// Those that are not ready, or that the database has not.
+    leftovers: Vec<i64>,
+}
+
+impl Present {
+    /// Whether these are the ones that filters use.
+    fn are(&self, wanted: &[MetadataIndex]) -> bool {
+        let mut ready: Vec<Written> = self.ready.iter().map(|(_, index)| index.clone()).collect();
+        ready.sort();
+        ready == write_wanted(wanted)
+    }
+}
+
+/// Indexes as a job keeps them: in one order, so that equal wishes are equal.
+fn write_wanted(wanted: &[MetadataIndex]) -> Vec<Written> {
+    let mut written: Vec<Written> =
+        wanted.iter().map(|index| (index.kind.name().to_owned(), index.path.clone())).collect();
+    written.sort();
+    written
+}
+
+fn read_wanted(json: &str) -> Result<Vec<Written>, StoreError> {
+    serde_json::from_str(json)
+        .map_err(|_| StoreError::Internal("the registry holds an unknown wish for indexes".into()))
+}
+
+/// Says whether the index is ready, and that every server has to read the collection anew.
+async fn set_ready(
+    client: &Client,
+    internal: &str,
+    collection_id: i64,
+    id: i64,
+    ready: bool,
+) -> Result<(), StoreError> {
+    let sql = format!(
+        "-- set_ready
+         WITH revised AS (UPDATE {internal}.collections SET revision = revision + 1 WHERE id = $1 RETURNING 1)
+         UPDATE {internal}.metadata_indexes SET ready = $3 WHERE id = $2 AND EXISTS (SELECT FROM revised)"
+    );
+    client.execute(&sql, &[&collection_id, &id, &ready]).await?;
+    Ok(())
 }
 
 /// Records an index of a new collection and creates it.
@@ -106,7 +347,7 @@ async fn create_index(
     concurrently: bool,
 ) -> Result<(), StoreError> {
     let Tables { documents, internal, .. } = tables;
-    let concurrently = if concurrently { "CONCURRENTLY" } else { "" };
+    let concurrently = if concurrently { "CONCURRENTLY " } else { "" };
     let name = schema::quote(&tables.metadata_index(id));
     // The expressions of `filter.rs`. Strings have no btree: its entries are limited to 2,704 bytes.
     let definition = match index.kind {
@@ -121,8 +362,8 @@ async fn create_index(
             format!("btree (({internal}.time_at(metadata, {})))", literal(client, &index.path).await?)
         }
     };
-    client.batch_execute(&format!("CREATE INDEX {concurrently} {name} ON {documents} USING {definition}")).await?;
-    Ok(())
+    let sql = format!("CREATE INDEX {concurrently}{name} ON {documents} USING {definition}");
+    client.batch_execute(&sql).await.map_err(why_failed)
 }
 
 /// A path as SQL. An index has no parameters, so this is the one place where Postgres itself quotes what a caller wrote.
@@ -130,16 +371,4 @@ async fn literal(client: &Client, path: &[String]) -> Result<String, StoreError>
     let path: &(dyn ToSql + Sync) = &path;
     let row = client.query_one("-- literal\n SELECT format('%L::text[]', $1::text[])", &[path]).await?;
     Ok(row.get(0))
-}
-
-async fn drop_index(client: &Client, tables: &Tables, id: i64) -> Result<(), StoreError> {
-    let internal = &tables.internal;
-    // In this order, so that an index is never without its row.
-    let sql = format!("-- drop_metadata_index\n UPDATE {internal}.metadata_indexes SET ready = false WHERE id = $1");
-    client.execute(&sql, &[&id]).await?;
-    let name = schema::quote(&tables.metadata_index(id));
-    client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {internal}.{name}")).await?;
-    let sql = format!("-- drop_metadata_index\n DELETE FROM {internal}.metadata_indexes WHERE id = $1");
-    client.execute(&sql, &[&id]).await?;
-    Ok(())
 }

@@ -1,19 +1,30 @@
 //! Vector indexes: what there is, what to build, and dropping them.
 
 mod builds;
+mod jobs;
 mod memory;
 pub(super) mod metadata;
+mod session;
+mod watching;
 
-use tokio_postgres::Row;
+use std::sync::Arc;
+
+use tokio_postgres::{Client, Row};
 
 use super::{
     Collection, Distance, Index, IndexKind, Store, StoreError, VectorType,
     catalog::{Entry, read_index_kind},
     schema,
+    tables::{index_of_row, is_valid},
     transaction::Transaction,
 };
 
-pub(crate) use builds::{BuildProgress, Phase};
+pub(super) use jobs::Jobs;
+pub(super) use watching::Watched;
+pub(crate) use watching::{BuildProgress, Phase};
+
+use jobs::{Job, is_interruption};
+use session::{build_key, metadata_key};
 
 /// What [`Store::begin_build`] found or did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +64,7 @@ impl Store {
         self.with_collection(collection, |entry| async move {
             let connection = self.connection().await?;
             let internal = &self.inner.names.internal;
-            let transaction = Transaction::new(&connection);
+            let transaction = Transaction::read_write(&connection);
             transaction.begin().await?;
             let space_id = entry.collection.space_id;
             // Callers of the same collection take turns.
@@ -63,15 +74,17 @@ impl Store {
             }
             let sql = format!(
                 "-- begin_build
-                 SELECT id, method, m, ef_construction, lists, state = 'ready' AS ready
-                 FROM {internal}.indexes WHERE space_id = $1 AND state <> 'failed'"
+                 SELECT i.id, i.method, i.m, i.ef_construction, i.lists, i.state = 'building' AS building, {valid} AS valid
+                 FROM {internal}.indexes i JOIN {internal}.embedding_spaces s ON s.id = i.space_id
+                 WHERE i.space_id = $1 AND i.state <> 'failed'",
+                valid = is_valid(internal)
             );
             let rows = connection.query(&sql, &[&space_id]).await?;
             let mut ready = None;
             for row in &rows {
                 let (index_id, found) = (row.get("id"), read_index_kind(row)?);
-                if row.get("ready") {
-                    ready = (found == Some(kind)).then_some(index_id);
+                if !row.get::<_, bool>("building") {
+                    ready = (found == Some(kind) && row.get("valid")).then_some(index_id);
                 } else if found == Some(kind) {
                     return Ok(Build::Running { index_id });
                 } else {
@@ -107,54 +120,59 @@ impl Store {
 
     /// The complete index, if any, then the one that is being built, if any.
     pub(crate) async fn list_indexes(&self, collection: &str) -> Result<Vec<Index>, StoreError> {
+        Ok(self.find_indexes(collection).await?.1)
+    }
+
+    async fn find_indexes(&self, collection: &str) -> Result<(Arc<Entry>, Vec<Index>), StoreError> {
         // Not from the cache: no table would be missing that tells that another server has replaced the collection.
         let entry = self.load_entry(collection).await?;
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
         let sql = format!(
             "-- list_indexes
-             SELECT i.id, i.method, i.m, i.ef_construction, i.lists, i.state = 'ready' AS ready, i.created_at,
-                    coalesce(pg_relation_size(c.oid), 0) AS size_bytes, coalesce(s.idx_scan, 0) AS scan_count
-             FROM {internal}.indexes i
-             LEFT JOIN pg_class c
-                 ON c.oid = to_regclass(format('%s.%s_%s_%s', $2::text, $3::text, i.method, i.id))
-             LEFT JOIN pg_stat_all_indexes s ON s.indexrelid = c.oid
-             WHERE i.space_id = $1 AND i.state <> 'failed' ORDER BY ready DESC"
+             SELECT {columns} {tables} WHERE i.space_id = $1 AND i.state <> 'failed' ORDER BY ready DESC",
+            columns = INDEX_COLUMNS,
+            tables = index_tables(internal)
         );
         let statement = connection.prepare_cached(&sql).await?;
-        let stem = &entry.tables.embeddings_stem;
-        let rows = connection.query(&statement, &[&entry.collection.space_id, internal, stem]).await?;
+        let rows = connection.query(&statement, &[&entry.collection.space_id]).await?;
         connection.done();
-        rows.iter().map(|row| read_index(row, &entry)).collect()
+        let indexes = rows.iter().map(read_index).collect::<Result<_, _>>()?;
+        Ok((entry, indexes))
     }
 
     /// Drops the index of this name, or every index without one; stops the build of one.
     pub(crate) async fn drop_index(&self, collection: &str, name: Option<&str>) -> Result<(), StoreError> {
-        let indexes = self.list_indexes(collection).await?;
+        let (entry, indexes) = self.find_indexes(collection).await?;
         let doomed: Vec<&Index> = indexes.iter().filter(|index| name.is_none_or(|name| index.name == name)).collect();
         if doomed.is_empty() {
             return Err(StoreError::IndexNotFound(collection.into()));
         }
-        let entry = self.entry(collection).await?;
-        for index in doomed {
-            let ids = [index.id];
-            self.unregister(&entry, &ids).await?;
-            if !index.ready {
-                self.cancel_build(entry.collection.space_id).await?;
-            }
-        }
+        let ids: Vec<i64> = doomed.iter().map(|index| index.id).collect();
+        self.unregister(&entry, &ids).await?;
         self.forget(collection);
-        // A task of its own: a caller that leaves must not leave half an index.
+        let names: Vec<String> =
+            doomed.iter().filter(|index| !index.ready).map(|index| schema::quote(&index.name)).collect();
+        let space_id = entry.collection.space_id;
+        if !names.is_empty() {
+            self.cancel_creation(build_key(space_id), &names).await?;
+        }
         let store = self.clone();
-        let dropped = tokio::spawn(async move { store.drop_leftovers(&entry).await }).await;
-        dropped.map_err(|error| StoreError::Internal(format!("dropping an index failed: {error}")))?
+        match self.run_chore(async move { store.drop_leftovers(space_id).await }).await {
+            // Searches do not use them any more; the rest is done when it can be.
+            Err(error) if is_interruption(&error) => {
+                self.spawn_job(Job::Leftovers(space_id));
+                Ok(())
+            }
+            dropped => dropped,
+        }
     }
 
-    /// Takes indexes out of the registry: from then on they are leftovers.
+    /// Takes indexes out of the registry: from then on they are leftovers, and a build of one cannot make it ready.
     async fn unregister(&self, entry: &Entry, ids: &[i64]) -> Result<(), StoreError> {
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
-        let transaction = Transaction::new(&connection);
+        let transaction = Transaction::read_write(&connection);
         transaction.begin().await?;
         let sql = format!("-- drop_index\n DELETE FROM {internal}.indexes WHERE id = ANY($1)");
         connection.execute(&sql, &[&ids]).await?;
@@ -165,47 +183,79 @@ impl Store {
         Ok(())
     }
 
-    /// Drops the vector indexes of a collection that the registry does not know. A build that runs does so at its end.
-    async fn drop_leftovers(&self, entry: &Entry) -> Result<(), StoreError> {
-        let (client, _notices) = self.inner.config.direct.connect().await?;
-        if !self.try_lock_builds(&client, entry).await? {
-            return Ok(());
+    /// Drops the vector indexes of an embedding space that the registry does not know. A build that runs does so at its end.
+    pub(super) async fn drop_leftovers(&self, space_id: i64) -> Result<(), StoreError> {
+        let Some(entry) = self.find_entry("s.id = $1", space_id).await? else { return Ok(()) };
+        let Some(session) = self.lock_session(build_key(space_id)).await? else { return Ok(()) };
+        let dropping = drop_unregistered(&session.client, &self.inner.names, &entry);
+        self.supervise(session.pid_and_key(), dropping).await
+    }
+
+    /// Forgets the jobs of a collection and stops those that run.
+    pub(super) async fn stop_jobs(&self, entry: &Entry) -> Result<(), StoreError> {
+        let connection = self.connection().await?;
+        let internal = &self.inner.names.internal;
+        let (collection_id, space_id) = (entry.collection.id, entry.collection.space_id);
+        let transaction = Transaction::read_write(&connection);
+        transaction.begin().await?;
+        let sql = format!("-- stop_jobs\n DELETE FROM {internal}.indexes WHERE space_id = $1 AND state = 'building'");
+        let builds = connection.execute(&sql, &[&space_id]).await?;
+        // Not deleted, which is how a job is done.
+        let sql = format!(
+            "-- stop_jobs
+             UPDATE {internal}.metadata_index_jobs SET state = 'failed', error = 'it was stopped'
+             WHERE collection_id = $1 AND state = 'running'"
+        );
+        let changes = connection.execute(&sql, &[&collection_id]).await?;
+        transaction.commit().await?;
+        connection.done();
+        if builds > 0 {
+            self.cancel_creation(build_key(space_id), &[entry.tables.quoted_index_prefix()]).await?;
         }
-        // As long as the transactions of others take that use the index.
-        client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
-        drop_unregistered(&client, &self.inner.names, entry).await
-    }
-
-    /// Takes the lock of the builds of a collection for this session, if it is free. Waiting for it would be a deadlock: a
-    /// build waits for the statements of others, the waiting ones too.
-    pub(super) async fn try_lock_builds(
-        &self,
-        client: &tokio_postgres::Client,
-        entry: &Entry,
-    ) -> Result<bool, StoreError> {
-        let keys = (self.inner.names.lock_class, lock_key(entry.collection.space_id));
-        let locked = client.query_one("SELECT pg_try_advisory_lock($1, $2)", &[&keys.0, &keys.1]).await?;
-        Ok(locked.get(0))
+        if changes > 0 {
+            self.cancel_creation(metadata_key(collection_id), &[entry.tables.quoted_metadata_index_prefix()]).await?;
+        }
+        Ok(())
     }
 }
 
-/// Second key of the advisory lock of the builds of an embedding space.
-pub(super) fn lock_key(space_id: i64) -> i32 {
-    // Key 0 is the migrations'. Ids are small; two that meet after 2^31 collections would only take turns.
-    (space_id % i64::from(i32::MAX) + 1) as i32
+/// What [`read_index`] reads.
+const INDEX_COLUMNS: &str = "i.id, i.method, i.m, i.ef_construction, i.lists, i.created_at,
+                    format('embeddings_%s_%s_%s_%s', s.collection_id, s.id, i.method, i.id) AS name,
+                    i.state = 'ready' AND coalesce(x.indisvalid, false) AS ready,
+                    coalesce(pg_relation_size(x.indexrelid), 0) AS size_bytes,
+                    coalesce(pg_stat_get_numscans(x.indexrelid), 0) AS scan_count";
+
+/// Where the columns are.
+fn index_tables(internal: &str) -> String {
+    format!(
+        "FROM {internal}.indexes i JOIN {internal}.embedding_spaces s ON s.id = i.space_id
+                  LEFT JOIN pg_index x ON x.indexrelid = {}",
+        index_of_row(internal)
+    )
 }
 
-/// Drops indexes that a build left behind: invalid ones, replaced ones, and those of a build that was stopped.
-pub(super) async fn drop_unregistered(
-    client: &tokio_postgres::Client,
-    names: &schema::Names,
-    entry: &Entry,
-) -> Result<(), StoreError> {
+fn read_index(row: &Row) -> Result<Index, StoreError> {
+    let kind = read_index_kind(row)?.ok_or_else(|| StoreError::Internal("an index without a kind".into()))?;
+    Ok(Index {
+        id: row.get("id"),
+        name: row.get("name"),
+        kind,
+        ready: row.get("ready"),
+        size_bytes: row.get("size_bytes"),
+        scan_count: row.get("scan_count"),
+        created_at: row.get("created_at"),
+    })
+}
+
+/// Drops indexes that a build left behind: invalid ones, replaced ones, and those of a build that was stopped. Never one
+/// that the registry knows, in whatever state.
+async fn drop_unregistered(client: &Client, names: &schema::Names, entry: &Entry) -> Result<(), StoreError> {
     let internal = &names.internal;
     let sql = format!(
         "-- drop_unregistered
-         SELECT c.relname FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am a ON a.oid = c.relam
-         WHERE x.indrelid = to_regclass($1) AND a.amname IN ('hnsw', 'ivfflat')
+         SELECT c.relname FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+         WHERE x.indrelid = to_regclass($1) AND c.relname ~ format('^%s_(hnsw|ivfflat)_[0-9]+$', $3::text)
            AND NOT EXISTS (SELECT FROM {internal}.indexes i
                            WHERE i.space_id = $2 AND i.state <> 'failed'
                              AND c.relname = format('%s_%s_%s', $3::text, i.method, i.id))"
@@ -213,24 +263,18 @@ pub(super) async fn drop_unregistered(
     let Entry { collection, tables, .. } = entry;
     let rows = client.query(&sql, &[&tables.embeddings, &collection.space_id, &tables.embeddings_stem]).await?;
     for row in rows {
-        let index = schema::quote(row.get(0));
-        client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {internal}.{index}")).await?;
+        drop_soon(client, &format!("{internal}.{}", schema::quote(row.get(0)))).await?;
     }
     Ok(())
 }
 
-fn read_index(row: &Row, entry: &Entry) -> Result<Index, StoreError> {
-    let kind = read_index_kind(row)?.ok_or_else(|| StoreError::Internal("an index without a kind".into()))?;
-    let id = row.get("id");
-    Ok(Index {
-        id,
-        name: entry.tables.index(kind.method(), id),
-        kind,
-        ready: row.get("ready"),
-        size_bytes: row.get("size_bytes"),
-        scan_count: row.get("scan_count"),
-        created_at: row.get("created_at"),
-    })
+/// Drops an index that nobody needs any more. Transactions that use its table stand in the way; when they last, the error is
+/// a conflict, and the index is left for later: whoever waited for them would keep others from their turn.
+async fn drop_soon(client: &Client, index: &str) -> Result<(), StoreError> {
+    client.batch_execute("SET lock_timeout = '5s'").await?;
+    let dropped = client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await;
+    client.batch_execute("SET lock_timeout = 0").await?;
+    Ok(dropped?)
 }
 
 impl IndexKind {

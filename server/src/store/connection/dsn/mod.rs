@@ -22,6 +22,13 @@ use params::Params;
 /// How long opening a connection may take when the string has no `connect_timeout`.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A connection that carries nothing any more is noticed after about 35 seconds: by the probes when it is idle, by what the
+/// other side does not acknowledge when it is not. The parameters of libpq change that.
+const DEFAULT_KEEPALIVES_IDLE: Duration = Duration::from_secs(20);
+const DEFAULT_KEEPALIVES_INTERVAL: Duration = Duration::from_secs(5);
+const DEFAULT_KEEPALIVES_COUNT: u32 = 3;
+const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(35);
+
 /// What is wrong with a connection string. The text names the parameter and never holds a value.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DsnError {
@@ -282,18 +289,21 @@ fn set_socket(params: &mut Params, config: &mut Config) -> Result<Duration, DsnE
     if let Some(on) = params.take_choice("keepalives", "0 or 1", &[("0", false), ("1", true)])? {
         config.keepalives(on);
     }
-    if let Some(idle) = seconds(params.take_parsed("keepalives_idle", SECONDS)?) {
+    // As in libpq, what is not positive leaves the default of the system.
+    let or_default = |value: Option<i64>, default| if value.is_some() { seconds(value) } else { Some(default) };
+    if let Some(idle) = or_default(params.take_parsed("keepalives_idle", SECONDS)?, DEFAULT_KEEPALIVES_IDLE) {
         config.keepalives_idle(idle);
     }
-    if let Some(interval) = seconds(params.take_parsed("keepalives_interval", SECONDS)?) {
+    let interval = params.take_parsed("keepalives_interval", SECONDS)?;
+    if let Some(interval) = or_default(interval, DEFAULT_KEEPALIVES_INTERVAL) {
         config.keepalives_interval(interval);
     }
-    if let Some(count) = params.take_parsed::<u32>("keepalives_count", "a whole number")?.filter(|n| *n > 0) {
+    let count = params.take_parsed::<u32>("keepalives_count", "a whole number")?;
+    if let Some(count) = Some(count.unwrap_or(DEFAULT_KEEPALIVES_COUNT)).filter(|n| *n > 0) {
         config.keepalives_retries(count);
     }
-    if let Some(timeout) = params.take_parsed::<u64>("tcp_user_timeout", "a whole number of milliseconds")? {
-        config.tcp_user_timeout(Duration::from_millis(timeout));
-    }
+    let user_timeout = params.take_parsed::<u64>("tcp_user_timeout", "a whole number of milliseconds")?;
+    config.tcp_user_timeout(user_timeout.map_or(DEFAULT_TCP_USER_TIMEOUT, Duration::from_millis));
     let timeout = seconds(params.take_parsed("connect_timeout", SECONDS)?).unwrap_or(DEFAULT_CONNECT_TIMEOUT);
     // The driver's own bound is for one address, so that a dead one (often IPv6) leaves time to try the next.
     config.connect_timeout(timeout / 2);

@@ -171,6 +171,21 @@ fn parameters_reach_the_driver() {
 }
 
 #[test]
+fn a_connection_that_was_cut_is_noticed() {
+    let default = dsn("postgres://h/d").config;
+    assert!(default.get_keepalives());
+    assert_eq!(default.get_keepalives_idle(), DEFAULT_KEEPALIVES_IDLE);
+    assert_eq!(default.get_keepalives_interval(), Some(DEFAULT_KEEPALIVES_INTERVAL));
+    assert_eq!(default.get_keepalives_retries(), Some(DEFAULT_KEEPALIVES_COUNT));
+    assert_eq!(default.get_tcp_user_timeout(), Some(&DEFAULT_TCP_USER_TIMEOUT));
+    // As in libpq, 0 is the default of the system.
+    let system = dsn("postgres://h/d?keepalives_interval=0&keepalives_count=0&tcp_user_timeout=0").config;
+    assert_eq!(system.get_keepalives_interval(), None);
+    assert_eq!(system.get_keepalives_retries(), None);
+    assert_eq!(system.get_tcp_user_timeout(), Some(&Duration::ZERO));
+}
+
+#[test]
 fn an_address_without_a_name_is_the_name() {
     let dsn = dsn("hostaddr=10.0.0.1 sslmode=require");
     assert_eq!(dsn.config.get_hosts(), [Host::Tcp("10.0.0.1".to_owned())]);

@@ -1,0 +1,85 @@
+//! Many builds at once: few connections, one look for all who watch.
+
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use super::*;
+
+const BUILDS: usize = 110;
+const POOL: usize = 8;
+const CONCURRENCY: usize = 2;
+
+/// Sessions of servers, and the transactions of the database so far. Not those of autovacuum, nor of the test.
+async fn sessions_and_transactions(sql: &tokio_postgres::Client) -> (usize, i64) {
+    let row = "SELECT (SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND application_name = 'pgfox'),
+                      (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())";
+    let row = sql.query_one(row, &[]).await.unwrap();
+    (row.get::<_, i64>(0) as usize, row.get(1))
+}
+
+#[tokio::test]
+async fn many_builds_take_turns() {
+    let server = Server::start_with(18, |setup| {
+        setup.pool_size = POOL;
+        setup.build_concurrency = CONCURRENCY;
+    })
+    .await;
+    let client = server.client();
+    let sql = server.sql().await;
+    let fill = (0..BUILDS).map(|number| {
+        let mut client = client.clone();
+        async move {
+            let name = format!("points_{number}");
+            client.create_collection(vectors(&name, 3, v1::Distance::L2)).await.unwrap();
+            let documents = (0..10).map(|i| vector_document(&format!("p{i}"), &[i as f32, 0.0, 1.0])).collect();
+            client.ingest(v1::IngestRequest { collection: name, documents, ..Default::default() }).await.unwrap();
+        }
+    });
+    for one in fill {
+        one.await;
+    }
+    let hold = Hold::snapshot(&server).await;
+    let begin = (0..BUILDS).map(|number| {
+        let mut client = client.clone();
+        let request = v1::BuildIndexRequest { collection: format!("points_{number}"), ..hnsw(0, 0) };
+        async move { client.build_index(request).await.unwrap().into_inner() }
+    });
+    let builds = begin.collect::<JoinSet<_>>().join_all().await;
+
+    let (mut most, mut began) = (0, None);
+    let mut watch = async |sql: &tokio_postgres::Client| {
+        let (sessions, transactions) = sessions_and_transactions(sql).await;
+        most = most.max(sessions);
+        transactions - *began.get_or_insert(transactions)
+    };
+    let all = tokio::spawn(builds.into_iter().map(finish).collect::<JoinSet<_>>().join_all());
+    // While the first ones are held, the others wait without a connection.
+    let looking = Instant::now();
+    let mut transactions = 0;
+    while looking.elapsed() < Duration::from_secs(4) {
+        transactions = watch(&sql).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let attempted =
+        "SELECT count(*) FILTER (WHERE attempts > 0), count(*) FROM pgfox_internal.indexes WHERE state = 'building'";
+    let row = sql.query_one(attempted, &[]).await.unwrap();
+    assert_eq!((row.get(0), row.get(1)), (CONCURRENCY as i64, BUILDS as i64));
+    // 200 looks of this test; if each caller looked by itself, 5 times a second, there would be thousands.
+    assert!(transactions < 600, "{transactions} transactions");
+
+    hold.release().await;
+    let mut all = all;
+    let indexes = loop {
+        tokio::select! {
+            done = &mut all => break done.unwrap(),
+            _ = watch(&sql) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let built =
+        indexes.into_iter().filter(|index| index.as_ref().is_ok_and(|index| index.state() == IndexState::Ready));
+    assert_eq!(built.count(), BUILDS);
+    assert_eq!(in_postgres(&server).await.0.len(), BUILDS);
+    assert!(most <= POOL + CONCURRENCY, "{most} connections");
+}
