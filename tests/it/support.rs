@@ -128,6 +128,7 @@ pub(crate) struct Setup {
     pub(crate) schema: String,
     pub(crate) pool_size: usize,
     pub(crate) pool_wait: Duration,
+    pub(crate) health_timeout: Duration,
 }
 
 impl Setup {
@@ -145,6 +146,7 @@ impl Setup {
             schema: "pgfox".into(),
             pool_size: 8,
             pool_wait: Duration::from_secs(5),
+            health_timeout: Duration::from_secs(3),
         }
     }
 
@@ -166,6 +168,7 @@ impl Setup {
                 schema: self.schema,
                 pool_size: self.pool_size,
                 pool_wait: self.pool_wait,
+                health_timeout: self.health_timeout,
                 build_memory: None,
             },
             migrate: self.migrate,

@@ -283,6 +283,9 @@ pub struct DatabaseArgs {
     /// Longest wait for a free connection
     #[arg(long, env = "PGFOX_POOL_WAIT", value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub pool_wait: Duration,
+    /// Longest time the database may take to answer whether it is there, before health says NOT_SERVING
+    #[arg(long, env = "PGFOX_HEALTH_TIMEOUT", value_name = "TIME", default_value = "3s", value_parser = duration)]
+    pub health_timeout: Duration,
     /// Most memory for an index build, such as 2GB [default: maintenance_work_mem of the database]
     #[arg(long, env = "PGFOX_BUILD_MEMORY", value_name = "BYTES", value_parser = build_memory)]
     pub build_memory: Option<u64>,

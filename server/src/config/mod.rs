@@ -52,6 +52,7 @@ pub struct DatabaseSettings {
     migrate: Migrate,
     pool_size: usize,
     pool_wait: std::time::Duration,
+    health_timeout: std::time::Duration,
     build_memory: Option<u64>,
 }
 
@@ -75,6 +76,7 @@ impl DatabaseSettings {
             schema: self.schema,
             pool_size: self.pool_size,
             pool_wait: self.pool_wait,
+            health_timeout: self.health_timeout,
             build_memory: self.build_memory,
         };
         Ok((config, warnings))
@@ -215,6 +217,7 @@ impl DatabaseArgs {
             migrate: if self.migrate { Migrate::Always } else { Migrate::IfEmpty },
             pool_size: self.pool_size as usize,
             pool_wait: self.pool_wait,
+            health_timeout: self.health_timeout,
             build_memory: self.build_memory,
         }
     }

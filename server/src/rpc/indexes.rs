@@ -65,6 +65,8 @@ async fn begin(app: &App, request: v1::BuildIndexRequest) -> Result<(String, i64
     violations.finish()?;
 
     let collection = app.store.current_collection(&name).await?;
+    // An alias may move while the index is built.
+    let name = collection.definition.name.clone();
     let kind = match spec.kind {
         None => IndexKind::Hnsw { m: DEFAULT_M, ef_construction: DEFAULT_EF_CONSTRUCTION },
         Some(Kind::Hnsw(hnsw)) => {

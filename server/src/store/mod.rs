@@ -12,6 +12,8 @@ mod error;
 mod filter;
 mod indexes;
 mod ingest;
+pub(crate) mod log;
+mod probe;
 mod schema;
 mod search;
 mod stats;
@@ -41,6 +43,7 @@ pub(crate) use error::StoreError;
 pub(crate) use filter::{Bound, Filter, Literal, Test};
 pub(crate) use indexes::{Build, BuildProgress, Phase};
 pub(crate) use ingest::{Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent, Written};
+pub(crate) use probe::{Probe, Readiness};
 pub(crate) use search::{Completeness, Explanation, Found, Fusion, Hit, MAX_EF_SEARCH, Query, SearchSettings, Words};
 pub(crate) use stats::{PoolStatus, Stats};
 pub(crate) use types::{
@@ -48,7 +51,7 @@ pub(crate) use types::{
     MetadataIndex, MetadataIndexType, NewCollection, StoredDocument, VectorType,
 };
 
-use schema::{Extension, Names};
+use schema::Names;
 
 /// How to reach the database, and how much of it to use.
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub struct StoreConfig {
     pub pool_size: usize,
     /// Longest wait for one of them.
     pub pool_wait: Duration,
+    /// Longest time the database may take to answer whether it is there.
+    pub health_timeout: Duration,
     /// Most memory for one index build in bytes; `None`: as Postgres is configured.
     pub build_memory: Option<u64>,
 }
@@ -86,20 +91,11 @@ struct Inner {
     stats: Stats,
 }
 
-/// Whether the database can be used.
-#[derive(Clone, Debug)]
-pub(crate) enum Readiness {
-    /// Its extension and schemas are there.
-    Ready(Arc<Extension>),
-    /// Not yet, or not any more: why, as callers are told.
-    NotReady(Arc<StoreError>),
-}
-
 impl Store {
     /// Prepares to use the database; nothing is connected before [`Store::prepare`].
     pub(crate) fn new(config: StoreConfig) -> Self {
         let pool = config.connector.pool(PoolOptions { max_size: config.pool_size, wait_timeout: config.pool_wait });
-        let not_yet = Readiness::NotReady(Arc::new(StoreError::unavailable("the server is starting")));
+        let not_yet = Readiness::not_ready(StoreError::unavailable("the server is starting"));
         Self {
             inner: Arc::new(Inner {
                 pool,
@@ -111,64 +107,6 @@ impl Store {
                 stats: Stats::default(),
             }),
         }
-    }
-
-    /// Sets up an empty database, checks the extension and the version of the schema, and so makes the store usable.
-    pub(crate) async fn prepare(&self, migrate: Migrate) -> Result<(), Arc<StoreError>> {
-        let prepared = async {
-            let (mut client, _notices) = self.inner.config.direct.connect().await?;
-            schema::prepare(&mut client, &self.inner.names, migrate).await
-        };
-        match prepared.await {
-            Ok(extension) => {
-                self.set_ready(extension);
-                Ok(())
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                let told = match *error {
-                    StoreError::ExtensionMissing(_) | StoreError::Refused(_) | StoreError::Unavailable { .. } => {
-                        Arc::clone(&error)
-                    }
-                    _ => Arc::new(StoreError::unavailable(error.to_string())),
-                };
-                self.inner.readiness.send_replace(Readiness::NotReady(told));
-                Err(error)
-            }
-        }
-    }
-
-    /// Asks the database whether it still answers and still has the extension, and records the answer.
-    pub(crate) async fn check(&self) -> Result<(), StoreError> {
-        let checked = async {
-            let connection = self.connection_unchecked().await?;
-            let extension = schema::find_extension(&**connection).await?;
-            connection.done();
-            extension.ok_or_else(|| {
-                StoreError::ExtensionMissing("the vector extension was dropped; run: CREATE EXTENSION vector".into())
-            })
-        };
-        match checked.await {
-            Ok(extension) => {
-                self.set_ready(extension);
-                Ok(())
-            }
-            // A busy pool is work, not an outage.
-            Err(StoreError::Busy(_)) => Ok(()),
-            Err(error) => {
-                let told = match &error {
-                    StoreError::ExtensionMissing(why) => StoreError::ExtensionMissing(why.clone()),
-                    _ => StoreError::unavailable("the database does not answer"),
-                };
-                self.inner.readiness.send_replace(Readiness::NotReady(Arc::new(told)));
-                Err(error)
-            }
-        }
-    }
-
-    /// Follows whether the database can be used.
-    pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
-        self.inner.readiness.subscribe()
     }
 
     /// What was done since the start.
@@ -193,40 +131,9 @@ impl Store {
         self.inner.pool.inner().close();
     }
 
-    fn set_ready(&self, extension: Extension) {
-        let extension = Arc::new(extension);
-        let replaced = self.inner.readiness.send_if_modified(|readiness| {
-            if matches!(readiness, Readiness::Ready(known) if *known == extension) {
-                return false;
-            }
-            *readiness = Readiness::Ready(Arc::clone(&extension));
-            true
-        });
-        if replaced {
-            if let Some(warning) = extension.warning() {
-                tracing::warn!("{warning}");
-            }
-            // Statements name the schema of the extension and the types by their ids: both may be others now.
-            self.forget_all();
-        }
-    }
-
-    fn extension(&self) -> Result<Arc<Extension>, StoreError> {
-        match &*self.inner.readiness.borrow() {
-            Readiness::Ready(extension) => Ok(Arc::clone(extension)),
-            Readiness::NotReady(error) => Err(StoreError::NotReady(Arc::clone(error))),
-        }
-    }
-
-    /// A pooled connection, once the database can be used.
+    /// A pooled connection, unless the database is known to lack what every call needs.
     async fn connection(&self) -> Result<Connection, StoreError> {
-        if let Readiness::NotReady(error) = &*self.inner.readiness.borrow() {
-            return Err(StoreError::NotReady(Arc::clone(error)));
-        }
-        self.connection_unchecked().await
-    }
-
-    async fn connection_unchecked(&self) -> Result<Connection, StoreError> {
+        self.extension()?;
         let began = Instant::now();
         let connection = self.inner.pool.get().await;
         self.inner.stats.pool_wait.observe(began.elapsed());

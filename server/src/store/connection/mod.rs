@@ -13,14 +13,18 @@ use std::{
     future::{Future, poll_fn},
     ops::{Deref, DerefMut},
     pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use deadpool_postgres::{
     ClientWrapper, Connect, Manager, ManagerConfig, Object, PoolConfig, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_postgres::{
     AsyncMessage, Client, Config, Socket,
     config::SslMode,
@@ -30,7 +34,8 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use dsn::{Dsn, DsnError, TlsOptions, Verify};
-use sqlstate::explain;
+use super::log;
+use sqlstate::{Kind, classify, explain};
 
 /// How long an abandoned statement may take to end by itself before it is cancelled. Most searches take less, and a
 /// cancel costs a connection.
@@ -38,6 +43,12 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// How long a cancelled statement may take to end before its connection is given up.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a connection is asked for again that the server has refused because it has too many.
+const FULL_RETRY: Duration = Duration::from_millis(500);
+
+/// How long after connections became suspect they can become so again.
+const DISTRUST_AGAIN: Duration = Duration::from_secs(1);
 
 /// Notices that one connection holds for its owner; further ones are lost (they are in the log at level debug).
 const NOTICES_MAX: usize = 64;
@@ -143,7 +154,7 @@ impl Connector {
             .build()
             // Safe: building fails only when there are timeouts without a runtime.
             .expect("the pool has a runtime");
-        Pool { pool, tls: self.tls.clone() }
+        Pool { pool, tls: self.tls.clone(), wait_timeout: options.wait_timeout, shared: Arc::default() }
     }
 }
 
@@ -161,6 +172,17 @@ pub struct PoolOptions {
 pub struct Pool {
     pool: deadpool_postgres::Pool,
     tls: MakeRustlsConnect,
+    wait_timeout: Duration,
+    shared: Arc<Shared>,
+}
+
+/// What a pool and its connections know together.
+#[derive(Default)]
+struct Shared {
+    /// Wakes one of those that wait for a connection because the server takes no more.
+    returned: Notify,
+    /// What was opened before may be dead without knowing.
+    trusted_since: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Pool {
@@ -170,14 +192,51 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A connection, opened if none is idle and the pool is not full.
+    /// A connection, opened if none is idle and the pool is not full. When the server takes no more connections, the next
+    /// one that comes back is waited for.
     ///
     /// # Errors
     /// `Timeout(Wait)` when all connections stayed busy, `Timeout(Create)` when the server did not answer in time, and
     /// `Backend` when it refused.
     pub async fn get(&self) -> Result<Connection, PoolError> {
-        let object = self.pool.get().await?;
-        Ok(Connection { object: Some(object), tls: self.tls.clone() })
+        let began = Instant::now();
+        loop {
+            match self.pool.get().await {
+                Ok(object) if self.is_trusted(&object) => {
+                    let shared = Arc::clone(&self.shared);
+                    return Ok(Connection { object: Some(object), tls: self.tls.clone(), shared });
+                }
+                Ok(object) => drop(Object::take(object)),
+                Err(PoolError::Backend(error)) if self.is_full(&error) => {
+                    let left = self.wait_timeout.saturating_sub(began.elapsed());
+                    if left.is_zero() {
+                        return Err(PoolError::Backend(error));
+                    }
+                    // Others may have given back theirs.
+                    let _ = timeout(left.min(FULL_RETRY), self.shared.returned.notified()).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether the server takes no more connections while the pool has some.
+    fn is_full(&self, error: &tokio_postgres::Error) -> bool {
+        classify(error) == Kind::OutOfConnections && self.pool.status().size > 0
+    }
+
+    fn is_trusted(&self, object: &Object) -> bool {
+        let since = *self.shared.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_none_or(|since| Object::metrics(object).created >= since)
+    }
+
+    /// Closes the connections that are open now instead of lending them again, for when they may lead nowhere.
+    pub fn distrust(&self) {
+        let mut since = self.shared.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
+        // A database that stays as it is shall not cost each call a connection.
+        if since.is_none_or(|since| since.elapsed() > DISTRUST_AGAIN) {
+            *since = Some(Instant::now());
+        }
     }
 
     /// Forgets all prepared statements, for when types or tables were replaced under them.
@@ -197,6 +256,7 @@ pub struct Connection {
     /// Present until drop.
     object: Option<Object>,
     tls: MakeRustlsConnect,
+    shared: Arc<Shared>,
 }
 
 impl fmt::Debug for Connection {
@@ -210,11 +270,13 @@ impl Connection {
     /// and no transaction is open.
     pub fn done(mut self) {
         drop(self.object.take());
+        self.shared.returned.notify_one();
     }
 
     /// Closes the connection instead of giving it back, for when its session can no longer be trusted.
     pub fn discard(mut self) {
         drop(self.object.take().map(Object::take));
+        self.shared.returned.notify_one();
     }
 }
 
@@ -239,8 +301,17 @@ impl Drop for Connection {
         let Some(object) = self.object.take() else { return };
         match tokio::runtime::Handle::try_current() {
             // Bounded in number by the pool's size, since each holds one of its connections, and in time by `settle`.
-            Ok(runtime) if !object.is_closed() => drop(runtime.spawn(settle(object, self.tls.clone()))),
-            _ => drop(Object::take(object)),
+            Ok(runtime) if !object.is_closed() => {
+                let (tls, shared) = (self.tls.clone(), Arc::clone(&self.shared));
+                drop(runtime.spawn(async move {
+                    settle(object, tls).await;
+                    shared.returned.notify_one();
+                }));
+            }
+            _ => {
+                drop(Object::take(object));
+                self.shared.returned.notify_one();
+            }
         }
     }
 }
@@ -256,12 +327,12 @@ async fn settle(object: Object, tls: MakeRustlsConnect) {
             Err(_) => {
                 let cancel = async {
                     if let Err(error) = object.cancel_token().cancel_query(tls).await {
-                        tracing::warn!(error = explain(&error), "cannot cancel an abandoned statement");
+                        log::warn(format!("cannot cancel an abandoned statement: {}", explain(&error)));
                     }
                     rollback.await
                 };
                 if timeout(SETTLE_TIMEOUT, cancel).await.is_err() {
-                    tracing::warn!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs());
+                    log::warn(format!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs()));
                 }
                 // Nobody knows when a cancel arrives; late, it would hit the statement of the connection's next user.
                 false
@@ -308,7 +379,7 @@ fn drive(
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(error = explain(&error), "a database connection broke");
+                    log::warn(format!("a database connection broke: {}", explain(&error)));
                     break;
                 }
             }

@@ -274,7 +274,7 @@ impl Store {
             };
         };
         Err(match classify(&error) {
-            Kind::Cancelled => StoreError::BuildFailed("it was stopped".into()),
+            Kind::Cancelled | Kind::TimedOut => StoreError::BuildFailed("it was stopped".into()),
             Kind::Resources => StoreError::BuildFailed(
                 "the database is out of memory, disk or another resource; the log of Postgres says which".into(),
             ),
