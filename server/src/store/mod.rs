@@ -121,7 +121,7 @@ impl Store {
             max: status.max_size as u64,
             open: status.size as u64,
             in_use: status.size.saturating_sub(status.available) as u64,
-            waiting: status.waiting as u64,
+            waiting: self.inner.pool.waiting(),
         }
     }
 

@@ -97,15 +97,16 @@ pub(super) async fn prepare(
 }
 
 /// What stalls ends here: its connection may lead nowhere, and the next one not.
-async fn within<T>(
-    patience: Duration,
-    answer: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
+async fn within<T>(patience: Duration, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| Err(StoreError::unavailable("it does not answer")))
 }
 
 /// Waits until no other server sets up the schema or migrates it.
-async fn lock(transaction: &tokio_postgres::Transaction<'_>, names: &Names, patience: Duration) -> Result<(), StoreError> {
+async fn lock(
+    transaction: &tokio_postgres::Transaction<'_>,
+    names: &Names,
+    patience: Duration,
+) -> Result<(), StoreError> {
     const ASK_EVERY: Duration = Duration::from_millis(500);
     const SAY_EVERY: u32 = 60;
     let mut round = 0_u32;

@@ -5,6 +5,7 @@
 //! [`done`](Connection::done) is settled in the background before anyone else gets it.
 
 pub(crate) mod dsn;
+mod gate;
 pub(crate) mod sqlstate;
 mod tls;
 
@@ -18,10 +19,11 @@ use std::{
 };
 
 use deadpool_postgres::{
-    ClientWrapper, Connect, Manager, ManagerConfig, Object, PoolConfig, PoolError, RecyclingMethod, Runtime, Timeouts,
+    ClientWrapper, Connect, Manager, ManagerConfig, Object, PoolConfig, PoolError, RecyclingMethod, Runtime,
+    TimeoutType, Timeouts,
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
     task::JoinHandle,
     time::timeout,
 };
@@ -33,8 +35,9 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use dsn::{Dsn, DsnError, TlsOptions, Verify};
 use super::log;
+use dsn::{Dsn, DsnError, TlsOptions, Verify};
+use gate::Gate;
 use sqlstate::{Kind, classify, explain};
 
 /// How long an abandoned statement may take to end by itself before it is cancelled. Most searches take less, and a
@@ -43,9 +46,6 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// How long a cancelled statement may take to end before its connection is given up.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often a connection is asked for again that the server has refused because it has too many.
-const FULL_RETRY: Duration = Duration::from_millis(500);
 
 /// How long after connections became suspect they can become so again.
 const DISTRUST_AGAIN: Duration = Duration::from_secs(1);
@@ -154,7 +154,13 @@ impl Connector {
             .build()
             // Safe: building fails only when there are timeouts without a runtime.
             .expect("the pool has a runtime");
-        Pool { pool, tls: self.tls.clone(), wait_timeout: options.wait_timeout, shared: Arc::default() }
+        Pool {
+            pool,
+            tls: self.tls.clone(),
+            wait_timeout: options.wait_timeout,
+            gate: Arc::new(Gate::new(options.max_size)),
+            trusted_since: Arc::default(),
+        }
     }
 }
 
@@ -173,16 +179,9 @@ pub struct Pool {
     pool: deadpool_postgres::Pool,
     tls: MakeRustlsConnect,
     wait_timeout: Duration,
-    shared: Arc<Shared>,
-}
-
-/// What a pool and its connections know together.
-#[derive(Default)]
-struct Shared {
-    /// Wakes one of those that wait for a connection because the server takes no more.
-    returned: Notify,
+    gate: Arc<Gate>,
     /// What was opened before may be dead without knowing.
-    trusted_since: Mutex<Option<Instant>>,
+    trusted_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl fmt::Debug for Pool {
@@ -201,20 +200,15 @@ impl Pool {
     pub async fn get(&self) -> Result<Connection, PoolError> {
         let began = Instant::now();
         loop {
+            let left = self.wait_timeout.saturating_sub(began.elapsed());
+            let permit = self.gate.enter(left).await.ok_or(PoolError::Timeout(TimeoutType::Wait))?;
             match self.pool.get().await {
                 Ok(object) if self.is_trusted(&object) => {
-                    let shared = Arc::clone(&self.shared);
-                    return Ok(Connection { object: Some(object), tls: self.tls.clone(), shared });
+                    return Ok(Connection { object: Some(object), tls: self.tls.clone(), permit: Some(permit) });
                 }
                 Ok(object) => drop(Object::take(object)),
-                Err(PoolError::Backend(error)) if self.is_full(&error) => {
-                    let left = self.wait_timeout.saturating_sub(began.elapsed());
-                    if left.is_zero() {
-                        return Err(PoolError::Backend(error));
-                    }
-                    // Others may have given back theirs.
-                    let _ = timeout(left.min(FULL_RETRY), self.shared.returned.notified()).await;
-                }
+                // The pool is smaller than it may be then.
+                Err(PoolError::Backend(error)) if self.is_full(&error) && self.gate.withhold(permit) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -225,14 +219,19 @@ impl Pool {
         classify(error) == Kind::OutOfConnections && self.pool.status().size > 0
     }
 
+    /// How many wait for a connection.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.gate.waiting()
+    }
+
     fn is_trusted(&self, object: &Object) -> bool {
-        let since = *self.shared.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *self.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
         since.is_none_or(|since| Object::metrics(object).created >= since)
     }
 
     /// Closes the connections that are open now instead of lending them again, for when they may lead nowhere.
     pub fn distrust(&self) {
-        let mut since = self.shared.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
         // A database that stays as it is shall not cost each call a connection.
         if since.is_none_or(|since| since.elapsed() > DISTRUST_AGAIN) {
             *since = Some(Instant::now());
@@ -256,7 +255,8 @@ pub struct Connection {
     /// Present until drop.
     object: Option<Object>,
     tls: MakeRustlsConnect,
-    shared: Arc<Shared>,
+    /// Given back after the connection.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl fmt::Debug for Connection {
@@ -270,13 +270,11 @@ impl Connection {
     /// and no transaction is open.
     pub fn done(mut self) {
         drop(self.object.take());
-        self.shared.returned.notify_one();
     }
 
     /// Closes the connection instead of giving it back, for when its session can no longer be trusted.
     pub fn discard(mut self) {
         drop(self.object.take().map(Object::take));
-        self.shared.returned.notify_one();
     }
 }
 
@@ -302,16 +300,13 @@ impl Drop for Connection {
         match tokio::runtime::Handle::try_current() {
             // Bounded in number by the pool's size, since each holds one of its connections, and in time by `settle`.
             Ok(runtime) if !object.is_closed() => {
-                let (tls, shared) = (self.tls.clone(), Arc::clone(&self.shared));
+                let (tls, permit) = (self.tls.clone(), self.permit.take());
                 drop(runtime.spawn(async move {
                     settle(object, tls).await;
-                    shared.returned.notify_one();
+                    drop(permit);
                 }));
             }
-            _ => {
-                drop(Object::take(object));
-                self.shared.returned.notify_one();
-            }
+            _ => drop(Object::take(object)),
         }
     }
 }
