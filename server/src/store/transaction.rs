@@ -74,9 +74,10 @@ pub(super) struct Retry {
 
 impl Retry {
     const FEW: u32 = 4;
-    /// Longest wait for a lock: whoever comes after waits behind.
-    const MAX_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
     const MIN_LOCK_TIMEOUT: Duration = Duration::from_millis(50);
+    /// Longest wait for a lock: whoever comes after waits behind. Above the `deadlock_timeout` of Postgres (1 s), after which
+    /// an autovacuum lets go of its table.
+    const MAX_LOCK_TIMEOUT: Duration = Duration::from_millis(1_600);
 
     /// A few attempts, for what short transactions of others are in the way of.
     pub(super) fn few() -> Self {
@@ -92,7 +93,7 @@ impl Retry {
     /// How long this attempt may wait for each lock: longer with every attempt, so that it gets its turn among many short
     /// transactions.
     pub(super) fn lock_timeout(&self) -> Duration {
-        let timeout = (Self::MIN_LOCK_TIMEOUT * self.attempts).min(Self::MAX_LOCK_TIMEOUT);
+        let timeout = (Self::MIN_LOCK_TIMEOUT * (1 << (self.attempts - 1).min(8))).min(Self::MAX_LOCK_TIMEOUT);
         self.until.map_or(timeout, |until| timeout.min(until.saturating_duration_since(Instant::now())))
     }
 
