@@ -10,7 +10,7 @@ use crate::{
     blocking::Stopped,
     embed::EmbedError,
     rules::{Violation, Violations},
-    store::StoreError,
+    store::{StoreError, log},
 };
 
 /// Why a call failed.
@@ -180,10 +180,18 @@ fn answer_store(error: &StoreError) -> Answer {
         }
         StoreError::BuildFailed(_) => answer(Code::Aborted, Reason::BuildFailed),
         StoreError::ResponseTooLarge { .. } => answer(Code::ResourceExhausted, Reason::MessageTooLarge),
+        StoreError::CollectionDamaged { collection, .. } => {
+            answer(Code::FailedPrecondition, Reason::CollectionDamaged).with("collection", collection)
+        }
+        StoreError::SchemaMissing(_) => answer(Code::FailedPrecondition, Reason::SchemaMissing),
         StoreError::ExtensionMissing(_) => answer(Code::FailedPrecondition, Reason::ExtensionMissing),
         StoreError::NotReady(error) => answer_store(error),
         StoreError::Unavailable { .. } | StoreError::WrongDatabase(_) => {
             answer(Code::Unavailable, Reason::DatabaseUnavailable).retry(RETRY_DATABASE)
+        }
+        StoreError::ReadOnly => answer(Code::Unavailable, Reason::DatabaseReadOnly).retry(RETRY_DATABASE),
+        StoreError::CollectionBusy(name) => {
+            answer(Code::ResourceExhausted, Reason::DatabaseBusy).with("collection", name).retry(RETRY_DATABASE)
         }
         // A conflict or a change that outlived its retries: the caller may try again.
         StoreError::Busy(_) | StoreError::Conflict(_) | StoreError::Stale(_) | StoreError::Overtaken => {
@@ -191,6 +199,7 @@ fn answer_store(error: &StoreError) -> Answer {
         }
         StoreError::Refused(_) => answer(Code::FailedPrecondition, Reason::DatabaseRefused),
         StoreError::TimedOut => answer(Code::DeadlineExceeded, Reason::DeadlineExceeded),
+        StoreError::Cancelled => answer(Code::Aborted, Reason::QueryCancelled),
         StoreError::Internal(_) | StoreError::Database(_) => answer(Code::Internal, Reason::Internal),
     }
 }
@@ -260,8 +269,8 @@ impl From<Error> for Status {
             tracing::error!(id, "internal error: {detail}");
             message = format!("internal error {id}; the log of the server tells more");
             metadata.push(("id", id));
-        } else if let Error::Store(store @ StoreError::Refused(_)) = &error {
-            tracing::error!("{}", store.detail());
+        } else if let Error::Store(store @ (StoreError::Refused(_) | StoreError::CollectionDamaged { .. })) = &error {
+            log::error(store.detail());
         }
         let mut details = ErrorDetails::new();
         // The name of the enum value without the prefix, as its documentation says.

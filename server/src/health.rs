@@ -9,7 +9,7 @@ use pgfox::v1::pgfox_service_server::SERVICE_NAME;
 use tokio::sync::watch;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::store::{Migrate, Readiness, Store, StoreError};
+use crate::store::{Migrate, Probe, Readiness, Store, StoreError};
 
 /// The name under which the state of the embedding provider is told. Not part of the overall state, so that an outage of
 /// the provider takes no pod out of service.
@@ -22,8 +22,11 @@ const OVERALL: &str = "";
 
 /// How often the database is asked whether it is there.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
-/// How often builds are looked for that nobody works on.
-const RESUME_EVERY: u32 = 3;
+/// The same while it is not: it may be back.
+const CHECK_AGAIN: Duration = Duration::from_secs(1);
+/// How often builds are looked for that nobody works on, and how long that may take.
+const RESUME_EVERY: Duration = Duration::from_secs(6);
+const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes the database ready. For `wait` it tries again when the database cannot be reached or used yet; that this server
 /// can never work with it is an error at once.
@@ -49,24 +52,39 @@ pub(crate) async fn prepare(store: &Store, migrate: Migrate, wait: Duration) -> 
 /// with this database.
 pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<(), Arc<StoreError>> {
     prepare(store, migrate, Duration::MAX).await?;
+    // Apart, so that nothing that stalls holds up the probe.
+    tokio::join!(probe(store), resume_builds(store));
+    Ok(())
+}
+
+async fn probe(store: &Store) {
+    let mut probe = Probe::new(store.clone());
     let mut healthy = true;
-    let mut round = 0_u32;
     loop {
-        match store.check().await {
+        match probe.ask().await {
             Ok(()) if !healthy => tracing::info!("the database is back"),
             Err(error) if healthy => tracing::warn!("the database is not usable: {}", error.detail()),
             _ => {}
         }
-        healthy = matches!(&*store.readiness().borrow(), Readiness::Ready(_));
-        if healthy
-            && round.is_multiple_of(RESUME_EVERY)
-            && let Err(error) = store.resume_builds().await
-        {
-            tracing::warn!("index builds could not be looked up: {}", error.detail());
-        }
-        round = round.wrapping_add(1);
-        tokio::time::sleep(CHECK_EVERY).await;
+        healthy = is_ready(store);
+        tokio::time::sleep(if healthy { CHECK_EVERY } else { CHECK_AGAIN }).await;
     }
+}
+
+async fn resume_builds(store: &Store) {
+    loop {
+        if is_ready(store) {
+            let resumed = tokio::time::timeout(RESUME_TIMEOUT, store.resume_builds()).await;
+            if let Ok(Err(error)) = resumed {
+                tracing::warn!("index builds could not be looked up: {}", error.detail());
+            }
+        }
+        tokio::time::sleep(RESUME_EVERY).await;
+    }
+}
+
+fn is_ready(store: &Store) -> bool {
+    matches!(&*store.readiness().borrow(), Readiness::Ready(_))
 }
 
 /// Says that this server is alive and not ready yet. Without a word the library takes it to be.

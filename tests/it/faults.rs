@@ -1,8 +1,11 @@
 //! What happens when something beneath the server fails: its database, its provider, itself.
 
 mod database;
+mod health;
 mod killed;
+mod missing;
 mod provider;
+mod refusals;
 mod set_up;
 
 use pgfox::v1;

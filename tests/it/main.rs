@@ -6,6 +6,7 @@ mod metadata; // metadata as JSON, and filters over it
 mod naughty; // strings that break careless programs
 mod process; // the real binaries
 mod provider; // an OpenAI-shaped embedding server
+mod proxy; // a network between a server and its database that fails
 mod relay; // a line to Postgres that counts round trips
 mod support; // Postgres, servers and clients
 
@@ -33,6 +34,7 @@ mod list_documents; // pages of documents, in order, and what else is told of th
 mod local_model; // the vectors of all-MiniLM-L6-v2 are those of onnxruntime
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
 mod reference; // docs/reference.md and docs/errors.md are what the protos say
+mod registry; // collections and aliases that several servers change at a time
 mod round_trips; // how often a call waits for the database
 mod search_batch; // several searches, one call to embed them
 mod searching; // the nearest, limits, settings, and what is said of the result

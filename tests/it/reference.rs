@@ -134,6 +134,14 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::ShuttingDown => "Try again.",
         ErrorReason::Internal => "Report it, with the lines of the log that have this id.",
         ErrorReason::CollectionInUse => "Drop what depends on it; the message names it.",
+        ErrorReason::DatabaseReadOnly => "Try again. If it lasts, look whether `--database-url` names the primary.",
+        ErrorReason::QueryCancelled => "Ask who stopped it, then send it again.",
+        ErrorReason::SchemaMissing => {
+            "Restore the schema from a backup, or run `pgfox-server migrate` for an empty one."
+        }
+        ErrorReason::CollectionDamaged => {
+            "Restore what is missing from a backup, or delete the collection and create it again; the log of the server names it."
+        }
         ErrorReason::VersionMismatch => "Read the document again, decide anew, and send its version.",
     }
 }

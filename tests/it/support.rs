@@ -129,6 +129,7 @@ pub(crate) struct Setup {
     pub(crate) pool_size: usize,
     pub(crate) pool_wait: Duration,
     pub(crate) build_concurrency: usize,
+    pub(crate) health_timeout: Duration,
 }
 
 impl Setup {
@@ -147,6 +148,7 @@ impl Setup {
             pool_size: 8,
             pool_wait: Duration::from_secs(5),
             build_concurrency: 2,
+            health_timeout: Duration::from_secs(3),
         }
     }
 
@@ -169,6 +171,7 @@ impl Setup {
                 pool_size: self.pool_size,
                 pool_wait: self.pool_wait,
                 build_concurrency: self.build_concurrency,
+                health_timeout: self.health_timeout,
                 build_memory: None,
             },
             migrate: self.migrate,

@@ -187,7 +187,7 @@ async fn an_abandoned_connection_is_settled_before_its_next_use() {
     drop(connection);
     let connection = pool.get().await.unwrap();
     let error = connection.batch_execute("SELECT FROM left_open").await.unwrap_err();
-    assert_eq!(classify(&error), Kind::UndefinedTable);
+    assert_eq!(classify(&error), Kind::Undefined);
     connection.done();
     assert_eq!(backend(&pool).await, first);
 
@@ -219,12 +219,12 @@ async fn errors_are_told_apart() {
         .await
         .unwrap();
     for (sql, kind) in [
-        ("SELECT FROM nowhere", Kind::UndefinedTable),
-        ("SELECT FROM no_schema.numbers", Kind::UndefinedTable),
+        ("SELECT FROM nowhere", Kind::Undefined),
+        ("SELECT FROM no_schema.numbers", Kind::Undefined),
         ("INSERT INTO numbers VALUES (1)", Kind::UniqueViolation),
         ("CREATE SCHEMA s", Kind::Privilege),
         ("BEGIN READ ONLY; INSERT INTO numbers VALUES (2)", Kind::ReadOnly),
-        ("ROLLBACK; SET statement_timeout = 10; SELECT pg_sleep(60)", Kind::Cancelled),
+        ("ROLLBACK; SET statement_timeout = 10; SELECT pg_sleep(60)", Kind::TimedOut),
         ("DEALLOCATE nothing", Kind::StalePlan),
         ("DO $$ BEGIN RAISE EXCEPTION '' USING ERRCODE = '40001'; END $$", Kind::Conflict),
         ("DO $$ BEGIN RAISE EXCEPTION '' USING ERRCODE = '53200'; END $$", Kind::Resources),

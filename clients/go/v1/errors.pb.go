@@ -59,8 +59,9 @@ const (
 	ErrorReason_ERROR_REASON_EXTENSION_MISSING ErrorReason = 13
 	// UNAVAILABLE, with RetryInfo. The database cannot be reached or is restarting.
 	ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE ErrorReason = 14
-	// RESOURCE_EXHAUSTED, with RetryInfo. Every connection to the database is busy, the database is out of a resource, or
-	// other writers kept changing the same documents.
+	// RESOURCE_EXHAUSTED, with RetryInfo. Every connection to the database is busy, the database is out of a resource, others
+	// kept changing the same documents, or another transaction kept a lock that a collection needs. Metadata: "collection" for
+	// such a lock.
 	ErrorReason_ERROR_REASON_DATABASE_BUSY ErrorReason = 15
 	// FAILED_PRECONDITION. The role that the server uses lacks a privilege in the database; the log names it.
 	ErrorReason_ERROR_REASON_DATABASE_REFUSED ErrorReason = 16
@@ -89,6 +90,14 @@ const (
 	// ABORTED. A document has another version than `IngestRequest.if_version` says. Metadata: "collection", "ids": the first
 	// few of them, separated by commas.
 	ErrorReason_ERROR_REASON_VERSION_MISMATCH ErrorReason = 27
+	// UNAVAILABLE, with RetryInfo. The database is read-only now: a standby, or a primary that is about to be replaced by one.
+	ErrorReason_ERROR_REASON_DATABASE_READ_ONLY ErrorReason = 28
+	// ABORTED. The query was cancelled in the database, by an administrator or another program.
+	ErrorReason_ERROR_REASON_QUERY_CANCELLED ErrorReason = 29
+	// FAILED_PRECONDITION. The database lacks the schema of pgfox or a table of its registry; the message says what to do.
+	ErrorReason_ERROR_REASON_SCHEMA_MISSING ErrorReason = 30
+	// FAILED_PRECONDITION. The database lacks a table, a column or another part of the collection. Metadata: "collection".
+	ErrorReason_ERROR_REASON_COLLECTION_DAMAGED ErrorReason = 31
 )
 
 // Enum value maps for ErrorReason.
@@ -122,6 +131,10 @@ var (
 		25: "ERROR_REASON_INTERNAL",
 		26: "ERROR_REASON_COLLECTION_IN_USE",
 		27: "ERROR_REASON_VERSION_MISMATCH",
+		28: "ERROR_REASON_DATABASE_READ_ONLY",
+		29: "ERROR_REASON_QUERY_CANCELLED",
+		30: "ERROR_REASON_SCHEMA_MISSING",
+		31: "ERROR_REASON_COLLECTION_DAMAGED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -152,6 +165,10 @@ var (
 		"ERROR_REASON_INTERNAL":                 25,
 		"ERROR_REASON_COLLECTION_IN_USE":        26,
 		"ERROR_REASON_VERSION_MISMATCH":         27,
+		"ERROR_REASON_DATABASE_READ_ONLY":       28,
+		"ERROR_REASON_QUERY_CANCELLED":          29,
+		"ERROR_REASON_SCHEMA_MISSING":           30,
+		"ERROR_REASON_COLLECTION_DAMAGED":       31,
 	}
 )
 
@@ -186,7 +203,7 @@ var File_pgfox_v1_errors_proto protoreflect.FileDescriptor
 
 const file_pgfox_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x15pgfox/v1/errors.proto\x12\bpgfox.v1*\xe9\a\n" +
+	"\x15pgfox/v1/errors.proto\x12\bpgfox.v1*\xf6\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -216,7 +233,11 @@ const file_pgfox_v1_errors_proto_rawDesc = "" +
 	"\x1aERROR_REASON_SHUTTING_DOWN\x10\x18\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x19\x12\"\n" +
 	"\x1eERROR_REASON_COLLECTION_IN_USE\x10\x1a\x12!\n" +
-	"\x1dERROR_REASON_VERSION_MISMATCH\x10\x1bB>\n" +
+	"\x1dERROR_REASON_VERSION_MISMATCH\x10\x1b\x12#\n" +
+	"\x1fERROR_REASON_DATABASE_READ_ONLY\x10\x1c\x12 \n" +
+	"\x1cERROR_REASON_QUERY_CANCELLED\x10\x1d\x12\x1f\n" +
+	"\x1bERROR_REASON_SCHEMA_MISSING\x10\x1e\x12#\n" +
+	"\x1fERROR_REASON_COLLECTION_DAMAGED\x10\x1fB>\n" +
 	"\fdev.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3"
 
 var (

@@ -287,6 +287,9 @@ pub struct DatabaseArgs {
     #[arg(long, env = "PGFOX_BUILD_CONCURRENCY", value_name = "COUNT", default_value_t = 2,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub build_concurrency: u32,
+    /// Longest time the database may take to answer whether it is there, before health says NOT_SERVING
+    #[arg(long, env = "PGFOX_HEALTH_TIMEOUT", value_name = "TIME", default_value = "3s", value_parser = duration)]
+    pub health_timeout: Duration,
     /// Most memory for an index build, such as 2GB [default: maintenance_work_mem of the database]
     #[arg(long, env = "PGFOX_BUILD_MEMORY", value_name = "BYTES", value_parser = build_memory)]
     pub build_memory: Option<u64>,

@@ -53,6 +53,7 @@ pub struct DatabaseSettings {
     pool_size: usize,
     pool_wait: std::time::Duration,
     build_concurrency: usize,
+    health_timeout: std::time::Duration,
     build_memory: Option<u64>,
 }
 
@@ -77,6 +78,7 @@ impl DatabaseSettings {
             pool_size: self.pool_size,
             pool_wait: self.pool_wait,
             build_concurrency: self.build_concurrency,
+            health_timeout: self.health_timeout,
             build_memory: self.build_memory,
         };
         Ok((config, warnings))
@@ -218,6 +220,7 @@ impl DatabaseArgs {
             pool_size: self.pool_size as usize,
             pool_wait: self.pool_wait,
             build_concurrency: self.build_concurrency as usize,
+            health_timeout: self.health_timeout,
             build_memory: self.build_memory,
         }
     }

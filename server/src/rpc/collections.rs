@@ -29,12 +29,12 @@ const MAX_NAMED_LANGUAGES: usize = 30;
 pub(super) async fn create(
     app: &App,
     request: v1::CreateCollectionRequest,
-    _deadline: Instant,
+    deadline: Instant,
 ) -> Result<v1::CreateCollectionResponse, Error> {
     let collection = request.collection.ok_or_else(|| Error::invalid("collection", "is required"))?;
     let spec = read_new(collection, app.embedders.default_model())?;
     let resolved = resolve(app, spec).await?;
-    let created = app.store.create_collection(resolved).await?;
+    let created = app.store.create_collection(&resolved, deadline).await?;
     Ok(v1::CreateCollectionResponse { collection: Some(to_message(created)) })
 }
 
@@ -134,7 +134,7 @@ pub(super) async fn list(
 pub(super) async fn update(
     app: &App,
     request: v1::UpdateCollectionRequest,
-    _deadline: Instant,
+    deadline: Instant,
 ) -> Result<v1::UpdateCollectionResponse, Error> {
     let CollectionChange { name, metadata_indexes, aliases } = read_change(request)?;
     let collection = app.store.current_collection(&name).await?;
@@ -143,7 +143,7 @@ pub(super) async fn update(
         app.store.update_metadata_indexes(&collection, &indexes).await?;
     }
     if let Some(aliases) = aliases {
-        app.store.update_aliases(&collection, &aliases).await?;
+        app.store.update_aliases(&collection, &aliases, deadline).await?;
     }
     let info = app.store.get_collection(&collection.definition.name).await?;
     Ok(v1::UpdateCollectionResponse { collection: Some(to_message(info)) })
@@ -152,7 +152,7 @@ pub(super) async fn update(
 pub(super) async fn delete(
     app: &App,
     request: v1::DeleteCollectionRequest,
-    _deadline: Instant,
+    deadline: Instant,
 ) -> Result<v1::DeleteCollectionResponse, Error> {
     let mut violations = Violations::default();
     violations.name("name", &request.name);
@@ -164,7 +164,7 @@ pub(super) async fn delete(
         let rule = format!("is an alias of \"{name}\"; name the collection itself to delete it");
         return Err(Error::invalid("name", rule));
     }
-    app.store.delete_collection(name).await?;
+    app.store.delete_collection(&collection, deadline).await?;
     Ok(v1::DeleteCollectionResponse {})
 }
 

@@ -1,29 +1,41 @@
 //! Aliases: other names of collections, which move from one to another in one transaction.
 
+use std::time::Instant;
+
 use tokio_postgres::Client;
 
 use super::{Collection, Store, StoreError, transaction::Transaction};
 
 impl Store {
     /// Makes these the aliases of a collection; those that another collection has move here.
-    pub(crate) async fn update_aliases(&self, collection: &Collection, aliases: &[String]) -> Result<(), StoreError> {
-        let connection = self.connection().await?;
-        let transaction = Transaction::new(&connection);
-        transaction.begin().await?;
-        let internal = &self.inner.names.internal;
-        lock(&connection, internal).await?;
-        let sql = format!("-- update_aliases\n SELECT FROM {internal}.collections WHERE id = $1 FOR UPDATE");
-        if connection.query_opt(&sql, &[&collection.id]).await?.is_none() {
-            return Err(StoreError::CollectionNotFound(collection.definition.name.clone()));
-        }
-        set(&connection, internal, collection.id, aliases).await?;
-        transaction.commit().await?;
-        connection.done();
-        Ok(())
+    pub(crate) async fn update_aliases(
+        &self,
+        collection: &Collection,
+        aliases: &[String],
+        deadline: Instant,
+    ) -> Result<(), StoreError> {
+        let name = &collection.definition.name;
+        self.with_registry(name, deadline, |lock_timeout| async move {
+            let connection = self.connection().await?;
+            let transaction = Transaction::new(&connection).lock_timeout(lock_timeout);
+            transaction.begin().await?;
+            let internal = &self.inner.names.internal;
+            lock(&connection, internal).await?;
+            let sql = format!("-- update_aliases\n SELECT FROM {internal}.collections WHERE id = $1 FOR UPDATE");
+            if connection.query_opt(&sql, &[&collection.id]).await?.is_none() {
+                return Err(StoreError::CollectionNotFound(name.clone()));
+            }
+            set(&connection, internal, collection.id, aliases).await?;
+            transaction.commit().await?;
+            connection.done();
+            Ok(())
+        })
+        .await
     }
 }
 
-/// Serializes the assignment of names, so that no collection has the name of an alias.
+/// Serializes the assignment of names, so that no collection has the name of an alias. Who reads them goes on. Comes after
+/// all that can take long, and before rows of the registry are locked.
 pub(super) async fn lock(client: &Client, internal: &str) -> Result<(), StoreError> {
     Ok(client.batch_execute(&format!("LOCK TABLE {internal}.aliases IN SHARE ROW EXCLUSIVE MODE")).await?)
 }

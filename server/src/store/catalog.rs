@@ -1,17 +1,21 @@
 //! What is known of collections: the registry as it is read, the tables and statements of each collection, and the cache.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio_postgres::Row;
 
 use super::{
     ChunkMethod, ChunkUnit, Chunking, Collection, Distance, IndexKind, MetadataIndex, MetadataIndexType, NewCollection,
     Store, StoreError, VectorType,
-    connection::sqlstate::{Kind, classify},
-    documents, ingest,
-    schema::Extension,
+    connection::sqlstate::{Kind, classify, explain},
+    documents, ingest, log,
+    schema::{self, Extension},
     search,
     tables::{Tables, is_valid},
+    transaction::Retry,
     wire::Json,
 };
 use crate::embed::Model;
@@ -53,8 +57,8 @@ impl Store {
         Ok(Arc::clone(&self.load_entry(name).await?.collection))
     }
 
-    /// Runs an operation on a collection; once more with what the database says now when the cache was wrong, and a few
-    /// times more when another transaction stood in the way.
+    /// Runs an operation on a collection; again with what the database says now when the cache was wrong, and a few times
+    /// more when another transaction stood in the way.
     pub(super) async fn with_collection<T, F>(&self, name: &str, run: impl Fn(Arc<Entry>) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -83,31 +87,83 @@ impl Store {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        const ATTEMPTS: u32 = 4;
-        let mut attempt = 1;
+        let mut retry = Retry::few();
         loop {
             let entry = match self.known(name) {
                 Some(entry) if trust_aliases => entry,
                 _ => self.entry(name).await?,
             };
-            let error = match run(entry).await {
-                Err(error @ (StoreError::Stale(_) | StoreError::Conflict(_))) => error,
+            match run(entry).await {
+                Err(error) => self.recover(name, error, &mut retry).await?,
                 result => return result,
-            };
-            if attempt == ATTEMPTS {
-                return Err(error);
             }
-            attempt += 1;
-            match error {
-                StoreError::Stale(None) => self.forget(name),
-                StoreError::Stale(Some(error)) => {
-                    if classify(&error) == Kind::StalePlan {
-                        self.forget_all();
-                    }
-                    self.forget(name);
+        }
+    }
+
+    /// Runs a transaction that changes the registry, and again while others hold what it needs, until shortly before the
+    /// deadline.
+    pub(super) async fn with_registry<T, F>(
+        &self,
+        name: &str,
+        deadline: Instant,
+        run: impl Fn(Duration) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut retry = Retry::until(deadline);
+        loop {
+            match run(retry.lock_timeout()).await {
+                Err(error) => self.recover(name, error, &mut retry).await?,
+                result => return result,
+            }
+        }
+    }
+
+    /// Gets ready for another attempt after an error, if one can help.
+    async fn recover(&self, name: &str, error: StoreError, retry: &mut Retry) -> Result<(), StoreError> {
+        match error {
+            StoreError::Stale(source) => {
+                let is_stale_plan = source.as_ref().is_some_and(|error| classify(error) == Kind::StalePlan);
+                if !retry.again() {
+                    return Err(self.missing(name, source).await);
                 }
-                _ => tokio::time::sleep(std::time::Duration::from_millis(rand::random_range(1..20))).await,
+                if is_stale_plan {
+                    self.forget_all();
+                }
+                self.forget(name);
+                Ok(())
             }
+            StoreError::Conflict(source) => {
+                if retry.pause().await {
+                    return Ok(());
+                }
+                log::warn(format!("the collection \"{name}\" stayed locked: {}", explain(&source)));
+                Err(StoreError::CollectionBusy(name.into()))
+            }
+            StoreError::ReadOnly => {
+                // After a failover the connections may lead to the one that was the primary.
+                self.inner.pool.distrust();
+                Err(StoreError::ReadOnly)
+            }
+            error => Err(error),
+        }
+    }
+
+    /// Why an operation finds again and again that something is not there.
+    pub(super) async fn missing(&self, name: &str, source: Option<tokio_postgres::Error>) -> StoreError {
+        let looked = async {
+            let connection = self.connection().await?;
+            schema::probe(&**connection, &self.inner.names).await?;
+            connection.done();
+            self.load_entry(name).await
+        };
+        match (looked.await, source) {
+            (Err(error), _) => error,
+            (Ok(_), Some(source)) if classify(&source) == Kind::Undefined => {
+                StoreError::CollectionDamaged { collection: name.into(), source }
+            }
+            (Ok(_), source) => StoreError::Stale(source),
         }
     }
 
@@ -132,8 +188,8 @@ impl Store {
             "{} WHERE c.name = $1 OR c.id = (SELECT a.collection_id FROM {internal}.aliases a WHERE a.alias = $1)",
             select_collections(internal)
         );
-        let statement = connection.prepare_cached(&sql).await?;
-        let row = connection.query_opt(&statement, &[&name]).await?;
+        let row = async { connection.query_opt(&connection.prepare_cached(&sql).await?, &[&name]).await };
+        let row = row.await.map_err(|error| self.registry_error(error))?;
         connection.done();
         let Some(row) = row else {
             self.forget(name);
@@ -160,6 +216,14 @@ impl Store {
         let extension = self.extension()?;
         let internal = &self.inner.names.internal;
         Ok(Arc::new(Entry::new(internal, &extension, read_collection(row)?)))
+    }
+
+    /// What an error of a statement over the registry alone means.
+    pub(super) fn registry_error(&self, error: tokio_postgres::Error) -> StoreError {
+        match classify(&error) {
+            Kind::Undefined => StoreError::SchemaMissing(self.inner.names.internal.clone()),
+            _ => error.into(),
+        }
     }
 
     pub(super) fn forget(&self, name: &str) {

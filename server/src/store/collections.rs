@@ -1,9 +1,11 @@
 //! Creating, listing and deleting collections.
 
+use std::time::{Duration, Instant};
+
 use tokio_postgres::{error::SqlState, types::ToSql};
 
 use super::{
-    ChunkUnit, Chunking, CollectionInfo, NewCollection, Store, StoreError, aliases,
+    ChunkUnit, Chunking, Collection, CollectionInfo, NewCollection, Store, StoreError, aliases,
     catalog::{read_collection, select_collections},
     indexes::metadata::{self, GIN_OPTIONS},
     schema,
@@ -16,17 +18,30 @@ const COUNTED_ROWS: f32 = 100_000.0;
 
 impl Store {
     /// Creates a collection with its tables and its view.
-    pub(crate) async fn create_collection(&self, new: NewCollection) -> Result<CollectionInfo, StoreError> {
+    pub(crate) async fn create_collection(
+        &self,
+        new: &NewCollection,
+        deadline: Instant,
+    ) -> Result<CollectionInfo, StoreError> {
+        let create = |lock_timeout| self.try_create_collection(new, lock_timeout);
+        match self.with_registry(&new.name, deadline, create).await {
+            // Looked for because something else kept missing.
+            Err(StoreError::CollectionNotFound(_)) => Err(StoreError::Stale(None)),
+            created => created,
+        }
+    }
+
+    async fn try_create_collection(
+        &self,
+        new: &NewCollection,
+        lock_timeout: Duration,
+    ) -> Result<CollectionInfo, StoreError> {
         let extension = self.extension()?;
         let connection = self.connection().await?;
         let schema::Names { views, internal, .. } = &self.inner.names;
-        let transaction = Transaction::new(&connection);
+        let transaction = Transaction::new(&connection).lock_timeout(lock_timeout);
         transaction.begin().await?;
-        aliases::lock(&connection, internal).await?;
-        let sql = format!("-- create_collection\n SELECT FROM {internal}.aliases WHERE alias = $1");
-        if connection.query_opt(&sql, &[&new.name]).await?.is_some() {
-            return Err(StoreError::CollectionExists(new.name));
-        }
+        // The unique name lets those wait that want the same; all others go on.
         let sql = format!(
             "-- create_collection
              INSERT INTO {internal}.collections
@@ -42,8 +57,9 @@ impl Store {
             &new.chunking.map_or(0, |chunking| chunking.overlap as i32),
             &new.text_search_language,
         ];
-        let Some(row) = connection.query_opt(&sql, &parameters).await? else {
-            return Err(StoreError::CollectionExists(new.name));
+        let row = connection.query_opt(&sql, &parameters).await.map_err(|error| self.registry_error(error))?;
+        let Some(row) = row else {
+            return Err(StoreError::CollectionExists(new.name.clone()));
         };
         let collection_id: i64 = row.get(0);
         let sql = format!(
@@ -114,19 +130,29 @@ impl Store {
             .await;
         match created {
             Err(error) if error.code() == Some(&SqlState::DUPLICATE_TABLE) => {
-                return Err(StoreError::CollectionExists(new.name));
+                return Err(StoreError::CollectionExists(new.name.clone()));
             }
             created => created?,
         }
         for index in &new.metadata_indexes {
             metadata::create(&connection, &tables, collection_id, index).await?;
         }
+        // Short, since everyone who creates a collection or moves an alias waits for it.
+        aliases::lock(&connection, internal).await?;
+        let sql = format!("-- create_collection\n SELECT FROM {internal}.aliases WHERE alias = $1");
+        if connection.query_opt(&sql, &[&new.name]).await?.is_some() {
+            return Err(StoreError::CollectionExists(new.name.clone()));
+        }
         if !new.aliases.is_empty() {
             aliases::set(&connection, internal, collection_id, &new.aliases).await?;
         }
+        // Not after the commit, when others could have deleted it.
+        let sql = format!("{} WHERE c.id = $1", select_collections(internal));
+        let row = connection.query_one(&sql, &[&collection_id]).await?;
+        let info = CollectionInfo { collection: read_collection(&row)?, document_count: 0 };
         transaction.commit().await?;
         connection.done();
-        self.get_collection(&new.name).await
+        Ok(info)
     }
 
     /// A collection with the number of its documents.
@@ -151,8 +177,11 @@ impl Store {
                 ORDER BY c.name LIMIT $3",
             select_collections(internal)
         );
-        let statement = connection.prepare_cached(&sql).await?;
-        let rows = connection.query(&statement, &[&after, &only, &limit]).await?;
+        let rows = async {
+            let statement = connection.prepare_cached(&sql).await?;
+            connection.query(&statement, &[&after, &only, &limit]).await
+        };
+        let rows = rows.await.map_err(|error| self.registry_error(error))?;
         let mut infos = Vec::with_capacity(rows.len());
         for row in &rows {
             let collection = read_collection(row)?;
@@ -166,6 +195,9 @@ impl Store {
             );
             match connection.query_opt(&sql, &[&COUNTED_ROWS]).await.map_err(StoreError::from) {
                 Ok(Some(row)) => infos.push(CollectionInfo { collection, document_count: row.get(0) }),
+                Err(StoreError::Stale(source)) if only.is_some() => {
+                    return Err(self.missing(&collection.definition.name, source).await);
+                }
                 // The collection was deleted between the two statements.
                 Ok(None) | Err(StoreError::Stale(_)) => {}
                 Err(error) => return Err(error),
@@ -175,40 +207,67 @@ impl Store {
         Ok(infos)
     }
 
-    /// Deletes a collection with its tables and its view, and stops the build of its index.
-    pub(crate) async fn delete_collection(&self, name: &str) -> Result<(), StoreError> {
-        self.load_entry(name).await?;
-        self.with_collection(name, |entry| async move {
-            self.stop_jobs(&entry).await?;
-            let connection = self.connection().await?;
-            let schema::Names { views, internal, .. } = &self.inner.names;
-            let transaction = Transaction::new(&connection);
-            transaction.begin().await?;
-            let sql = format!("-- delete_collection\n DELETE FROM {internal}.collections WHERE id = $1");
-            if connection.execute(&sql, &[&entry.collection.id]).await? == 0 {
-                return Err(StoreError::CollectionNotFound(name.into()));
-            }
-            let Tables { documents, chunks, embeddings, .. } = &entry.tables;
-            let view = schema::quote(name);
-            // In the order in which everyone else locks them: view, documents, embeddings. Not CASCADE: a view that a
-            // user built on the collection's view is theirs to drop.
-            let dropped = connection
-                .batch_execute(&format!(
-                    "DROP VIEW IF EXISTS {views}.{view}; DROP TABLE {documents}, {chunks}, {embeddings}"
-                ))
-                .await;
-            match dropped {
-                Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
-                    return Err(StoreError::CollectionInUse(name.into()));
-                }
-                dropped => dropped?,
-            }
-            transaction.commit().await?;
-            connection.done();
-            self.forget(name);
-            Ok(())
+    /// Deletes a collection with its tables and its view, and stops the build of its index. When others read it, their
+    /// transactions are waited for until shortly before the deadline, and nobody has to wait for that but who wants the same.
+    pub(crate) async fn delete_collection(&self, collection: &Collection, deadline: Instant) -> Result<(), StoreError> {
+        let name = &collection.definition.name;
+        let (internal, extension) = (&self.inner.names.internal, self.extension()?);
+        let tables = &Tables::new(internal, &extension.schema, collection.id, collection.space_id);
+        self.with_registry(name, deadline, |lock_timeout| async move {
+            self.stop_jobs(collection, tables).await?;
+            self.try_delete_collection(collection, tables, lock_timeout).await
         })
-        .await
+        .await?;
+        self.forget(name);
+        Ok(())
+    }
+
+    async fn try_delete_collection(
+        &self,
+        collection: &Collection,
+        tables: &Tables,
+        lock_timeout: Duration,
+    ) -> Result<(), StoreError> {
+        let connection = self.connection().await?;
+        let schema::Names { views, internal, .. } = &self.inner.names;
+        let Tables { documents, chunks, embeddings, .. } = tables;
+        let name = &collection.definition.name;
+        let view = schema::quote(name);
+        let not_found = || StoreError::CollectionNotFound(name.clone());
+
+        let transaction = Transaction::new(&connection).lock_timeout(lock_timeout);
+        transaction.begin().await?;
+        let sql = format!("-- delete_collection\n SELECT FROM {internal}.collections WHERE id = $1");
+        let row = connection.query_opt(&sql, &[&collection.id]).await.map_err(|error| self.registry_error(error))?;
+        row.ok_or_else(not_found)?;
+        // Before anything of the registry is locked: these are the locks that others can hold for long. In the order in
+        // which everyone else locks them: view, documents, embeddings. Not CASCADE: a view that a user built on the
+        // collection's view is theirs to drop. What somebody has dropped already does not matter.
+        let dropped = connection
+            .batch_execute(&format!(
+                "DROP VIEW IF EXISTS {views}.{view}; DROP TABLE IF EXISTS {documents}, {chunks}, {embeddings}"
+            ))
+            .await;
+        match dropped {
+            Err(error) if error.code() == Some(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
+                return Err(StoreError::CollectionInUse(name.clone()));
+            }
+            dropped => dropped?,
+        }
+        aliases::lock(&connection, internal).await?;
+        // In the order in which builds lock them.
+        let sql = format!("-- delete_collection\n SELECT FROM {internal}.embedding_spaces WHERE id = $1 FOR UPDATE");
+        connection.query(&sql, &[&collection.space_id]).await?;
+        let sql = format!("-- delete_collection\n DELETE FROM {internal}.indexes WHERE space_id = $1");
+        connection.execute(&sql, &[&collection.space_id]).await?;
+        let sql = format!("-- delete_collection\n DELETE FROM {internal}.collections WHERE id = $1");
+        if connection.execute(&sql, &[&collection.id]).await? == 0 {
+            // The view was that of another one, and stays.
+            return Err(not_found());
+        }
+        transaction.commit().await?;
+        connection.done();
+        Ok(())
     }
 
     /// The names of the text search configurations, as a collection can name them.

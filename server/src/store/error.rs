@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use deadpool_postgres::PoolError;
 
-use super::connection::{
-    ConnectError,
-    sqlstate::{Kind, classify, explain},
+use super::{
+    connection::{
+        ConnectError,
+        sqlstate::{Kind, classify, explain},
+    },
+    log,
 };
 
 /// An error of the store.
@@ -45,6 +48,24 @@ pub(crate) enum StoreError {
     BuildFailed(String),
     #[error("the documents found are larger than {limit} bytes together; ask for fewer")]
     ResponseTooLarge { limit: usize },
+    /// A short transaction of others kept a lock that the operation needs.
+    #[error(
+        "the database is busy: another transaction holds a lock that the collection \"{0}\" needs; try again, and look \
+             for transactions that stay open when that does not help"
+    )]
+    CollectionBusy(String),
+    /// Somebody dropped a part of it in the database.
+    #[error(
+        "the database lacks a table, a column or another part of the collection \"{collection}\"; restore it from a \
+             backup, or delete the collection and create it again"
+    )]
+    CollectionDamaged { collection: String, source: tokio_postgres::Error },
+    /// The registry is gone, or the schema of the views.
+    #[error(
+        "the schema {0} is missing in the database, or a table of pgfox in it; restore it from a backup, or run \
+             `pgfox-server migrate` to set up an empty one"
+    )]
+    SchemaMissing(String),
     /// What to run to get the vector extension.
     #[error("{0}")]
     ExtensionMissing(String),
@@ -60,9 +81,15 @@ pub(crate) enum StoreError {
     Busy(String),
     #[error("the role that the server uses lacks a privilege in the database; the log of the server names it")]
     Refused(#[source] tokio_postgres::Error),
-    /// The statement timeout, or a cancel request.
+    /// The server is a standby, or somebody has made it or the transaction read-only.
+    #[error("the database is read-only now; writes are possible after a failover, or when it accepts them again")]
+    ReadOnly,
+    /// The statement timeout.
     #[error("the query took too long and was stopped")]
     TimedOut,
+    /// A cancel request that was not ours.
+    #[error("the query was cancelled in the database, by an administrator or another program")]
+    Cancelled,
     /// Something that was cached is not true any more; repeating reads it anew.
     #[error("the database has changed meanwhile")]
     Stale(#[source] Option<tokio_postgres::Error>),
@@ -87,9 +114,11 @@ impl StoreError {
     /// The error with its causes, for the log of the operator.
     pub(crate) fn detail(&self) -> String {
         match self {
-            Self::Refused(source) | Self::Conflict(source) | Self::Database(source) | Self::Stale(Some(source)) => {
-                format!("{self}: {}", explain(source))
-            }
+            Self::Refused(source)
+            | Self::Conflict(source)
+            | Self::Database(source)
+            | Self::Stale(Some(source))
+            | Self::CollectionDamaged { source, .. } => format!("{self}: {}", explain(source)),
             _ => self.to_string(),
         }
     }
@@ -99,22 +128,24 @@ impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         match classify(&error) {
             Kind::ConnectionLost => {
-                tracing::warn!("lost the database: {}", explain(&error));
+                log::warn(format!("lost the database: {}", explain(&error)));
                 Self::unavailable("the connection was lost")
             }
             Kind::Login => {
-                tracing::error!("the database refuses the login: {}", explain(&error));
+                log::error(format!("the database refuses the login: {}", explain(&error)));
                 Self::unavailable("it refuses the login of the server")
             }
             Kind::OutOfConnections => Self::Busy("it takes no more connections now".into()),
             Kind::Resources => {
-                tracing::error!("the database is out of a resource: {}", explain(&error));
+                log::error(format!("the database is out of a resource: {}", explain(&error)));
                 Self::Busy("it is out of memory, disk or another resource".into())
             }
-            Kind::Privilege | Kind::ReadOnly => Self::Refused(error),
-            Kind::Cancelled => Self::TimedOut,
+            Kind::Privilege => Self::Refused(error),
+            Kind::ReadOnly => Self::ReadOnly,
+            Kind::TimedOut => Self::TimedOut,
+            Kind::Cancelled => Self::Cancelled,
             Kind::Conflict | Kind::LockTimeout => Self::Conflict(error),
-            Kind::StalePlan | Kind::UndefinedTable => Self::Stale(Some(error)),
+            Kind::StalePlan | Kind::Undefined => Self::Stale(Some(error)),
             Kind::UniqueViolation | Kind::ForeignKeyViolation | Kind::Other => Self::Database(error),
         }
     }
@@ -124,7 +155,7 @@ impl From<ConnectError> for StoreError {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Timeout { .. } => {
-                tracing::warn!("{error}");
+                log::warn(error.to_string());
                 Self::unavailable("it does not answer")
             }
             ConnectError::Refused { source, .. } => source.into(),
@@ -141,7 +172,7 @@ impl From<PoolError> for StoreError {
             PoolError::Backend(source) => source.into(),
             PoolError::Closed => Self::unavailable("the server is shutting down"),
             PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
-                tracing::warn!("no connection to the database: {error}");
+                log::warn(format!("no connection to the database: {error}"));
                 Self::unavailable("it does not answer")
             }
         }

@@ -12,7 +12,9 @@ mod error;
 mod filter;
 mod indexes;
 mod ingest;
+pub(crate) mod log;
 mod maintenance;
+mod probe;
 mod schema;
 mod search;
 mod stats;
@@ -42,6 +44,7 @@ pub(crate) use error::StoreError;
 pub(crate) use filter::{Bound, Filter, Literal, Test};
 pub(crate) use indexes::{Build, BuildProgress, Phase};
 pub(crate) use ingest::{Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent, Written};
+pub(crate) use probe::{Probe, Readiness};
 pub(crate) use search::{Completeness, Explanation, Found, Fusion, Hit, MAX_EF_SEARCH, Query, SearchSettings, Words};
 pub(crate) use stats::{PoolStatus, Stats};
 pub(crate) use types::{
@@ -49,7 +52,7 @@ pub(crate) use types::{
     MetadataIndex, MetadataIndexType, NewCollection, StoredDocument, VectorType,
 };
 
-use schema::{Extension, Names};
+use schema::Names;
 
 /// How to reach the database, and how much of it to use.
 #[derive(Clone, Debug)]
@@ -66,6 +69,8 @@ pub struct StoreConfig {
     pub pool_wait: Duration,
     /// Most index builds that run at once; as many other index jobs run beside them.
     pub build_concurrency: usize,
+    /// Longest time the database may take to answer whether it is there.
+    pub health_timeout: Duration,
     /// Most memory for one index build in bytes; `None`: as Postgres is configured.
     pub build_memory: Option<u64>,
 }
@@ -89,20 +94,11 @@ struct Inner {
     stats: Stats,
 }
 
-/// Whether the database can be used.
-#[derive(Clone, Debug)]
-pub(crate) enum Readiness {
-    /// Its extension and schemas are there.
-    Ready(Arc<Extension>),
-    /// Not yet, or not any more: why, as callers are told.
-    NotReady(Arc<StoreError>),
-}
-
 impl Store {
     /// Prepares to use the database; nothing is connected before [`Store::prepare`].
     pub(crate) fn new(config: StoreConfig) -> Self {
         let pool = config.connector.pool(PoolOptions { max_size: config.pool_size, wait_timeout: config.pool_wait });
-        let not_yet = Readiness::NotReady(Arc::new(StoreError::unavailable("the server is starting")));
+        let not_yet = Readiness::not_ready(StoreError::unavailable("the server is starting"));
         Self {
             inner: Arc::new(Inner {
                 pool,
@@ -117,64 +113,6 @@ impl Store {
         }
     }
 
-    /// Sets up an empty database, checks the extension and the version of the schema, and so makes the store usable.
-    pub(crate) async fn prepare(&self, migrate: Migrate) -> Result<(), Arc<StoreError>> {
-        let prepared = async {
-            let (mut client, _notices) = maintenance::connect(&self.inner.config.direct).await?;
-            schema::prepare(&mut client, &self.inner.names, migrate).await
-        };
-        match prepared.await {
-            Ok(extension) => {
-                self.set_ready(extension);
-                Ok(())
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                let reason = match *error {
-                    StoreError::ExtensionMissing(_) | StoreError::Refused(_) | StoreError::Unavailable { .. } => {
-                        Arc::clone(&error)
-                    }
-                    _ => Arc::new(StoreError::unavailable(error.to_string())),
-                };
-                self.inner.readiness.send_replace(Readiness::NotReady(reason));
-                Err(error)
-            }
-        }
-    }
-
-    /// Asks the database whether it still answers and still has the extension, and records the answer.
-    pub(crate) async fn check(&self) -> Result<(), StoreError> {
-        let checked = async {
-            let connection = self.connection_unchecked().await?;
-            let extension = schema::find_extension(&**connection).await?;
-            connection.done();
-            extension.ok_or_else(|| {
-                StoreError::ExtensionMissing("the vector extension was dropped; run: CREATE EXTENSION vector".into())
-            })
-        };
-        match checked.await {
-            Ok(extension) => {
-                self.set_ready(extension);
-                Ok(())
-            }
-            // A busy pool is work, not an outage.
-            Err(StoreError::Busy(_)) => Ok(()),
-            Err(error) => {
-                let reason = match &error {
-                    StoreError::ExtensionMissing(why) => StoreError::ExtensionMissing(why.clone()),
-                    _ => StoreError::unavailable("the database does not answer"),
-                };
-                self.inner.readiness.send_replace(Readiness::NotReady(Arc::new(reason)));
-                Err(error)
-            }
-        }
-    }
-
-    /// Follows whether the database can be used.
-    pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
-        self.inner.readiness.subscribe()
-    }
-
     /// What was done since the start.
     pub(crate) fn stats(&self) -> &Stats {
         &self.inner.stats
@@ -187,7 +125,7 @@ impl Store {
             max: status.max_size as u64,
             open: status.size as u64,
             in_use: status.size.saturating_sub(status.available) as u64,
-            waiting: status.waiting as u64,
+            waiting: self.inner.pool.waiting(),
         }
     }
 
@@ -197,40 +135,9 @@ impl Store {
         self.inner.pool.inner().close();
     }
 
-    fn set_ready(&self, extension: Extension) {
-        let extension = Arc::new(extension);
-        let replaced = self.inner.readiness.send_if_modified(|readiness| {
-            if matches!(readiness, Readiness::Ready(known) if *known == extension) {
-                return false;
-            }
-            *readiness = Readiness::Ready(Arc::clone(&extension));
-            true
-        });
-        if replaced {
-            if let Some(warning) = extension.warning() {
-                tracing::warn!("{warning}");
-            }
-            // Statements name the schema of the extension and the types by their ids: both may be others now.
-            self.forget_all();
-        }
-    }
-
-    fn extension(&self) -> Result<Arc<Extension>, StoreError> {
-        match &*self.inner.readiness.borrow() {
-            Readiness::Ready(extension) => Ok(Arc::clone(extension)),
-            Readiness::NotReady(error) => Err(StoreError::NotReady(Arc::clone(error))),
-        }
-    }
-
-    /// A pooled connection, once the database can be used.
+    /// A pooled connection, unless the database is known to lack what every call needs.
     async fn connection(&self) -> Result<Connection, StoreError> {
-        if let Readiness::NotReady(error) = &*self.inner.readiness.borrow() {
-            return Err(StoreError::NotReady(Arc::clone(error)));
-        }
-        self.connection_unchecked().await
-    }
-
-    async fn connection_unchecked(&self) -> Result<Connection, StoreError> {
+        self.extension()?;
         let began = Instant::now();
         let connection = self.inner.pool.get().await;
         self.inner.stats.pool_wait.observe(began.elapsed());

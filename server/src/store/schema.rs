@@ -1,6 +1,8 @@
 //! The schemas of pgfox in the database: their names, their migrations, and the vector extension they need.
 
-use tokio_postgres::{Client, error::SqlState};
+use std::time::Duration;
+
+use tokio_postgres::{Client, GenericClient, Row, error::SqlState};
 
 use super::{
     StoreError,
@@ -56,6 +58,8 @@ pub(super) fn quote(identifier: &str) -> String {
 pub(crate) struct Extension {
     /// Another one when it was dropped and created again, and its types with it.
     oid: u32,
+    /// The table of the registry: another one when the schema was dropped and set up again. 0: not looked for.
+    registry_oid: u32,
     /// Quoted name of the schema that holds its types and operators.
     pub(super) schema: String,
     /// Iterative index scans are there.
@@ -73,11 +77,77 @@ pub enum Migrate {
     Always,
 }
 
-/// Makes the database ready: extension and schemas. Servers that start together take turns.
-pub(super) async fn prepare(client: &mut Client, names: &Names, migrate: Migrate) -> Result<Extension, StoreError> {
-    let transaction = client.transaction().await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1, 0)", &[&names.lock_class]).await?;
+/// Makes the database ready: extension and schemas. Servers that start together take turns. Each answer must come within
+/// `patience`, but for what sets something up.
+pub(super) async fn prepare(
+    client: &mut Client,
+    names: &Names,
+    migrate: Migrate,
+    patience: Duration,
+) -> Result<Extension, StoreError> {
+    let transaction = within(patience, async { Ok(client.transaction().await?) }).await?;
+    lock(&transaction, names, patience).await?;
+    let found = within(patience, check(&transaction, names, migrate)).await?;
+    // The extension comes first: without it nothing of pgfox is left in the database.
+    if within(patience, find_extension(&transaction)).await?.is_none() {
+        create_extension(&transaction).await?;
+    }
+    if found < SCHEMA_VERSION {
+        apply(&transaction, names, found).await?;
+    }
+    transaction.commit().await?;
+    within(patience, probe(client, names)).await
+}
 
+/// What stalls ends here: its connection may lead nowhere, and the next one not.
+async fn within<T>(patience: Duration, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| Err(StoreError::unavailable("it does not answer")))
+}
+
+/// Waits until no other server sets up the schema or migrates it.
+async fn lock(
+    transaction: &tokio_postgres::Transaction<'_>,
+    names: &Names,
+    patience: Duration,
+) -> Result<(), StoreError> {
+    const ASK_EVERY: Duration = Duration::from_millis(500);
+    const SAY_EVERY: u32 = 60;
+    let mut round = 0_u32;
+    loop {
+        let locked = async {
+            let sql = "SELECT pg_try_advisory_xact_lock($1, 0)";
+            Ok(transaction.query_one(sql, &[&names.lock_class]).await?.get(0))
+        };
+        if within(patience, locked).await? {
+            return Ok(());
+        }
+        if round.is_multiple_of(SAY_EVERY) {
+            let holders = within(patience, holders(transaction, names)).await?;
+            tracing::warn!(
+                "waiting for the migration lock of the schema {}, which another server or program holds: {holders}",
+                names.internal
+            );
+        }
+        round = round.wrapping_add(1);
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// The sessions that hold the migration lock.
+async fn holders(transaction: &tokio_postgres::Transaction<'_>, names: &Names) -> Result<String, StoreError> {
+    let sql = "-- holders
+        SELECT coalesce(string_agg('process ' || pid, ', '), 'it has just ended') FROM pg_locks
+        WHERE locktype = 'advisory' AND granted AND classid = $1::int::oid AND objid = 0 AND objsubid = 2
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    Ok(transaction.query_one(sql, &[&names.lock_class]).await?.get(0))
+}
+
+/// The version of the schema, if this server can work with it.
+async fn check(
+    transaction: &tokio_postgres::Transaction<'_>,
+    names: &Names,
+    migrate: Migrate,
+) -> Result<i32, StoreError> {
     let encoding: String = transaction.query_one("SELECT current_setting('server_encoding')", &[]).await?.get(0);
     if encoding != "UTF8" {
         return Err(StoreError::WrongDatabase(format!(
@@ -85,7 +155,7 @@ pub(super) async fn prepare(client: &mut Client, names: &Names, migrate: Migrate
              CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
         )));
     }
-    let found = applied_version(&transaction, names).await?;
+    let found = applied_version(transaction, names).await?;
     if found > SCHEMA_VERSION {
         return Err(StoreError::WrongDatabase(format!(
             "the schema {} has version {found}, made by a newer pgfox; this one works with version {SCHEMA_VERSION}: \
@@ -100,13 +170,7 @@ pub(super) async fn prepare(client: &mut Client, names: &Names, migrate: Migrate
             names.internal
         )));
     }
-    // The extension comes first: without it nothing of pgfox is left in the database.
-    let extension = ensure_extension(&transaction).await?;
-    if found < SCHEMA_VERSION {
-        apply(&transaction, names, found).await?;
-    }
-    transaction.commit().await?;
-    Ok(extension)
+    Ok(found)
 }
 
 async fn applied_version(transaction: &tokio_postgres::Transaction<'_>, names: &Names) -> Result<i32, StoreError> {
@@ -145,10 +209,7 @@ async fn apply(transaction: &tokio_postgres::Transaction<'_>, names: &Names, fou
 }
 
 /// Creates the extension where the role may, and checks its version.
-async fn ensure_extension(transaction: &tokio_postgres::Transaction<'_>) -> Result<Extension, StoreError> {
-    if let Some(extension) = find_extension(transaction).await? {
-        return Ok(extension);
-    }
+async fn create_extension(transaction: &tokio_postgres::Transaction<'_>) -> Result<(), StoreError> {
     // A savepoint, so that a refusal leaves the transaction usable for its own error.
     // The schema is the one that the role or the database has set, as for whoever creates it by hand; `public` where that
     // leads nowhere.
@@ -177,19 +238,44 @@ async fn ensure_extension(transaction: &tokio_postgres::Transaction<'_>) -> Resu
             ),
         });
     }
-    find_extension(transaction).await?.ok_or_else(|| StoreError::Internal("CREATE EXTENSION made no extension".into()))
+    find_extension(transaction).await?;
+    Ok(())
 }
 
 /// The extension in this database, if it is there.
-pub(super) async fn find_extension(
-    client: &impl tokio_postgres::GenericClient,
-) -> Result<Option<Extension>, StoreError> {
+async fn find_extension(client: &impl GenericClient) -> Result<Option<Extension>, StoreError> {
     let sql = "-- find_extension
-        SELECT n.nspname, e.extversion, e.oid
+        SELECT n.nspname, e.extversion, e.oid, 0::oid
         FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
-    let Some(row) = client.query_opt(sql, &[]).await? else {
-        return Ok(None);
+    client.query_opt(sql, &[]).await?.map(|row| read_extension(&row)).transpose()
+}
+
+/// Asks whether the database has what calls need: the extension and the registry, which it reads. Leaves no prepared
+/// statement behind.
+pub(super) async fn probe(client: &impl GenericClient, names: &Names) -> Result<Extension, StoreError> {
+    let Names { views, internal, .. } = names;
+    let sql = format!(
+        "-- probe
+         SELECT n.nspname, e.extversion, e.oid, '{internal}.collections'::regclass::oid,
+                to_regnamespace('{views}') IS NOT NULL, (SELECT c.id FROM {internal}.collections c LIMIT 1)
+         FROM (VALUES (1)) one
+         LEFT JOIN (pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace) ON e.extname = 'vector'"
+    );
+    let row = match client.query_typed_one(&sql, &[]).await {
+        Err(error) if classify(&error) == Kind::Undefined => return Err(StoreError::SchemaMissing(internal.clone())),
+        row => row?,
     };
+    if !row.get::<_, bool>(4) {
+        return Err(StoreError::SchemaMissing(views.clone()));
+    }
+    if row.get::<_, Option<u32>>(2).is_none() {
+        let missing = "the vector extension was dropped; run: CREATE EXTENSION vector";
+        return Err(StoreError::ExtensionMissing(missing.into()));
+    }
+    read_extension(&row)
+}
+
+fn read_extension(row: &Row) -> Result<Extension, StoreError> {
     let version: String = row.get(1);
     let parsed = parse_version(&version);
     if parsed < MIN_VECTOR_VERSION {
@@ -198,18 +284,19 @@ pub(super) async fn find_extension(
              install pgvector 0.8.4 or later, then run: ALTER EXTENSION vector UPDATE"
         )));
     }
-    Ok(Some(Extension {
+    Ok(Extension {
         oid: row.get(2),
+        registry_oid: row.get(3),
         schema: quote(row.get(0)),
         iterative_scan: parsed >= ITERATIVE_VECTOR_VERSION,
         version,
-    }))
+    })
 }
 
 impl Extension {
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
-        Self { oid: 1, schema: quote("public"), iterative_scan: true, version: "0.8.5".into() }
+        Self { oid: 1, registry_oid: 2, schema: quote("public"), iterative_scan: true, version: "0.8.5".into() }
     }
 
     /// What the operator should know about this version.

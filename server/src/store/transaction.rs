@@ -1,4 +1,4 @@
-//! The one way to open and end a transaction.
+//! The one way to open and end a transaction, and how long to try again when others stand in its way.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,12 @@ impl<'a> Transaction<'a> {
 
     /// Ends each of its statements after `timeout`.
     pub(super) fn timeout(self, timeout: Duration) -> Self {
-        self.set("statement_timeout", timeout.as_millis().max(1))
+        self.set("statement_timeout", milliseconds(timeout))
+    }
+
+    /// Gives up each lock that is not free within `timeout`.
+    pub(super) fn lock_timeout(self, timeout: Duration) -> Self {
+        self.set("lock_timeout", milliseconds(timeout))
     }
 
     /// Ends its statements at the deadline of a call.
@@ -62,5 +67,77 @@ impl<'a> Transaction<'a> {
 
     pub(super) async fn rollback(&self) -> Result<(), StoreError> {
         Ok(self.client.batch_execute("ROLLBACK").await?)
+    }
+}
+
+/// As settings of Postgres want it, for which 0 means for ever and 24 days are the longest.
+fn milliseconds(timeout: Duration) -> u128 {
+    timeout.as_millis().clamp(1, i32::MAX as u128)
+}
+
+/// How often to try again what another transaction stood in the way of.
+pub(super) struct Retry {
+    /// When to give up; `None`: after [`Self::FEW`] attempts.
+    until: Option<Instant>,
+    attempts: u32,
+    changes: u32,
+}
+
+impl Retry {
+    const FEW: u32 = 4;
+    const MIN_LOCK_TIMEOUT: Duration = Duration::from_millis(50);
+    /// Longest wait for a lock: whoever comes after waits behind. Above the `deadlock_timeout` of Postgres (1 s), after which
+    /// an autovacuum lets go of its table.
+    const MAX_LOCK_TIMEOUT: Duration = Duration::from_millis(1_600);
+
+    /// A few attempts, for what short transactions of others are in the way of.
+    pub(super) fn few() -> Self {
+        Self { until: None, attempts: 1, changes: 0 }
+    }
+
+    /// For as long as a call may take, but for a moment to tell why it failed.
+    pub(super) fn until(deadline: Instant) -> Self {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Self { until: Some(deadline - (left / 4).min(Duration::from_millis(500))), ..Self::few() }
+    }
+
+    /// How long this attempt may wait for each lock: longer with every attempt, so that it gets its turn among many short
+    /// transactions.
+    pub(super) fn lock_timeout(&self) -> Duration {
+        let timeout = (Self::MIN_LOCK_TIMEOUT * (1 << (self.attempts - 1).min(8))).min(Self::MAX_LOCK_TIMEOUT);
+        self.until.map_or(timeout, |until| timeout.min(until.saturating_duration_since(Instant::now())))
+    }
+
+    /// Counts an attempt that found something else than it knew. Whether there is another.
+    pub(super) fn again(&mut self) -> bool {
+        self.changes += 1;
+        self.changes < Self::FEW
+    }
+
+    /// Waits after an attempt that others stood in the way of, at random so that two do not meet again. Whether there is
+    /// another.
+    pub(super) async fn pause(&mut self) -> bool {
+        let longest = 20 << self.attempts.min(4);
+        let pause = Duration::from_millis(rand::random_range(1..longest));
+        self.attempts += 1;
+        let another = match self.until {
+            None => self.attempts <= Self::FEW,
+            Some(until) => Instant::now() + pause < until,
+        };
+        if another {
+            tokio::time::sleep(pause).await;
+        }
+        another
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_timeout_is_longer_than_postgres_takes() {
+        assert_eq!(milliseconds(Duration::from_secs(365 * 24 * 3600)), 2_147_483_647);
+        assert_eq!(milliseconds(Duration::ZERO), 1);
     }
 }

@@ -14,8 +14,10 @@ use pgfox::v1;
 use prost::Message as _;
 
 use super::{
+    ATTEMPTS,
     check::Search,
-    query::{Prepared, embed, prepare},
+    is_outage,
+    query::{Prepared, embed},
 };
 use crate::{
     app::App,
@@ -47,7 +49,9 @@ pub(in crate::rpc) async fn search_batch(
     let running = searches.into_iter().enumerate().map(|(position, search)| {
         let bytes = &bytes;
         async move {
-            let response = run(app, search).await.map_err(|error| error.within(&place(position)))?;
+            let CheckedSearch { search, collection, embedded } = search;
+            let response = search.run(app, collection, embedded).await;
+            let response = response.map_err(|error| error.within(&place(position)))?;
             let limit = app.limits.max_response_bytes;
             // A few bytes of each go to its tag and length.
             let size = response.encoded_len() + 8;
@@ -59,15 +63,6 @@ pub(in crate::rpc) async fn search_batch(
     });
     let responses = futures_util::stream::iter(running).buffered(CONCURRENCY).try_collect().await?;
     Ok(v1::SearchBatchResponse { responses })
-}
-
-async fn run(app: &App, checked: CheckedSearch) -> Result<v1::SearchResponse, Error> {
-    let CheckedSearch { search, collection, embedded } = checked;
-    let prepared = match embedded {
-        Some(prepared) => prepared,
-        None => prepare(app, &collection, &search).await?,
-    };
-    search.run_prepared(app, &collection, prepared).await
 }
 
 fn place(position: usize) -> String {
@@ -102,21 +97,53 @@ async fn check(app: &App, request: v1::SearchBatchRequest, deadline: Instant) ->
     Ok(checked)
 }
 
-/// Embeds the texts of the searches, with one call for each collection.
+/// Embeds the texts of the searches, with one call for each collection; again when names stand for others meanwhile.
 async fn embed_all(app: &App, searches: &mut [CheckedSearch]) -> Result<(), Error> {
+    let mut attempt = 1;
+    while let Err((positions, error)) = try_embed_all(app, searches).await {
+        if attempt == ATTEMPTS || is_outage(&error) {
+            return Err(error);
+        }
+        attempt += 1;
+        let mut has_changed = false;
+        for position in positions {
+            let CheckedSearch { search, collection, .. } = &mut searches[position];
+            let renewed = search.renewed(app, collection).await.map_err(|error| error.within(&place(position)))?;
+            if let Some(renewed) = renewed {
+                *collection = renewed;
+                has_changed = true;
+            }
+        }
+        if !has_changed {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Embeds what is not embedded yet. An error comes with the searches whose texts were not.
+async fn try_embed_all(app: &App, searches: &mut [CheckedSearch]) -> Result<(), (Vec<usize>, Error)> {
     let mut by_collection: HashMap<i64, Vec<usize>> = HashMap::new();
-    for (position, CheckedSearch { search, collection, .. }) in searches.iter().enumerate() {
-        if search.text_to_embed().is_some() {
+    for (position, CheckedSearch { search, collection, embedded }) in searches.iter().enumerate() {
+        if embedded.is_none() && search.text_to_embed().is_some() {
             by_collection.entry(collection.id).or_default().push(position);
         }
     }
     for positions in by_collection.into_values() {
-        let Some(first) = positions.first() else { continue };
+        let Some(first) = positions.first().map(|first| &searches[*first]) else { continue };
         let texts: Vec<&str> =
             positions.iter().filter_map(|position| searches[*position].search.text_to_embed()).collect();
-        let embedded = embed(app, &searches[*first].collection, &texts).await?;
-        for (position, embedded) in positions.into_iter().zip(embedded) {
-            searches[position].embedded = Some(embedded);
+        let embedded = tokio::select! {
+            embedded = embed(app, &first.collection, &texts) => embedded,
+            error = first.search.changes(app, &first.collection) => Err(error),
+        };
+        match embedded {
+            Ok(embedded) => {
+                for (position, embedded) in positions.into_iter().zip(embedded) {
+                    searches[position].embedded = Some(embedded);
+                }
+            }
+            Err(error) => return Err((positions, error)),
         }
     }
     Ok(())

@@ -25,6 +25,11 @@ use crate::{
     store::{Collection, Completeness, Explanation, Found, Hit, StoreError},
 };
 
+/// How often a search begins anew while its collection keeps changing.
+const ATTEMPTS: u32 = 4;
+/// How long the query of a search takes to become a vector before it is made sure that it is about the right collection.
+const UNSURE_AFTER: Duration = Duration::from_secs(2);
+
 pub(super) async fn search(
     app: &App,
     request: v1::SearchRequest,
@@ -38,7 +43,7 @@ pub(super) async fn search(
     // What depends on the collection is told together with the rest.
     let collection = search.check_in_collection(&mut violations, app).await?;
     violations.finish()?;
-    search.run(app, &collection).await
+    search.run(app, collection, None).await
 }
 
 impl Search {
@@ -56,28 +61,62 @@ impl Search {
         Ok(collection)
     }
 
-    async fn run(&self, app: &App, collection: &Collection) -> Result<v1::SearchResponse, Error> {
-        let prepared = query::prepare(app, collection, self).await?;
-        self.run_prepared(app, collection, prepared).await
-    }
-
-    /// Searches with a query that was made a vector; again from the start when another collection took the name meanwhile.
-    async fn run_prepared(
+    /// Makes the query a vector, unless that was done, and searches; again from the start when the name stands for another
+    /// collection meanwhile: the cache may have been wrong about an alias all along.
+    async fn run(
         &self,
         app: &App,
-        collection: &Collection,
-        prepared: Prepared,
+        mut collection: Arc<Collection>,
+        mut prepared: Option<Prepared>,
     ) -> Result<v1::SearchResponse, Error> {
-        match self.find(app, collection, prepared).await {
-            Err(Error::Store(StoreError::CollectionReplaced(_))) => {
-                let collection = app.store.current_collection(&self.collection).await?;
-                let mut violations = Violations::default();
-                query::check(&mut violations, self, &collection);
-                violations.finish()?;
-                let prepared = query::prepare(app, &collection, self).await?;
+        let mut attempt = 1;
+        loop {
+            let attempted = async {
+                let prepared = match prepared.take() {
+                    Some(prepared) => prepared,
+                    None => self.prepare(app, &collection).await?,
+                };
                 self.find(app, &collection, prepared).await
+            };
+            let error = match attempted.await {
+                Err(error) if attempt < ATTEMPTS && !is_outage(&error) => error,
+                result => return result,
+            };
+            collection = self.renewed(app, &collection).await?.ok_or(error)?;
+            attempt += 1;
+        }
+    }
+
+    /// Makes the query a vector. A provider that is gone with the collection is not waited for.
+    async fn prepare(&self, app: &App, collection: &Collection) -> Result<Prepared, Error> {
+        tokio::select! {
+            prepared = query::prepare(app, collection, self) => prepared,
+            error = self.changes(app, collection) => Err(error),
+        }
+    }
+
+    /// Waits for a while, then makes sure that the name stands for this collection. Ends when it does not.
+    async fn changes(&self, app: &App, known: &Collection) -> Error {
+        tokio::time::sleep(UNSURE_AFTER).await;
+        match self.renewed(app, known).await {
+            Ok(None) => std::future::pending().await,
+            Ok(Some(_)) => StoreError::CollectionReplaced(self.collection.clone()).into(),
+            Err(error) => error,
+        }
+    }
+
+    /// The collection that the name stands for now, when that is another than `known`, or has another revision.
+    async fn renewed(&self, app: &App, known: &Collection) -> Result<Option<Arc<Collection>>, Error> {
+        match app.store.current_collection(&self.collection).await {
+            Ok(now) if (now.id, now.revision) != (known.id, known.revision) => {
+                let mut violations = Violations::default();
+                query::check(&mut violations, self, &now);
+                violations.finish()?;
+                Ok(Some(now))
             }
-            result => result,
+            Err(gone @ StoreError::CollectionNotFound(_)) => Err(gone.into()),
+            // What is wrong already says more than that the registry could not be read.
+            _ => Ok(None),
         }
     }
 
@@ -170,6 +209,17 @@ impl Search {
             explanation: found.explanation.map(explain),
         })
     }
+}
+
+/// Whether the database could not even be asked whether the collection has changed, or there is no time for it.
+fn is_outage(error: &Error) -> bool {
+    use StoreError::{Busy, Cancelled, NotReady, TimedOut, Unavailable};
+    matches!(
+        error,
+        Error::DeadlineExceeded
+            | Error::ShuttingDown
+            | Error::Store(Busy(_) | Cancelled | NotReady(_) | TimedOut | Unavailable { .. })
+    )
 }
 
 fn explain(explanation: Explanation) -> v1::Explanation {

@@ -5,6 +5,7 @@
 //! [`done`](Connection::done) is settled in the background before anyone else gets it.
 
 pub(crate) mod dsn;
+mod gate;
 pub(crate) mod sqlstate;
 mod tls;
 
@@ -13,14 +14,19 @@ use std::{
     future::{Future, poll_fn},
     ops::{Deref, DerefMut},
     pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use deadpool_postgres::{
-    ClientWrapper, Connect, Manager, ManagerConfig, Object, PoolConfig, PoolError, RecyclingMethod, Runtime, Timeouts,
+    ClientWrapper, Connect, Manager, ManagerConfig, Object, PoolConfig, PoolError, RecyclingMethod, Runtime,
+    TimeoutType, Timeouts,
 };
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_postgres::{
     AsyncMessage, Client, Config, Socket,
     config::SslMode,
@@ -29,8 +35,10 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::log;
 use dsn::{Dsn, DsnError, TlsOptions, Verify};
-use sqlstate::explain;
+use gate::Gate;
+use sqlstate::{Kind, classify, explain};
 
 /// How long an abandoned statement may take to end by itself before it is cancelled. Most searches take less, and a
 /// cancel costs a connection.
@@ -38,6 +46,9 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// How long a cancelled statement may take to end before its connection is given up.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long after connections became suspect they can become so again.
+const DISTRUST_AGAIN: Duration = Duration::from_secs(1);
 
 /// Notices that one connection holds for its owner; further ones are lost (they are in the log at level debug).
 const MAX_NOTICES: usize = 64;
@@ -143,7 +154,13 @@ impl Connector {
             .build()
             // Safe: building fails only when there are timeouts without a runtime.
             .expect("the pool has a runtime");
-        Pool { pool, tls: self.tls.clone() }
+        Pool {
+            pool,
+            tls: self.tls.clone(),
+            wait_timeout: options.wait_timeout,
+            gate: Arc::new(Gate::new(options.max_size)),
+            trusted_since: Arc::default(),
+        }
     }
 }
 
@@ -161,6 +178,10 @@ pub struct PoolOptions {
 pub struct Pool {
     pool: deadpool_postgres::Pool,
     tls: MakeRustlsConnect,
+    wait_timeout: Duration,
+    gate: Arc<Gate>,
+    /// What was opened before may be dead without knowing.
+    trusted_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl fmt::Debug for Pool {
@@ -170,14 +191,51 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A connection, opened if none is idle and the pool is not full.
+    /// A connection, opened if none is idle and the pool is not full. When the server takes no more connections, the next
+    /// one that comes back is waited for.
     ///
     /// # Errors
     /// `Timeout(Wait)` when all connections stayed busy, `Timeout(Create)` when the server did not answer in time, and
     /// `Backend` when it refused.
     pub async fn get(&self) -> Result<Connection, PoolError> {
-        let object = self.pool.get().await?;
-        Ok(Connection { object: Some(object), tls: self.tls.clone() })
+        let began = Instant::now();
+        loop {
+            let left = self.wait_timeout.saturating_sub(began.elapsed());
+            let permit = self.gate.enter(left).await.ok_or(PoolError::Timeout(TimeoutType::Wait))?;
+            match self.pool.get().await {
+                Ok(object) if self.is_trusted(&object) => {
+                    return Ok(Connection { object: Some(object), tls: self.tls.clone(), permit: Some(permit) });
+                }
+                Ok(object) => drop(Object::take(object)),
+                // The pool is smaller than it may be then.
+                Err(PoolError::Backend(error)) if self.is_full(&error) && self.gate.withhold(permit) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether the server takes no more connections while the pool has some.
+    fn is_full(&self, error: &tokio_postgres::Error) -> bool {
+        classify(error) == Kind::OutOfConnections && self.pool.status().size > 0
+    }
+
+    /// How many wait for a connection.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.gate.waiting()
+    }
+
+    fn is_trusted(&self, object: &Object) -> bool {
+        let since = *self.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_none_or(|since| Object::metrics(object).created >= since)
+    }
+
+    /// Closes the connections that are open now instead of lending them again, for when they may lead nowhere.
+    pub fn distrust(&self) {
+        let mut since = self.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
+        // A database that stays as it is shall not cost each call a connection.
+        if since.is_none_or(|since| since.elapsed() > DISTRUST_AGAIN) {
+            *since = Some(Instant::now());
+        }
     }
 
     /// Forgets all prepared statements, for when types or tables were replaced under them.
@@ -197,6 +255,8 @@ pub struct Connection {
     /// Present until drop.
     object: Option<Object>,
     tls: MakeRustlsConnect,
+    /// Given back after the connection.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl fmt::Debug for Connection {
@@ -239,7 +299,13 @@ impl Drop for Connection {
         let Some(object) = self.object.take() else { return };
         match tokio::runtime::Handle::try_current() {
             // Bounded in number by the pool's size, since each holds one of its connections, and in time by `settle`.
-            Ok(runtime) if !object.is_closed() => drop(runtime.spawn(settle(object, self.tls.clone()))),
+            Ok(runtime) if !object.is_closed() => {
+                let (tls, permit) = (self.tls.clone(), self.permit.take());
+                drop(runtime.spawn(async move {
+                    settle(object, tls).await;
+                    drop(permit);
+                }));
+            }
             _ => drop(Object::take(object)),
         }
     }
@@ -256,12 +322,12 @@ async fn settle(object: Object, tls: MakeRustlsConnect) {
             Err(_) => {
                 let cancel = async {
                     if let Err(error) = object.cancel_token().cancel_query(tls).await {
-                        tracing::warn!(error = explain(&error), "cannot cancel an abandoned statement");
+                        log::warn(format!("cannot cancel an abandoned statement: {}", explain(&error)));
                     }
                     rollback.await
                 };
                 if timeout(SETTLE_TIMEOUT, cancel).await.is_err() {
-                    tracing::warn!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs());
+                    log::warn(format!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs()));
                 }
                 // Nobody knows when a cancel arrives; late, it would hit the statement of the connection's next user.
                 false
@@ -308,7 +374,7 @@ fn drive(
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(error = explain(&error), "a database connection broke");
+                    log::warn(format!("a database connection broke: {}", explain(&error)));
                     break;
                 }
             }

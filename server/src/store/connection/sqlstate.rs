@@ -18,17 +18,19 @@ pub enum Kind {
     Resources,
     /// The role may not do this.
     Privilege,
-    /// A table (or its schema) does not exist.
-    UndefinedTable,
+    /// A table, its schema, a column, a type or an operator does not exist.
+    Undefined,
     /// A unique key exists already.
     UniqueViolation,
     /// The row that another one refers to does not exist.
     ForeignKeyViolation,
-    /// Serialization failure or deadlock: the transaction can be tried again.
+    /// Serialization failure, deadlock or a change of the same table: the transaction can be tried again.
     Conflict,
     /// A lock was not free in time.
     LockTimeout,
-    /// Cancelled, by a cancel request or by `statement_timeout`.
+    /// Stopped by `statement_timeout`.
+    TimedOut,
+    /// Stopped by a cancel request.
     Cancelled,
     /// A prepared statement no longer fits the schema or the session: forget it and try once more.
     StalePlan,
@@ -55,17 +57,26 @@ pub fn classify(error: &tokio_postgres::Error) -> Kind {
             Kind::Login
         }
         SqlState::INSUFFICIENT_PRIVILEGE => Kind::Privilege,
-        SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME => Kind::UndefinedTable,
+        SqlState::UNDEFINED_TABLE
+        | SqlState::INVALID_SCHEMA_NAME
+        | SqlState::UNDEFINED_COLUMN
+        | SqlState::UNDEFINED_OBJECT
+        | SqlState::UNDEFINED_FUNCTION => Kind::Undefined,
         SqlState::UNIQUE_VIOLATION => Kind::UniqueViolation,
         SqlState::FOREIGN_KEY_VIOLATION => Kind::ForeignKeyViolation,
         SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Kind::Conflict,
         SqlState::LOCK_NOT_AVAILABLE => Kind::LockTimeout,
-        SqlState::QUERY_CANCELED => Kind::Cancelled,
+        // Only the text tells them apart. When the server has translated it, a timeout is likelier.
+        SqlState::QUERY_CANCELED if db.message().contains("user request") => Kind::Cancelled,
+        SqlState::QUERY_CANCELED => Kind::TimedOut,
         SqlState::READ_ONLY_SQL_TRANSACTION => Kind::ReadOnly,
         SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => Kind::StalePlan,
         // These two codes are wide; what tells is the text, which the server may have translated. Then it is `Other`.
         SqlState::FEATURE_NOT_SUPPORTED if db.message().contains("cached plan must not change") => Kind::StalePlan,
         SqlState::INTERNAL_ERROR if db.message().contains("cache lookup failed") => Kind::StalePlan,
+        // Postgres does not translate these. Two servers changed the same table, or one has dropped it.
+        SqlState::INTERNAL_ERROR if db.message().starts_with("tuple concurrently") => Kind::Conflict,
+        SqlState::INTERNAL_ERROR if db.message().starts_with("could not open relation with OID") => Kind::Undefined,
         _ => match code.code().get(..2) {
             Some("08") => Kind::ConnectionLost,
             Some("53") => Kind::Resources,

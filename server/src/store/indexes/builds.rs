@@ -252,7 +252,7 @@ impl Store {
 pub(super) fn why_failed(error: tokio_postgres::Error) -> StoreError {
     let message = error.as_db_error().map_or("", |error| error.message()).to_owned();
     match classify(&error) {
-        Kind::Cancelled => StoreError::BuildFailed("it was stopped".into()),
+        Kind::Cancelled | Kind::TimedOut => StoreError::BuildFailed("it was stopped".into()),
         // Postgres names the setting that was exceeded.
         _ if error.code() == Some(&SqlState::CONFIGURATION_LIMIT_EXCEEDED) => StoreError::BuildFailed(message),
         Kind::Resources => StoreError::BuildFailed(

@@ -15,6 +15,7 @@ use super::{
     Collection, Distance, Index, IndexKind, Store, StoreError, VectorType,
     catalog::{Entry, read_index_kind},
     schema,
+    tables::Tables,
     tables::{index_of_row, is_valid},
     transaction::Transaction,
 };
@@ -192,10 +193,10 @@ impl Store {
     }
 
     /// Forgets the jobs of a collection and stops those that run.
-    pub(super) async fn stop_jobs(&self, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) async fn stop_jobs(&self, collection: &Collection, tables: &Tables) -> Result<(), StoreError> {
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
-        let (collection_id, space_id) = (entry.collection.id, entry.collection.space_id);
+        let Collection { id: collection_id, space_id, .. } = *collection;
         let transaction = Transaction::read_write(&connection);
         transaction.begin().await?;
         let sql = format!("-- stop_jobs\n DELETE FROM {internal}.indexes WHERE space_id = $1 AND state = 'building'");
@@ -210,10 +211,10 @@ impl Store {
         transaction.commit().await?;
         connection.done();
         if builds > 0 {
-            self.cancel_creation(build_key(space_id), &[entry.tables.quoted_index_prefix()]).await?;
+            self.cancel_creation(build_key(space_id), &[tables.quoted_index_prefix()]).await?;
         }
         if changes > 0 {
-            self.cancel_creation(metadata_key(collection_id), &[entry.tables.quoted_metadata_index_prefix()]).await?;
+            self.cancel_creation(metadata_key(collection_id), &[tables.quoted_metadata_index_prefix()]).await?;
         }
         Ok(())
     }
