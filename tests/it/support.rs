@@ -16,7 +16,7 @@ use std::{
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
 use pgfox_server::{
     ApiKeys, Cache, Connector, Dsn, EmbeddedOptions, EmbeddedPostgres, EmbeddingConfig, Limits, LocalConfig, Migrate,
-    OpenAiConfig, Origin, Progress, ServeConfig, StoreConfig,
+    OpenAiConfig, Origin, PoolOptions, Progress, ServeConfig, StoreConfig,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Status, transport::Channel};
@@ -164,8 +164,7 @@ impl Setup {
                 connector: connector.clone(),
                 direct: connector,
                 schema: self.schema,
-                pool_size: self.pool_size,
-                pool_wait: self.pool_wait,
+                pool: PoolOptions { max_size: self.pool_size, wait_timeout: self.pool_wait, ..PoolOptions::default() },
                 build_memory: None,
             },
             migrate: self.migrate,

@@ -150,7 +150,7 @@ async fn a_server_that_is_its_own_ca() {
 
 fn pool(cluster: &Cluster) -> Pool {
     let dsn = format!("postgresql://plain@127.0.0.1:{}/postgres?sslmode=require", cluster.port);
-    let options = PoolOptions { max_size: 1, wait_timeout: Duration::from_secs(10) };
+    let options = PoolOptions { max_size: 1, wait_timeout: Duration::from_secs(10), ..PoolOptions::default() };
     Connector::new(&Dsn::parse(&dsn).unwrap()).unwrap().pool(options)
 }
 

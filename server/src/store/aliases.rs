@@ -1,8 +1,6 @@
 //! Aliases: other names of collections, which move from one to another in one transaction.
 
-use tokio_postgres::Client;
-
-use super::{Collection, Store, StoreError, transaction::Transaction};
+use super::{Collection, Store, StoreError, connection::Connection, transaction::Transaction};
 
 impl Store {
     /// Makes these the aliases of a collection; those that another collection has move here.
@@ -24,13 +22,13 @@ impl Store {
 }
 
 /// Serializes the assignment of names, so that no collection has the name of an alias.
-pub(super) async fn lock(client: &Client, internal: &str) -> Result<(), StoreError> {
+pub(super) async fn lock(client: &Connection, internal: &str) -> Result<(), StoreError> {
     Ok(client.batch_execute(&format!("LOCK TABLE {internal}.aliases IN SHARE ROW EXCLUSIVE MODE")).await?)
 }
 
 /// Makes these the aliases of a collection. [`lock`] comes first.
 pub(super) async fn set(
-    client: &Client,
+    client: &Connection,
     internal: &str,
     collection_id: i64,
     aliases: &[String],

@@ -10,7 +10,7 @@ use super::{
     connection::sqlstate::{Kind, classify},
     documents, ingest, search,
     tables::Tables,
-    wire::Json,
+    wire::{Json, VectorTypes},
 };
 use crate::embed::Model;
 
@@ -19,6 +19,8 @@ use crate::embed::Model;
 pub(super) struct Entry {
     pub(super) collection: Arc<Collection>,
     pub(super) tables: Tables,
+    /// Of its vectors.
+    pub(super) types: VectorTypes,
     pub(super) search: search::Statements,
     pub(super) ingest: ingest::Statements,
     pub(super) documents: documents::Statements,
@@ -88,6 +90,9 @@ impl Store {
                 StoreError::Stale(Some(error)) => {
                     if classify(&error) == Kind::StalePlan {
                         self.forget_all();
+                        // The types of the extension may have other ids now. What is wrong beyond that, the next
+                        // attempt tells.
+                        let _ = self.check().await;
                     }
                     self.forget(name);
                 }
@@ -130,7 +135,8 @@ impl Store {
         let entry = Arc::new(Entry {
             search: search::Statements::new(&tables, &collection, extension.iterative_scan),
             ingest: ingest::Statements::new(&tables, &collection),
-            documents: documents::Statements::new(&tables),
+            documents: documents::Statements::new(&tables, collection.definition.vector_type),
+            types: extension.types_of(collection.definition.vector_type).clone(),
             collection: Arc::new(collection),
             tables,
         });

@@ -1,10 +1,14 @@
 //! Creating, listing and deleting collections.
 
-use tokio_postgres::{error::SqlState, types::ToSql};
+use tokio_postgres::error::SqlState;
 
 use super::{
     ChunkUnit, Chunking, CollectionInfo, NewCollection, Store, StoreError, aliases,
     catalog::{read_collection, select_collections},
+    connection::{
+        Value,
+        sqlstate::{Kind, classify},
+    },
     indexes::metadata::{self, GIN_OPTIONS},
     schema,
     tables::Tables,
@@ -34,7 +38,7 @@ impl Store {
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING RETURNING id"
         );
         let unit = new.chunking.map_or(ChunkUnit::Characters, |chunking| chunking.unit);
-        let parameters: [&(dyn ToSql + Sync); 6] = [
+        let parameters: [&dyn Value; 6] = [
             &new.name,
             &Chunking::method_name(new.chunking),
             &unit.name(),
@@ -46,6 +50,7 @@ impl Store {
             return Err(StoreError::CollectionExists(new.name));
         };
         let collection_id: i64 = row.get(0);
+        connection.about(collection_id);
         let sql = format!(
             "-- create_collection
              INSERT INTO {internal}.embedding_spaces (collection_id, model, dimensions, ask_dimensions, distance,
@@ -156,6 +161,7 @@ impl Store {
         let mut infos = Vec::with_capacity(rows.len());
         for row in &rows {
             let collection = read_collection(row)?;
+            connection.about(collection.id);
             // One statement per collection, since each has a table of its own; a page is bounded.
             let sql = format!(
                 "-- count_documents
@@ -167,7 +173,8 @@ impl Store {
             match connection.query_opt(&sql, &[&COUNTED_ROWS]).await.map_err(StoreError::from) {
                 Ok(Some(row)) => infos.push(CollectionInfo { collection, document_count: row.get(0) }),
                 // The collection was deleted between the two statements.
-                Ok(None) | Err(StoreError::Stale(_)) => {}
+                Ok(None) => {}
+                Err(StoreError::Stale(Some(error))) if classify(&error) == Kind::UndefinedTable => {}
                 Err(error) => return Err(error),
             }
         }
@@ -180,7 +187,7 @@ impl Store {
         self.load_entry(name).await?;
         self.with_collection(name, |entry| async move {
             self.stop_build(entry.collection.space_id).await?;
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let schema::Names { views, internal, .. } = &self.inner.names;
             let transaction = Transaction::new(&connection);
             transaction.begin().await?;
@@ -206,6 +213,7 @@ impl Store {
             transaction.commit().await?;
             connection.done();
             self.forget(name);
+            self.inner.pool.forget_collection(entry.collection.id);
             Ok(())
         })
         .await

@@ -23,13 +23,13 @@ mod wire;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::{sync::watch, task::AbortHandle};
 
 pub use connection::{
-    Connection, Connector, Pool, PoolOptions,
+    AsStatement, Connection, Connector, Pool, PoolError, PoolOptions, Statement, Value,
     dsn::Dsn,
     sqlstate::{Kind, classify},
 };
@@ -59,10 +59,8 @@ pub struct StoreConfig {
     pub direct: Connector,
     /// Name of the schema with the views; `<schema>_internal` holds the rest.
     pub schema: String,
-    /// Most connections to hold open.
-    pub pool_size: usize,
-    /// Longest wait for one of them.
-    pub pool_wait: Duration,
+    /// The connections that calls share.
+    pub pool: PoolOptions,
     /// Most memory for one index build in bytes; `None`: as Postgres is configured.
     pub build_memory: Option<u64>,
 }
@@ -98,7 +96,7 @@ pub(crate) enum Readiness {
 impl Store {
     /// Prepares to use the database; nothing is connected before [`Store::prepare`].
     pub(crate) fn new(config: StoreConfig) -> Self {
-        let pool = config.connector.pool(PoolOptions { max_size: config.pool_size, wait_timeout: config.pool_wait });
+        let pool = config.connector.pool(config.pool);
         let not_yet = Readiness::NotReady(Arc::new(StoreError::unavailable("the server is starting")));
         Self {
             inner: Arc::new(Inner {
@@ -116,8 +114,18 @@ impl Store {
     /// Sets up an empty database, checks the extension and the version of the schema, and so makes the store usable.
     pub(crate) async fn prepare(&self, migrate: Migrate) -> Result<(), Arc<StoreError>> {
         let prepared = async {
-            let (mut client, _notices) = self.inner.config.direct.connect().await?;
-            schema::prepare(&mut client, &self.inner.names, migrate).await
+            let config = &self.inner.config;
+            let (mut client, _notices) = config.direct.connect().await?;
+            let extension = schema::prepare(&mut client, &self.inner.names, migrate).await?;
+            if !config.pool.unnamed_statements && !config.connector.keeps_statements().await? {
+                return Err(StoreError::WrongDatabase(
+                    "a pooler in front of the database does not keep prepared statements for each of its clients; start \
+                     with --unnamed-statements (PGFOX_UNNAMED_STATEMENTS=true), or have the pooler keep them \
+                     (PgBouncer: 1.21 or later and max_prepared_statements above 0)"
+                        .into(),
+                ));
+            }
+            Ok(extension)
         };
         match prepared.await {
             Ok(extension) => {
@@ -142,7 +150,7 @@ impl Store {
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         let checked = async {
             let connection = self.connection_unchecked().await?;
-            let extension = schema::find_extension(&**connection).await?;
+            let extension = schema::find_extension(&*connection).await?;
             connection.done();
             extension.ok_or_else(|| {
                 StoreError::ExtensionMissing("the vector extension was dropped; run: CREATE EXTENSION vector".into())
@@ -178,7 +186,7 @@ impl Store {
 
     /// How much of the pool is in use.
     pub(crate) fn pool_status(&self) -> PoolStatus {
-        let status = self.inner.pool.inner().status();
+        let status = self.inner.pool.status();
         PoolStatus {
             max: status.max_size as u64,
             open: status.size as u64,
@@ -190,7 +198,7 @@ impl Store {
     /// Ends the work in the background and every connection that is not in use.
     pub(crate) fn close(&self) {
         self.leave_builds();
-        self.inner.pool.inner().close();
+        self.inner.pool.close();
     }
 
     fn set_ready(&self, extension: Extension) {
@@ -224,6 +232,13 @@ impl Store {
             return Err(StoreError::NotReady(Arc::clone(error)));
         }
         self.connection_unchecked().await
+    }
+
+    /// A pooled connection for statements about a collection.
+    async fn connection_to(&self, entry: &catalog::Entry) -> Result<Connection, StoreError> {
+        let connection = self.connection().await?;
+        connection.about(entry.collection.id);
+        Ok(connection)
     }
 
     async fn connection_unchecked(&self) -> Result<Connection, StoreError> {

@@ -3,8 +3,9 @@
 use tokio_postgres::Client;
 
 use super::{
-    StoreError,
+    StoreError, VectorType,
     connection::sqlstate::{Kind, classify},
+    wire::VectorTypes,
 };
 
 /// Schema changes in order; the position is the version. Append only: an applied migration is never edited.
@@ -55,6 +56,8 @@ pub(crate) struct Extension {
     oid: u32,
     /// Quoted name of the schema that holds its types and operators.
     pub(super) schema: String,
+    vector: VectorTypes,
+    halfvec: VectorTypes,
     /// Iterative index scans are there.
     pub(super) iterative_scan: bool,
     /// As pg_extension has it, such as 0.8.5.
@@ -172,9 +175,13 @@ pub(super) async fn find_extension(
     client: &impl tokio_postgres::GenericClient,
 ) -> Result<Option<Extension>, StoreError> {
     let sql = "-- find_extension
-        SELECT n.nspname, e.extversion, e.oid
-        FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
-    let Some(row) = client.query_opt(sql, &[]).await? else {
+        SELECT n.nspname, e.extversion, e.oid, v.oid, v.typarray, h.oid, h.typarray
+        FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+        LEFT JOIN pg_type v ON v.typnamespace = n.oid AND v.typname = 'vector'
+        LEFT JOIN pg_type h ON h.typnamespace = n.oid AND h.typname = 'halfvec'
+        WHERE e.extname = 'vector'";
+    let rows = client.query_typed(sql, &[]).await?;
+    let Some(row) = rows.first() else {
         return Ok(None);
     };
     let version: String = row.get(1);
@@ -185,15 +192,32 @@ pub(super) async fn find_extension(
              install pgvector 0.8.4 or later, then run: ALTER EXTENSION vector UPDATE"
         )));
     }
+    let types = |name: &str, column: usize| {
+        let ids = (row.get::<_, Option<u32>>(column), row.get::<_, Option<u32>>(column + 1));
+        let (Some(oid), Some(list_oid)) = ids else {
+            return Err(StoreError::ExtensionMissing(format!("the vector extension lacks its type {name}")));
+        };
+        Ok(VectorTypes::new(name, row.get(0), oid, list_oid))
+    };
     Ok(Some(Extension {
         oid: row.get(2),
         schema: quote(row.get(0)),
+        vector: types("vector", 3)?,
+        halfvec: types("halfvec", 5)?,
         iterative_scan: parsed >= ITERATIVE_VECTOR_VERSION,
         version,
     }))
 }
 
 impl Extension {
+    /// The types of vectors in statements.
+    pub(super) fn types_of(&self, vector_type: VectorType) -> &VectorTypes {
+        match vector_type {
+            VectorType::Vector => &self.vector,
+            VectorType::HalfVec => &self.halfvec,
+        }
+    }
+
     /// What the operator should know about this version.
     pub(crate) fn warning(&self) -> Option<String> {
         (parse_version(&self.version) < SAFE_VECTOR_VERSION).then(|| {

@@ -41,6 +41,7 @@ impl Statements {
     pub(in crate::store) fn new(tables: &Tables, collection: &Collection, iterative_scan: bool) -> Self {
         let Tables { documents, embeddings, internal, extension, .. } = tables;
         let distance = format!("e.embedding OPERATOR({extension}.{}) $1", collection.definition.distance.operator());
+        let send = format!("{}_send", collection.definition.vector_type.name());
         // The documents are joined after the nearest are known. `+ 0` sorts for real: an iterative scan may return rows
         // slightly out of order, which Postgres does not know.
         let statement = |distance: &str, vector: &str| {
@@ -53,7 +54,7 @@ impl Statements {
                  FROM nearest n JOIN {documents} d ON d.key = n.document_key
                  ORDER BY n.distance + 0, d.key",
                 id = collection.id,
-                vector_out = if vector.is_empty() { "" } else { ", n.embedding" },
+                vector_out = if vector.is_empty() { String::new() } else { format!(", {extension}.{send}(n.embedding)") },
             )
         };
         // No index serves an expression of the distance.
@@ -105,7 +106,6 @@ pub(super) fn shaped<'a>(
     query: &'a Query,
     settings: &'a SearchSettings,
     reach: Reach,
-    vector_type: Option<Type>,
 ) -> (String, Parameters<'a>) {
     let Tables { documents, chunks, embeddings, internal, .. } = &entry.tables;
     let definition = &entry.collection.definition;
@@ -121,9 +121,9 @@ pub(super) fn shaped<'a>(
     let mut ctes = Vec::new();
 
     let is_gated = reach.by_index && is_gated(&entry.collection, settings);
-    if let (Some(vector), Some(vector_type)) = (query.vector(), vector_type) {
+    if let Some(vector) = query.vector() {
         let value = VectorValue { values: vector, vector_type: definition.vector_type };
-        let number = parameters.push(value, vector_type);
+        let number = parameters.push(value, entry.types.one.clone());
         let operator = definition.distance.operator();
         let distance = format!("e.embedding OPERATOR({}.{operator}) ${number}", entry.tables.extension);
         let nearest = |distance: &str, from: &str, conditions: &[Option<String>], limit: &str| {
@@ -249,8 +249,11 @@ pub(super) fn shaped<'a>(
             (true, true) => "c.ordinal, c.start_char, c.end_char, coalesce(c.text, d.text)",
             (true, false) => "c.ordinal, c.start_char, c.end_char, NULL::text",
         },
-        // Of any type: nobody reads it.
-        vector = if settings.include_vector { "v.embedding" } else { "NULL::int" },
+        vector = if settings.include_vector {
+            format!("{}.{}_send(v.embedding)", entry.tables.extension, definition.vector_type.name())
+        } else {
+            "NULL::bytea".into()
+        },
         nearest = count("nearest", query.vector().is_some()),
         far = count(far.as_deref().unwrap_or_default(), far.is_some() && query.vector().is_some()),
         matches = count("matches", query.words().is_some()),
