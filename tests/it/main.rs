@@ -4,6 +4,7 @@
 mod calls; // short forms of the calls that most tests make
 mod metadata; // metadata as JSON, and filters over it
 mod naughty; // strings that break careless programs
+mod pooler; // PgBouncer in transaction mode
 mod process; // the real binaries
 mod provider; // an OpenAI-shaped embedding server
 mod support; // Postgres, servers and clients
@@ -31,6 +32,7 @@ mod invariants; // what ARCHITECTURE.md says is absent
 mod list_documents; // pages of documents, in order, and what else is told of them
 mod local_model; // the vectors of all-MiniLM-L6-v2 are those of onnxruntime
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
+mod pooled; // through a pooler that loses prepared statements
 mod reference; // docs/reference.md and docs/errors.md are what the protos say
 mod round_trips; // how often a call waits for the database
 mod search_batch; // several searches, one call to embed them

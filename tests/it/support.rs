@@ -22,6 +22,8 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
+use crate::pooler;
+
 pub(crate) type Client = PgfoxServiceClient<Channel>;
 
 /// The major versions that every test of SQL runs on.
@@ -34,9 +36,10 @@ pub(crate) struct Cluster {
     _runtime: tokio::runtime::Runtime,
 }
 
+static CLUSTERS: [OnceLock<Cluster>; MAJORS.len()] = [const { OnceLock::new() }; MAJORS.len()];
+
 /// The cluster of a major version, shared by all tests.
 pub(crate) fn cluster(major: u32) -> &'static Cluster {
-    static CLUSTERS: [OnceLock<Cluster>; MAJORS.len()] = [const { OnceLock::new() }; MAJORS.len()];
     let position = MAJORS.iter().position(|known| *known == major).expect("a tested version");
     CLUSTERS[position].get_or_init(|| {
         // A thread of its own, since a runtime cannot be entered from within another.
@@ -49,6 +52,11 @@ pub(crate) fn cluster(major: u32) -> &'static Cluster {
         .join()
         .expect("Postgres starts")
     })
+}
+
+/// Where the shared clusters are that run.
+pub(crate) fn shared_urls() -> Vec<&'static str> {
+    CLUSTERS.iter().filter_map(|cluster| Some(cluster.get()?.postgres.database_url())).collect()
 }
 
 /// Starts a small Postgres of its own for a test that kills it; see [`cluster`] for the shared ones.
@@ -128,13 +136,24 @@ pub(crate) struct Setup {
     pub(crate) schema: String,
     pub(crate) pool_size: usize,
     pub(crate) pool_wait: Duration,
+    /// Different collections after which a connection is replaced.
+    pub(crate) max_collections: usize,
+    /// The same database through a pooler, for what may go through one.
+    pub(crate) pooled_url: Option<String>,
+    pub(crate) unnamed_statements: bool,
 }
 
 impl Setup {
     /// The usual server on a database.
+    ///
+    /// With the variable PGFOX_TEST_POOLER through a PgBouncer that loses prepared statements.
     pub(crate) fn new(database_url: String) -> Self {
+        let pooled_url = pooler::in_front_of_all(&database_url);
         Self {
             database_url,
+            unnamed_statements: pooled_url.is_some(),
+            pooled_url,
+            max_collections: PoolOptions::default().max_collections,
             openai: OpenAiConfig::default(),
             limits: Limits::default(),
             api_keys: ApiKeys::default(),
@@ -151,7 +170,11 @@ impl Setup {
     /// Starts the server, without waiting until it is ready.
     pub(crate) async fn start(self) -> Server {
         let dsn = Dsn::parse(&self.database_url).expect("a DSN");
-        let connector = Connector::new(&dsn).expect("a connector");
+        let direct = Connector::new(&dsn).expect("a connector");
+        let connector = match &self.pooled_url {
+            Some(url) => Connector::new(&Dsn::parse(url).expect("a DSN")).expect("a connector"),
+            None => direct.clone(),
+        };
         let default_model = (!self.openai.is_enabled()).then(|| "local/tiny-bert".to_owned());
         let models = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data"));
         let metrics = match self.metrics {
@@ -161,10 +184,16 @@ impl Setup {
         let metrics_address = metrics.as_ref().map(|listener| listener.local_addr().expect("an address"));
         let config = ServeConfig {
             store: StoreConfig {
-                connector: connector.clone(),
-                direct: connector,
+                connector,
+                direct,
                 schema: self.schema,
-                pool: PoolOptions { max_size: self.pool_size, wait_timeout: self.pool_wait, ..PoolOptions::default() },
+                pool: PoolOptions {
+                    max_size: self.pool_size,
+                    wait_timeout: self.pool_wait,
+                    max_collections: self.max_collections,
+                    unnamed_statements: self.unnamed_statements,
+                    ..PoolOptions::default()
+                },
                 build_memory: None,
             },
             migrate: self.migrate,

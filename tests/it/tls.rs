@@ -235,11 +235,14 @@ async fn errors_are_told_apart() {
     // The pool does not hand out the broken connection again; a plan that no longer fits can be forgotten.
     let connection = pool.get().await.unwrap();
     let sql = "SELECT * FROM numbers";
+    connection.prepare_cached(sql).await.unwrap(); // the first use is not worth preparing
     let statement = connection.prepare_cached(sql).await.unwrap();
     connection.batch_execute("ALTER TABLE numbers ADD COLUMN name text").await.unwrap();
     let error = connection.query(&statement, &[]).await.unwrap_err();
     assert_eq!(classify(&error), Kind::StalePlan);
     pool.forget_statements();
+    connection.done();
+    let connection = pool.get().await.unwrap();
     let statement = connection.prepare_cached(sql).await.unwrap();
     assert_eq!(connection.query(&statement, &[]).await.unwrap()[0].len(), 2);
     connection.done();
