@@ -10,6 +10,7 @@ mod provider; // an OpenAI-shaped embedding server
 mod support; // Postgres, servers and clients
 
 // tests
+mod backends; // what the sessions of the pool keep in the database
 mod bad_documents; // documents that break the rules
 mod binary; // the programs as a user runs them
 mod builds; // vector indexes: built, attached to, interrupted, stopped

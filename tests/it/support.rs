@@ -145,14 +145,11 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// The usual server on a database.
-    ///
-    /// With the variable PGFOX_TEST_POOLER through a PgBouncer that loses prepared statements.
     pub(crate) fn new(database_url: String) -> Self {
-        let pooled_url = pooler::in_front_of_all(&database_url);
         Self {
             database_url,
-            unnamed_statements: pooled_url.is_some(),
-            pooled_url,
+            pooled_url: None,
+            unnamed_statements: false,
             max_collections: PoolOptions::default().max_collections,
             openai: OpenAiConfig::default(),
             limits: Limits::default(),
@@ -167,8 +164,13 @@ impl Setup {
         }
     }
 
-    /// Starts the server, without waiting until it is ready.
-    pub(crate) async fn start(self) -> Server {
+    /// Starts the server, without waiting until it is ready. With the variable PGFOX_TEST_POOLER it goes through a
+    /// PgBouncer that loses prepared statements.
+    pub(crate) async fn start(mut self) -> Server {
+        if self.pooled_url.is_none() {
+            self.pooled_url = pooler::in_front_of_all(&self.database_url);
+            self.unnamed_statements |= self.pooled_url.is_some();
+        }
         let dsn = Dsn::parse(&self.database_url).expect("a DSN");
         let direct = Connector::new(&dsn).expect("a connector");
         let connector = match &self.pooled_url {

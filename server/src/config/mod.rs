@@ -68,6 +68,13 @@ impl DatabaseSettings {
         };
         let through = connector(url)?;
         let direct = self.direct_url.as_ref().map(connector).transpose()?;
+        if !self.pool.unnamed_statements && Dsn::parse(url.expose_secret())?.hints_at_unnamed_statements() {
+            warnings.push(
+                "--database-url hints at a pooler without prepared statements: if calls fail, set \
+                 PGFOX_UNNAMED_STATEMENTS=true and PGFOX_DIRECT_DATABASE_URL"
+                    .into(),
+            );
+        }
         let config = StoreConfig {
             direct: direct.unwrap_or_else(|| through.clone()),
             connector: through,
