@@ -28,10 +28,10 @@ pub use embed::{ConfigError, EmbedError, Embedders, EmbeddingConfig, LocalConfig
 pub use embedded::{Cache, EmbeddedError, EmbeddedPostgres, Options as EmbeddedOptions, Progress, stored_database_url};
 pub use layers::{auth::ApiKeys, web::Origin};
 pub use serve::{ServeConfig, migrate, serve};
-pub use store::{Connector, Dsn, Migrate, SCHEMA_VERSION, StoreConfig};
+pub use store::{Connector, Dsn, Migrate, PoolOptions, SCHEMA_VERSION, StoreConfig};
 
 /// For the tests of connections only.
 #[doc(hidden)]
 pub mod connection {
-    pub use crate::store::{Connection, Kind, Pool, PoolOptions, classify};
+    pub use crate::store::{AsStatement, Connection, Kind, Pool, PoolError, PoolOptions, Statement, Value, classify};
 }

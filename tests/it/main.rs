@@ -4,6 +4,7 @@
 mod calls; // short forms of the calls that most tests make
 mod metadata; // metadata as JSON, and filters over it
 mod naughty; // strings that break careless programs
+mod pooler; // PgBouncer in transaction mode
 mod process; // the real binaries
 mod provider; // an OpenAI-shaped embedding server
 mod proxy; // a network between a server and its database that fails
@@ -11,6 +12,7 @@ mod relay; // a line to Postgres that counts round trips
 mod support; // Postgres, servers and clients
 
 // tests
+mod backends; // what the sessions of the pool keep in the database
 mod bad_documents; // documents that break the rules
 mod binary; // the programs as a user runs them
 mod builds; // vector indexes: built, attached to, interrupted, stopped
@@ -33,6 +35,7 @@ mod invariants; // what ARCHITECTURE.md says is absent
 mod list_documents; // pages of documents, in order, and what else is told of them
 mod local_model; // the vectors of all-MiniLM-L6-v2 are those of onnxruntime
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
+mod pooled; // through a pooler that loses prepared statements
 mod reference; // docs/reference.md and docs/errors.md are what the protos say
 mod registry; // collections and aliases that several servers change at a time
 mod round_trips; // how often a call waits for the database

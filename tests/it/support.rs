@@ -16,11 +16,13 @@ use std::{
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
 use pgfox_server::{
     ApiKeys, Cache, Connector, Dsn, EmbeddedOptions, EmbeddedPostgres, EmbeddingConfig, Limits, LocalConfig, Migrate,
-    OpenAiConfig, Origin, Progress, ServeConfig, StoreConfig,
+    OpenAiConfig, Origin, PoolOptions, Progress, ServeConfig, StoreConfig,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Status, transport::Channel};
 use tonic_types::StatusExt as _;
+
+use crate::pooler;
 
 pub(crate) type Client = PgfoxServiceClient<Channel>;
 
@@ -34,9 +36,10 @@ pub(crate) struct Cluster {
     _runtime: tokio::runtime::Runtime,
 }
 
+static CLUSTERS: [OnceLock<Cluster>; MAJORS.len()] = [const { OnceLock::new() }; MAJORS.len()];
+
 /// The cluster of a major version, shared by all tests.
 pub(crate) fn cluster(major: u32) -> &'static Cluster {
-    static CLUSTERS: [OnceLock<Cluster>; MAJORS.len()] = [const { OnceLock::new() }; MAJORS.len()];
     let position = MAJORS.iter().position(|known| *known == major).expect("a tested version");
     CLUSTERS[position].get_or_init(|| {
         // A thread of its own, since a runtime cannot be entered from within another.
@@ -49,6 +52,11 @@ pub(crate) fn cluster(major: u32) -> &'static Cluster {
         .join()
         .expect("Postgres starts")
     })
+}
+
+/// Where the shared clusters are that run.
+pub(crate) fn shared_urls() -> Vec<&'static str> {
+    CLUSTERS.iter().filter_map(|cluster| Some(cluster.get()?.postgres.database_url())).collect()
 }
 
 /// Starts a small Postgres of its own for a test that kills it; see [`cluster`] for the shared ones.
@@ -130,6 +138,11 @@ pub(crate) struct Setup {
     pub(crate) pool_wait: Duration,
     pub(crate) build_concurrency: usize,
     pub(crate) health_timeout: Duration,
+    /// Different collections after which a connection is replaced.
+    pub(crate) max_collections: usize,
+    /// The same database through a pooler, for what may go through one.
+    pub(crate) pooled_url: Option<String>,
+    pub(crate) unnamed_statements: bool,
 }
 
 impl Setup {
@@ -137,6 +150,9 @@ impl Setup {
     pub(crate) fn new(database_url: String) -> Self {
         Self {
             database_url,
+            pooled_url: None,
+            unnamed_statements: false,
+            max_collections: PoolOptions::default().max_collections,
             openai: OpenAiConfig::default(),
             limits: Limits::default(),
             api_keys: ApiKeys::default(),
@@ -152,10 +168,19 @@ impl Setup {
         }
     }
 
-    /// Starts the server, without waiting until it is ready.
-    pub(crate) async fn start(self) -> Server {
+    /// Starts the server, without waiting until it is ready. With the variable PGFOX_TEST_POOLER it goes through a
+    /// PgBouncer that loses prepared statements.
+    pub(crate) async fn start(mut self) -> Server {
+        if self.pooled_url.is_none() {
+            self.pooled_url = pooler::in_front_of_all(&self.database_url);
+            self.unnamed_statements |= self.pooled_url.is_some();
+        }
         let dsn = Dsn::parse(&self.database_url).expect("a DSN");
-        let connector = Connector::new(&dsn).expect("a connector");
+        let direct = Connector::new(&dsn).expect("a connector");
+        let connector = match &self.pooled_url {
+            Some(url) => Connector::new(&Dsn::parse(url).expect("a DSN")).expect("a connector"),
+            None => direct.clone(),
+        };
         let default_model = (!self.openai.is_enabled()).then(|| "local/tiny-bert".to_owned());
         let models = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data"));
         let metrics = match self.metrics {
@@ -165,11 +190,16 @@ impl Setup {
         let metrics_address = metrics.as_ref().map(|listener| listener.local_addr().expect("an address"));
         let config = ServeConfig {
             store: StoreConfig {
-                connector: connector.clone(),
-                direct: connector,
+                connector,
+                direct,
                 schema: self.schema,
-                pool_size: self.pool_size,
-                pool_wait: self.pool_wait,
+                pool: PoolOptions {
+                    max_size: self.pool_size,
+                    wait_timeout: self.pool_wait,
+                    max_collections: self.max_collections,
+                    unnamed_statements: self.unnamed_statements,
+                    ..PoolOptions::default()
+                },
                 build_concurrency: self.build_concurrency,
                 health_timeout: self.health_timeout,
                 build_memory: None,

@@ -151,7 +151,7 @@ async fn a_server_that_is_its_own_ca() {
 
 fn pool(cluster: &Cluster) -> Pool {
     let dsn = format!("postgresql://plain@127.0.0.1:{}/postgres?sslmode=require", cluster.port);
-    let options = PoolOptions { max_size: 1, wait_timeout: Duration::from_secs(10) };
+    let options = PoolOptions { max_size: 1, wait_timeout: Duration::from_secs(10), ..PoolOptions::default() };
     Connector::new(&Dsn::parse(&dsn).unwrap()).unwrap().pool(options)
 }
 
@@ -241,11 +241,14 @@ async fn errors_are_told_apart() {
     // The pool does not hand out the broken connection again; a plan that no longer fits can be forgotten.
     let connection = pool.get().await.unwrap();
     let sql = "SELECT * FROM numbers";
+    connection.prepare_cached(sql).await.unwrap(); // the first use is not worth preparing
     let statement = connection.prepare_cached(sql).await.unwrap();
     connection.batch_execute("ALTER TABLE numbers ADD COLUMN name text").await.unwrap();
     let error = connection.query(&statement, &[]).await.unwrap_err();
     assert_eq!(classify(&error), Kind::StalePlan);
     pool.forget_statements();
+    connection.done();
+    let connection = pool.get().await.unwrap();
     let statement = connection.prepare_cached(sql).await.unwrap();
     assert_eq!(connection.query(&statement, &[]).await.unwrap()[0].len(), 2);
     connection.done();

@@ -290,6 +290,17 @@ pub struct DatabaseArgs {
     /// Longest time the database may take to answer whether it is there, before health says NOT_SERVING
     #[arg(long, env = "PGFOX_HEALTH_TIMEOUT", value_name = "TIME", default_value = "3s", value_parser = duration)]
     pub health_timeout: Duration,
+    /// Age at which a connection is replaced
+    #[arg(long, env = "PGFOX_POOL_MAX_AGE", value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub pool_max_age: Duration,
+    /// Different collections after which a connection is replaced: its process in Postgres keeps up to 60 kB of each
+    #[arg(long, env = "PGFOX_POOL_MAX_COLLECTIONS", value_name = "COUNT", default_value_t = 500,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub pool_max_collections: u32,
+    /// Prepare no statements, for a pooler in transaction mode that loses them, such as PgBouncer before 1.21; needs
+    /// --direct-database-url
+    #[arg(long, env = "PGFOX_UNNAMED_STATEMENTS", value_parser = flag)]
+    pub unnamed_statements: bool,
     /// Most memory for an index build, such as 2GB [default: maintenance_work_mem of the database]
     #[arg(long, env = "PGFOX_BUILD_MEMORY", value_name = "BYTES", value_parser = build_memory)]
     pub build_memory: Option<u64>,

@@ -19,7 +19,7 @@ use crate::{
     embed::{EmbeddingConfig, FetchModel, LocalConfig, OpenAiConfig},
     embedded::{Cache, Options, Progress},
     serve::ServeConfig,
-    store::{Connector, Dsn, DsnError, Migrate, StoreConfig},
+    store::{Connector, Dsn, DsnError, Migrate, PoolOptions, StoreConfig},
 };
 
 /// The local model that is used when no other is configured; its weights are fetched.
@@ -50,8 +50,7 @@ pub struct DatabaseSettings {
     direct_url: Option<SecretString>,
     schema: String,
     migrate: Migrate,
-    pool_size: usize,
-    pool_wait: std::time::Duration,
+    pool: PoolOptions,
     build_concurrency: usize,
     health_timeout: std::time::Duration,
     build_memory: Option<u64>,
@@ -71,12 +70,18 @@ impl DatabaseSettings {
         };
         let through = connector(url)?;
         let direct = self.direct_url.as_ref().map(connector).transpose()?;
+        if !self.pool.unnamed_statements && Dsn::parse(url.expose_secret())?.hints_at_unnamed_statements() {
+            warnings.push(
+                "--database-url hints at a pooler without prepared statements: if calls fail, set \
+                 PGFOX_UNNAMED_STATEMENTS=true and PGFOX_DIRECT_DATABASE_URL"
+                    .into(),
+            );
+        }
         let config = StoreConfig {
             direct: direct.unwrap_or_else(|| through.clone()),
             connector: through,
             schema: self.schema,
-            pool_size: self.pool_size,
-            pool_wait: self.pool_wait,
+            pool: self.pool,
             build_concurrency: self.build_concurrency,
             health_timeout: self.health_timeout,
             build_memory: self.build_memory,
@@ -207,6 +212,13 @@ impl DatabaseArgs {
         if direct_url.is_some() && url.is_none() && self.url.database_url_file.is_none() {
             errors.push("--direct-database-url needs --database-url".into());
         }
+        if self.unnamed_statements && direct_url.is_none() {
+            errors.push(
+                "--unnamed-statements is for a pooler, which migrations and index builds go past: set \
+                 PGFOX_DIRECT_DATABASE_URL to the database itself"
+                    .into(),
+            );
+        }
         for (flag, url) in [("--database-url", &url), ("--direct-database-url", &direct_url)] {
             if let Some(Err(error)) = url.as_ref().map(|url| Dsn::parse(url.expose_secret())) {
                 errors.push(format!("{flag}: {error}"));
@@ -217,8 +229,13 @@ impl DatabaseArgs {
             direct_url,
             schema: self.schema.clone(),
             migrate: if self.migrate { Migrate::Always } else { Migrate::IfEmpty },
-            pool_size: self.pool_size as usize,
-            pool_wait: self.pool_wait,
+            pool: PoolOptions {
+                max_size: self.pool_size as usize,
+                wait_timeout: self.pool_wait,
+                max_age: self.pool_max_age,
+                max_collections: self.pool_max_collections as usize,
+                unnamed_statements: self.unnamed_statements,
+            },
             build_concurrency: self.build_concurrency as usize,
             health_timeout: self.health_timeout,
             build_memory: self.build_memory,

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use tokio_postgres::Client;
-
-use super::{Collection, Store, StoreError, transaction::Transaction};
+use super::{Collection, Store, StoreError, connection::Connection, transaction::Transaction};
 
 impl Store {
     /// Makes these the aliases of a collection; those that another collection has move here.
@@ -36,19 +34,19 @@ impl Store {
 
 /// Serializes the assignment of names, so that no collection has the name of an alias. Who reads them goes on. Comes after
 /// all that can take long, and before rows of the registry are locked.
-pub(super) async fn lock(client: &Client, internal: &str) -> Result<(), StoreError> {
-    Ok(client.batch_execute(&format!("LOCK TABLE {internal}.aliases IN SHARE ROW EXCLUSIVE MODE")).await?)
+pub(super) async fn lock(connection: &Connection, internal: &str) -> Result<(), StoreError> {
+    Ok(connection.batch_execute(&format!("LOCK TABLE {internal}.aliases IN SHARE ROW EXCLUSIVE MODE")).await?)
 }
 
 /// Makes these the aliases of a collection. [`lock`] comes first.
 pub(super) async fn set(
-    client: &Client,
+    connection: &Connection,
     internal: &str,
     collection_id: i64,
     aliases: &[String],
 ) -> Result<(), StoreError> {
     let sql = format!("-- set_aliases\n SELECT name FROM {internal}.collections WHERE name = ANY($1) LIMIT 1");
-    if let Some(row) = client.query_opt(&sql, &[&aliases]).await? {
+    if let Some(row) = connection.query_opt(&sql, &[&aliases]).await? {
         return Err(StoreError::CollectionExists(row.get(0)));
     }
     // Searches that know a collection by its old aliases see that the revision is another.
@@ -61,6 +59,6 @@ pub(super) async fn set(
          INSERT INTO {internal}.aliases (alias, collection_id) SELECT unnest($2), $1
          ON CONFLICT (alias) DO UPDATE SET collection_id = excluded.collection_id"
     );
-    client.execute(&sql, &[&collection_id, &aliases]).await?;
+    connection.execute(&sql, &[&collection_id, &aliases]).await?;
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::{
     search,
     tables::{Tables, is_valid},
     transaction::Retry,
-    wire::Json,
+    wire::{Json, VectorTypes},
 };
 use crate::embed::Model;
 
@@ -25,6 +25,8 @@ use crate::embed::Model;
 pub(super) struct Entry {
     pub(super) collection: Arc<Collection>,
     pub(super) tables: Tables,
+    /// Of its vectors.
+    pub(super) types: VectorTypes,
     pub(super) search: search::SearchStatements,
     pub(super) ingest: ingest::IngestStatements,
     pub(super) documents: documents::DocumentStatements,
@@ -36,7 +38,8 @@ impl Entry {
         Self {
             search: search::SearchStatements::new(&tables, &collection, extension.iterative_scan),
             ingest: ingest::IngestStatements::new(&tables, &collection),
-            documents: documents::DocumentStatements::new(&tables),
+            documents: documents::DocumentStatements::new(&tables, collection.definition.vector_type),
+            types: extension.types_of(collection.definition.vector_type).clone(),
             collection: Arc::new(collection),
             tables,
         }
@@ -131,6 +134,9 @@ impl Store {
                 if is_stale_plan {
                     self.forget_all();
                 }
+                if source.is_some() {
+                    self.look_again().await;
+                }
                 self.forget(name);
                 Ok(())
             }
@@ -154,7 +160,7 @@ impl Store {
     pub(super) async fn missing(&self, name: &str, source: Option<tokio_postgres::Error>) -> StoreError {
         let looked = async {
             let connection = self.connection().await?;
-            schema::probe(&**connection, &self.inner.names).await?;
+            schema::probe(&*connection, &self.inner.names).await?;
             connection.done();
             self.load_entry(name).await
         };

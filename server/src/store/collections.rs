@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_postgres::{error::SqlState, types::ToSql};
+use tokio_postgres::error::SqlState;
 
 use super::{
     ChunkUnit, Chunking, Collection, CollectionInfo, NewCollection, Store, StoreError, aliases,
     catalog::{read_collection, select_collections},
+    connection::{
+        Value,
+        sqlstate::{Kind, classify},
+    },
     indexes::metadata::{self, GIN_OPTIONS},
     schema,
     tables::Tables,
@@ -49,7 +53,7 @@ impl Store {
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING RETURNING id"
         );
         let unit = new.chunking.map_or(ChunkUnit::Characters, |chunking| chunking.unit);
-        let parameters: [&(dyn ToSql + Sync); 6] = [
+        let parameters: [&dyn Value; 6] = [
             &new.name,
             &Chunking::method_name(new.chunking),
             &unit.name(),
@@ -62,6 +66,7 @@ impl Store {
             return Err(StoreError::CollectionExists(new.name.clone()));
         };
         let collection_id: i64 = row.get(0);
+        connection.about(collection_id);
         let sql = format!(
             "-- create_collection
              INSERT INTO {internal}.embedding_spaces (collection_id, model, dimensions, ask_dimensions, distance,
@@ -185,6 +190,7 @@ impl Store {
         let mut infos = Vec::with_capacity(rows.len());
         for row in &rows {
             let collection = read_collection(row)?;
+            connection.about(collection.id);
             // One statement per collection, since each has a table of its own; a page is bounded.
             let documents = Tables::documents(internal, collection.id);
             let sql = format!(
@@ -199,7 +205,8 @@ impl Store {
                     return Err(self.missing(&collection.definition.name, source).await);
                 }
                 // The collection was deleted between the two statements.
-                Ok(None) | Err(StoreError::Stale(_)) => {}
+                Ok(None) => {}
+                Err(StoreError::Stale(Some(error))) if classify(&error) == Kind::Undefined => {}
                 Err(error) => return Err(error),
             }
         }
@@ -219,6 +226,7 @@ impl Store {
         })
         .await?;
         self.forget(name);
+        self.inner.pool.forget_collection(collection.id);
         Ok(())
     }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::PoolError;
+use deadpool::managed::TimeoutType;
 
 use super::{
     connection::{
-        ConnectError,
+        ConnectError, PoolError,
         sqlstate::{Kind, classify, explain},
     },
     log,
@@ -166,7 +166,7 @@ impl From<ConnectError> for StoreError {
 impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         match error {
-            PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
+            PoolError::Timeout(TimeoutType::Wait) => {
                 Self::Busy("every connection of the server's pool is in use".into())
             }
             PoolError::Backend(source) => source.into(),

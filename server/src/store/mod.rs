@@ -32,7 +32,7 @@ use std::{
 use tokio::sync::watch;
 
 pub use connection::{
-    Connection, Connector, Pool, PoolOptions,
+    AsStatement, Connection, Connector, Pool, PoolError, PoolOptions, Statement, Value,
     dsn::Dsn,
     sqlstate::{Kind, classify},
 };
@@ -63,10 +63,8 @@ pub struct StoreConfig {
     pub direct: Connector,
     /// Name of the schema with the views; `<schema>_internal` holds the rest.
     pub schema: String,
-    /// Most connections to hold open.
-    pub pool_size: usize,
-    /// Longest wait for one of them.
-    pub pool_wait: Duration,
+    /// The connections that calls share.
+    pub pool: PoolOptions,
     /// Most index builds that run at once; as many other index jobs run beside them.
     pub build_concurrency: usize,
     /// Longest time the database may take to answer whether it is there.
@@ -97,7 +95,7 @@ struct Inner {
 impl Store {
     /// Prepares to use the database; nothing is connected before [`Store::prepare`].
     pub(crate) fn new(config: StoreConfig) -> Self {
-        let pool = config.connector.pool(PoolOptions { max_size: config.pool_size, wait_timeout: config.pool_wait });
+        let pool = config.connector.pool(config.pool);
         let not_yet = Readiness::not_ready(StoreError::unavailable("the server is starting"));
         Self {
             inner: Arc::new(Inner {
@@ -120,7 +118,7 @@ impl Store {
 
     /// How much of the pool is in use.
     pub(crate) fn pool_status(&self) -> PoolStatus {
-        let status = self.inner.pool.inner().status();
+        let status = self.inner.pool.status();
         PoolStatus {
             max: status.max_size as u64,
             open: status.size as u64,
@@ -132,12 +130,23 @@ impl Store {
     /// Ends the work in the background and every connection that is not in use.
     pub(crate) fn close(&self) {
         self.leave_jobs();
-        self.inner.pool.inner().close();
+        self.inner.pool.close();
     }
 
     /// A pooled connection, unless the database is known to lack what every call needs.
     async fn connection(&self) -> Result<Connection, StoreError> {
         self.extension()?;
+        self.connection_unchecked().await
+    }
+
+    /// A pooled connection for statements about a collection.
+    async fn connection_to(&self, entry: &catalog::Entry) -> Result<Connection, StoreError> {
+        let connection = self.connection().await?;
+        connection.about(entry.collection.id);
+        Ok(connection)
+    }
+
+    async fn connection_unchecked(&self) -> Result<Connection, StoreError> {
         let began = Instant::now();
         let connection = self.inner.pool.get().await;
         self.inner.stats.pool_wait.observe(began.elapsed());

@@ -101,8 +101,18 @@ impl Store {
     /// Sets up an empty database, checks the extension and the version of the schema, and so makes the store usable.
     pub(crate) async fn prepare(&self, migrate: Migrate) -> Result<(), Arc<StoreError>> {
         let prepared = async {
-            let (mut client, _notices) = maintenance::connect(&self.inner.config.direct).await?;
-            schema::prepare(&mut client, &self.inner.names, migrate, self.inner.config.health_timeout).await
+            let config = &self.inner.config;
+            let (mut client, _notices) = maintenance::connect(&config.direct).await?;
+            let extension = schema::prepare(&mut client, &self.inner.names, migrate, config.health_timeout).await?;
+            if !config.pool.unnamed_statements && !config.connector.keeps_statements().await? {
+                return Err(StoreError::WrongDatabase(
+                    "a pooler in front of the database does not keep prepared statements for each of its clients; start \
+                     with --unnamed-statements (PGFOX_UNNAMED_STATEMENTS=true), or have the pooler keep them \
+                     (PgBouncer: 1.21 or later and max_prepared_statements above 0)"
+                        .into(),
+                ));
+            }
+            Ok(extension)
         };
         match prepared.await {
             Ok(extension) => {
@@ -120,6 +130,20 @@ impl Store {
                 self.set_not_ready(why);
                 Err(error)
             }
+        }
+    }
+
+    /// Reads anew what the database has: the types of the extension may have other ids. What is wrong beyond that, the next
+    /// attempt of the caller finds out.
+    pub(super) async fn look_again(&self) {
+        let looked = async {
+            let connection = self.connection().await?;
+            let extension = schema::probe(&*connection, &self.inner.names).await?;
+            connection.done();
+            Ok::<_, StoreError>(extension)
+        };
+        if let Ok(extension) = looked.await {
+            self.set_ready(extension);
         }
     }
 

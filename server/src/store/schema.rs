@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio_postgres::{Client, GenericClient, Row, error::SqlState};
 
 use super::{
-    StoreError,
+    StoreError, VectorType,
     connection::sqlstate::{Kind, classify},
+    wire::VectorTypes,
 };
 
 /// Schema changes in order; the position is the version. Append only: an applied migration is never edited.
@@ -62,6 +63,8 @@ pub(crate) struct Extension {
     registry_oid: u32,
     /// Quoted name of the schema that holds its types and operators.
     pub(super) schema: String,
+    vector: VectorTypes,
+    halfvec: VectorTypes,
     /// Iterative index scans are there.
     pub(super) iterative_scan: bool,
     /// As pg_extension has it, such as 0.8.5.
@@ -245,8 +248,11 @@ async fn create_extension(transaction: &tokio_postgres::Transaction<'_>) -> Resu
 /// The extension in this database, if it is there.
 async fn find_extension(client: &impl GenericClient) -> Result<Option<Extension>, StoreError> {
     let sql = "-- find_extension
-        SELECT n.nspname, e.extversion, e.oid, 0::oid
-        FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
+        SELECT n.nspname, e.extversion, e.oid, 0::oid, v.oid, v.typarray, h.oid, h.typarray
+        FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+        LEFT JOIN pg_type v ON v.typnamespace = n.oid AND v.typname = 'vector'
+        LEFT JOIN pg_type h ON h.typnamespace = n.oid AND h.typname = 'halfvec'
+        WHERE e.extname = 'vector'";
     client.query_opt(sql, &[]).await?.map(|row| read_extension(&row)).transpose()
 }
 
@@ -257,15 +263,18 @@ pub(super) async fn probe(client: &impl GenericClient, names: &Names) -> Result<
     let sql = format!(
         "-- probe
          SELECT n.nspname, e.extversion, e.oid, '{internal}.collections'::regclass::oid,
+                v.oid, v.typarray, h.oid, h.typarray,
                 to_regnamespace('{views}') IS NOT NULL, (SELECT c.id FROM {internal}.collections c LIMIT 1)
          FROM (VALUES (1)) one
-         LEFT JOIN (pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace) ON e.extname = 'vector'"
+         LEFT JOIN (pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace) ON e.extname = 'vector'
+         LEFT JOIN pg_type v ON v.typnamespace = n.oid AND v.typname = 'vector'
+         LEFT JOIN pg_type h ON h.typnamespace = n.oid AND h.typname = 'halfvec'"
     );
     let row = match client.query_typed_one(&sql, &[]).await {
         Err(error) if classify(&error) == Kind::Undefined => return Err(StoreError::SchemaMissing(internal.clone())),
         row => row?,
     };
-    if !row.get::<_, bool>(4) {
+    if !row.get::<_, bool>(8) {
         return Err(StoreError::SchemaMissing(views.clone()));
     }
     if row.get::<_, Option<u32>>(2).is_none() {
@@ -284,10 +293,19 @@ fn read_extension(row: &Row) -> Result<Extension, StoreError> {
              install pgvector 0.8.4 or later, then run: ALTER EXTENSION vector UPDATE"
         )));
     }
+    let types = |name: &str, column: usize| {
+        let ids = (row.get::<_, Option<u32>>(column), row.get::<_, Option<u32>>(column + 1));
+        let (Some(oid), Some(list_oid)) = ids else {
+            return Err(StoreError::ExtensionMissing(format!("the vector extension lacks its type {name}")));
+        };
+        Ok(VectorTypes::new(name, row.get(0), oid, list_oid))
+    };
     Ok(Extension {
         oid: row.get(2),
         registry_oid: row.get(3),
         schema: quote(row.get(0)),
+        vector: types("vector", 4)?,
+        halfvec: types("halfvec", 6)?,
         iterative_scan: parsed >= ITERATIVE_VECTOR_VERSION,
         version,
     })
@@ -296,7 +314,23 @@ fn read_extension(row: &Row) -> Result<Extension, StoreError> {
 impl Extension {
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
-        Self { oid: 1, registry_oid: 2, schema: quote("public"), iterative_scan: true, version: "0.8.5".into() }
+        Self {
+            oid: 1,
+            registry_oid: 2,
+            schema: quote("public"),
+            vector: VectorTypes::new("vector", "public", 3, 4),
+            halfvec: VectorTypes::new("halfvec", "public", 5, 6),
+            iterative_scan: true,
+            version: "0.8.5".into(),
+        }
+    }
+
+    /// The types of vectors in statements.
+    pub(super) fn types_of(&self, vector_type: VectorType) -> &VectorTypes {
+        match vector_type {
+            VectorType::Vector => &self.vector,
+            VectorType::HalfVec => &self.halfvec,
+        }
     }
 
     /// What the operator should know about this version.

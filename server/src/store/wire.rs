@@ -3,11 +3,29 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use half::f16;
 use pgvector::{HalfVector, Vector};
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{FromSql, IsNull, Kind, Oid, ToSql, Type, to_sql_checked};
 
-use super::VectorType;
+use super::{
+    VectorType,
+    connection::{Element, Typed},
+};
 
 type BoxedError = Box<dyn std::error::Error + Sync + Send>;
+
+/// A vector and a list of them as types of the database, where the extension has ids of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct VectorTypes {
+    pub(super) one: Type,
+    pub(super) list: Type,
+}
+
+impl VectorTypes {
+    pub(super) fn new(name: &str, schema: &str, oid: Oid, list_oid: Oid) -> Self {
+        let one = Type::new(name.into(), oid, Kind::Simple, schema.into());
+        let list = Type::new(format!("_{name}"), list_oid, Kind::Array(one.clone()), schema.into());
+        Self { one, list }
+    }
+}
 
 /// A vector as `vector` or `halfvec`. Written here, since pgvector's types own their values and
 /// write them one by one, 17 times slower: two bytes of dimensions, two of zero, then the elements, all big-endian.
@@ -59,17 +77,15 @@ impl ToSql for VectorValue<'_> {
     to_sql_checked!();
 }
 
-/// A vector of either type, as it comes back: itself, or what its type's function for sending makes of it.
+/// A vector of either type, as its type's function for sending makes it. Statements return vectors in no other way: the
+/// driver would ask the database for their type first, by statements of its own.
 pub(super) struct VectorColumn(pub(super) Vec<f32>);
 
 impl<'a> FromSql<'a> for VectorColumn {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, BoxedError> {
-        let is_half = match *ty {
-            Type::BYTEA => raw.first_chunk().is_some_and(|dimensions| {
-                raw.len() == 4 + usize::from(u16::from_be_bytes(*dimensions)) * VectorType::HalfVec.element_size()
-            }),
-            _ => ty.name() == "halfvec",
-        };
+        let is_half = raw.first_chunk().is_some_and(|dimensions| {
+            raw.len() == 4 + usize::from(u16::from_be_bytes(*dimensions)) * VectorType::HalfVec.element_size()
+        });
         Ok(Self(if is_half {
             HalfVector::from_sql(ty, raw)?.as_slice().iter().map(|value| value.to_f32()).collect()
         } else {
@@ -78,7 +94,7 @@ impl<'a> FromSql<'a> for VectorColumn {
     }
 
     fn accepts(ty: &Type) -> bool {
-        matches!(ty.name(), "vector" | "halfvec" | "bytea")
+        *ty == Type::BYTEA
     }
 }
 
@@ -101,6 +117,14 @@ impl<T: AsRef<str> + std::fmt::Debug> ToSql for Json<T> {
     }
 
     to_sql_checked!();
+}
+
+impl<T: AsRef<str> + std::fmt::Debug + Sync> Typed for Json<T> {
+    const TYPE: Type = Type::JSONB;
+}
+
+impl<T: AsRef<str> + std::fmt::Debug + Sync> Element for Json<T> {
+    const ARRAY: Type = Type::JSONB_ARRAY;
 }
 
 impl<'a> FromSql<'a> for Json<&'a str> {

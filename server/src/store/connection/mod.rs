@@ -6,29 +6,35 @@
 
 pub(crate) mod dsn;
 mod gate;
+mod pooler;
+mod session;
 pub(crate) mod sqlstate;
+mod statements;
 mod tls;
+mod values;
 
 use std::{
     fmt,
-    future::{Future, poll_fn},
-    ops::{Deref, DerefMut},
-    pin::{Pin, pin},
+    future::poll_fn,
+    ops::Deref,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use deadpool_postgres::{
-    ClientWrapper, Connect, Manager, ManagerConfig, Object, PoolConfig, PoolError, RecyclingMethod, Runtime,
-    TimeoutType, Timeouts,
+use bytes::Bytes;
+use deadpool::{
+    Runtime,
+    managed::{self, PoolConfig, TimeoutType, Timeouts},
 };
+use futures_util::TryStreamExt as _;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     task::JoinHandle,
     time::timeout,
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Socket,
+    AsyncMessage, Client, Config, CopyInSink, Row, RowStream, Socket,
     config::SslMode,
     error::DbError,
     tls::{MakeTlsConnect, TlsConnect},
@@ -38,7 +44,13 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::log;
 use dsn::{Dsn, DsnError, TlsOptions, Verify};
 use gate::Gate;
+use session::{Manager, Session};
 use sqlstate::{Kind, classify, explain};
+use statements::Seen;
+
+pub use statements::{AsStatement, Statement};
+pub use values::Value;
+pub(super) use values::{Element, Foreign, Typed};
 
 /// How long an abandoned statement may take to end by itself before it is cancelled. Most searches take less, and a
 /// cancel costs a connection.
@@ -138,17 +150,11 @@ impl Connector {
 
     /// A pool that opens connections when they are needed.
     pub fn pool(&self, options: PoolOptions) -> Pool {
-        let connect = OpenSession { tls: self.tls.clone() };
-        let manager = Manager::from_connect(
-            self.config.as_ref().clone(),
-            connect,
-            // `Connection` settles what others would check by a round trip for each call.
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
+        let manager = Manager::new(self.config.as_ref().clone(), self.tls.clone(), options);
         let mut config = PoolConfig::new(options.max_size);
         config.timeouts =
             Timeouts { wait: Some(options.wait_timeout), create: Some(self.timeout), recycle: Some(self.timeout) };
-        let pool = deadpool_postgres::Pool::builder(manager)
+        let pool = managed::Pool::builder(manager)
             .config(config)
             .runtime(Runtime::Tokio1)
             .build()
@@ -171,12 +177,35 @@ pub struct PoolOptions {
     pub max_size: usize,
     /// How long a call waits for a free connection.
     pub wait_timeout: Duration,
+    /// Age at which a connection is replaced.
+    pub max_age: Duration,
+    /// Different collections after which a connection is replaced.
+    pub max_collections: usize,
+    /// Prepare nothing: the connections lead to a pooler that hands out another session for each transaction.
+    pub unnamed_statements: bool,
 }
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            max_size: 16,
+            wait_timeout: Duration::from_secs(5),
+            max_age: Duration::from_secs(3600),
+            max_collections: 500,
+            unnamed_statements: false,
+        }
+    }
+}
+
+/// Why there is no connection.
+pub type PoolError = managed::PoolError<tokio_postgres::Error>;
+
+type Object = managed::Object<Manager>;
 
 /// Connections that calls share. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
-    pool: deadpool_postgres::Pool,
+    pool: managed::Pool<Manager>,
     tls: MakeRustlsConnect,
     wait_timeout: Duration,
     gate: Arc<Gate>,
@@ -204,7 +233,9 @@ impl Pool {
             let permit = self.gate.enter(left).await.ok_or(PoolError::Timeout(TimeoutType::Wait))?;
             match self.pool.get().await {
                 Ok(object) if self.is_trusted(&object) => {
-                    return Ok(Connection { object: Some(object), tls: self.tls.clone(), permit: Some(permit) });
+                    let unnamed = self.pool.manager().options.unnamed_statements;
+                    let tls = self.tls.clone();
+                    return Ok(Connection { object: Some(object), unnamed, tls, permit: Some(permit) });
                 }
                 Ok(object) => drop(Object::take(object)),
                 // The pool is smaller than it may be then.
@@ -240,12 +271,26 @@ impl Pool {
 
     /// Forgets all prepared statements, for when types or tables were replaced under them.
     pub fn forget_statements(&self) {
-        self.pool.manager().statement_caches.clear();
+        self.pool.manager().forget_statements();
     }
 
-    /// The pool itself: status, size, closing.
-    pub fn inner(&self) -> &deadpool_postgres::Pool {
-        &self.pool
+    /// Closes the prepared statements of a collection that is gone. Connections in use at this moment keep theirs until
+    /// others have pushed them out.
+    pub(super) fn forget_collection(&self, collection: i64) {
+        self.pool.retain(|session, _| {
+            session.state().statements.forget_collection(collection);
+            true
+        });
+    }
+
+    /// How many connections there are, and how many calls wait for one.
+    pub fn status(&self) -> managed::Status {
+        self.pool.status()
+    }
+
+    /// Ends every connection that is not in use, and hands out no more.
+    pub fn close(&self) {
+        self.pool.close();
     }
 }
 
@@ -254,6 +299,8 @@ impl Pool {
 pub struct Connection {
     /// Present until drop.
     object: Option<Object>,
+    /// Prepare nothing.
+    unnamed: bool,
     tls: MakeRustlsConnect,
     /// Given back after the connection.
     permit: Option<OwnedSemaphorePermit>,
@@ -269,6 +316,9 @@ impl Connection {
     /// Gives the connection back at once. To be called when every statement was awaited to its end, successful or not,
     /// and no transaction is open.
     pub fn done(mut self) {
+        if self.session().is_spent() {
+            return self.discard();
+        }
         drop(self.object.take());
     }
 
@@ -276,21 +326,139 @@ impl Connection {
     pub fn discard(mut self) {
         drop(self.object.take().map(Object::take));
     }
-}
 
-impl Deref for Connection {
-    type Target = ClientWrapper;
+    /// Notes that the statements that follow are about a collection.
+    pub(super) fn about(&self, collection: i64) {
+        self.session().about(collection);
+    }
 
-    fn deref(&self) -> &ClientWrapper {
+    /// Whether it prepares statements.
+    pub(super) fn prepares(&self) -> bool {
+        !self.unnamed
+    }
+
+    /// A statement that is likely to come again. It is prepared when it was used before on this connection.
+    ///
+    /// # Errors
+    /// Those of preparing it.
+    pub async fn prepare_cached<'s>(&self, sql: &'s str) -> Result<Statement<'s>, tokio_postgres::Error> {
+        if self.unnamed {
+            return Ok(Statement::Unnamed(sql));
+        }
+        match self.session().use_one(sql) {
+            Seen::First => Ok(Statement::Unnamed(sql)),
+            Seen::Prepared(statement) => Ok(Statement::Named(statement)),
+            Seen::Again => {
+                let statement = self.session().client.prepare(sql).await?;
+                self.session().state().statements.keep(sql, statement.clone());
+                Ok(Statement::Named(statement))
+            }
+        }
+    }
+
+    /// The rows of a statement as they come.
+    ///
+    /// # Errors
+    /// Those of the database and of its values.
+    pub async fn query_raw(
+        &self,
+        statement: &(impl AsStatement + ?Sized),
+        values: &[&dyn Value],
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        let client = &self.session().client;
+        match statement.as_statement() {
+            Statement::Named(statement) => {
+                client.query_raw(&statement, values.iter().map(|value| value.as_sql())).await
+            }
+            Statement::Unnamed(sql) => {
+                client.query_typed_raw(sql, values.iter().map(|value| (value.as_sql(), value.sql_type()))).await
+            }
+        }
+    }
+
+    /// The rows of a statement.
+    ///
+    /// # Errors
+    /// Those of the database and of its values.
+    pub async fn query(
+        &self,
+        statement: &(impl AsStatement + ?Sized),
+        values: &[&dyn Value],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.query_raw(statement, values).await?.try_collect().await
+    }
+
+    /// The first row of a statement, if there is any.
+    ///
+    /// # Errors
+    /// Those of the database and of its values.
+    pub async fn query_opt(
+        &self,
+        statement: &(impl AsStatement + ?Sized),
+        values: &[&dyn Value],
+    ) -> Result<Option<Row>, tokio_postgres::Error> {
+        Ok(self.query(statement, values).await?.into_iter().next())
+    }
+
+    /// The row of a statement that has exactly one.
+    ///
+    /// # Errors
+    /// Those of the database and of its values, and that there is no row or more than one.
+    pub async fn query_one(
+        &self,
+        statement: &(impl AsStatement + ?Sized),
+        values: &[&dyn Value],
+    ) -> Result<Row, tokio_postgres::Error> {
+        match statement.as_statement() {
+            Statement::Named(statement) => {
+                let values: Vec<_> = values.iter().map(|value| value.as_sql()).collect();
+                self.session().client.query_one(&statement, &values).await
+            }
+            Statement::Unnamed(sql) => {
+                let values: Vec<_> = values.iter().map(|value| (value.as_sql(), value.sql_type())).collect();
+                self.session().client.query_typed_one(sql, &values).await
+            }
+        }
+    }
+
+    /// Runs a statement; returns how many rows it changed.
+    ///
+    /// # Errors
+    /// Those of the database and of its values.
+    pub async fn execute(
+        &self,
+        statement: &(impl AsStatement + ?Sized),
+        values: &[&dyn Value],
+    ) -> Result<u64, tokio_postgres::Error> {
+        let mut rows = pin!(self.query_raw(statement, values).await?);
+        while rows.try_next().await?.is_some() {}
+        Ok(rows.rows_affected().unwrap_or(0))
+    }
+
+    /// Begins to send rows.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(super) async fn copy_in(&self, statement: &Statement<'_>) -> Result<CopyInSink<Bytes>, tokio_postgres::Error> {
+        match statement {
+            Statement::Named(statement) => self.session().client.copy_in(statement).await,
+            Statement::Unnamed(sql) => self.session().client.copy_in(*sql).await,
+        }
+    }
+
+    fn session(&self) -> &Session {
         // Safe: only `done`, `discard` and `drop` take the object, and they end the connection's life.
         self.object.as_ref().expect("the connection is in use")
     }
 }
 
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut ClientWrapper {
-        // Safe: see `deref`.
-        self.object.as_mut().expect("the connection is in use")
+/// For what has no values: transactions, COPY and the like. Statements with values go through the methods of the
+/// connection, which send them as its pool does.
+impl Deref for Connection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.session().client
     }
 }
 
@@ -299,7 +467,7 @@ impl Drop for Connection {
         let Some(object) = self.object.take() else { return };
         match tokio::runtime::Handle::try_current() {
             // Bounded in number by the pool's size, since each holds one of its connections, and in time by `settle`.
-            Ok(runtime) if !object.is_closed() => {
+            Ok(runtime) if !object.client.is_closed() => {
                 let (tls, permit) = (self.tls.clone(), self.permit.take());
                 drop(runtime.spawn(async move {
                     settle(object, tls).await;
@@ -316,12 +484,12 @@ async fn settle(object: Object, tls: MakeRustlsConnect) {
     // Ends behind whatever was sent before it. It also ends a transaction that was left open; where none is, the server
     // only warns.
     let settled = {
-        let mut rollback = pin!(object.simple_query("ROLLBACK"));
+        let mut rollback = pin!(object.client.simple_query("ROLLBACK"));
         match timeout(GRACE, rollback.as_mut()).await {
             Ok(result) => result.is_ok(),
             Err(_) => {
                 let cancel = async {
-                    if let Err(error) = object.cancel_token().cancel_query(tls).await {
+                    if let Err(error) = object.client.cancel_token().cancel_query(tls).await {
                         log::warn(format!("cannot cancel an abandoned statement: {}", explain(&error)));
                     }
                     rollback.await
@@ -334,26 +502,8 @@ async fn settle(object: Object, tls: MakeRustlsConnect) {
             }
         }
     };
-    if !settled {
+    if !settled || object.is_spent() {
         drop(Object::take(object));
-    }
-}
-
-/// Opens a pool's connections.
-struct OpenSession {
-    tls: MakeRustlsConnect,
-}
-
-type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-impl Connect for OpenSession {
-    fn connect(&self, config: &Config) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
-        let config = config.clone();
-        Box::pin(async move {
-            let (client, connection) = config.connect(self.tls.clone()).await?;
-            let task = drive(connection, None);
-            Ok((client, task))
-        })
     }
 }
 

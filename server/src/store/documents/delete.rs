@@ -2,11 +2,15 @@
 
 use std::time::Instant;
 
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
 use super::BATCH;
 use crate::store::{
-    Filter, Store, StoreError, catalog::Entry, connection::Connection, tables::Tables, transaction::Transaction,
+    Filter, Store, StoreError,
+    catalog::Entry,
+    connection::{Connection, Value},
+    tables::Tables,
+    transaction::Transaction,
     wire::Parameters,
 };
 
@@ -19,7 +23,7 @@ impl Store {
         deadline: Instant,
     ) -> Result<usize, StoreError> {
         self.with_collection(collection, |entry| async move {
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let delete_chunks = connection.prepare_cached(&entry.documents.delete_chunks).await?;
             let delete_embeddings = connection.prepare_cached(&entry.documents.delete_embeddings).await?;
             let transaction = Transaction::new(&connection).deadline(deadline);
@@ -32,7 +36,7 @@ impl Store {
                 deleted += batch.keys.len();
                 // Statements of their own, so that they see chunks and vectors written while the first one waited for a
                 // row.
-                let keys: [&(dyn ToSql + Sync); 1] = [&batch.keys];
+                let keys: [&dyn Value; 1] = [&batch.keys];
                 let chunks = connection.execute(&delete_chunks, &keys);
                 let embeddings = connection.execute(&delete_embeddings, &keys);
                 if batch.keys.len() < BATCH {

@@ -17,11 +17,11 @@ impl Store {
         max_bytes: usize,
     ) -> Result<HashMap<String, StoredDocument>, StoreError> {
         self.with_collection(collection, |entry| async move {
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let statements = &entry.documents;
             let sql = if with_vector { &statements.get_with_vector } else { &statements.get };
             let statement = connection.prepare_cached(sql).await?;
-            let rows = connection.query_raw(&statement, [&ids]).await?;
+            let rows = connection.query_raw(&statement, &[&ids]).await?;
             let documents = collect_bounded(rows, max_bytes, |row| {
                 let document = read_versioned(row, with_vector.then_some(6))?;
                 Ok((document.id.clone(), document))
@@ -40,7 +40,7 @@ impl Store {
         ids: &[&str],
     ) -> Result<HashMap<String, (i64, Option<Vec<f32>>)>, StoreError> {
         self.with_collection(&collection.definition.name, |entry| async move {
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let statement = connection.prepare_cached(&entry.documents.vectors_of).await?;
             let rows = connection.query(&statement, &[&ids]).await?;
             connection.done();

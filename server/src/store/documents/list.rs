@@ -65,7 +65,7 @@ impl Store {
             }
             let mut parameters = Parameters::default();
             let sql = list_sql(&entry, listing, &mut parameters);
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let mut rows = pin!(connection.query_typed_raw(&sql, parameters.typed()).await?);
             let mut page = Page { documents: Vec::new(), more: false };
             let mut bytes = 0;
@@ -93,7 +93,7 @@ impl Store {
             let condition = condition(&entry, filter, &mut parameters);
             let sql =
                 format!("-- count_documents\n SELECT count(*) FROM {} d WHERE {condition}", entry.tables.documents);
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let row = connection.query_typed_one(&sql, &parameters.typed()).await?;
             connection.done();
             Ok(row.get(0))
@@ -115,7 +115,7 @@ impl Store {
                 format!("-- estimate_documents\n EXPLAIN (FORMAT JSON) SELECT FROM {documents} d WHERE {condition}");
             // The planner takes a new table for one of ten pages.
             let is_empty = format!("-- estimate_documents\n SELECT pg_relation_size('{documents}') = 0");
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let parameters = parameters.typed();
             let (row, is_empty) = futures_util::try_join!(
                 connection.query_typed_one(&sql, &parameters),
@@ -162,7 +162,6 @@ fn list_sql<'a>(entry: &Entry, listing: &'a Listing<'_>, parameters: &mut Parame
     }
     if listing.with_vector {
         size.push_str(&format!(" + {}", definition.dimensions * size_of::<f32>()));
-        // As bytes, whose type the driver knows: it would ask for another one while it holds back the rows.
         vector = format!(
             "(SELECT {extension}.{}_send({extension}.avg(e.embedding)) FROM {embeddings} e WHERE e.document_key = p.key)",
             definition.vector_type.name()

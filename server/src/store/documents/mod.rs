@@ -14,7 +14,7 @@ pub(crate) use list::{DocumentOrder, Listing, Position};
 pub(crate) use update_metadata::MetadataChange;
 
 use super::{
-    DocumentVersion, StoreError, StoredDocument,
+    DocumentVersion, StoreError, StoredDocument, VectorType,
     tables::Tables,
     wire::{Json, VectorColumn},
 };
@@ -32,8 +32,12 @@ pub(super) struct DocumentStatements {
 }
 
 impl DocumentStatements {
-    pub(super) fn new(tables: &Tables) -> Self {
+    pub(super) fn new(tables: &Tables, vector_type: VectorType) -> Self {
         let Tables { documents, chunks, embeddings, extension, .. } = tables;
+        let vector = format!(
+            "(SELECT {extension}.{}_send({extension}.avg(e.embedding)) FROM {embeddings} e WHERE e.document_key = d.key)",
+            vector_type.name()
+        );
         Self {
             get: format!(
                 "-- get_documents
@@ -42,13 +46,13 @@ impl DocumentStatements {
             get_with_vector: format!(
                 "-- get_documents
                  SELECT d.id, d.text, d.metadata, d.version, d.created_at, d.updated_at,
-                        (SELECT {extension}.avg(e.embedding) FROM {embeddings} e WHERE e.document_key = d.key)
+                        {vector}
                  FROM {documents} d WHERE d.id = ANY($1)"
             ),
             vectors_of: format!(
                 "-- vectors_of
                  SELECT d.id, d.key,
-                        (SELECT {extension}.avg(e.embedding) FROM {embeddings} e WHERE e.document_key = d.key)
+                        {vector}
                  FROM {documents} d WHERE d.id = ANY($1)"
             ),
             delete_chunks: format!(

@@ -45,7 +45,7 @@ impl Store {
         deadline: Instant,
     ) -> Result<Changed, StoreError> {
         self.with_collection(collection, |entry| async move {
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let transaction = Transaction::new(&connection).deadline(deadline);
             let (begun, batch) =
                 futures_util::join!(transaction.begin(), update_batch(&connection, &entry, filter, change, ""));
@@ -80,7 +80,7 @@ impl Store {
                 "-- count_changes
                  SELECT count(*), count(*) FILTER (WHERE {wanted} <> d.metadata) FROM {documents} d WHERE {condition}"
             );
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let row = connection.query_typed_one(&sql, &parameters.typed()).await?;
             connection.done();
             Ok(Changed { matched: row.get(0), updated: row.get(1) })

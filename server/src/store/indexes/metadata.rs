@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use tokio_postgres::{Client, types::ToSql};
+use tokio_postgres::{
+    Client,
+    types::{ToSql, Type},
+};
 
 use super::{
     builds::{MAX_ATTEMPTS, why_failed},
@@ -331,7 +334,14 @@ async fn register(
         "-- register_metadata_index
          INSERT INTO {internal}.metadata_indexes (collection_id, type, path, ready) VALUES ($1, $2, $3, $4) RETURNING id"
     );
-    let row = client.query_one(&sql, &[&collection_id, &index.kind.name(), &index.path, &ready]).await;
+    // Not prepared, since the client may be a pooled one.
+    let values: [(&(dyn ToSql + Sync), Type); 4] = [
+        (&collection_id, Type::INT8),
+        (&index.kind.name(), Type::TEXT),
+        (&index.path, Type::TEXT_ARRAY),
+        (&ready, Type::BOOL),
+    ];
+    let row = client.query_typed_one(&sql, &values).await;
     match row {
         // The collection is gone.
         Err(error) if classify(&error) == Kind::ForeignKeyViolation => Err(StoreError::Stale(None)),
@@ -368,7 +378,7 @@ async fn create_index(
 
 /// A path as SQL. An index has no parameters, so this is the one place where Postgres itself quotes what a caller wrote.
 async fn literal(client: &Client, path: &[String]) -> Result<String, StoreError> {
-    let path: &(dyn ToSql + Sync) = &path;
-    let row = client.query_one("-- literal\n SELECT format('%L::text[]', $1::text[])", &[path]).await?;
+    let sql = "-- literal\n SELECT format('%L::text[]', $1::text[])";
+    let row = client.query_typed_one(sql, &[(&path, Type::TEXT_ARRAY)]).await?;
     Ok(row.get(0))
 }

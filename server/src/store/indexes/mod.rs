@@ -40,7 +40,7 @@ impl Store {
     /// Rows that an index of the collection would hold: exact up to about 100,000, above that the estimate of Postgres.
     pub(crate) async fn count_vectors(&self, collection: &str) -> Result<i64, StoreError> {
         self.with_collection(collection, |entry| async move {
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let embeddings = &entry.tables.embeddings;
             let sql = format!(
                 "-- count_vectors
@@ -63,7 +63,7 @@ impl Store {
         rebuild: bool,
     ) -> Result<Build, StoreError> {
         self.with_collection(collection, |entry| async move {
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let internal = &self.inner.names.internal;
             let transaction = Transaction::read_write(&connection);
             transaction.begin().await?;

@@ -2,18 +2,16 @@
 
 use std::pin::pin;
 
-use futures_util::{SinkExt as _, future::OptionFuture};
-use tokio_postgres::{Statement, types::ToSql};
-
 use super::{Content, NewDocument, StoreError, Upserted, searched_characters};
 use crate::store::{
     Collection,
     catalog::Entry,
-    connection::Connection,
+    connection::{Connection, Foreign, Statement, Value},
     tables::Tables,
     transaction::Transaction,
     wire::{VectorValue, copy_frames},
 };
+use futures_util::{FutureExt as _, SinkExt as _, future::OptionFuture};
 
 /// From this many vectors on COPY is faster than an INSERT of arrays.
 const COPY_ROWS: usize = 64;
@@ -166,10 +164,10 @@ pub(super) async fn write_and_commit(
 ) -> Result<(), StoreError> {
     let statements = &entry.ingest.chunks;
     let rows = Rows::new(entry, documents, upserted);
-    let copied = rows.vectors.len() >= COPY_ROWS;
-    let prepare = async |needed: bool, sql: &str| -> Result<Option<Statement>, StoreError> {
-        Ok(if needed { Some(connection.prepare_cached(sql).await?) } else { None })
-    };
+    // COPY takes a prepared statement.
+    let copied = rows.vectors.len() >= COPY_ROWS && connection.prepares();
+    let prepare =
+        |needed: bool, sql| OptionFuture::from(needed.then(|| connection.prepare_cached(sql))).map(Option::transpose);
     let delete_chunks = prepare(!rows.stale.is_empty(), &statements.delete_chunks).await?;
     let delete_embeddings = prepare(!rows.stale.is_empty(), &statements.delete_embeddings).await?;
     let move_chunks = prepare(!rows.moved.ordinals.is_empty(), &statements.move_chunks).await?;
@@ -177,19 +175,19 @@ pub(super) async fn write_and_commit(
     let insert = prepare(!copied && !rows.vectors.is_empty(), &statements.insert_embeddings).await?;
     let copy = prepare(copied, &statements.copy_embeddings).await?;
 
-    let parameters: [&(dyn ToSql + Sync); 3] = [&rows.stale, &rows.kept_chunks.documents, &rows.kept_chunks.chunks];
+    let parameters: [&dyn Value; 3] = [&rows.stale, &rows.kept_chunks.documents, &rows.kept_chunks.chunks];
     let delete_chunks = execute(connection, delete_chunks.as_ref(), &parameters);
-    let parameters: [&(dyn ToSql + Sync); 3] =
-        [&rows.stale, &rows.kept_embeddings.documents, &rows.kept_embeddings.chunks];
+    let parameters: [&dyn Value; 3] = [&rows.stale, &rows.kept_embeddings.documents, &rows.kept_embeddings.chunks];
     let delete_embeddings = execute(connection, delete_embeddings.as_ref(), &parameters);
     let Places { keys, ordinals, starts, ends } = &rows.moved;
-    let parameters: [&(dyn ToSql + Sync); 5] = [&keys.documents, &keys.chunks, ordinals, starts, ends];
+    let parameters: [&dyn Value; 5] = [&keys.documents, &keys.chunks, ordinals, starts, ends];
     let move_chunks = execute(connection, move_chunks.as_ref(), &parameters);
     let Places { keys, ordinals, starts, ends } = &rows.new;
-    let parameters: [&(dyn ToSql + Sync); 8] =
+    let parameters: [&dyn Value; 8] =
         [&keys.documents, &keys.chunks, ordinals, starts, ends, &rows.hashes, &rows.texts, &rows.searched];
     let insert_chunks = execute(connection, insert_chunks.as_ref(), &parameters);
-    let parameters: [&(dyn ToSql + Sync); 3] = [&rows.embedded.documents, &rows.embedded.chunks, &rows.vectors];
+    let vectors = Foreign { value: &rows.vectors, sql_type: &entry.types.list };
+    let parameters: [&dyn Value; 3] = [&rows.embedded.documents, &rows.embedded.chunks, &vectors];
     let insert = execute(connection, insert.as_ref(), &parameters);
     let copy_and_commit = async {
         let Some(copy) = &copy else { return transaction.commit().await };
@@ -214,8 +212,8 @@ pub(super) async fn write_and_commit(
 
 async fn execute(
     connection: &Connection,
-    statement: Option<&Statement>,
-    parameters: &[&(dyn ToSql + Sync)],
+    statement: Option<&Statement<'_>>,
+    parameters: &[&dyn Value],
 ) -> Result<(), tokio_postgres::Error> {
     let execution = statement.map(|statement| connection.execute(statement, parameters));
     OptionFuture::from(execution).await.transpose().map(|_| ())

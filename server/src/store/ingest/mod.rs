@@ -2,10 +2,12 @@
 
 use std::{ops::Range, time::Duration};
 
-use tokio_postgres::types::ToSql;
-
 use super::{
-    Collection, Store, StoreError, catalog::Entry, connection::Connection, tables::Tables, transaction::Transaction,
+    Collection, Store, StoreError,
+    catalog::Entry,
+    connection::{Connection, Value},
+    tables::Tables,
+    transaction::Transaction,
     wire::Json,
 };
 
@@ -168,8 +170,8 @@ impl Store {
         with_chunks: bool,
     ) -> Result<Vec<Option<StoredContent>>, StoreError> {
         self.with_collection(&collection.definition.name, |entry| async move {
-            let connection = self.connection().await?;
-            let (sql, parameters): (&str, &[&(dyn ToSql + Sync)]) = if with_chunks {
+            let connection = self.connection_to(&entry).await?;
+            let (sql, parameters): (&str, &[&dyn Value]) = if with_chunks {
                 (&entry.ingest.stored_chunks, &[&ids, &hashes])
             } else {
                 (&entry.ingest.stored_content, &[&ids])
@@ -212,7 +214,7 @@ impl Store {
                 // The documents were meant for the one that is gone.
                 return Err(StoreError::CollectionReplaced(collection.definition.name.clone()));
             }
-            let connection = self.connection().await?;
+            let connection = self.connection_to(&entry).await?;
             let mut written = Written::default();
             let conditional: Vec<&NewDocument<'_>> =
                 kept.iter().copied().filter(|document| document.version.is_some()).collect();

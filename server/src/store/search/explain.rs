@@ -93,7 +93,7 @@ impl Store {
         let mut tests = Vec::new();
         collect_tests(filter, &mut tests);
         tests.truncate(MAX_NOTED);
-        let connection = self.connection().await?;
+        let connection = self.connection_to(entry).await?;
         let sql = format!(
             "-- notes
              SELECT DISTINCT jsonb_typeof(s.value)

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::Row;
 
 use super::{
     Chunk, Hit, MAX_EF_SEARCH, Query, SearchSettings, explain,
@@ -13,7 +12,7 @@ use super::{
 use crate::store::{
     IndexKind, Store, StoreError, StoredDocument,
     catalog::Entry,
-    connection::Connection,
+    connection::{Connection, Foreign, Value},
     documents::{collect_bounded, read_document},
     transaction::Transaction,
     wire::{Json, VectorColumn, VectorValue},
@@ -42,7 +41,7 @@ pub(super) struct Run {
     pub(super) has_farther: bool,
     /// Few documents match the filter, and all their vectors were compared.
     pub(super) compared: bool,
-    pub(super) plan: Option<Value>,
+    pub(super) plan: Option<serde_json::Value>,
     pub(super) wait: Duration,
     pub(super) database: Duration,
 }
@@ -65,7 +64,7 @@ impl Store {
         deadline: Instant,
     ) -> Result<Run, StoreError> {
         let began = Instant::now();
-        let connection = self.connection().await?;
+        let connection = self.connection_to(entry).await?;
         let connected = Instant::now();
         let timeout = deadline.saturating_duration_since(connected);
         let run = match query {
@@ -113,9 +112,10 @@ async fn run_plain(
     let vector = VectorValue { values: vector, vector_type: entry.collection.definition.vector_type };
     // One more, in place of the one that is left out.
     let fetched = (settings.limit + settings.exclude.len()) as i64;
-    let parameters: [&(dyn ToSql + Sync); 2] = [&vector, &fetched];
+    let vector = Foreign { value: &vector, sql_type: &entry.types.one };
+    let parameters: [&dyn Value; 2] = [&vector, &fetched];
     let query = async {
-        let rows = connection.query_raw(&statement, parameters).await?;
+        let rows = connection.query_raw(&statement, &parameters).await?;
         collect_bounded(rows, settings.max_bytes, |row| {
             let document = read_document(row, settings.include_vector.then_some(6))?;
             let hit = Hit {
@@ -134,7 +134,7 @@ async fn run_plain(
         if !settings.explain {
             return Ok(None);
         }
-        let typed: Vec<_> = parameters.into_iter().zip(statement.params().iter().cloned()).collect();
+        let typed: Vec<_> = parameters.iter().map(|value| (value.as_sql(), value.sql_type())).collect();
         explain::plan(connection, sql, &typed).await
     };
     let (begun, rows, plan, committed) = futures_util::join!(transaction.begin(), query, plan, transaction.commit());
@@ -156,14 +156,7 @@ async fn run_written(
     settings: &SearchSettings,
     reach: Reach,
 ) -> Result<Run, StoreError> {
-    // The driver knows the type of the extension from a statement that was prepared. It would ask for it otherwise, while
-    // the rows that it has not read yet stand in the way of the answer.
-    let vector_type = if query.vector().is_some() || settings.include_vector {
-        connection.prepare_cached(&entry.search.nearest[0]).await?.params().first().cloned()
-    } else {
-        None
-    };
-    let (sql, parameters) = writer::write(entry, query, settings, reach, vector_type);
+    let (sql, parameters) = writer::write(entry, query, settings, reach);
     let typed = parameters.typed();
     let rows = async {
         let rows = connection.query_typed_raw(&sql, typed.iter().cloned()).await?;

@@ -29,6 +29,7 @@ impl SearchStatements {
     pub(in crate::store) fn new(tables: &Tables, collection: &Collection, iterative_scan: bool) -> Self {
         let Tables { documents, embeddings, internal, extension, .. } = tables;
         let distance = format!("e.embedding OPERATOR({extension}.{}) $1", collection.definition.distance.operator());
+        let send = format!("{}_send", collection.definition.vector_type.name());
         // The documents are joined after the nearest are known. `+ 0` sorts for real: an iterative scan may return rows
         // slightly out of order, which Postgres does not know.
         let statement = |distance: &str, vector: &str| {
@@ -41,7 +42,7 @@ impl SearchStatements {
                  FROM nearest n JOIN {documents} d ON d.key = n.document_key
                  ORDER BY n.distance + 0, d.key",
                 id = collection.id,
-                vector_out = if vector.is_empty() { "" } else { ", n.embedding" },
+                vector_out = if vector.is_empty() { String::new() } else { format!(", {extension}.{send}(n.embedding)") },
             )
         };
         // No index serves an expression of the distance.

@@ -94,6 +94,7 @@ pub struct Dsn {
     /// Bound for opening a connection, from name resolution to the server being ready.
     pub(super) connect_timeout: Duration,
     warnings: Vec<String>,
+    hints_at_unnamed_statements: bool,
 }
 
 /// What the connection string says about TLS beyond using it.
@@ -145,6 +146,7 @@ impl Dsn {
 
     fn read(text: &str) -> Result<Dsn, DsnError> {
         let mut params = Params::new(syntax::parse(text)?);
+        let hints_at_unnamed_statements = params.hints_at_unnamed_statements();
         let mut warnings = params.take_hints();
         let mut config = Config::new();
         set_target(&mut params, &mut config)?;
@@ -152,7 +154,7 @@ impl Dsn {
         let connect_timeout = set_socket(&mut params, &mut config)?;
         let tls = set_tls(&mut params, &mut config, &mut warnings)?;
         params.finish()?;
-        Ok(Dsn { config, tls, connect_timeout, warnings })
+        Ok(Dsn { config, tls, connect_timeout, warnings, hints_at_unnamed_statements })
     }
 
     /// `user@host:port/database`, for logs: everything but the password.
@@ -174,6 +176,11 @@ impl Dsn {
     /// What the operator should know about the string although it works; log it once at start.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Whether it holds a hint for another client that a pooler keeps no prepared statements.
+    pub fn hints_at_unnamed_statements(&self) -> bool {
+        self.hints_at_unnamed_statements
     }
 }
 

@@ -106,6 +106,20 @@ impl Params {
         choice.map(|(_, choice)| Some(*choice)).ok_or(DsnError::Invalid { name, expected })
     }
 
+    /// Whether a hint for another client says that a pooler keeps no prepared statements.
+    pub(super) fn hints_at_unnamed_statements(&self) -> bool {
+        const HINTS: &[(&str, &str)] = &[
+            ("default_query_exec_mode", "exec"),
+            ("default_query_exec_mode", "simple_protocol"),
+            ("pgbouncer", "true"),
+            ("prepareThreshold", "0"),
+            ("prepared_statements", "false"),
+            ("statement_cache_capacity", "0"),
+            ("statement_cache_size", "0"),
+        ];
+        HINTS.iter().any(|(name, value)| self.0.get(*name).is_some_and(|given| given == value))
+    }
+
     /// Removes what is meant for other clients, and says so.
     pub(super) fn take_hints(&mut self) -> Vec<String> {
         let is_hint = |name: &str| name.starts_with("pool_") || HINTS_FOR_OTHER_CLIENTS.contains(&name);

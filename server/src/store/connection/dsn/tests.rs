@@ -125,6 +125,11 @@ fn hints_for_other_clients_are_ignored_and_named() {
     let ignored = "connection_limit, pgbouncer, pool_max_conns, pool_timeout, schema, supa";
     let [warning] = dsn.warnings() else { panic!("{:?}", dsn.warnings()) };
     assert!(warning.ends_with(ignored), "{warning}");
+    assert!(dsn.hints_at_unnamed_statements());
+    for (hint, expected) in [("prepareThreshold=0", true), ("prepareThreshold=5", false), ("pgbouncer=false", false)] {
+        let dsn = Dsn::parse(&format!("postgres://u:pw@h/d?{hint}")).unwrap();
+        assert_eq!(dsn.hints_at_unnamed_statements(), expected, "{hint}");
+    }
 
     let strict = Dsn::parse("postgres://u:pw@h/d?sslaccept=strict").unwrap();
     assert!(strict.warnings()[0].contains("verify-full"), "{:?}", strict.warnings());

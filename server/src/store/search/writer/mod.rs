@@ -47,11 +47,10 @@ pub(super) fn write<'a>(
     query: &'a Query,
     settings: &'a SearchSettings,
     reach: Reach,
-    vector_type: Option<Type>,
 ) -> (String, Parameters<'a>) {
     let mut writer = Writer::new(entry, query, settings, reach);
-    if let (Some(vector), Some(vector_type)) = (query.vector(), vector_type) {
-        writer.nearest(vector, vector_type);
+    if let Some(vector) = query.vector() {
+        writer.nearest(vector);
     }
     if let Some(words) = query.words() {
         writer.matches(words);
@@ -119,11 +118,11 @@ impl<'e, 'a> Writer<'e, 'a> {
     }
 
     /// `nearest`: the vector search.
-    fn nearest(&mut self, vector: &'a [f32], vector_type: Type) {
+    fn nearest(&mut self, vector: &'a [f32]) {
         let definition = &self.entry.collection.definition;
         let Tables { embeddings, extension, .. } = &self.entry.tables;
         let value = VectorValue { values: vector, vector_type: definition.vector_type };
-        let number = self.parameters.push(value, vector_type);
+        let number = self.parameters.push(value, self.entry.types.one.clone());
         let distance = format!("e.embedding OPERATOR({extension}.{}) ${number}", definition.distance.operator());
         // No index serves an expression of the distance.
         let every = format!("({distance}) + 0");
@@ -284,10 +283,15 @@ ORDER BY f.{order}, f.document_key, f.chunk",
                 (true, true) => "c.ordinal, c.start_char, c.end_char, coalesce(c.text, d.text)",
                 (true, false) => "c.ordinal, c.start_char, c.end_char, NULL::text",
             },
-            // Of any type: nobody reads it.
-            vector = if include_vector { "v.embedding" } else { "NULL::int" },
+            // As bytes, whose type the driver knows.
+            vector = if include_vector { self.vector_bytes() } else { "NULL::bytea".to_owned() },
             seen = self.seen(internal),
         )
+    }
+
+    fn vector_bytes(&self) -> String {
+        let vector_type = self.entry.collection.definition.vector_type.name();
+        format!("{}.{vector_type}_send(v.embedding)", self.entry.tables.extension)
     }
 
     /// The revision of the collection, and what the searches saw.

@@ -3,8 +3,6 @@
 
 use std::{path::Path, time::SystemTime};
 
-use tokio_postgres::types::Type;
-
 use super::*;
 use crate::store::{
     ChunkMethod, ChunkUnit, Chunking, Collection, Distance, Filter, IndexKind, Literal, MetadataIndex,
@@ -58,7 +56,7 @@ fn fusion() -> Fusion {
 const BY_INDEX: Reach = Reach { by_index: true, rows: Some(10) };
 
 fn check(name: &str, entry: &Entry, query: &Query, settings: &SearchSettings, reach: Reach) {
-    let (sql, parameters) = write(entry, query, settings, reach, Some(Type::FLOAT4_ARRAY));
+    let (sql, parameters) = write(entry, query, settings, reach);
     let count = parameters.typed().len();
     for number in 1..=count {
         assert!(sql.contains(&format!("${number}")), "{name} uses every parameter");

@@ -16,7 +16,7 @@ found AS (
     FULL JOIN (SELECT document_key, chunk,
                       row_number() OVER (ORDER BY score DESC, document_key, chunk) AS rank FROM matches) w
         ON w.document_key = v.document_key AND w.chunk = v.chunk)
-SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, NULL::int, NULL::int, NULL::int, NULL::text, NULL::int,
+SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, NULL::int, NULL::int, NULL::int, NULL::text, NULL::bytea,
        s.revision, s.nearest, s.far, s.matches, s.compared
 FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, (SELECT count(*) FROM matches) AS matches, false AS compared
       FROM pgfox_internal.collections WHERE id = 7) s

@@ -15,7 +15,7 @@ found AS (
     SELECT document_key, chunk, distance, NULL::float8 AS score, NULL::bigint AS vector_rank,
            NULL::bigint AS full_text_rank
     FROM nearest )
-SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, NULL::int, NULL::int, NULL::int, NULL::text, NULL::int,
+SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, NULL::int, NULL::int, NULL::int, NULL::text, NULL::bytea,
        s.revision, s.nearest, s.far, s.matches, s.compared
 FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, 0::bigint AS matches, (SELECT few FROM few) AS compared
       FROM pgfox_internal.collections WHERE id = 7) s

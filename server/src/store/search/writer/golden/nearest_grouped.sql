@@ -8,7 +8,7 @@ found AS (
            NULL::bigint AS full_text_rank
     FROM nearest WHERE distance <= $2),
 best AS (SELECT DISTINCT ON (document_key) * FROM found ORDER BY document_key, distance + 0, chunk)
-SELECT d.id, NULL::text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, c.ordinal, c.start_char, c.end_char, coalesce(c.text, d.text), NULL::int,
+SELECT d.id, NULL::text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, c.ordinal, c.start_char, c.end_char, coalesce(c.text, d.text), NULL::bytea,
        s.revision, s.nearest, s.far, s.matches, s.compared
 FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, (SELECT count(*) FROM nearest WHERE NOT distance <= $2) AS far, 0::bigint AS matches, false AS compared
       FROM pgfox_internal.collections WHERE id = 7) s

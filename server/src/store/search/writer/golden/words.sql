@@ -7,7 +7,7 @@ found AS (
     SELECT document_key, chunk, NULL::float8 AS distance, score, NULL::bigint AS vector_rank,
            NULL::bigint AS full_text_rank
     FROM matches)
-SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, c.ordinal, c.start_char, c.end_char, coalesce(c.text, d.text), NULL::int,
+SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, c.ordinal, c.start_char, c.end_char, coalesce(c.text, d.text), NULL::bytea,
        s.revision, s.nearest, s.far, s.matches, s.compared
 FROM (SELECT revision, 0::bigint AS nearest, 0::bigint AS far, (SELECT count(*) FROM matches) AS matches, false AS compared
       FROM pgfox_internal.collections WHERE id = 7) s

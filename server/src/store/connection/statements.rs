@@ -1,0 +1,145 @@
+//! The statements that a connection keeps prepared: the ones used last, at most so many.
+//!
+//! Postgres holds the tree of a prepared statement until it is closed, and every collection has statements of its own. So
+//! one that is used for the first time is sent unnamed, which costs no further round trip; it is prepared when it comes
+//! again, and closed when others have pushed it out.
+
+use std::collections::HashMap;
+
+/// Most statements that a connection remembers. Each takes about 45 kB of its backend, so these take about 5 MB.
+const MAX_STATEMENTS: usize = 120;
+
+/// A statement as it is sent.
+#[derive(Clone, Debug)]
+pub enum Statement<'a> {
+    /// Prepared under a name.
+    Named(tokio_postgres::Statement),
+    /// The text, sent each time.
+    Unnamed(&'a str),
+}
+
+/// What can be sent: a [`Statement`], or a text that is not worth preparing.
+pub trait AsStatement {
+    /// The statement.
+    fn as_statement(&self) -> Statement<'_>;
+}
+
+impl AsStatement for Statement<'_> {
+    fn as_statement(&self) -> Statement<'_> {
+        self.clone()
+    }
+}
+
+impl AsStatement for str {
+    fn as_statement(&self) -> Statement<'_> {
+        Statement::Unnamed(self)
+    }
+}
+
+impl AsStatement for String {
+    fn as_statement(&self) -> Statement<'_> {
+        Statement::Unnamed(self)
+    }
+}
+
+/// What is known of a statement.
+pub(super) enum Seen {
+    /// Nothing: it may never come again.
+    First,
+    /// It has come before and is not prepared.
+    Again,
+    /// It is prepared.
+    Prepared(tokio_postgres::Statement),
+}
+
+/// The statements that were used last.
+#[derive(Default)]
+pub(super) struct Statements {
+    slots: HashMap<Box<str>, Slot>,
+    /// Uses so far.
+    clock: u64,
+}
+
+struct Slot {
+    /// `None`: used once. Dropping it closes it in Postgres.
+    prepared: Option<tokio_postgres::Statement>,
+    collection: Option<i64>,
+    /// When it was used last.
+    used: u64,
+}
+
+impl Statements {
+    /// Notes that a statement of a collection is used.
+    pub(super) fn use_one(&mut self, sql: &str, collection: Option<i64>) -> Seen {
+        self.clock += 1;
+        let used = self.clock;
+        if let Some(slot) = self.slots.get_mut(sql) {
+            slot.used = used;
+            return slot.prepared.clone().map_or(Seen::Again, Seen::Prepared);
+        }
+        self.make_room();
+        self.slots.insert(sql.into(), Slot { prepared: None, collection, used });
+        Seen::First
+    }
+
+    /// Keeps a statement that was prepared.
+    pub(super) fn keep(&mut self, sql: &str, prepared: tokio_postgres::Statement) {
+        if let Some(slot) = self.slots.get_mut(sql) {
+            slot.prepared = Some(prepared);
+        }
+    }
+
+    /// Closes the statements of a collection that is gone.
+    pub(super) fn forget_collection(&mut self, collection: i64) {
+        self.slots.retain(|_, slot| slot.collection != Some(collection));
+    }
+
+    /// Closes all statements.
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+    }
+
+    fn make_room(&mut self) {
+        if self.slots.len() < MAX_STATEMENTS {
+            return;
+        }
+        let oldest = self.slots.iter().min_by_key(|(_, slot)| slot.used).map(|(sql, _)| sql.clone());
+        if let Some(oldest) = oldest {
+            self.slots.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_first(statements: &mut Statements, sql: &str) -> bool {
+        matches!(statements.use_one(sql, Some(1)), Seen::First)
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let mut statements = Statements::default();
+        for number in 0..MAX_STATEMENTS {
+            assert!(is_first(&mut statements, &number.to_string()));
+        }
+        assert!(!is_first(&mut statements, "0"));
+        assert!(is_first(&mut statements, "one more"));
+        assert_eq!(statements.slots.len(), MAX_STATEMENTS);
+        assert!(!is_first(&mut statements, "0"));
+        assert!(is_first(&mut statements, "1"));
+    }
+
+    #[test]
+    fn a_collection_takes_its_statements_along() {
+        let mut statements = Statements::default();
+        statements.use_one("a", Some(1));
+        statements.use_one("b", Some(2));
+        statements.use_one("c", None);
+        statements.forget_collection(1);
+        assert!(matches!(statements.use_one("a", Some(1)), Seen::First));
+        assert!(matches!(statements.use_one("b", Some(2)), Seen::Again));
+        assert!(matches!(statements.use_one("c", None), Seen::Again));
+    }
+}
