@@ -955,7 +955,9 @@ type UpdateCollectionRequest struct {
 	// The collection: `name` tells which, the fields of `update_mask` what they shall be.
 	Collection *Collection `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// What to change: "metadata_indexes", "aliases" or both. Required. An index that is added is built before the call
-	// returns, while searches and writes go on.
+	// returns, while searches and writes go on. The change of indexes belongs to the database, not to this call: it goes
+	// on when the client goes away, calling again with the same indexes waits for it, and other changes take their turn. An
+	// index that cannot be built is ABORTED, reason BUILD_FAILED, and leaves nothing.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -31,7 +31,7 @@ type IndexPhase int32
 const (
 	// Not stated.
 	IndexPhase_INDEX_PHASE_UNSPECIFIED IndexPhase = 0
-	// Recorded, not begun.
+	// Recorded, not begun: other builds come first.
 	IndexPhase_INDEX_PHASE_QUEUED IndexPhase = 1
 	// Waiting for transactions of others that began before.
 	IndexPhase_INDEX_PHASE_WAITING IndexPhase = 2

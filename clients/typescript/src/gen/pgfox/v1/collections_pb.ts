@@ -380,7 +380,9 @@ export type UpdateCollectionRequest = Message<"pgfox.v1.UpdateCollectionRequest"
 
   /**
    * What to change: "metadata_indexes", "aliases" or both. Required. An index that is added is built before the call
-   * returns, while searches and writes go on.
+   * returns, while searches and writes go on. The change of indexes belongs to the database, not to this call: it goes
+   * on when the client goes away, calling again with the same indexes waits for it, and other changes take their turn. An
+   * index that cannot be built is ABORTED, reason BUILD_FAILED, and leaves nothing.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */

@@ -354,7 +354,7 @@ export enum IndexPhase {
   UNSPECIFIED = 0,
 
   /**
-   * Recorded, not begun.
+   * Recorded, not begun: other builds come first.
    *
    * @generated from enum value: INDEX_PHASE_QUEUED = 1;
    */
