@@ -59,3 +59,9 @@ async fn ingest(client: &mut Client, collection: &str, document: v1::Document) -
     let request = v1::IngestRequest { collection: collection.into(), documents: vec![document], ..Default::default() };
     Ok(client.ingest(request).await?.into_inner())
 }
+
+/// The first key of the advisory locks of the servers with this schema.
+fn lock_class(schema: &str) -> i32 {
+    let bytes = schema.bytes().chain("_internal".bytes());
+    bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)).cast_signed()
+}

@@ -8,7 +8,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use super::*;
 use crate::{
     proxy::Proxy,
-    support::{Setup, cluster, create_database, start_postgres, vector_document, vectors},
+    support::{Setup, cluster, create_database, sql, start_postgres, vector_document, vectors},
 };
 
 /// How long health may be wrong.
@@ -123,14 +123,16 @@ async fn one_connection_that_leads_nowhere_is_no_outage() {
 async fn a_first_connection_that_stalls_is_not_waited_for() {
     let database_url = create_database(&cluster(18).postgres).await;
     let proxy = Proxy::start(&database_url).await;
-    let setup = Setup { health_timeout: Duration::from_secs(1), ..Setup::new(proxy.through(&database_url)) };
-    proxy.freeze();
-    let server = setup.start().await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    // What is under way gets no answer, ever.
+    // It stalls while it waits for another server that sets up the schema.
+    let other = sql(&database_url).await;
+    other.execute("SELECT pg_advisory_lock($1, 0)", &[&lock_class("pgfox")]).await.unwrap();
+    let server = Setup::new(proxy.through(&database_url)).start().await;
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_xact_lock%'
+                    AND datname = current_database() AND pid <> pg_backend_pid()";
+    eventually("the server waits", async || other.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) == 1).await;
     proxy.lose();
-    proxy.thaw();
-    server.ready().await;
+    drop(other);
+    soon(&server, true).await;
 
     // The same after an outage.
     proxy.freeze();

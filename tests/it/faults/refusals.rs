@@ -157,11 +157,7 @@ async fn waiting_for_the_migration_lock_is_told() {
     let database_url = create_database(&cluster(18).postgres).await;
     // As another server that migrates the schema pgfox.
     let holder = sql(&database_url).await;
-    let class = "pgfox_internal"
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-        .cast_signed();
-    holder.execute("SELECT pg_advisory_lock($1, 0)", &[&class]).await.unwrap();
+    holder.execute("SELECT pg_advisory_lock($1, 0)", &[&lock_class("pgfox")]).await.unwrap();
     let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
     let server = ServerProcess::start(&database_url, "127.0.0.1:0").await;
     let line = "waiting for the migration lock of the schema \"pgfox_internal\"";
