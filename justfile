@@ -1,64 +1,69 @@
-# The steps of CI, one recipe each. `just` alone lists them; none of them is needed to build or use pgfox.
+# The steps of CI (.ci/steps), one recipe each, and what else helps. `just` alone lists them. You need none of them to
+# build or use pgfox.
 
 _default:
     @{{ just_executable() }} --list --unsorted
 
-# Everything CI checks
-ci: fmt clippy doc test demo deny proto clients docs deploy
+# Everything that CI checks; installs what is missing
+ci:
+    .ci/run
 
 # Formatting, without changing anything
 fmt:
-    cargo fmt --all --check
+    .ci/steps/fmt
 
 # Lints; a warning is an error
 clippy:
-    cargo clippy --workspace --all-targets -- -D warnings
+    .ci/steps/clippy
 
-# Documentation; a warning is an error
+# Documentation of the crates; a warning is an error
 doc:
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    .ci/steps/doc
 
 # All tests, or those that match: `just test tls`
 test *args:
-    cargo test --workspace {{ args }}
+    .ci/steps/test {{ args }}
 
-# The tutorial's walk on the private Postgres
+# The first command of the README
 demo:
-    cargo run --release --bin pgfox-server -- demo --exit
+    .ci/steps/demo
 
 # Licences and sources of the dependencies (cargo install cargo-deny --locked)
 deny:
-    cargo deny check bans licenses sources
+    .ci/steps/deny
 
 # Known vulnerabilities of the dependencies
 advisories:
     cargo deny check advisories
 
-# Lint, format and compatibility of the API, and whether the generated code is fresh (npx comes with Node.js; or install buf)
+# The packages of the crates
+publish:
+    .ci/steps/publish
+
+# Lint, format and compatibility of the API, and whether the generated code is fresh
 proto:
-    npx --yes @bufbuild/buf@1.75.0 lint
-    npx --yes @bufbuild/buf@1.75.0 format --diff --exit-code
-    npx --yes @bufbuild/buf@1.75.0 breaking --against proto/released.binpb
-    clients/generate.sh --check
+    .ci/steps/proto
 
 # Generate the code of the clients
 generate:
     clients/generate.sh
 
+# Debian packages and Go tools that the next three need
+setup:
+    .ci/steps/packages
+    .ci/steps/tools
+
 # One story in every language, or in some: `just clients go java`
 clients *languages:
-    tests/clients/run.sh {{ languages }}
+    .ci/steps/clients {{ languages }}
 
 # Execute the documentation, or some pages: `just docs README.md`
 docs *pages:
-    cargo build --release
-    python3 -m unittest discover tests/docs
-    tests/docs/run.py {{ pages }}
+    .ci/steps/docs {{ pages }}
 
 # The image, the chart and the rest of deploy/
 deploy:
-    cargo build --release
-    tests/deploy/run.sh
+    .ci/steps/deploy
 
 # The examples (`just docs` runs them too), against a server at 127.0.0.1:50051 or PGFOX_SERVER
 examples:

@@ -4,7 +4,13 @@
 // Each benchmark takes what it needs.
 #![allow(dead_code)]
 
-use std::{ffi::OsStr, fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
@@ -97,7 +103,17 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(postgres: &Postgres, log_filter: &str) -> anyhow::Result<Self> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pgfox-server"));
+        let program = Path::new(env!("CARGO_BIN_EXE_pgfox-server"));
+        Self::start_program(postgres, program, &["--log", log_filter]).await
+    }
+
+    /// Another build of the server, with a schema of its own: its tables may differ.
+    pub(crate) async fn start_other(postgres: &Postgres, program: &Path, schema: &str) -> anyhow::Result<Self> {
+        Self::start_program(postgres, program, &["--log", "warn,pgfox_server=info", "--schema", schema]).await
+    }
+
+    async fn start_program(postgres: &Postgres, program: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
         // Settings of whoever runs the benchmark must not change what it measures.
         let foreign =
             |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("PGFOX_") || name.starts_with("OPENAI_"));
@@ -105,7 +121,8 @@ impl Server {
             command.env_remove(name);
         }
         let mut child = command
-            .args(["--listen", "127.0.0.1:0", "--log", log_filter])
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
             .env("DATABASE_URL", postgres.url())
             // With a provider, which nothing asks here, the local model is not fetched.
             .env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")

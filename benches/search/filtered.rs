@@ -16,9 +16,9 @@ const QUERIES: usize = 50;
 const ROUNDS: usize = 5;
 
 /// The slowdown of p95 by a filter that 1 % of the documents match, which a change may not exceed.
-const SLOWDOWN_MAX: f64 = 3.0;
+const MAX_SLOWDOWN: f64 = 3.0;
 /// The share of the exact result that every search must find.
-const RECALL_MIN: f64 = 0.95;
+const MIN_RECALL: f64 = 0.95;
 
 /// What a search is filtered by.
 #[derive(Clone, Copy, PartialEq)]
@@ -118,10 +118,10 @@ pub(super) async fn run(postgres: &Postgres) -> anyhow::Result<()> {
         let (p50, p95) = (percentile(times, 0.5), percentile(times, 0.95));
         let (slowdown, recall) = (p95 / unfiltered, found as f64 / (QUERIES * LIMIT as usize) as f64);
         println!("{name:>12} {p50:>8.2} {p95:>8.2} {slowdown:>8.2} {recall:>10.3}");
-        kept &= recall >= RECALL_MIN && (*kind != Kinds::OneOf(100) || slowdown <= SLOWDOWN_MAX);
+        kept &= recall >= MIN_RECALL && (*kind != Kinds::OneOf(100) || slowdown <= MAX_SLOWDOWN);
     }
     server.stop().await?;
-    ensure!(kept, "the recall is below {RECALL_MIN}, or 1 % is more than {SLOWDOWN_MAX} times slower than no filter");
+    ensure!(kept, "the recall is below {MIN_RECALL}, or 1 % is more than {MAX_SLOWDOWN} times slower than no filter");
     Ok(())
 }
 

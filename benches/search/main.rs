@@ -4,6 +4,7 @@
 //! cargo bench -p pgfox-server --bench search                # queries/s at 10,000 vectors, in about two minutes
 //! cargo bench -p pgfox-server --bench search -- --filtered  # filters of every selectivity at 100,000, in about a minute
 //! cargo bench -p pgfox-server --bench search -- --sizing    # the embedded settings at 100,000, in about five
+//! cargo bench -p pgfox-server --bench search -- --against /path/to/pgfox-server  # another build, in about three
 //! ```
 //!
 //! The SQL and the settings that pgbench uses are read from the log of Postgres while the server searches, so they are the
@@ -11,12 +12,14 @@
 //! of a transaction; the server makes them for each query. Client, server and Postgres share the processors;
 //! `taskset -c 0,1 cargo bench ...` gives them two.
 
+mod against;
 mod filtered;
 #[path = "../setup.rs"]
 mod setup;
 mod sizing;
 
 use std::{
+    path::Path,
     process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
@@ -40,7 +43,7 @@ const TURN: Duration = Duration::from_secs(4);
 const COLLECTION: &str = "bench";
 
 /// The ratio to pgbench that a change may not fall below.
-const RATIO_MIN: f64 = 0.75;
+const MIN_RATIO: f64 = 0.75;
 
 type Client = PgfoxServiceClient<Channel>;
 
@@ -49,7 +52,8 @@ type Client = PgfoxServiceClient<Channel>;
 async fn main() -> anyhow::Result<()> {
     let arguments = setup::arguments();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    ensure!(matches!(arguments[..], [] | ["--filtered" | "--sizing"]), "usage: search [--filtered | --sizing]");
+    let is_known = matches!(arguments[..], [] | ["--filtered" | "--sizing"] | ["--against", _]);
+    ensure!(is_known, "usage: search [--filtered | --sizing | --against PROGRAM]");
     let postgres = Postgres::start().await?;
     if arguments == ["--sizing"] {
         return sizing::run(postgres).await;
@@ -59,10 +63,15 @@ async fn main() -> anyhow::Result<()> {
         postgres.stop().await;
         return measured;
     }
+    if let ["--against", other] = arguments[..] {
+        let measured = against::run(&postgres, Path::new(other)).await;
+        postgres.stop().await;
+        return measured;
+    }
     let measured = measure(&postgres).await;
     postgres.stop().await;
     let ratio = measured?;
-    ensure!(ratio >= RATIO_MIN, "below a ratio of {RATIO_MIN}");
+    ensure!(ratio >= MIN_RATIO, "below a ratio of {MIN_RATIO}");
     Ok(())
 }
 

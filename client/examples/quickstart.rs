@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let document = v1::Document { id: format!("fox-{}", i + 1), text: (*text).into(), ..Default::default() };
         Ok::<_, std::convert::Infallible>(document)
     });
-    let totals = ingest(&client, tokio_stream::iter(documents), &IngestOptions::new("foxes"), |_| {}).await?;
+    let totals = ingest(&client, "foxes", tokio_stream::iter(documents), &IngestOptions::default(), |_| {}).await?;
     println!("{} documents stored, {} of them new or changed", totals.documents, totals.upserted);
 
     let request = v1::BuildIndexRequest { collection: "foxes".into(), ..Default::default() };

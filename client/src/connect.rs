@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use pgfox::v1::pgfox_service_client::PgfoxServiceClient;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
-use tonic::{GrpcMethod, Request, Status};
+use tonic::{
+    GrpcMethod, Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
 
 use crate::retry::{Backoff, Retry};
 
 /// Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame.
-pub const MESSAGE_BYTES_MAX: usize = (16 << 20) + (64 << 10);
+pub const MAX_MESSAGE_BYTES: usize = (16 << 20) + (64 << 10);
+/// Longest timeout that an option takes, here and in [`crate::ingest`](mod@crate::ingest): a day.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
 
 /// Interval of the HTTP/2 pings that notice a server that went away without a word.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -38,9 +41,11 @@ pub struct ConnectOptions {
     pub api_key: Option<String>,
     /// Certificates, in PEM, that the server's certificate must descend from. None: those of the system.
     pub ca_pem: Option<Vec<u8>>,
-    /// Longest wait for the connection, in which a server that does not answer is tried again with `retry`. Default 10 s.
+    /// Longest wait for the connection, in which a server that does not answer is tried again with `retry`: above 0 and at
+    /// most [`MAX_TIMEOUT`]. Default 10 s.
     pub connect_timeout: Duration,
-    /// Deadline of every call but IngestStream, BuildIndex and Watch, unless the request sets its own. Default 30 s.
+    /// Deadline of every call but IngestStream, BuildIndex and Watch, unless the request sets its own: above 0 and at most
+    /// [`MAX_TIMEOUT`]. Default 30 s.
     pub call_timeout: Duration,
     /// Repeat unary calls within their deadline, as [`Retry`] says. Default true.
     pub retry: bool,
@@ -92,6 +97,14 @@ pub enum ConnectError {
     /// The API key has characters that cannot stand in a header.
     #[error("the API key may have visible ASCII characters only")]
     ApiKey,
+    /// A timeout is outside its range.
+    #[error("{option} must be above 0 and at most {} s, not {value:?}", MAX_TIMEOUT.as_secs())]
+    Timeout {
+        /// Name of the option, a field of [`ConnectOptions`].
+        option: &'static str,
+        /// Its value.
+        value: Duration,
+    },
     /// The certificates of `ca_pem` cannot be used.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
@@ -106,10 +119,14 @@ pub enum ConnectError {
 }
 
 /// Connects and returns the stub, set to the message sizes of the server.
+///
+/// # Errors
+///
+/// [`ConnectError`]: an option cannot be used, or nobody answers within `connect_timeout`.
 pub async fn connect(options: &ConnectOptions) -> Result<Client, ConnectError> {
     let mut client = PgfoxServiceClient::new(transport(options).await?)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     if options.gzip {
         use tonic::codec::CompressionEncoding::Gzip;
         client = client.send_compressed(Gzip).accept_compressed(Gzip);
@@ -118,7 +135,16 @@ pub async fn connect(options: &ConnectOptions) -> Result<Client, ConnectError> {
 }
 
 /// Connects for stubs other than pgfox's own, such as that of `grpc.health.v1`.
+///
+/// # Errors
+///
+/// As [`connect`].
 pub async fn transport(options: &ConnectOptions) -> Result<Transport, ConnectError> {
+    for (option, value) in [("connect_timeout", options.connect_timeout), ("call_timeout", options.call_timeout)] {
+        if value.is_zero() || value > MAX_TIMEOUT {
+            return Err(ConnectError::Timeout { option, value });
+        }
+    }
     let settings = CallSettings::new(options)?;
     let endpoint = endpoint(options)?;
     let patience = if options.retry { options.connect_timeout } else { Duration::ZERO };
@@ -277,6 +303,28 @@ mod tests {
         for key in ["a\nb", "a b", "ä"] {
             let broken = ConnectOptions { api_key: Some(key.into()), ..options.clone() };
             assert!(matches!(CallSettings::new(&broken), Err(ConnectError::ApiKey)), "{key:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn timeouts_have_a_range() {
+        let default = ConnectOptions::new("127.0.0.1:1");
+        let long = MAX_TIMEOUT + Duration::from_secs(1);
+        for (options, message) in [
+            (
+                ConnectOptions { call_timeout: Duration::ZERO, ..default.clone() },
+                "call_timeout must be above 0 and at most 86400 s, not 0ns",
+            ),
+            (
+                ConnectOptions { call_timeout: long, ..default.clone() },
+                "call_timeout must be above 0 and at most 86400 s, not 86401s",
+            ),
+            (
+                ConnectOptions { connect_timeout: Duration::ZERO, ..default },
+                "connect_timeout must be above 0 and at most 86400 s, not 0ns",
+            ),
+        ] {
+            assert_eq!(connect(&options).await.unwrap_err().to_string(), message);
         }
     }
 

@@ -1,14 +1,12 @@
 //! Reads what pgfox says in a [`tonic::Status`].
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use pgfox::ERROR_DOMAIN;
-use pgfox::v1::ErrorReason;
-pub use tonic_types::FieldViolation;
+use pgfox::{ERROR_DOMAIN, v1::ErrorReason};
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use tonic::{Code, Status};
+pub use tonic_types::FieldViolation;
 
 /// Why the call failed, for programs. None when the answer is not from pgfox, as for a lost connection, or when this
 /// client is older than the reason.

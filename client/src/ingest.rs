@@ -1,28 +1,21 @@
 //! Streams documents into a collection: groups them into requests, keeps a bounded number of them on the way, and after a
 //! broken connection sends again whatever was not acknowledged. Ids make that safe, so nothing is lost and nothing doubled.
 
+mod options;
 mod requests;
 
-use std::collections::VecDeque;
-use std::pin::pin;
-use std::time::Duration;
+use std::{collections::VecDeque, pin::pin, time::Duration};
 
 use futures_util::Stream;
-use pgfox::v1::{Document, ErrorReason, IngestResponse};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use pgfox::v1::{Document, ErrorReason, IngestRequest, IngestResponse};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use crate::connect::Client;
-use crate::error;
-use crate::retry::Backoff;
-use requests::{Pending, Requests};
+use crate::{connect::Client, error, retry::Backoff};
+use requests::Requests;
 
-/// Most documents that the server takes in one request.
-pub const DOCUMENTS_PER_REQUEST_MAX: usize = 1_000;
-/// Most bytes of documents in one request: the server's 16 MiB less room for the rest of the message.
-pub const BYTES_PER_REQUEST_MAX: usize = (16 << 20) - (64 << 10);
+pub use options::{IngestOptions, MAX_BYTES_PER_REQUEST, MAX_DOCUMENTS_PER_REQUEST, MAX_REQUESTS_IN_FLIGHT};
 
 /// An error of the caller's own.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -30,51 +23,11 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// How long the end of the stream is waited for once everything is acknowledged.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// What to ingest into, and the bounds of the stream.
-#[derive(Debug, Clone)]
-pub struct IngestOptions {
-    /// Name of the collection.
-    pub collection: String,
-    /// Store the good documents and report the bad ones, instead of ending with the first bad request. Default false.
-    pub skip_invalid: bool,
-    /// Store only documents whose id does not exist, and leave the others as they are. Default false.
-    pub only_if_absent: bool,
-    /// Documents per request, 1 to 1,000. Default 500.
-    pub documents_per_request: usize,
-    /// Bytes of documents at which a request is sent, up to almost 16 MiB. A larger document goes alone. Default 2 MiB.
-    pub bytes_per_request: usize,
-    /// Requests sent and not acknowledged yet, 1 to 100. They are kept for sending again. Default 4.
-    pub requests_in_flight: usize,
-    /// Longest wait for an acknowledgement over a connection that stands. Default 10 minutes: embedding 1,000 long texts
-    /// on a busy machine takes minutes.
-    pub acknowledge_timeout: Duration,
-    /// How long to try again after an interruption when nothing is acknowledged meanwhile. Default 60 s.
-    pub retry_timeout: Duration,
-}
-
-impl IngestOptions {
-    /// The defaults for a collection.
-    pub fn new(collection: impl Into<String>) -> Self {
-        Self {
-            collection: collection.into(),
-            skip_invalid: false,
-            only_if_absent: false,
-            documents_per_request: 500,
-            bytes_per_request: 2 << 20,
-            requests_in_flight: 4,
-            acknowledge_timeout: Duration::from_secs(600),
-            retry_timeout: Duration::from_secs(60),
-        }
-    }
-}
-
 /// What is acknowledged, which means committed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IngestTotals {
     /// Documents, the skipped ones included.
     pub documents: u64,
-    /// Size of these documents as messages.
-    pub bytes: u64,
     /// Documents that were inserted or changed.
     pub upserted: u64,
     /// The part of `upserted` that existed before.
@@ -102,7 +55,7 @@ pub struct IngestTotals {
 pub struct SkippedDocument {
     /// Position in the whole stream, from 0.
     pub position: u64,
-    /// Id of the document.
+    /// Id of the document, cut to 512 bytes.
     pub id: String,
     /// The reason for programs.
     pub reason: ErrorReason,
@@ -142,6 +95,16 @@ pub struct IngestError {
 /// What ended an ingest.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestCause {
+    /// An option is outside its range, and nothing was sent.
+    #[error("{option} must be {range}, not {value}")]
+    Option {
+        /// Name of the option, a field of [`IngestOptions`].
+        option: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        range: String,
+    },
     /// The stream of documents failed.
     #[error("{0}")]
     Source(BoxError),
@@ -157,7 +120,7 @@ pub enum IngestCause {
         tried_for: Duration,
     },
     /// A document is larger than a request can be.
-    #[error("document {position} (`{id}`) has {bytes} bytes, above the {BYTES_PER_REQUEST_MAX} of one request")]
+    #[error("document {position} (`{id}`) has {bytes} bytes, above the {MAX_BYTES_PER_REQUEST} of one request")]
     TooLarge {
         /// Position in the whole stream, from 0.
         position: u64,
@@ -176,19 +139,26 @@ pub enum IngestCause {
     },
 }
 
-/// Streams `documents` into a collection and returns when everything is committed.
+/// Streams `documents` into `collection` and returns when everything is committed.
 ///
 /// `observe` hears of every acknowledgement and every interruption. It is called between messages and should be quick.
 /// At most `requests_in_flight` requests and one that is being filled are held in memory.
+///
+/// # Errors
+///
+/// [`IngestError`] says why the ingest ended early and what is stored nevertheless. An option outside its range is
+/// refused before anything is sent.
 pub async fn ingest<E: Into<BoxError>>(
     client: &Client,
+    collection: impl Into<String>,
     documents: impl Stream<Item = Result<Document, E>>,
     options: &IngestOptions,
     mut observe: impl FnMut(IngestEvent<'_>),
 ) -> Result<IngestTotals, IngestError> {
+    options.check().map_err(|cause| IngestError { cause, acknowledged: IngestTotals::default() })?;
     let documents = pin!(documents);
     let mut ingest = Ingest {
-        requests: Requests::new(documents, options),
+        requests: Requests::new(documents, collection.into(), options),
         unacknowledged: VecDeque::new(),
         totals: IngestTotals::default(),
         backoff: Backoff::new(options.retry_timeout),
@@ -214,7 +184,7 @@ impl From<IngestCause> for Broken {
 
 struct Ingest<'a, S> {
     requests: Requests<'a, S>,
-    unacknowledged: VecDeque<Pending>,
+    unacknowledged: VecDeque<IngestRequest>,
     totals: IngestTotals,
     backoff: Backoff,
 }
@@ -234,7 +204,7 @@ where
             // The server may answer the call only after it has seen a request, so there must be one.
             if self.unacknowledged.is_empty() {
                 match self.requests.next().await? {
-                    Some(pending) => self.unacknowledged.push_back(pending),
+                    Some(request) => self.unacknowledged.push_back(request),
                     None => return Ok(()),
                 }
                 // Waiting for a document was no failure to store one.
@@ -261,12 +231,11 @@ where
         options: &IngestOptions,
         observe: &mut impl FnMut(IngestEvent<'_>),
     ) -> Result<(), Broken> {
-        let in_flight_max = options.requests_in_flight.clamp(1, 100);
         // As large as the window, so that sending into it never waits.
-        let (sender, receiver) = mpsc::channel(in_flight_max);
-        for pending in &self.unacknowledged {
+        let (sender, receiver) = mpsc::channel(options.requests_in_flight);
+        for request in &self.unacknowledged {
             // Fails only when the call is gone, and then its status says more.
-            let _ = sender.try_send(pending.request.clone());
+            let _ = sender.try_send(request.clone());
         }
         let mut sender = Some(sender);
         let mut client = client.clone();
@@ -287,7 +256,7 @@ where
                     return Ok(());
                 }
             }
-            let has_room = self.unacknowledged.len() < in_flight_max;
+            let has_room = self.unacknowledged.len() < options.requests_in_flight;
             tokio::select! {
                 // Acknowledgements first: they make room and keep the totals true when the connection breaks.
                 biased;
@@ -299,14 +268,14 @@ where
                     None => return Err(Broken::Interrupted(Status::unavailable("the server ended the stream early"))),
                 },
                 request = self.requests.next(), if has_room && !self.requests.is_done() => {
-                    if let Some(pending) = request? {
+                    if let Some(request) = request? {
                         if self.unacknowledged.is_empty() {
                             deadline.as_mut().reset(Instant::now() + options.acknowledge_timeout);
                         }
                         if let Some(sender) = &sender {
-                            let _ = sender.try_send(pending.request.clone());
+                            let _ = sender.try_send(request.clone());
                         }
-                        self.unacknowledged.push_back(pending);
+                        self.unacknowledged.push_back(request);
                     }
                 },
                 () = &mut deadline, if !self.unacknowledged.is_empty() => return Err(silent(options).into()),
@@ -320,8 +289,8 @@ where
         observe: &mut impl FnMut(IngestEvent<'_>),
     ) -> Result<(), IngestCause> {
         let oldest = self.unacknowledged.pop_front();
-        let expected = oldest.as_ref().map_or(-1, |pending| pending.request.sequence);
-        let Some(pending) = oldest.filter(|_| response.sequence == expected) else {
+        let expected = oldest.as_ref().map_or(-1, |request| request.sequence);
+        let Some(request) = oldest.filter(|_| response.sequence == expected) else {
             return Err(IngestCause::OutOfOrder { expected, actual: response.sequence });
         };
         self.backoff.reset();
@@ -338,8 +307,7 @@ where
             .collect();
         let count = |value: i32| u64::try_from(value).unwrap_or(0);
         let totals = &mut self.totals;
-        totals.documents += pending.request.documents.len() as u64;
-        totals.bytes += pending.bytes as u64;
+        totals.documents += request.documents.len() as u64;
         totals.upserted += count(response.upserted_count);
         totals.updated += count(response.updated_count);
         totals.unchanged += count(response.unchanged_count);

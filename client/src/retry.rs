@@ -10,10 +10,10 @@ use tonic::Status;
 use crate::error;
 pub use unary::Retry;
 
-/// First pause; it doubles with every failure up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// First pause; it doubles with every failure up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause, unless the server asks for more.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Pauses between attempts: they grow, keep apart clients that failed together, and end after a time without success.
 #[derive(Debug, Clone)]
@@ -26,13 +26,13 @@ pub struct Backoff {
 impl Backoff {
     /// Gives up when nothing succeeded for `timeout` after the first failure.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, failing_since: None, pause: PAUSE_MIN }
+        Self { timeout, failing_since: None, pause: MIN_PAUSE }
     }
 
     /// Something succeeded: the next failure is a first one again.
     pub fn reset(&mut self) {
         self.failing_since = None;
-        self.pause = PAUSE_MIN;
+        self.pause = MIN_PAUSE;
     }
 
     /// The pause after this failure, at least as long as the server asks for. None: give up.
@@ -46,7 +46,7 @@ impl Backoff {
         // Half of the pause is chance, so that many clients do not come back at once.
         let pause = self.pause.mul_f64(0.5 + 0.5 * fastrand::f64());
         let pause = pause.max(at_least);
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
         (failing_for + pause <= self.timeout).then_some(pause)
     }
 
@@ -67,14 +67,14 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_secs(1));
         let mut pauses = Vec::new();
         while let Some(pause) = backoff.pause(&Status::unavailable("")) {
-            assert!(pause <= PAUSE_MAX);
+            assert!(pause <= MAX_PAUSE);
             tokio::time::sleep(pause).await;
             pauses.push(pause);
         }
-        assert!(pauses[0] <= PAUSE_MIN && pauses.len() > 1, "{pauses:?}");
+        assert!(pauses[0] <= MIN_PAUSE && pauses.len() > 1, "{pauses:?}");
         assert!(backoff.failing_for() > Duration::from_millis(200), "{pauses:?}");
         backoff.reset();
-        assert!(backoff.pause(&Status::unavailable("")).unwrap() <= PAUSE_MIN);
+        assert!(backoff.pause(&Status::unavailable("")).unwrap() <= MIN_PAUSE);
     }
 
     #[tokio::test]

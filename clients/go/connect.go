@@ -34,6 +34,9 @@ const DefaultEndpoint = "127.0.0.1:50051"
 // DefaultTimeout is the deadline of calls whose context has none; see [WithTimeout].
 const DefaultTimeout = 30 * time.Second
 
+// MaxTimeout is the longest timeout that an option takes, here and in [IngestOptions]: a day.
+const MaxTimeout = 24 * time.Hour
+
 // MaxMessageBytes is the size of the largest message, both ways: the limit of the server, 16 MiB, and a little for its frame.
 const MaxMessageBytes = 16<<20 + 64<<10
 
@@ -88,7 +91,7 @@ func WithCA(pem []byte) Option {
 }
 
 // WithTimeout sets the deadline of every call whose context has none, all attempts included. IngestStream and BuildIndex
-// last as long as they have something to say and get none. Default: [DefaultTimeout].
+// last as long as they have something to say and get none. Above 0 and at most [MaxTimeout]. Default: [DefaultTimeout].
 func WithTimeout(timeout time.Duration) Option {
 	return func(o *options) { o.timeout = timeout }
 }
@@ -122,8 +125,8 @@ func Connect(endpoint string, opts ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.timeout <= 0 {
-		return nil, fmt.Errorf("pgfox: the timeout must be positive, not %v", o.timeout)
+	if o.timeout <= 0 || o.timeout > MaxTimeout {
+		return nil, fmt.Errorf("pgfox: the timeout must be above 0 and at most %v, not %v", MaxTimeout, o.timeout)
 	}
 	security := insecure.NewCredentials()
 	if server.Scheme == "https" {

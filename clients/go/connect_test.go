@@ -42,7 +42,8 @@ func TestEndpoints(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	for _, option := range []Option{
-		WithAPIKey("a\nb"), WithAPIKey("schlüssel"), WithCA([]byte("no certificate")), WithTimeout(0), WithTimeout(-time.Second),
+		WithAPIKey("a\nb"), WithAPIKey("schlüssel"), WithCA([]byte("no certificate")),
+		WithTimeout(0), WithTimeout(-time.Second), WithTimeout(25 * time.Hour),
 	} {
 		if client, err := Connect("h:1", option); err == nil {
 			client.Close()

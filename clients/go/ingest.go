@@ -19,8 +19,8 @@ const (
 	MaxDocumentsPerRequest = 1000
 	// MaxBytesPerRequest is the most bytes of documents in one request: the server's 16 MiB less room for the rest of it.
 	MaxBytesPerRequest = 16<<20 - 64<<10
-
-	maxRequestsInFlight = 100
+	// MaxRequestsInFlight is the most requests that may be sent and not acknowledged yet.
+	MaxRequestsInFlight = 100
 )
 
 // IngestOptions are the settings of [Client.IngestAll]. The zero value has the defaults.
@@ -29,18 +29,19 @@ type IngestOptions struct {
 	SkipInvalid bool
 	// OnlyIfAbsent stores only documents whose id does not exist, and leaves the others as they are.
 	OnlyIfAbsent bool
-	// DocumentsPerRequest is 1 to 1,000. 0: 500.
+	// DocumentsPerRequest is 1 to [MaxDocumentsPerRequest]. 0: 500.
 	DocumentsPerRequest int
-	// BytesPerRequest is the size of documents at which a request is sent, up to [MaxBytesPerRequest]. A larger document
+	// BytesPerRequest is the size of documents at which a request is sent, 1 to [MaxBytesPerRequest]. A larger document
 	// goes alone. 0: 2 MiB.
 	BytesPerRequest int
 	// RequestsInFlight is how many requests may be sent and not acknowledged yet. They are kept for sending again, and
-	// documents are not read farther ahead. 1 to 100. 0: 4.
+	// documents are not read farther ahead. 1 to [MaxRequestsInFlight]. 0: 4.
 	RequestsInFlight int
-	// AcknowledgeTimeout is the longest wait for an acknowledgement over a connection that stands. 0: 10 minutes, since
-	// embedding 1,000 long texts on a busy machine takes minutes.
+	// AcknowledgeTimeout is the longest wait for an acknowledgement over a connection that stands, at most [MaxTimeout]. 0:
+	// 10 minutes, since embedding 1,000 long texts on a busy machine takes minutes.
 	AcknowledgeTimeout time.Duration
-	// RetryTimeout is how long to try again after an interruption when nothing is acknowledged meanwhile. 0: 60 s.
+	// RetryTimeout is how long to try again after an interruption when nothing is acknowledged meanwhile, at most
+	// [MaxTimeout]. 0: 60 s. What is shorter than the first pause, such as a nanosecond, means not at all.
 	RetryTimeout time.Duration
 	// OnAcknowledged hears of every request that was committed: of everything acknowledged so far, and of the documents
 	// of this request that were skipped. It should be quick.
@@ -49,29 +50,30 @@ type IngestOptions struct {
 	OnInterrupted func(err error, pause time.Duration)
 }
 
-// IngestTotals is what is acknowledged, which means committed. The counts are of documents, but for the last ones.
+// IngestTotals is what is acknowledged, which means committed.
 type IngestTotals struct {
-	// Documents is all of them, the skipped ones included.
+	// Documents counts documents, the skipped ones included.
 	Documents int64
-	// Upserted were inserted or changed.
+	// Upserted counts documents that were inserted or changed.
 	Upserted int64
 	// Updated is the part of Upserted that existed before.
 	Updated int64
-	// Unchanged were stored already just as they are; after an interruption also those that are sent twice.
+	// Unchanged counts documents that were stored already just as they are; after an interruption also those that are sent
+	// twice.
 	Unchanged int64
-	// Skipped were refused, with SkipInvalid.
+	// Skipped counts documents that the server refused, with SkipInvalid.
 	Skipped int64
-	// Existing had an id that existed, with OnlyIfAbsent; after an interruption also those that are sent twice.
+	// Existing counts documents whose id existed, with OnlyIfAbsent; after an interruption also those that are sent twice.
 	Existing int64
-	// Truncated have a text that is longer than the model reads.
-	Truncated int64
-	// Unembedded were stored without a vector because they have no text.
-	Unembedded int64
-	// FullTextCut have a text so long that full-text search finds its beginning only.
-	FullTextCut int64
 	// Embedded counts texts that were embedded: documents, or chunks of them.
 	Embedded int64
-	// Tokens counts what the model read.
+	// Truncated counts documents whose text is longer than the model reads.
+	Truncated int64
+	// Unembedded counts documents stored without a vector because they have no text.
+	Unembedded int64
+	// FullTextCut counts documents of whose text full-text search finds the beginning only, since it is so long.
+	FullTextCut int64
+	// Tokens counts tokens that the model read.
 	Tokens int64
 }
 
@@ -79,7 +81,7 @@ type IngestTotals struct {
 type SkippedDocument struct {
 	// Position in the whole stream, from 0.
 	Position int64
-	// ID of the document.
+	// ID of the document, cut to 512 bytes.
 	ID string
 	// Reason is for programs.
 	Reason pgfoxv1.ErrorReason
@@ -156,22 +158,33 @@ func (o *IngestOptions) withDefaults(collection string) (IngestOptions, error) {
 	if o != nil {
 		options = *o
 	}
-	invalid := func(field, rule string) (IngestOptions, error) {
-		return options, invalidArgument(field, rule)
+	if !utf8.ValidString(collection) {
+		return options, invalidArgument("collection", "must be UTF-8")
 	}
-	switch {
-	case collection == "" || !utf8.ValidString(collection):
-		return invalid("collection", "must be the name of a collection")
-	case options.DocumentsPerRequest < 0 || options.DocumentsPerRequest > MaxDocumentsPerRequest:
-		return invalid("DocumentsPerRequest", fmt.Sprintf("must be 0 to %d", MaxDocumentsPerRequest))
-	case options.BytesPerRequest < 0 || options.BytesPerRequest > MaxBytesPerRequest:
-		return invalid("BytesPerRequest", fmt.Sprintf("must be 0 to %d", MaxBytesPerRequest))
-	case options.RequestsInFlight < 0 || options.RequestsInFlight > maxRequestsInFlight:
-		return invalid("RequestsInFlight", fmt.Sprintf("must be 0 to %d", maxRequestsInFlight))
-	case options.AcknowledgeTimeout < 0:
-		return invalid("AcknowledgeTimeout", "must not be negative")
-	case options.RetryTimeout < 0:
-		return invalid("RetryTimeout", "must not be negative")
+	for _, count := range []struct {
+		option      string
+		value, most int
+	}{
+		{"DocumentsPerRequest", options.DocumentsPerRequest, MaxDocumentsPerRequest},
+		{"BytesPerRequest", options.BytesPerRequest, MaxBytesPerRequest},
+		{"RequestsInFlight", options.RequestsInFlight, MaxRequestsInFlight},
+	} {
+		if count.value < 0 || count.value > count.most {
+			rule := fmt.Sprintf("must be 1 to %d, or 0 for the default, not %d", count.most, count.value)
+			return options, invalidArgument(count.option, rule)
+		}
+	}
+	for _, timeout := range []struct {
+		option string
+		value  time.Duration
+	}{
+		{"AcknowledgeTimeout", options.AcknowledgeTimeout},
+		{"RetryTimeout", options.RetryTimeout},
+	} {
+		if timeout.value < 0 || timeout.value > MaxTimeout {
+			rule := fmt.Sprintf("must be above 0 and at most %v, or 0 for the default, not %v", MaxTimeout, timeout.value)
+			return options, invalidArgument(timeout.option, rule)
+		}
 	}
 	setDefault(&options.DocumentsPerRequest, 500)
 	setDefault(&options.BytesPerRequest, 2<<20)
@@ -371,10 +384,10 @@ func (in *ingest) acknowledge(response *pgfoxv1.IngestResponse) error {
 	totals.Unchanged += int64(response.GetUnchangedCount())
 	totals.Skipped += int64(len(skipped))
 	totals.Existing += int64(response.GetSkippedCount())
+	totals.Embedded += int64(response.GetEmbeddedCount())
 	totals.Truncated += int64(response.GetTruncatedCount())
 	totals.Unembedded += int64(response.GetUnembeddedCount())
 	totals.FullTextCut += int64(response.GetFullTextCutCount())
-	totals.Embedded += int64(response.GetEmbeddedCount())
 	totals.Tokens += response.GetUsage().GetTokens()
 
 	in.unacknowledged = in.unacknowledged[1:]

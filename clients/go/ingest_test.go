@@ -255,20 +255,58 @@ func TestSkippedDocumentsAreToldWithTheirPosition(t *testing.T) {
 	}
 }
 
-func TestIngestOptionsAreChecked(t *testing.T) {
-	client := connect(t, &standIn{})
-	for field, options := range map[string]pgfox.IngestOptions{
-		"DocumentsPerRequest": {DocumentsPerRequest: 1001},
-		"BytesPerRequest":     {BytesPerRequest: 16 << 20},
-		"RequestsInFlight":    {RequestsInFlight: 101},
-		"AcknowledgeTimeout":  {AcknowledgeTimeout: -1},
-		"RetryTimeout":        {RetryTimeout: -1},
+func TestOptionsOutsideTheirRangeAreRefusedBeforeAnyRequest(t *testing.T) {
+	server := &standIn{}
+	client := connect(t, server)
+	const long = 24*time.Hour + time.Second
+	for _, refused := range []struct {
+		options pgfox.IngestOptions
+		message string
+	}{
+		{pgfox.IngestOptions{DocumentsPerRequest: -1}, "DocumentsPerRequest must be 1 to 1000, or 0 for the default, not -1"},
+		{pgfox.IngestOptions{DocumentsPerRequest: 1001}, "DocumentsPerRequest must be 1 to 1000, or 0 for the default, not 1001"},
+		{pgfox.IngestOptions{BytesPerRequest: -1}, "BytesPerRequest must be 1 to 16711680, or 0 for the default, not -1"},
+		{pgfox.IngestOptions{BytesPerRequest: 16 << 20}, "BytesPerRequest must be 1 to 16711680, or 0 for the default, not 16777216"},
+		{pgfox.IngestOptions{RequestsInFlight: -1}, "RequestsInFlight must be 1 to 100, or 0 for the default, not -1"},
+		{pgfox.IngestOptions{RequestsInFlight: 101}, "RequestsInFlight must be 1 to 100, or 0 for the default, not 101"},
+		{
+			pgfox.IngestOptions{AcknowledgeTimeout: -1},
+			"AcknowledgeTimeout must be above 0 and at most 24h0m0s, or 0 for the default, not -1ns",
+		},
+		{
+			pgfox.IngestOptions{AcknowledgeTimeout: long},
+			"AcknowledgeTimeout must be above 0 and at most 24h0m0s, or 0 for the default, not 24h0m1s",
+		},
+		{
+			pgfox.IngestOptions{RetryTimeout: -1},
+			"RetryTimeout must be above 0 and at most 24h0m0s, or 0 for the default, not -1ns",
+		},
+		{
+			pgfox.IngestOptions{RetryTimeout: long},
+			"RetryTimeout must be above 0 and at most 24h0m0s, or 0 for the default, not 24h0m1s",
+		},
 	} {
-		_, err := ingestAll(t.Context(), t, client, numbered(1), &options)
-		if failure := failed(t, err, codes.InvalidArgument); failure.Violations[0].Field != field {
+		unread := func(func(*pgfoxv1.Document, error) bool) { t.Error("the source was read: ", refused.message) }
+		_, err := ingestAll(t.Context(), t, client, unread, &refused.options)
+		failure := failed(t, err, codes.InvalidArgument)
+		if failure.Message != refused.message || !strings.HasPrefix(failure.Message, failure.Violations[0].Field+" must be ") {
 			t.Error(failure)
 		}
 	}
-	_, err := client.IngestAll(t.Context(), "", numbered(1), nil)
+	_, err := client.IngestAll(t.Context(), "\xff", numbered(1), nil)
 	failed(t, err, codes.InvalidArgument)
+	if server.calls.Load() != 0 {
+		t.Error(server.calls.Load(), " calls")
+	}
+}
+
+func TestOptionsAtTheEndsOfTheirRange(t *testing.T) {
+	client := connect(t, &standIn{ingestStream: func(stream ingestServer, _ int) error { return acknowledgeAll(stream) }})
+	totals, err := ingestAll(t.Context(), t, client, numbered(1), &pgfox.IngestOptions{
+		DocumentsPerRequest: 1000, BytesPerRequest: 16<<20 - 64<<10, RequestsInFlight: 100,
+		AcknowledgeTimeout: 24 * time.Hour, RetryTimeout: time.Nanosecond,
+	})
+	if err != nil || totals.Documents != 1 {
+		t.Fatal(totals, err)
+	}
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Checks the chart: lint, golden files, values that must be refused, the schemas of Kubernetes, and that every variable and
-# flag it sets is one of the server. UPDATE=1 writes the golden files anew: look at `git diff` then.
+# Checks the chart: lint, golden files, single values, values that must be refused, the schemas of Kubernetes, and that every
+# variable and flag it sets is one of the server. UPDATE=1 writes the golden files anew: look at `git diff` then.
 source "$(dirname "$0")/../../tests/deploy/support.sh"
 cd "$root/deploy/helm"
 if ! command -v helm >/dev/null; then
-    skip 'install helm: go install helm.sh/helm/v4/cmd/helm@v4.3.1'
+    skip "install helm: go install $HELM_MODULE"
 fi
 # Nothing of the caller's configuration, and no cluster.
 export HELM_CONFIG_HOME=$scratch/config HELM_CACHE_HOME=$scratch/cache HELM_DATA_HOME=$scratch/data KUBECONFIG=/dev/null
@@ -15,7 +15,7 @@ render() {
 }
 # What `helm install` would tell the user.
 notes() {
-    helm install pgfox pgfox --namespace search --dry-run=client --values "$1" | sed -n '/^NOTES:$/,$p'
+    helm install pgfox pgfox --namespace search --dry-run=client --values "$@" | sed -n '/^NOTES:$/,$p'
 }
 
 cases=0
@@ -33,6 +33,42 @@ for values in tests/*.values.yaml; do
     cases=$((cases + 1))
 done
 ok "golden files: $cases sets of values"
+
+# -- Values that the golden files do not have
+changed=0
+# changes <+ or -> <text> <argument...>: beside the golden file with the least, the arguments add or remove this.
+changes() {
+    local sign=$1 text=$2 difference
+    shift 2
+    render tests/minimal.values.yaml "$@" >"$scratch/objects.yaml" || fail "helm template with $*"
+    difference=$(diff -u tests/minimal.golden.yaml "$scratch/objects.yaml" | grep "^[$sign]" || true)
+    [[ $difference == *"$text"* ]] || fail "with $* there is no \`$sign $text\` in: $difference"
+    cat "$scratch/objects.yaml" >>"$scratch/changed.yaml"
+    changed=$((changed + 1))
+}
+parts=(--set database.parts.enabled=true --set-json 'database.parameters={"sslmode": "require", "tcp_user_timeout": 1000000}')
+login="user='\$(DATABASE_USER)' password='\$(DATABASE_PASSWORD)' sslmode='require' tcp_user_timeout='1000000'"
+changes + "\"host='\$(DATABASE_HOST)' port='5432' dbname='\$(DATABASE_NAME)' $login\"" "${parts[@]}"
+changes + 'secretKeyRef: {name: "foxes-app", key: "hostname"}' "${parts[@]}" --set database.parts.hostKey=hostname
+changes + "\"host='db' port='\$(DATABASE_PORT)' dbname='foxes' $login\"" "${parts[@]}" \
+    --set database.parts.hostKey=,database.parts.host=db,database.parts.portKey=port \
+    --set database.parts.databaseKey=,database.parts.database=foxes
+changes + 'replicas: 1' --set replicas=1
+changes + 'image: "pgfox:0.1.0-with-model"' --set image.tag=0.1.0-with-model
+changes + 'name: PGFOX_INSECURE' --set apiKeys.existingSecret.name=,apiKeys.insecure=true
+changes - 'name: PGFOX_API_KEYS' --set apiKeys.existingSecret.name=,apiKeys.insecure=true
+changes + 'name: PGFOX_MIGRATE' --set migration.mode=atStart
+changes - 'kind: Job' --set migration.mode=atStart
+changes - 'port: 9464' --set metrics.enabled=false
+changes - 'kind: NetworkPolicy' --set networkPolicy.enabled=false
+changes - 'kind: PodDisruptionBudget' --set podDisruptionBudget.enabled=false
+changes - 'kind: ServiceAccount' --set serviceAccount.create=false
+changes + 'serviceAccountName: default' --set serviceAccount.create=false
+changes - 'preStop:' --set preStopSeconds=0
+changes + 'terminationGracePeriodSeconds: 40' --set preStopSeconds=0
+[[ $(notes tests/minimal.values.yaml --set apiKeys.existingSecret.name=,apiKeys.insecure=true) == *'There are no API keys'* ]] ||
+    fail 'the notes do not warn that everyone may call'
+ok "single values: $changed change what they are for"
 
 # -- Values that are refused, each with what is said of it
 refused=0
@@ -80,7 +116,7 @@ ok "bad values: $refused are refused"
 help=$("$bin/pgfox-server" --help)
 known=$(grep -oE '\[env: [A-Z_]+\]' <<<"$help" | grep -oE '[A-Z_]{4,}' | sort -u)
 secret=$(sed -n '/^Secrets are never flags/,/^$/p' <<<"$help" | grep -oE '\b(PGFOX|OPENAI)_[A-Z_]+')
-for variable in $(cat tests/*.golden.yaml | sed -nE 's/^ *- name: ((PGFOX|OPENAI)_[A-Z_]+|DATABASE_URL)$/\1/p' | sort -u); do
+for variable in $(cat tests/*.golden.yaml "$scratch/changed.yaml" | sed -nE 's/^ *- name: ((PGFOX|OPENAI)_[A-Z_]+|DATABASE_URL)$/\1/p' | sort -u); do
     grep -qx "$variable" <<<"$known"$'\n'"$secret" || fail "the chart sets $variable, which the server does not know"
 done
 # Each setting is one of the chart's own, one of the embedded default, or one of `settings`.
@@ -101,10 +137,10 @@ diff <(awk '/^ +--/ {kind = tolower($2); gsub(/[<>]/, "", kind)} /\[env: /{gsub(
     <(sed -nE 's|.*"(PGFOX_[A-Z_]+)": .*"#/definitions/([a-z]+)".*|\1 \2|p' pgfox/values.schema.json | kinds) ||
     fail "kinds of settings in values.schema.json and \`pgfox-server --help\` differ: < is the server, > the schema"
 flags=$("$bin/pgfox-server" healthcheck --help && "$bin/pgfox-server" migrate --help)
-for flag in $(cat tests/*.golden.yaml | grep -oE -- '--[a-z][a-z-]+' | sort -u); do
+for flag in $(cat tests/*.golden.yaml "$scratch/changed.yaml" | grep -oE -- '--[a-z][a-z-]+' | sort -u); do
     grep -q -- "$flag " <<<"$flags" || fail "the chart passes $flag, which neither healthcheck nor migrate knows"
 done
-for service in $(cat tests/*.golden.yaml | grep -oE 'pgfox\.process|pgfox\.v1\.[A-Za-z]+' | sort -u); do
+for service in $(cat tests/*.golden.yaml "$scratch/changed.yaml" | grep -oE 'pgfox\.process|pgfox\.v1\.[A-Za-z]+' | sort -u); do
     grep -rqE "\"$service\"|^service ${service##*.} " "$root/server/src/health.rs" "$root/proto" ||
         fail "probes ask for $service, which the server does not have"
 done
@@ -114,11 +150,11 @@ ok "settings: all are the server's, and none is missing"
 
 # -- The schemas of Kubernetes, of the oldest version that the chart allows
 if ! command -v kubectl-validate >/dev/null; then
-    skip 'the rest is ok; for the schemas of Kubernetes install kubectl-validate: go install sigs.k8s.io/kubectl-validate@v0.0.4'
+    skip "the rest is ok; for the schemas of Kubernetes install kubectl-validate: go install $KUBECTL_VALIDATE_MODULE"
 fi
 crds=()
 [ -z "${CRDS:-}" ] || crds=(--local-crds "$CRDS")
-for golden in tests/*.golden.yaml; do
+for golden in tests/*.golden.yaml "$scratch/changed.yaml"; do
     # That of the ServiceMonitor is the Prometheus operator's: CRDS names a folder with it.
     awk -v all="${CRDS:-}" 'BEGIN {RS = "---\n"; ORS = "---\n"} all != "" || !/\nkind: ServiceMonitor\n/' "$golden" \
         >"$scratch/objects.yaml"

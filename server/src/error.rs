@@ -40,7 +40,7 @@ pub(crate) enum Error {
     ShuttingDown,
     /// A defect of pgfox.
     #[error("{0}")]
-    Internal(&'static str),
+    Internal(String),
     /// An error of one part of the request.
     #[error("{place}: {source}")]
     Within { place: String, source: Box<Error> },

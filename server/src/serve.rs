@@ -41,8 +41,11 @@ pub struct ServeConfig {
     pub web_origins: Vec<Origin>,
 }
 
-/// Sets up the database, or brings what an older version has set up to this one. For `wait` it goes on trying when the
-/// database is not ready for that.
+/// Sets up the database, or brings the schema of an older version up to date. Tries again for `wait` while the database is
+/// not ready for that.
+///
+/// # Errors
+/// When the database stays out of reach, refuses the change, or can never serve this version.
 pub async fn migrate(store: StoreConfig, wait: Duration) -> anyhow::Result<()> {
     Ok(health::prepare(&Store::new(store), Migrate::Always, wait).await?)
 }
@@ -51,6 +54,9 @@ pub async fn migrate(store: StoreConfig, wait: Duration) -> anyhow::Result<()> {
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves until `shutdown`, then lets running calls finish. The caller owns the port and the signals.
+///
+/// # Errors
+/// When a setting cannot work, the listener fails, or this server can never work with this database.
 pub async fn serve(
     config: ServeConfig,
     listener: TcpListener,

@@ -9,7 +9,7 @@ if docker compose version >/dev/null 2>&1; then
     docker compose --file "$compose" config --format json >"$scratch/compose.json" || fail "docker compose config"
 elif command -v go >/dev/null; then
     # The part of Compose that reads the file.
-    (cd "$root/deploy" && go run github.com/compose-spec/compose-go/v2/cmd@v2.16.2 -format json compose.yaml) \
+    (cd "$root/deploy" && go run "$COMPOSE_MODULE" -format json compose.yaml) \
         >"$scratch/compose.json" || fail "compose-go"
 else
     skip "install Docker with Compose, or Go"

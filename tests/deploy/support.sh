@@ -3,6 +3,7 @@
 
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+source "$root/.ci/versions"
 # Release builds, unless the caller has others.
 bin=$(realpath "${PGFOX_BIN_DIR:-$root/target/release}")
 scratch=$(mktemp -d)

@@ -5,12 +5,13 @@
 mod interrupted;
 mod stopped;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgfox::v1::{self, IndexPhase, IndexState, index_spec::Kind, search_request::Query};
+use rstest::rstest;
 use tonic::{Code, Status, Streaming};
 
-use crate::support::{Client, Server, Setup, eventually, on_each_postgres, reason, vector_document, vectors};
+use crate::support::{Client, Server, Setup, eventually, reason, vector_document, vectors};
 
 const ROWS: i32 = 300;
 
@@ -140,153 +141,173 @@ async fn until_waiting(server: &Server, progress: &mut Streaming<v1::BuildIndexR
     }
 }
 
-on_each_postgres! {
-    async fn parameters_reach_postgres(server: Server) {
-        let mut client = server.client();
-        fill(&mut client).await;
-        let expected = [
-            (hnsw(0, 0), Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 }), "m=16,ef_construction=64"),
-            (hnsw(40, 0), Kind::Hnsw(v1::Hnsw { m: 40, ef_construction: 80 }), "m=40,ef_construction=80"),
-            (hnsw(8, 32), Kind::Hnsw(v1::Hnsw { m: 8, ef_construction: 32 }), "m=8,ef_construction=32"),
-            (ivf_flat(5), Kind::IvfFlat(v1::IvfFlat { lists: 5 }), "lists=5"),
-            (ivf_flat(0), Kind::IvfFlat(v1::IvfFlat { lists: 1 }), "lists=1"),
-        ];
-        let sql = server.sql().await;
-        for (request, kind, options) in expected {
-            let index = build(&mut client, request).await.unwrap();
-            assert_eq!(index.spec.as_ref().unwrap().kind, Some(kind));
-            let stored = "SELECT array_to_string(reloptions, ',') FROM pg_class WHERE relname = $1";
-            assert_eq!(sql.query_one(stored, &[&index.name]).await.unwrap().get::<_, String>(0), options);
-            // The one before is gone.
-            assert_only(&server, &index).await;
-            let (ids, completeness) = search(&mut client, 41.2, 3).await;
-            assert_eq!((ids, completeness), (["p41", "p42", "p40"].map(String::from).to_vec(), v1::Completeness::Approximate));
-        }
-        let default = v1::BuildIndexRequest { collection: "points".into(), ..Default::default() };
-        let index = build(&mut client, default).await.unwrap();
-        assert_eq!(index.spec.unwrap().kind, Some(Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 })));
-    }
-
-    async fn the_same_again_is_ready_at_once_and_rebuild_replaces(server: Server) {
-        let mut client = server.client();
-        fill(&mut client).await;
-        let first = build(&mut client, ivf_flat(2)).await.unwrap();
-        let again = build(&mut client, ivf_flat(2)).await.unwrap();
-        assert_eq!(first.name, again.name);
-        let rebuilt = build(&mut client, v1::BuildIndexRequest { rebuild: true, ..ivf_flat(2) }).await.unwrap();
-        assert_ne!(first.name, rebuilt.name);
-        assert_only(&server, &rebuilt).await;
-    }
-
-    async fn a_build_is_told_attached_to_and_survives_its_caller(server: Server) {
-        let mut client = server.client();
-        fill(&mut client).await;
-        let hold = Hold::writers(&server).await;
-
-        let mut first = client.build_index(hnsw(8, 0)).await.unwrap().into_inner();
-        let began = Instant::now();
-        let index = until_waiting(&server, &mut first).await;
-        let mut messages = 0;
-        while began.elapsed() < Duration::from_millis(3_300) {
-            first.message().await.unwrap().expect("a build that lasts");
-            messages += 1;
-        }
-        assert!(messages >= 2, "one a second, not {messages} in 3.3 s");
-
-        let mut second = client.build_index(hnsw(8, 0)).await.unwrap().into_inner();
-        let message = second.message().await.unwrap().unwrap();
-        assert_eq!(message.index.unwrap().name, index.name);
-        assert!(message.elapsed.unwrap().seconds >= 3, "the time of the build, not of the call");
-        drop(first);
-
-        for other in [hnsw(9, 0), ivf_flat(2)] {
-            let status = client.build_index(other).await.expect_err("another build");
-            assert_eq!((status.code(), reason(&status).0.as_str()), (Code::FailedPrecondition, "BUILD_RUNNING"));
-        }
-        let listed = list(&mut client).await;
-        assert_eq!((listed.len(), listed[0].state(), &listed[0].name), (1, IndexState::Building, &index.name));
-
-        ingest(&mut client, ROWS..ROWS + 10).await;
-        assert_eq!(search(&mut client, 305.2, 1).await, (vec!["p305".into()], v1::Completeness::Exact));
-        hold.release().await;
-        let index = finish(second).await.unwrap();
+#[rstest]
+#[tokio::test]
+async fn parameters_reach_postgres(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    fill(&mut client).await;
+    let expected = [
+        (hnsw(0, 0), Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 }), "m=16,ef_construction=64"),
+        (hnsw(40, 0), Kind::Hnsw(v1::Hnsw { m: 40, ef_construction: 80 }), "m=40,ef_construction=80"),
+        (hnsw(8, 32), Kind::Hnsw(v1::Hnsw { m: 8, ef_construction: 32 }), "m=8,ef_construction=32"),
+        (ivf_flat(5), Kind::IvfFlat(v1::IvfFlat { lists: 5 }), "lists=5"),
+        (ivf_flat(0), Kind::IvfFlat(v1::IvfFlat { lists: 1 }), "lists=1"),
+    ];
+    let sql = server.sql().await;
+    for (request, kind, options) in expected {
+        let index = build(&mut client, request).await.unwrap();
+        assert_eq!(index.spec.as_ref().unwrap().kind, Some(kind));
+        let stored = "SELECT array_to_string(reloptions, ',') FROM pg_class WHERE relname = $1";
+        assert_eq!(sql.query_one(stored, &[&index.name]).await.unwrap().get::<_, String>(0), options);
+        // The one before is gone.
         assert_only(&server, &index).await;
-        assert_eq!(search(&mut client, 305.2, 1).await, (vec!["p305".into()], v1::Completeness::Approximate));
+        let (ids, completeness) = search(&mut client, 41.2, 3).await;
+        assert_eq!(
+            (ids, completeness),
+            (["p41", "p42", "p40"].map(String::from).to_vec(), v1::Completeness::Approximate)
+        );
+    }
+    let default = v1::BuildIndexRequest { collection: "points".into(), ..Default::default() };
+    let index = build(&mut client, default).await.unwrap();
+    assert_eq!(index.spec.unwrap().kind, Some(Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 })));
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_same_again_is_ready_at_once_and_rebuild_replaces(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    fill(&mut client).await;
+    let first = build(&mut client, ivf_flat(2)).await.unwrap();
+    let again = build(&mut client, ivf_flat(2)).await.unwrap();
+    assert_eq!(first.name, again.name);
+    let rebuilt = build(&mut client, v1::BuildIndexRequest { rebuild: true, ..ivf_flat(2) }).await.unwrap();
+    assert_ne!(first.name, rebuilt.name);
+    assert_only(&server, &rebuilt).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_build_is_told_attached_to_and_survives_its_caller(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    fill(&mut client).await;
+    let hold = Hold::writers(&server).await;
+
+    let mut first = client.build_index(hnsw(8, 0)).await.unwrap().into_inner();
+    let index = until_waiting(&server, &mut first).await;
+    // The stream goes on while nothing happens, with a message a second.
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let message = first.message().await.unwrap().expect("a build that lasts");
+        told.push(Duration::try_from(message.elapsed.unwrap()).unwrap());
+    }
+    assert!(told[3] - told[0] > Duration::from_secs(2), "{told:?}");
+
+    let mut second = client.build_index(hnsw(8, 0)).await.unwrap().into_inner();
+    let message = second.message().await.unwrap().unwrap();
+    assert_eq!(message.index.unwrap().name, index.name);
+    let elapsed = Duration::try_from(message.elapsed.unwrap()).unwrap();
+    assert!(elapsed >= told[3], "the time of the build, not of the call: {elapsed:?}");
+    drop(first);
+
+    for other in [hnsw(9, 0), ivf_flat(2)] {
+        let status = client.build_index(other).await.expect_err("another build");
+        assert_eq!((status.code(), reason(&status).0.as_str()), (Code::FailedPrecondition, "BUILD_RUNNING"));
+    }
+    let listed = list(&mut client).await;
+    assert_eq!((listed.len(), listed[0].state(), &listed[0].name), (1, IndexState::Building, &index.name));
+
+    ingest(&mut client, ROWS..ROWS + 10).await;
+    assert_eq!(search(&mut client, 305.2, 1).await, (vec!["p305".into()], v1::Completeness::Exact));
+    hold.release().await;
+    let index = finish(second).await.unwrap();
+    assert_only(&server, &index).await;
+    assert_eq!(search(&mut client, 305.2, 1).await, (vec!["p305".into()], v1::Completeness::Approximate));
+}
+
+#[rstest]
+#[tokio::test]
+async fn two_servers_build_one_index(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let other = Setup::new(server.database_url.clone()).start().await;
+    other.ready().await;
+    let (mut one, mut two) = (server.client(), other.client());
+    fill(&mut one).await;
+    let (one, two) = tokio::join!(build(&mut one, hnsw(0, 0)), build(&mut two, hnsw(0, 0)));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one.name, two.name);
+    assert_only(&server, &one).await;
+    // The server that did not build it learns of it by its next search.
+    search(&mut other.client(), 7.1, 1).await;
+    assert_eq!(search(&mut other.client(), 7.1, 1).await, (vec!["p7".into()], v1::Completeness::Approximate));
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_cannot_be_built_is_refused(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    fill(&mut client).await;
+
+    let status = build(&mut client, ivf_flat(7)).await.expect_err("too few rows");
+    assert_eq!((status.code(), reason(&status).0.as_str()), (Code::FailedPrecondition, "TOO_FEW_ROWS"));
+    let mut few = ivf_flat(7);
+    few.spec.as_mut().unwrap().allow_few_rows = true;
+    build(&mut client, few).await.unwrap();
+
+    for (request, fields) in [
+        (hnsw(1, 0), vec!["spec.hnsw.m"]),
+        (hnsw(101, 0), vec!["spec.hnsw.m"]),
+        (hnsw(-1, 3), vec!["spec.hnsw.m", "spec.hnsw.ef_construction"]),
+        (hnsw(0, 31), vec!["spec.hnsw.ef_construction"]),
+        (hnsw(0, 1_001), vec!["spec.hnsw.ef_construction"]),
+        (ivf_flat(-1), vec!["spec.ivf_flat.lists"]),
+        (ivf_flat(32_769), vec!["spec.ivf_flat.lists"]),
+    ] {
+        let status = build(&mut client, request).await.expect_err("out of range");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert_eq!(reason(&status), ("INVALID_FIELD".into(), fields.into_iter().map(String::from).collect()));
     }
 
-    async fn two_servers_build_one_index(server: Server) {
-        let other = Setup::new(server.database_url.clone()).start().await;
-        other.ready().await;
-        let (mut one, mut two) = (server.client(), other.client());
-        fill(&mut one).await;
-        let (one, two) = tokio::join!(build(&mut one, hnsw(0, 0)), build(&mut two, hnsw(0, 0)));
-        let (one, two) = (one.unwrap(), two.unwrap());
-        assert_eq!(one.name, two.name);
-        assert_only(&server, &one).await;
-        // The server that did not build it learns of it by its next search.
-        search(&mut other.client(), 7.1, 1).await;
-        assert_eq!(search(&mut other.client(), 7.1, 1).await, (vec!["p7".into()], v1::Completeness::Approximate));
+    client.create_collection(vectors("taxi", 3, v1::Distance::L1)).await.unwrap();
+    let mut wide = vectors("wide", 2_001, v1::Distance::L2);
+    wide.collection.as_mut().unwrap().vector_type = v1::VectorType::Vector.into();
+    client.create_collection(wide).await.unwrap();
+    client.create_collection(vectors("half", 4_001, v1::Distance::L2)).await.unwrap();
+    let mut taxi = v1::BuildIndexRequest { collection: "taxi".into(), ..ivf_flat(1) };
+    taxi.spec.as_mut().unwrap().allow_few_rows = true;
+    let wide = v1::BuildIndexRequest { collection: "wide".into(), ..Default::default() };
+    let half = v1::BuildIndexRequest { collection: "half".into(), ..Default::default() };
+    for request in [taxi, wide, half] {
+        let status = build(&mut client, request).await.expect_err("unsupported");
+        assert_eq!((status.code(), reason(&status).0.as_str()), (Code::FailedPrecondition, "INDEX_UNSUPPORTED"));
     }
+    let taxi = v1::BuildIndexRequest { collection: "taxi".into(), ..Default::default() };
+    build(&mut client, taxi).await.expect("HNSW has L1");
 
-    async fn what_cannot_be_built_is_refused(server: Server) {
-        let mut client = server.client();
-        fill(&mut client).await;
+    let none = v1::BuildIndexRequest { collection: "none".into(), ..Default::default() };
+    let status = build(&mut client, none).await.expect_err("no collection");
+    assert_eq!((status.code(), reason(&status).0.as_str()), (Code::NotFound, "COLLECTION_NOT_FOUND"));
+}
 
-        let status = build(&mut client, ivf_flat(7)).await.expect_err("too few rows");
-        assert_eq!((status.code(), reason(&status).0.as_str()), (Code::FailedPrecondition, "TOO_FEW_ROWS"));
-        let mut few = ivf_flat(7);
-        few.spec.as_mut().unwrap().allow_few_rows = true;
-        build(&mut client, few).await.unwrap();
-
-        for (request, fields) in [
-            (hnsw(1, 0), vec!["spec.hnsw.m"]),
-            (hnsw(101, 0), vec!["spec.hnsw.m"]),
-            (hnsw(-1, 3), vec!["spec.hnsw.m", "spec.hnsw.ef_construction"]),
-            (hnsw(0, 31), vec!["spec.hnsw.ef_construction"]),
-            (hnsw(0, 1_001), vec!["spec.hnsw.ef_construction"]),
-            (ivf_flat(-1), vec!["spec.ivf_flat.lists"]),
-            (ivf_flat(32_769), vec!["spec.ivf_flat.lists"]),
-        ] {
-            let status = build(&mut client, request).await.expect_err("out of range");
-            assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-            assert_eq!(reason(&status), ("INVALID_FIELD".into(), fields.into_iter().map(String::from).collect()));
-        }
-
-        client.create_collection(vectors("taxi", 3, v1::Distance::L1)).await.unwrap();
-        let mut wide = vectors("wide", 2_001, v1::Distance::L2);
-        wide.collection.as_mut().unwrap().vector_type = v1::VectorType::Vector.into();
-        client.create_collection(wide).await.unwrap();
-        client.create_collection(vectors("half", 4_001, v1::Distance::L2)).await.unwrap();
-        let mut taxi = v1::BuildIndexRequest { collection: "taxi".into(), ..ivf_flat(1) };
-        taxi.spec.as_mut().unwrap().allow_few_rows = true;
-        let wide = v1::BuildIndexRequest { collection: "wide".into(), ..Default::default() };
-        let half = v1::BuildIndexRequest { collection: "half".into(), ..Default::default() };
-        for request in [taxi, wide, half] {
-            let status = build(&mut client, request).await.expect_err("unsupported");
-            assert_eq!((status.code(), reason(&status).0.as_str()), (Code::FailedPrecondition, "INDEX_UNSUPPORTED"));
-        }
-        let taxi = v1::BuildIndexRequest { collection: "taxi".into(), ..Default::default() };
-        build(&mut client, taxi).await.expect("HNSW has L1");
-
-        let none = v1::BuildIndexRequest { collection: "none".into(), ..Default::default() };
-        let status = build(&mut client, none).await.expect_err("no collection");
-        assert_eq!((status.code(), reason(&status).0.as_str()), (Code::NotFound, "COLLECTION_NOT_FOUND"));
+#[rstest]
+#[tokio::test]
+async fn scans_are_counted(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    fill(&mut client).await;
+    // So many that Postgres prefers the index.
+    for thousand in 0..3 {
+        ingest(&mut client, thousand * 1_000..(thousand + 1) * 1_000).await;
     }
-
-    async fn scans_are_counted(server: Server) {
-        let mut client = server.client();
-        fill(&mut client).await;
-        // So many that Postgres prefers the index.
-        for thousand in 0..3 {
-            ingest(&mut client, thousand * 1_000..(thousand + 1) * 1_000).await;
-        }
-        let index = build(&mut client, hnsw(0, 0)).await.unwrap();
-        assert!(index.create_time.is_some());
-        // Postgres gathers its statistics every second or so.
-        eventually("a scan is counted", async || {
-            search(&mut client, 1.0, 3).await;
-            list(&mut client).await[0].scan_count > 0
-        })
-        .await;
-    }
+    let index = build(&mut client, hnsw(0, 0)).await.unwrap();
+    assert!(index.create_time.is_some());
+    // Postgres gathers its statistics every second or so.
+    eventually("a scan is counted", async || {
+        search(&mut client, 1.0, 3).await;
+        list(&mut client).await[0].scan_count > 0
+    })
+    .await;
 }

@@ -1,8 +1,10 @@
 //! The embedded default: a real PostgreSQL in a temporary folder.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use pgfox_server::{Cache, EmbeddedError, EmbeddedOptions, EmbeddedPostgres, Progress, stored_database_url};
 

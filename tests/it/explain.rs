@@ -1,13 +1,14 @@
 //! Explained searches: the plans that searches must have. They fail when a search stops using its index.
 
 use pgfox::v1::{self, Completeness, Distance, SearchMode, condition::Test, index_spec::Kind};
+use rstest::rstest;
 use serde_json::json;
 
 use crate::{
     calls::{about, build_index, ids, ingest, near, search},
     full_text::words,
     metadata::{all_of, any_of, equals, field, object, value},
-    support::{Client, on_each_postgres, vector_document, vectors},
+    support::{Client, Server, vector_document, vectors},
 };
 
 const DIMENSIONS: usize = 16;
@@ -65,77 +66,82 @@ fn uses(explanation: &v1::Explanation, node: &str, index: &str) -> bool {
     within(&plan[0]["Plan"], node, index)
 }
 
-on_each_postgres! {
-    async fn searches_use_their_indexes(server: Server) {
-        let mut client = server.client();
-        load(&mut client).await;
-        let query = values(4_321);
-        let without = explained(&mut client, near("c", &query, 10)).await;
-        assert_eq!(without.no_index_reason, "the collection has no vector index");
-        assert_eq!(shape(&without), ("Seq Scan", ""));
-        assert!(without.rows_scanned >= 8_000);
+#[rstest]
+#[tokio::test]
+async fn searches_use_their_indexes(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    load(&mut client).await;
+    let query = values(4_321);
+    let without = explained(&mut client, near("c", &query, 10)).await;
+    assert_eq!(without.no_index_reason, "the collection has no vector index");
+    assert_eq!(shape(&without), ("Seq Scan", ""));
+    assert!(without.rows_scanned >= 8_000);
 
-        for (kind, name) in [(Kind::Hnsw(v1::Hnsw::default()), "hnsw"), (Kind::IvfFlat(v1::IvfFlat { lists: 20 }), "ivfflat")] {
-            build_index(&mut client, "c", kind).await;
-            let plain = explained(&mut client, near("c", &query, 10)).await;
-            assert_eq!(shape(&plain), ("Index Scan", name), "{plain:?}");
-            assert!(plain.rows_scanned < 200, "{plain:?}");
+    for (kind, name) in
+        [(Kind::Hnsw(v1::Hnsw::default()), "hnsw"), (Kind::IvfFlat(v1::IvfFlat { lists: 20 }), "ivfflat")]
+    {
+        build_index(&mut client, "c", kind).await;
+        let plain = explained(&mut client, near("c", &query, 10)).await;
+        assert_eq!(shape(&plain), ("Index Scan", name), "{plain:?}");
+        assert!(plain.rows_scanned < 200, "{plain:?}");
 
-            // Few documents match: they are found by the index over the metadata, and their vectors by their keys.
-            let selective = v1::SearchRequest { filter: Some(equals("n", &json!(7))), ..near("c", &query, 10) };
-            let selective = explained(&mut client, selective).await;
-            assert_eq!(shape(&selective).1, "pkey", "{selective:?}");
-            assert!(uses(&selective, "Bitmap Index Scan", "metadata"), "{}", selective.plan_json);
-            assert_eq!(selective.no_index_reason, "few documents match the filter, so all their vectors were compared");
-            assert!(selective.rows_scanned < 200, "{selective:?}");
+        // Few documents match: they are found by the index over the metadata, and their vectors by their keys.
+        let selective = v1::SearchRequest { filter: Some(equals("n", &json!(7))), ..near("c", &query, 10) };
+        let selective = explained(&mut client, selective).await;
+        assert_eq!(shape(&selective).1, "pkey", "{selective:?}");
+        assert!(uses(&selective, "Bitmap Index Scan", "metadata"), "{}", selective.plan_json);
+        assert_eq!(selective.no_index_reason, "few documents match the filter, so all their vectors were compared");
+        assert!(selective.rows_scanned < 200, "{selective:?}");
 
-            // Many match: the vector index leads.
-            let broad = v1::SearchRequest { filter: Some(equals("half", &json!(1))), ..near("c", &query, 10) };
-            let broad = explained(&mut client, broad).await;
-            assert_eq!(shape(&broad), ("Index Scan", name), "{}", broad.plan_json);
-            assert!(broad.rows_filtered > 0);
+        // Many match: the vector index leads.
+        let broad = v1::SearchRequest { filter: Some(equals("half", &json!(1))), ..near("c", &query, 10) };
+        let broad = explained(&mut client, broad).await;
+        assert_eq!(shape(&broad), ("Index Scan", name), "{}", broad.plan_json);
+        assert!(broad.rows_filtered > 0);
 
-            let hybrid = v1::SearchRequest {
-                mode: SearchMode::Hybrid.into(),
-                full_text: "word7".into(),
-                ..near("c", &query, 10)
-            };
-            let hybrid = explained(&mut client, hybrid).await;
-            assert_eq!(shape(&hybrid), ("Index Scan", name), "{}", hybrid.plan_json);
-            assert!(uses(&hybrid, "Bitmap Index Scan", "words"), "{}", hybrid.plan_json);
+        let hybrid =
+            v1::SearchRequest { mode: SearchMode::Hybrid.into(), full_text: "word7".into(), ..near("c", &query, 10) };
+        let hybrid = explained(&mut client, hybrid).await;
+        assert_eq!(shape(&hybrid), ("Index Scan", name), "{}", hybrid.plan_json);
+        assert!(uses(&hybrid, "Bitmap Index Scan", "words"), "{}", hybrid.plan_json);
 
-            let exact = v1::SearchParams { exact: true, ..Default::default() };
-            let exact = explained(&mut client, v1::SearchRequest { params: Some(exact), ..near("c", &query, 10) }).await;
-            assert_eq!(exact.no_index_reason, "the search was asked to be exact");
-        }
-        let texts = explained(&mut client, words("c", "word7 word8", 10)).await;
-        assert_eq!(shape(&texts), ("Bitmap Heap Scan", "words"), "{texts:?}");
-        assert!(texts.no_index_reason.is_empty() && texts.rows_scanned < 200);
-        let ids = v1::Filter { node: Some(v1::filter::Node::Ids(v1::IdList { ids: vec!["7".into()] })) };
-        let by_id = explained(&mut client, v1::SearchRequest { filter: Some(ids), ..near("c", &query, 10) }).await;
-        assert!(by_id.rows_scanned < 20, "{}", by_id.plan_json);
+        let exact = v1::SearchParams { exact: true, ..Default::default() };
+        let exact = explained(&mut client, v1::SearchRequest { params: Some(exact), ..near("c", &query, 10) }).await;
+        assert_eq!(exact.no_index_reason, "the search was asked to be exact");
     }
+    let texts = explained(&mut client, words("c", "word7 word8", 10)).await;
+    assert_eq!(shape(&texts), ("Bitmap Heap Scan", "words"), "{texts:?}");
+    assert!(texts.no_index_reason.is_empty() && texts.rows_scanned < 200);
+    let ids = v1::Filter { node: Some(v1::filter::Node::Ids(v1::IdList { ids: vec!["7".into()] })) };
+    let by_id = explained(&mut client, v1::SearchRequest { filter: Some(ids), ..near("c", &query, 10) }).await;
+    assert!(by_id.rows_scanned < 20, "{}", by_id.plan_json);
+}
 
-    async fn comparisons_that_never_hold_are_told(server: Server) {
-        let mut client = server.client();
-        load(&mut client).await;
-        let filter = all_of(vec![
-            field("year", Test::LessThan(value(&json!("2000")))),
-            any_of(vec![field("title", Test::AtLeast(value(&json!(1)))), field("title", Test::StartsWith("the".into()))]),
-            field("titel", Test::Exists(true)),
-            equals("year", &json!(2_000)),
-        ]);
-        let request = v1::SearchRequest { filter: Some(filter), ..near("c", &values(1), 10) };
-        let notes = explained(&mut client, request).await.notes;
-        assert_eq!(
-            notes,
-            [
-                "`year` less_than compares strings, and the field holds numbers: nothing matches",
-                "`title` at_least compares numbers, and the field holds strings: nothing matches",
-                "`titel` has no value in the first 10000 documents",
-            ]
-        );
-        client.create_collection(crate::support::texts("t")).await.unwrap();
-        assert!(search(&mut client, v1::SearchRequest { explain: true, ..about("t", "fox", 1) }).await.explanation.is_some());
-    }
+#[rstest]
+#[tokio::test]
+async fn comparisons_that_never_hold_are_told(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    load(&mut client).await;
+    let filter = all_of(vec![
+        field("year", Test::LessThan(value(&json!("2000")))),
+        any_of(vec![field("title", Test::AtLeast(value(&json!(1)))), field("title", Test::StartsWith("the".into()))]),
+        field("titel", Test::Exists(true)),
+        equals("year", &json!(2_000)),
+    ]);
+    let request = v1::SearchRequest { filter: Some(filter), ..near("c", &values(1), 10) };
+    let notes = explained(&mut client, request).await.notes;
+    assert_eq!(
+        notes,
+        [
+            "`year` less_than compares strings, and the field holds numbers: nothing matches",
+            "`title` at_least compares numbers, and the field holds strings: nothing matches",
+            "`titel` has no value in the first 10000 documents",
+        ]
+    );
+    client.create_collection(crate::support::texts("t")).await.unwrap();
+    assert!(
+        search(&mut client, v1::SearchRequest { explain: true, ..about("t", "fox", 1) }).await.explanation.is_some()
+    );
 }

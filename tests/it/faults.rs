@@ -7,6 +7,7 @@ mod set_up;
 
 use pgfox::v1;
 use tonic::{Code, Status};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
 use crate::support::{Client, Server, eventually, reason};
@@ -21,15 +22,14 @@ fn expected(code: Code, reason: &str, retry: bool) -> (Code, String, bool) {
 }
 
 /// What the server says of its health.
-async fn health(server: &Server, service: &str) -> tonic_health::pb::health_check_response::ServingStatus {
-    let mut client = tonic_health::pb::health_client::HealthClient::new(server.channel.clone());
-    let request = tonic_health::pb::HealthCheckRequest { service: service.into() };
+async fn health(server: &Server, service: &str) -> ServingStatus {
+    let mut client = HealthClient::new(server.channel.clone());
+    let request = HealthCheckRequest { service: service.into() };
     client.check(request).await.expect("health is always told").into_inner().status()
 }
 
 async fn becomes(server: &Server, serving: bool) {
-    use tonic_health::pb::health_check_response::ServingStatus::{NotServing, Serving};
-    let wanted = if serving { Serving } else { NotServing };
+    let wanted = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
     eventually(&format!("health is {wanted:?}"), async || health(server, "").await == wanted).await;
 }
 

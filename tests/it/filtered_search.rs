@@ -2,12 +2,13 @@
 
 use pgfox::v1::{self, Completeness, Distance, ShortReason, condition::Test, index_spec::Kind};
 use prost_types::Value;
+use rstest::rstest;
 use serde_json::json;
 
 use crate::{
     calls::{build_index, ids, ingest, invalid, near, refusal, search, similar},
     metadata::{all_of, any_of, equals, field, none_of, object, value},
-    support::{Client, Server, on_each_postgres, vector_document, vectors},
+    support::{Client, Server, vector_document, vectors},
 };
 
 const DIMENSIONS: usize = 32;
@@ -178,141 +179,161 @@ async fn recall_by_ivf_flat() {
     finds_what_matches(&mut client, &points).await;
 }
 
-on_each_postgres! {
-    async fn filters_distances_and_fields(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
-        let document = |i: usize| {
-            let metadata = Some(object(&json!({"n": i % 10, "a": {"b": i}, "s.t": "x"})));
-            v1::Document { text: format!("text {i}"), metadata, ..vector_document(&format!("{i:03}"), &[i as f32]) }
-        };
-        ingest(&mut client, "c", (0..300).map(document).collect()).await;
-        for indexed in [false, true] {
-            if indexed {
-                build_index(&mut client, "c", Kind::Hnsw(v1::Hnsw::default())).await;
-            }
-            // A filter, fewer matches than asked for, and none at all.
-            let filtered = |value, limit| v1::SearchRequest { filter: Some(equals("n", &json!(value))), ..near("c", &[0.2], limit) };
-            let found = search(&mut client, filtered(3.0, 3)).await;
-            assert_eq!((ids(&found), found.short_reason()), (vec!["003", "013", "023"], ShortReason::Unspecified));
-            let found = search(&mut client, filtered(3.0, 31)).await;
-            assert_eq!((found.results.len(), found.short_reason()), (30, ShortReason::FewMatches));
-            assert_eq!(found.completeness(), Completeness::Exact);
-            let found = search(&mut client, filtered(11.0, 5)).await;
-            assert_eq!((found.results.len(), found.short_reason()), (0, ShortReason::FewMatches));
-            let not = v1::SearchRequest { filter: Some(none_of(vec![equals("n", &json!(0)), equals("n", &json!(1))])), ..near("c", &[0.2], 3) };
-            assert_eq!(ids(&search(&mut client, not).await), ["002", "003", "004"]);
-
-            // What is similar to a document is not that document.
-            let alike = v1::SearchRequest { filter: Some(equals("n", &json!(3))), ..similar("c", "013", 2) };
-            let mut found = ids(&search(&mut client, alike).await).into_iter().map(str::to_owned).collect::<Vec<_>>();
-            found.sort();
-            assert_eq!(found, ["003", "023"]);
-
-            // A largest distance, alone and with a filter.
-            let within = |most, limit| v1::SearchRequest { max_distance: Some(most), ..near("c", &[10.0], limit) };
-            let found = search(&mut client, within(1.5, 10)).await;
-            assert_eq!((found.results.len(), found.short_reason()), (3, ShortReason::MaxDistance));
-            assert_eq!(ids(&found)[0], "010");
-            let found = search(&mut client, within(1.5, 3)).await;
-            assert_eq!((found.results.len(), found.short_reason()), (3, ShortReason::Unspecified));
-            let found = search(&mut client, within(-1.0, 3)).await;
-            assert_eq!((found.results.len(), found.short_reason()), (0, ShortReason::MaxDistance));
-            let both = v1::SearchRequest { filter: Some(equals("n", &json!(1))), ..within(10.0, 10) };
-            assert_eq!(ids(&search(&mut client, both).await), ["011", "001"]);
-
-            // Fields.
-            let masked = |paths: &[&str]| {
-                let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-                v1::SearchRequest { read_mask: Some(prost_types::FieldMask { paths }), ..near("c", &[7.0], 1) }
-            };
-            let document = async |client: &mut Client, request| search(client, request).await.results.remove(0).document.unwrap();
-            let text = document(&mut client, masked(&["text"])).await;
-            assert_eq!((text.id.as_str(), text.text.as_str(), text.metadata), ("007", "text 7", None));
-            let nested = document(&mut client, masked(&["metadata.a.b", "metadata.\"s.t\"", "metadata.x"])).await;
-            let wanted = Some(object(&json!({"a": {"b": 7}, "s.t": "x"})));
-            assert_eq!((nested.text.as_str(), nested.metadata), ("", wanted));
-            let vector = v1::SearchRequest { include_vector: true, ..masked(&["metadata"]) };
-            let whole = document(&mut client, vector).await;
-            assert_eq!((whole.text.as_str(), whole.metadata.unwrap().fields.len()), ("", 3));
-            assert_eq!(whole.vector.unwrap().values, [7.0]);
+#[rstest]
+#[tokio::test]
+async fn filters_distances_and_fields(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
+    let document = |i: usize| {
+        let metadata = Some(object(&json!({"n": i % 10, "a": {"b": i}, "s.t": "x"})));
+        v1::Document { text: format!("text {i}"), metadata, ..vector_document(&format!("{i:03}"), &[i as f32]) }
+    };
+    ingest(&mut client, "c", (0..300).map(document).collect()).await;
+    for indexed in [false, true] {
+        if indexed {
+            build_index(&mut client, "c", Kind::Hnsw(v1::Hnsw::default())).await;
         }
-        let mut bad = v1::SearchRequest {
-            filter: Some(any_of(vec![])),
-            max_distance: Some(f32::NAN),
-            read_mask: Some(prost_types::FieldMask { paths: vec!["title".into()] }),
-            limit: -1,
-            ..near("c", &[1.0, 2.0], 1)
+        // A filter, fewer matches than asked for, and none at all.
+        let filtered =
+            |value, limit| v1::SearchRequest { filter: Some(equals("n", &json!(value))), ..near("c", &[0.2], limit) };
+        let found = search(&mut client, filtered(3.0, 3)).await;
+        assert_eq!((ids(&found), found.short_reason()), (vec!["003", "013", "023"], ShortReason::Unspecified));
+        let found = search(&mut client, filtered(3.0, 31)).await;
+        assert_eq!((found.results.len(), found.short_reason()), (30, ShortReason::FewMatches));
+        assert_eq!(found.completeness(), Completeness::Exact);
+        let found = search(&mut client, filtered(11.0, 5)).await;
+        assert_eq!((found.results.len(), found.short_reason()), (0, ShortReason::FewMatches));
+        let not = v1::SearchRequest {
+            filter: Some(none_of(vec![equals("n", &json!(0)), equals("n", &json!(1))])),
+            ..near("c", &[0.2], 3)
         };
-        bad.limit = -1;
-        invalid(
-            client.search(bad).await,
-            &["limit", "filter.any_of.filters", "max_distance", "read_mask.paths[0]", "vector"],
-        );
-    }
+        assert_eq!(ids(&search(&mut client, not).await), ["002", "003", "004"]);
 
-    async fn examples(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("flat", 2, Distance::L2)).await.unwrap();
-        client.create_collection(vectors("angles", 2, Distance::Cosine)).await.unwrap();
-        let documents: Vec<_> = [("a", [1.0, 0.0]), ("b", [0.0, 1.0]), ("c", [4.0, 4.0]), ("d", [-1.0, 0.0]), ("e", [3.0, -2.0])]
+        // What is similar to a document is not that document.
+        let alike = v1::SearchRequest { filter: Some(equals("n", &json!(3))), ..similar("c", "013", 2) };
+        let mut found = ids(&search(&mut client, alike).await).into_iter().map(str::to_owned).collect::<Vec<_>>();
+        found.sort();
+        assert_eq!(found, ["003", "023"]);
+
+        // A largest distance, alone and with a filter.
+        let within = |most, limit| v1::SearchRequest { max_distance: Some(most), ..near("c", &[10.0], limit) };
+        let found = search(&mut client, within(1.5, 10)).await;
+        assert_eq!((found.results.len(), found.short_reason()), (3, ShortReason::MaxDistance));
+        assert_eq!(ids(&found)[0], "010");
+        let found = search(&mut client, within(1.5, 3)).await;
+        assert_eq!((found.results.len(), found.short_reason()), (3, ShortReason::Unspecified));
+        let found = search(&mut client, within(-1.0, 3)).await;
+        assert_eq!((found.results.len(), found.short_reason()), (0, ShortReason::MaxDistance));
+        let both = v1::SearchRequest { filter: Some(equals("n", &json!(1))), ..within(10.0, 10) };
+        assert_eq!(ids(&search(&mut client, both).await), ["011", "001"]);
+
+        // Fields.
+        let masked = |paths: &[&str]| {
+            let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+            v1::SearchRequest { read_mask: Some(prost_types::FieldMask { paths }), ..near("c", &[7.0], 1) }
+        };
+        let document =
+            async |client: &mut Client, request| search(client, request).await.results.remove(0).document.unwrap();
+        let text = document(&mut client, masked(&["text"])).await;
+        assert_eq!((text.id.as_str(), text.text.as_str(), text.metadata), ("007", "text 7", None));
+        let nested = document(&mut client, masked(&["metadata.a.b", "metadata.\"s.t\"", "metadata.x"])).await;
+        let wanted = Some(object(&json!({"a": {"b": 7}, "s.t": "x"})));
+        assert_eq!((nested.text.as_str(), nested.metadata), ("", wanted));
+        let vector = v1::SearchRequest { include_vector: true, ..masked(&["metadata"]) };
+        let whole = document(&mut client, vector).await;
+        assert_eq!((whole.text.as_str(), whole.metadata.unwrap().fields.len()), ("", 3));
+        assert_eq!(whole.vector.unwrap().values, [7.0]);
+    }
+    let mut bad = v1::SearchRequest {
+        filter: Some(any_of(vec![])),
+        max_distance: Some(f32::NAN),
+        read_mask: Some(prost_types::FieldMask { paths: vec!["title".into()] }),
+        limit: -1,
+        ..near("c", &[1.0, 2.0], 1)
+    };
+    bad.limit = -1;
+    invalid(
+        client.search(bad).await,
+        &["limit", "filter.any_of.filters", "max_distance", "read_mask.paths[0]", "vector"],
+    );
+}
+
+#[rstest]
+#[tokio::test]
+async fn examples(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("flat", 2, Distance::L2)).await.unwrap();
+    client.create_collection(vectors("angles", 2, Distance::Cosine)).await.unwrap();
+    let documents: Vec<_> =
+        [("a", [1.0, 0.0]), ("b", [0.0, 1.0]), ("c", [4.0, 4.0]), ("d", [-1.0, 0.0]), ("e", [3.0, -2.0])]
             .iter()
             .map(|(id, values)| vector_document(id, values))
             .collect();
-        for name in ["flat", "angles"] {
-            ingest(&mut client, name, documents.clone()).await;
-        }
-        let like = |name: &str, positive: &[&str], negative: &[&str]| {
-            let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
-            let examples = v1::Examples { positive_ids: ids(positive), negative_ids: ids(negative) };
-            let query = Some(v1::search_request::Query::Examples(examples));
-            v1::SearchRequest { collection: name.into(), query, limit: 5, include_vector: true, ..Default::default() }
-        };
-        // The mean of a and b is (0.5, 0.5); c has its direction.
-        let found = search(&mut client, like("angles", &["a", "b"], &[])).await;
-        assert_eq!(ids(&found)[0], "c");
-        assert!((found.results[0].distance.unwrap()).abs() < 1e-6);
-        let found = search(&mut client, like("flat", &["a", "b"], &[])).await;
-        assert_eq!(ids(&found), ["d", "e", "c"]);
-        // 2 * (1, 0) - (0, 1) = (2, -1), and e is the nearest to that.
-        let found = search(&mut client, like("flat", &["a"], &["b"])).await;
-        assert_eq!(ids(&found), ["e", "d", "c"]);
-        assert!((found.results[0].distance.unwrap() - 2_f32.sqrt()).abs() < 1e-6);
-        // Normalised first: 2 * a - c = (2 - 0.707, -0.707).
-        let found = search(&mut client, like("angles", &["a"], &["c"])).await;
-        assert_eq!(ids(&found)[0], "e");
-        // a and d are opposite to each other.
-        let opposite = client.search(like("angles", &["a", "d"], &[])).await;
-        invalid(opposite, &["examples"]);
-        assert_eq!(refusal(client.search(like("flat", &["a", "x"], &["y"])).await).1, "DOCUMENT_NOT_FOUND");
-        let many: Vec<String> = (0..101).map(|i| i.to_string()).collect();
-        let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        invalid(client.search(like("flat", &[], &many)).await, &["examples.positive_ids", "examples.negative_ids"]);
-        invalid(client.search(like("flat", &["", "a\0"], &[])).await, &["examples.positive_ids[0]", "examples.positive_ids[1]"]);
+    for name in ["flat", "angles"] {
+        ingest(&mut client, name, documents.clone()).await;
     }
+    let like = |name: &str, positive: &[&str], negative: &[&str]| {
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        let examples = v1::Examples { positive_ids: ids(positive), negative_ids: ids(negative) };
+        let query = Some(v1::search_request::Query::Examples(examples));
+        v1::SearchRequest { collection: name.into(), query, limit: 5, include_vector: true, ..Default::default() }
+    };
+    // The mean of a and b is (0.5, 0.5); c has its direction.
+    let found = search(&mut client, like("angles", &["a", "b"], &[])).await;
+    assert_eq!(ids(&found)[0], "c");
+    assert!((found.results[0].distance.unwrap()).abs() < 1e-6);
+    let found = search(&mut client, like("flat", &["a", "b"], &[])).await;
+    assert_eq!(ids(&found), ["d", "e", "c"]);
+    // 2 * (1, 0) - (0, 1) = (2, -1), and e is the nearest to that.
+    let found = search(&mut client, like("flat", &["a"], &["b"])).await;
+    assert_eq!(ids(&found), ["e", "d", "c"]);
+    assert!((found.results[0].distance.unwrap() - 2_f32.sqrt()).abs() < 1e-6);
+    // Normalised first: 2 * a - c = (2 - 0.707, -0.707).
+    let found = search(&mut client, like("angles", &["a"], &["c"])).await;
+    assert_eq!(ids(&found)[0], "e");
+    // a and d are opposite to each other.
+    let opposite = client.search(like("angles", &["a", "d"], &[])).await;
+    invalid(opposite, &["examples"]);
+    assert_eq!(refusal(client.search(like("flat", &["a", "x"], &["y"])).await).1, "DOCUMENT_NOT_FOUND");
+    let many: Vec<String> = (0..101).map(|i| i.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    invalid(client.search(like("flat", &[], &many)).await, &["examples.positive_ids", "examples.negative_ids"]);
+    invalid(
+        client.search(like("flat", &["", "a\0"], &[])).await,
+        &["examples.positive_ids[0]", "examples.positive_ids[1]"],
+    );
+}
 
-    async fn results_that_differ(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("c", 2, Distance::Cosine)).await.unwrap();
-        let angle = |degrees: f32| [degrees.to_radians().cos(), degrees.to_radians().sin()];
-        let documents = [0.0, 1.0, 2.0, 3.0, 40.0, 80.0].map(|degrees| vector_document(&degrees.to_string(), &angle(degrees)));
-        ingest(&mut client, "c", documents.to_vec()).await;
-        let diverse = |weight, limit| v1::SearchRequest {
-            diversity: Some(v1::Diversity { weight, candidates: None }),
-            ..near("c", &angle(0.0), limit)
-        };
-        let found = search(&mut client, diverse(Some(0.0), 2)).await;
-        assert_eq!(ids(&found), ["0", "80"]);
-        assert!(found.results[0].document.as_ref().unwrap().vector.is_none());
-        assert_eq!(ids(&search(&mut client, diverse(Some(1.0), 3)).await), ["0", "1", "2"]);
-        assert_eq!(search(&mut client, diverse(None, 100)).await.results.len(), 6);
-        let few = v1::SearchRequest { diversity: Some(v1::Diversity { weight: Some(0.0), candidates: Some(2) }), ..near("c", &angle(0.0), 2) };
-        assert_eq!(ids(&search(&mut client, few).await), ["0", "1"]);
-        let bad = v1::SearchRequest {
-            diversity: Some(v1::Diversity { weight: Some(1.5), candidates: Some(1_001) }),
-            group_by_document: true,
-            ..near("c", &angle(0.0), 2)
-        };
-        invalid(client.search(bad).await, &["diversity", "diversity.weight", "diversity.candidates"]);
-    }
+#[rstest]
+#[tokio::test]
+async fn results_that_differ(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("c", 2, Distance::Cosine)).await.unwrap();
+    let angle = |degrees: f32| [degrees.to_radians().cos(), degrees.to_radians().sin()];
+    let documents =
+        [0.0, 1.0, 2.0, 3.0, 40.0, 80.0].map(|degrees| vector_document(&degrees.to_string(), &angle(degrees)));
+    ingest(&mut client, "c", documents.to_vec()).await;
+    let diverse = |weight, limit| v1::SearchRequest {
+        diversity: Some(v1::Diversity { weight, candidates: None }),
+        ..near("c", &angle(0.0), limit)
+    };
+    let found = search(&mut client, diverse(Some(0.0), 2)).await;
+    assert_eq!(ids(&found), ["0", "80"]);
+    assert!(found.results[0].document.as_ref().unwrap().vector.is_none());
+    assert_eq!(ids(&search(&mut client, diverse(Some(1.0), 3)).await), ["0", "1", "2"]);
+    assert_eq!(search(&mut client, diverse(None, 100)).await.results.len(), 6);
+    let few = v1::SearchRequest {
+        diversity: Some(v1::Diversity { weight: Some(0.0), candidates: Some(2) }),
+        ..near("c", &angle(0.0), 2)
+    };
+    assert_eq!(ids(&search(&mut client, few).await), ["0", "1"]);
+    let bad = v1::SearchRequest {
+        diversity: Some(v1::Diversity { weight: Some(1.5), candidates: Some(1_001) }),
+        group_by_document: true,
+        ..near("c", &angle(0.0), 2)
+    };
+    invalid(client.search(bad).await, &["diversity", "diversity.weight", "diversity.candidates"]);
 }

@@ -4,13 +4,14 @@ mod random;
 
 use pgfox::v1::{self, condition::Test, filter::Node};
 use prost_types::Timestamp;
+use rstest::rstest;
 use serde_json::{Value as Json, json};
 
 use crate::{
     calls::invalid,
     metadata::{all_of, any_of, document, equals, field, fill, list, none_of, quoted, selected, value, with_ids},
     naughty::NAUGHTY,
-    support::on_each_postgres,
+    support::Server,
 };
 
 /// Noon of the first of May 2024.
@@ -62,255 +63,258 @@ fn values() -> Vec<(&'static str, Json)> {
     ]
 }
 
-on_each_postgres! {
-    async fn tests_mean_what_the_proto_says(server: Server) {
-        let mut client = server.client();
-        let values = values();
-        fill(&mut client, values.iter().map(|(id, metadata)| document(id, metadata)).collect()).await;
-        let all = || values.iter().map(|(id, _)| *id);
-        let beginning = |first: char| all().filter(move |id| id.starts_with(first)).collect::<Vec<_>>();
-        let times = || all().filter(|id| id.starts_with('t') && *id != "true");
-        let others = |ids: &[&str]| all().filter(|id| !ids.contains(id)).map(str::to_owned).collect::<Vec<_>>();
+#[rstest]
+#[tokio::test]
+async fn tests_mean_what_the_proto_says(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    let values = values();
+    fill(&mut client, values.iter().map(|(id, metadata)| document(id, metadata)).collect()).await;
+    let all = || values.iter().map(|(id, _)| *id);
+    let beginning = |first: char| all().filter(move |id| id.starts_with(first)).collect::<Vec<_>>();
+    let times = || all().filter(|id| id.starts_with('t') && *id != "true");
+    let others = |ids: &[&str]| all().filter(|id| !ids.contains(id)).map(str::to_owned).collect::<Vec<_>>();
 
-        let of = |test: Test| field("v", test);
-        let is = |json: Json| equals("v", &json);
-        let (noon, later) = (["t06:30-5:30", "t12:00", "t14:00+2"], "t12:00:00.000001");
-        let not_times = ["tday", "tmonth", "tlocal"];
-        let table: Vec<(v1::Filter, Vec<&str>)> = vec![
-            (is(json!(null)), vec!["absent", "null"]),
-            (of(Test::NotEquals(value(&json!(null)))), all().filter(|id| !["absent", "null"].contains(id)).collect()),
-            (of(Test::Exists(false)), vec!["absent", "null"]),
-            (is(json!(0)), vec!["n0"]),
-            (is(json!(-0.0)), vec!["n0"]),
-            (is(json!(1)), vec!["n1"]),
-            (is(json!(1e300)), vec!["n1e300"]),
-            (is(json!(9_007_199_254_740_992_u64)), vec!["n2^53"]),
-            (is(json!(true)), vec!["true"]),
-            (is(json!("")), vec!["s"]),
-            (is(json!("7")), vec!["s7"]),
-            (is(json!("a")), vec!["sa"]),
-            (is(json!([])), vec!["l"]),
-            (is(json!(["a"])), vec!["la"]),
-            (is(json!([["a"]])), vec!["l[a]"]),
-            (is(json!(["a", 1, "1", true])), vec!["la1"]),
-            (is(json!([1, "a", "1", true])), vec![]),
-            (is(json!({})), vec!["o"]),
-            (is(json!({"k": "a"})), vec!["ok"]),
-            (is(json!({"k": null})), vec!["oknull"]),
-            (of(Test::LessThan(value(&json!(0)))), vec!["n-1.5"]),
-            (of(Test::AtMost(value(&json!(0)))), vec!["n-1.5", "n0"]),
-            (of(Test::GreaterThan(value(&json!(9_007_199_254_740_992_u64)))), vec!["n2^53+2", "n1e300"]),
-            (of(Test::AtLeast(value(&json!(9_007_199_254_740_992_u64)))), vec!["n2^53", "n2^53+2", "n1e300"]),
-            (of(Test::AtMost(value(&json!(f64::MAX)))), beginning('n').into_iter().filter(|id| *id != "null").collect()),
-            (of(Test::LessThan(value(&json!("7")))), [vec!["s"], times().filter(|id| *id != "t9999").collect()].concat()),
-            (of(Test::AtMost(value(&json!("7")))), [vec!["s", "s7"], times().filter(|id| *id != "t9999").collect()].concat()),
-            // Upper case before lower case, and code points rather than words of UTF-16.
-            (of(Test::GreaterThan(value(&json!("B")))), vec!["sa", "sab%", "sé", "s\u{ffff}", "s🦊"]),
-            (of(Test::GreaterThan(value(&json!("\u{ffff}")))), vec!["s🦊"]),
-            (of(Test::AtLeast(value(&json!("é")))), vec!["sé", "s\u{ffff}", "s🦊"]),
-            (of(Test::OneOf(list(&json!([1, "7", true])))), vec!["n1", "s7", "true"]),
-            (of(Test::OneOf(list(&json!(["a", "a"])))), vec!["sa"]),
-            (of(Test::OneOf(list(&json!([1, "7", true, 2, 3, 4, 5, 6, 8, 9, 1e300])))), vec!["n1", "s7", "true", "n1e300"]),
-            (of(Test::ContainsAny(list(&json!(["a", "b"])))), vec!["la", "la1"]),
-            (of(Test::ContainsAny(list(&json!([1])))), vec!["la1"]),
-            (of(Test::ContainsAny(list(&json!([1, "x", 2, 3, 4, 5, 6, 7, 8, 9])))), vec!["la1"]),
-            (of(Test::ContainsAny(list(&json!(["k", "1", "x", "y", "z", "v", "w", "7", "B", "é"])))), vec!["la1"]),
-            (of(Test::ContainsAll(list(&json!(["a", "1"])))), vec!["la1"]),
-            (of(Test::ContainsAll(list(&json!(["a", "b"])))), vec![]),
-            (of(Test::StartsWith("a".into())), vec!["sa", "sab%"]),
-            (of(Test::StartsWith("ab%".into())), vec!["sab%"]),
-            (of(Test::StartsWith("%".into())), vec![]),
-            (of(Test::StartsWith("2024-05-01T".into())), vec!["t12:00", "t14:00+2", later, "tlocal"]),
-            (of(Test::Before(at(NOON, 0))), vec!["t1"]),
-            (of(Test::Before(at(NOON, 1_000))), [&["t1"], &noon[..]].concat()),
-            (of(Test::Since(at(NOON, 0))), [&noon[..], &[later, "t9999"]].concat()),
-            (of(Test::Since(at(NOON, 1_000))), vec![later, "t9999"]),
-            // Microseconds count.
-            (of(Test::Since(at(NOON, 1_999))), vec![later, "t9999"]),
-            (of(Test::Since(at(-62_135_596_800, 0))), times().filter(|id| !not_times.contains(id)).collect()),
-            (of(Test::Before(at(253_402_300_799, 999_999_000))),
-                times().filter(|id| !not_times.contains(id) && *id != "t9999").collect()),
-            // Within objects only, not within lists.
-            (equals("v.k", &json!("a")), vec!["ok", "ok0"]),
-            (field("v.0", Test::OneOf(list(&json!(["a", 1, 2, 3, 4, 5, 6, 7, 8, 9])))), vec![]),
-            (field("v.0", Test::OneOf(list(&json!(["b", 1, 2, 3, 4, 5, 6, 7, 8, 9])))), vec!["ok0"]),
-            (field("v.k", Test::Exists(true)), vec!["ok", "ok0"]),
-            (field("v.k", Test::StartsWith("a".into())), vec!["ok", "ok0"]),
-            (field("v.0", Test::Exists(true)), vec!["ok0"]),
-            (field("v.0", Test::AtLeast(value(&json!("")))), vec!["ok0"]),
-            (field("v.-1", Test::Exists(true)), vec![]),
-            (field(r#"v." 0""#, Test::Exists(true)), vec![]),
-            (equals("v.0.0", &json!("a")), vec![]),
-            (with_ids(&["n1", "nobody", "n1"]), vec!["n1"]),
-            (all_of(vec![with_ids(&["n0", "n1"]), is(json!(1))]), vec!["n1"]),
-            (any_of(vec![with_ids(&["n0"]), is(json!(1))]), vec!["n0", "n1"]),
-        ];
-        for (filter, wanted) in &table {
-            let mut wanted: Vec<String> = wanted.iter().map(|id| (*id).to_owned()).collect();
-            wanted.sort();
-            assert_eq!(selected(&mut client, filter).await, wanted, "{filter:?}");
-            // What is negative holds exactly where its contrary does not, whatever is there.
-            let found: Vec<&str> = wanted.iter().map(String::as_str).collect();
-            let mut rest = others(&found);
-            rest.sort();
-            assert_eq!(selected(&mut client, &none_of(vec![filter.clone()])).await, rest, "none of {filter:?}");
-            let contrary = match &filter.node {
-                Some(Node::Condition(v1::Condition { field: name, test: Some(test) })) => match test.clone() {
-                    Test::Equals(value) => Some(field(name, Test::NotEquals(value))),
-                    Test::OneOf(values) => Some(field(name, Test::NoneOf(values))),
-                    Test::Exists(exists) => Some(field(name, Test::Exists(!exists))),
-                    _ => None,
-                },
+    let of = |test: Test| field("v", test);
+    let is = |json: Json| equals("v", &json);
+    let (noon, later) = (["t06:30-5:30", "t12:00", "t14:00+2"], "t12:00:00.000001");
+    let not_times = ["tday", "tmonth", "tlocal"];
+    let table: Vec<(v1::Filter, Vec<&str>)> = vec![
+        (is(json!(null)), vec!["absent", "null"]),
+        (of(Test::NotEquals(value(&json!(null)))), all().filter(|id| !["absent", "null"].contains(id)).collect()),
+        (of(Test::Exists(false)), vec!["absent", "null"]),
+        (is(json!(0)), vec!["n0"]),
+        (is(json!(-0.0)), vec!["n0"]),
+        (is(json!(1)), vec!["n1"]),
+        (is(json!(1e300)), vec!["n1e300"]),
+        (is(json!(9_007_199_254_740_992_u64)), vec!["n2^53"]),
+        (is(json!(true)), vec!["true"]),
+        (is(json!("")), vec!["s"]),
+        (is(json!("7")), vec!["s7"]),
+        (is(json!("a")), vec!["sa"]),
+        (is(json!([])), vec!["l"]),
+        (is(json!(["a"])), vec!["la"]),
+        (is(json!([["a"]])), vec!["l[a]"]),
+        (is(json!(["a", 1, "1", true])), vec!["la1"]),
+        (is(json!([1, "a", "1", true])), vec![]),
+        (is(json!({})), vec!["o"]),
+        (is(json!({"k": "a"})), vec!["ok"]),
+        (is(json!({"k": null})), vec!["oknull"]),
+        (of(Test::LessThan(value(&json!(0)))), vec!["n-1.5"]),
+        (of(Test::AtMost(value(&json!(0)))), vec!["n-1.5", "n0"]),
+        (of(Test::GreaterThan(value(&json!(9_007_199_254_740_992_u64)))), vec!["n2^53+2", "n1e300"]),
+        (of(Test::AtLeast(value(&json!(9_007_199_254_740_992_u64)))), vec!["n2^53", "n2^53+2", "n1e300"]),
+        (of(Test::AtMost(value(&json!(f64::MAX)))), beginning('n').into_iter().filter(|id| *id != "null").collect()),
+        (of(Test::LessThan(value(&json!("7")))), [vec!["s"], times().filter(|id| *id != "t9999").collect()].concat()),
+        (
+            of(Test::AtMost(value(&json!("7")))),
+            [vec!["s", "s7"], times().filter(|id| *id != "t9999").collect()].concat(),
+        ),
+        // Upper case before lower case, and code points rather than words of UTF-16.
+        (of(Test::GreaterThan(value(&json!("B")))), vec!["sa", "sab%", "sé", "s\u{ffff}", "s🦊"]),
+        (of(Test::GreaterThan(value(&json!("\u{ffff}")))), vec!["s🦊"]),
+        (of(Test::AtLeast(value(&json!("é")))), vec!["sé", "s\u{ffff}", "s🦊"]),
+        (of(Test::OneOf(list(&json!([1, "7", true])))), vec!["n1", "s7", "true"]),
+        (of(Test::OneOf(list(&json!(["a", "a"])))), vec!["sa"]),
+        (of(Test::OneOf(list(&json!([1, "7", true, 2, 3, 4, 5, 6, 8, 9, 1e300])))), vec!["n1", "s7", "true", "n1e300"]),
+        (of(Test::ContainsAny(list(&json!(["a", "b"])))), vec!["la", "la1"]),
+        (of(Test::ContainsAny(list(&json!([1])))), vec!["la1"]),
+        (of(Test::ContainsAny(list(&json!([1, "x", 2, 3, 4, 5, 6, 7, 8, 9])))), vec!["la1"]),
+        (of(Test::ContainsAny(list(&json!(["k", "1", "x", "y", "z", "v", "w", "7", "B", "é"])))), vec!["la1"]),
+        (of(Test::ContainsAll(list(&json!(["a", "1"])))), vec!["la1"]),
+        (of(Test::ContainsAll(list(&json!(["a", "b"])))), vec![]),
+        (of(Test::StartsWith("a".into())), vec!["sa", "sab%"]),
+        (of(Test::StartsWith("ab%".into())), vec!["sab%"]),
+        (of(Test::StartsWith("%".into())), vec![]),
+        (of(Test::StartsWith("2024-05-01T".into())), vec!["t12:00", "t14:00+2", later, "tlocal"]),
+        (of(Test::Before(at(NOON, 0))), vec!["t1"]),
+        (of(Test::Before(at(NOON, 1_000))), [&["t1"], &noon[..]].concat()),
+        (of(Test::Since(at(NOON, 0))), [&noon[..], &[later, "t9999"]].concat()),
+        (of(Test::Since(at(NOON, 1_000))), vec![later, "t9999"]),
+        // Microseconds count.
+        (of(Test::Since(at(NOON, 1_999))), vec![later, "t9999"]),
+        (of(Test::Since(at(-62_135_596_800, 0))), times().filter(|id| !not_times.contains(id)).collect()),
+        (
+            of(Test::Before(at(253_402_300_799, 999_999_000))),
+            times().filter(|id| !not_times.contains(id) && *id != "t9999").collect(),
+        ),
+        // Within objects only, not within lists.
+        (equals("v.k", &json!("a")), vec!["ok", "ok0"]),
+        (field("v.0", Test::OneOf(list(&json!(["a", 1, 2, 3, 4, 5, 6, 7, 8, 9])))), vec![]),
+        (field("v.0", Test::OneOf(list(&json!(["b", 1, 2, 3, 4, 5, 6, 7, 8, 9])))), vec!["ok0"]),
+        (field("v.k", Test::Exists(true)), vec!["ok", "ok0"]),
+        (field("v.k", Test::StartsWith("a".into())), vec!["ok", "ok0"]),
+        (field("v.0", Test::Exists(true)), vec!["ok0"]),
+        (field("v.0", Test::AtLeast(value(&json!("")))), vec!["ok0"]),
+        (field("v.-1", Test::Exists(true)), vec![]),
+        (field(r#"v." 0""#, Test::Exists(true)), vec![]),
+        (equals("v.0.0", &json!("a")), vec![]),
+        (with_ids(&["n1", "nobody", "n1"]), vec!["n1"]),
+        (all_of(vec![with_ids(&["n0", "n1"]), is(json!(1))]), vec!["n1"]),
+        (any_of(vec![with_ids(&["n0"]), is(json!(1))]), vec!["n0", "n1"]),
+    ];
+    for (filter, wanted) in &table {
+        let mut wanted: Vec<String> = wanted.iter().map(|id| (*id).to_owned()).collect();
+        wanted.sort();
+        assert_eq!(selected(&mut client, filter).await, wanted, "{filter:?}");
+        // What is negative holds exactly where its contrary does not, whatever is there.
+        let found: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let mut rest = others(&found);
+        rest.sort();
+        assert_eq!(selected(&mut client, &none_of(vec![filter.clone()])).await, rest, "none of {filter:?}");
+        let contrary = match &filter.node {
+            Some(Node::Condition(v1::Condition { field: name, test: Some(test) })) => match test.clone() {
+                Test::Equals(value) => Some(field(name, Test::NotEquals(value))),
+                Test::OneOf(values) => Some(field(name, Test::NoneOf(values))),
+                Test::Exists(exists) => Some(field(name, Test::Exists(!exists))),
                 _ => None,
-            };
-            if let Some(contrary) = contrary {
-                assert_eq!(selected(&mut client, &contrary).await, rest, "{contrary:?}");
-            }
+            },
+            _ => None,
+        };
+        if let Some(contrary) = contrary {
+            assert_eq!(selected(&mut client, &contrary).await, rest, "{contrary:?}");
         }
     }
+}
 
-    async fn naughty_strings_are_keys_and_values(server: Server) {
-        let mut client = server.client();
-        let documents = NAUGHTY.iter().map(|text| {
-            document(text, &json!({(*text): text, "v": text, "in": {(*text): {"text": text}}, "list": ["x", text]}))
-        });
-        fill(&mut client, documents.collect()).await;
-        for text in NAUGHTY {
-            let key = quoted(text);
-            let string = value(&json!(text));
-            for filter in [
-                with_ids(&[text]),
-                equals("v", &json!(text)),
-                equals(&key, &json!(text)),
-                equals(&format!("in.{key}"), &json!({"text": text})),
-                equals("in", &json!({(*text): {"text": text}})),
-                field(&key, Test::Exists(true)),
-                field(&format!("in.{key}.text"), Test::StartsWith((*text).into())),
-                field("v", Test::OneOf(list(&json!([text])))),
-                field("list", Test::ContainsAny(list(&json!(["y", text])))),
-                field("list", Test::ContainsAll(list(&json!(["x", text])))),
-                all_of(vec![
-                    field("v", Test::AtLeast(string.clone())),
-                    field(&key, Test::AtMost(string.clone())),
-                ]),
-                none_of(vec![field("v", Test::LessThan(string.clone())), field("v", Test::GreaterThan(string))]),
-            ] {
-                assert_eq!(selected(&mut client, &filter).await, [*text], "{filter:?}");
-            }
-            let begun = field("v", Test::StartsWith((*text).into()));
-            let mut wanted: Vec<&str> = NAUGHTY.iter().copied().filter(|other| other.starts_with(text)).collect();
-            wanted.sort_unstable();
-            assert_eq!(selected(&mut client, &begun).await, wanted);
+#[rstest]
+#[tokio::test]
+async fn naughty_strings_are_keys_and_values(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    let documents = NAUGHTY.iter().map(|text| {
+        document(text, &json!({(*text): text, "v": text, "in": {(*text): {"text": text}}, "list": ["x", text]}))
+    });
+    fill(&mut client, documents.collect()).await;
+    for text in NAUGHTY {
+        let key = quoted(text);
+        let string = value(&json!(text));
+        for filter in [
+            with_ids(&[text]),
+            equals("v", &json!(text)),
+            equals(&key, &json!(text)),
+            equals(&format!("in.{key}"), &json!({"text": text})),
+            equals("in", &json!({(*text): {"text": text}})),
+            field(&key, Test::Exists(true)),
+            field(&format!("in.{key}.text"), Test::StartsWith((*text).into())),
+            field("v", Test::OneOf(list(&json!([text])))),
+            field("list", Test::ContainsAny(list(&json!(["y", text])))),
+            field("list", Test::ContainsAll(list(&json!(["x", text])))),
+            all_of(vec![field("v", Test::AtLeast(string.clone())), field(&key, Test::AtMost(string.clone()))]),
+            none_of(vec![field("v", Test::LessThan(string.clone())), field("v", Test::GreaterThan(string))]),
+        ] {
+            assert_eq!(selected(&mut client, &filter).await, [*text], "{filter:?}");
         }
-        // They are ordered as their code points are.
-        let mut sorted = NAUGHTY.to_vec();
-        sorted.sort_unstable();
-        let behind = field("v", Test::GreaterThan(value(&json!(sorted[30]))));
-        assert_eq!(selected(&mut client, &behind).await, sorted[31..]);
+        let begun = field("v", Test::StartsWith((*text).into()));
+        let mut wanted: Vec<&str> = NAUGHTY.iter().copied().filter(|other| other.starts_with(text)).collect();
+        wanted.sort_unstable();
+        assert_eq!(selected(&mut client, &begun).await, wanted);
     }
+    // They are ordered as their code points are.
+    let mut sorted = NAUGHTY.to_vec();
+    sorted.sort_unstable();
+    let behind = field("v", Test::GreaterThan(value(&json!(sorted[30]))));
+    assert_eq!(selected(&mut client, &behind).await, sorted[31..]);
+}
 
-    async fn what_is_wrong_is_told_with_its_place(server: Server) {
-        let mut client = server.client();
-        fill(&mut client, vec![document("a", &json!({"v": 1}))]).await;
-        let wrong = all_of(vec![
-            equals("v", &json!(1)),
-            field("v.", Test::LessThan(value(&json!([])))),
-            any_of(vec![]),
-            none_of(vec![v1::Filter { node: None }, with_ids(&[""])]),
-        ]);
-        let fields = [
-            "filter.all_of.filters[1].condition.field",
-            "filter.all_of.filters[1].condition.less_than",
-            "filter.all_of.filters[2].any_of.filters",
-            "filter.all_of.filters[3].none_of.filters[0]",
-            "filter.all_of.filters[3].none_of.filters[1].ids.ids[0]",
-        ];
-        let filter = Some(wrong);
-        let request =
-            v1::ListDocumentsRequest { collection: "c".into(), filter: filter.clone(), ..Default::default() };
-        invalid(client.list_documents(request).await, &fields);
-        let request =
-            v1::CountDocumentsRequest { collection: "c".into(), filter: filter.clone(), ..Default::default() };
-        invalid(client.count_documents(request).await, &fields);
-        let request =
-            v1::DeleteDocumentsRequest { collection: "c".into(), filter: filter.clone(), ..Default::default() };
-        invalid(client.delete_documents(request).await, &fields);
-        let request = v1::UpdateMetadataRequest {
-            collection: "c".into(),
-            filter,
-            metadata: Some(crate::metadata::object(&json!({"x": 1}))),
-            ..Default::default()
-        };
-        invalid(client.update_metadata(request).await, &fields);
-        assert_eq!(selected(&mut client, &equals("v", &json!(1))).await, ["a"]);
-    }
+#[rstest]
+#[tokio::test]
+async fn what_is_wrong_is_told_with_its_place(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    fill(&mut client, vec![document("a", &json!({"v": 1}))]).await;
+    let wrong = all_of(vec![
+        equals("v", &json!(1)),
+        field("v.", Test::LessThan(value(&json!([])))),
+        any_of(vec![]),
+        none_of(vec![v1::Filter { node: None }, with_ids(&[""])]),
+    ]);
+    let fields = [
+        "filter.all_of.filters[1].condition.field",
+        "filter.all_of.filters[1].condition.less_than",
+        "filter.all_of.filters[2].any_of.filters",
+        "filter.all_of.filters[3].none_of.filters[0]",
+        "filter.all_of.filters[3].none_of.filters[1].ids.ids[0]",
+    ];
+    let filter = Some(wrong);
+    let request = v1::ListDocumentsRequest { collection: "c".into(), filter: filter.clone(), ..Default::default() };
+    invalid(client.list_documents(request).await, &fields);
+    let request = v1::CountDocumentsRequest { collection: "c".into(), filter: filter.clone(), ..Default::default() };
+    invalid(client.count_documents(request).await, &fields);
+    let request = v1::DeleteDocumentsRequest { collection: "c".into(), filter: filter.clone(), ..Default::default() };
+    invalid(client.delete_documents(request).await, &fields);
+    let request = v1::UpdateMetadataRequest {
+        collection: "c".into(),
+        filter,
+        metadata: Some(crate::metadata::object(&json!({"x": 1}))),
+        ..Default::default()
+    };
+    invalid(client.update_metadata(request).await, &fields);
+    assert_eq!(selected(&mut client, &equals("v", &json!(1))).await, ["a"]);
+}
 
-    /// The indexes of a collection serve the tests that they are for, and find what a scan finds.
-    async fn indexes_serve_filters(server: Server) {
-        let mut client = server.client();
-        let metadata = |i: i32| {
-            let time = format!("2024-05-01T{:02}:{:02}:{:02}Z", i / 3600, i / 60 % 60, i % 60);
-            json!({"a": {"n": i, "s": format!("s{i:05}"), "t": time}, "list": [i, "x"], "o": {"i": i}})
-        };
-        fill(&mut client, (0..10_000).map(|i| document(&format!("d{i:05}"), &metadata(i))).collect()).await;
-        let index = |field: &str, kind: v1::MetadataIndexType| v1::MetadataIndex {
-            field: field.into(),
-            r#type: kind.into(),
-        };
-        let indexes = vec![
-            index("", v1::MetadataIndexType::Gin),
-            index("a.n", v1::MetadataIndexType::Number),
-            index("a.s", v1::MetadataIndexType::String),
-            index("a.t", v1::MetadataIndexType::Time),
-        ];
-        let request = v1::UpdateCollectionRequest {
-            collection: Some(v1::Collection {
-                name: "c".into(),
-                metadata_indexes: indexes,
-                ..Default::default()
-            }),
-            update_mask: Some(prost_types::FieldMask { paths: vec!["metadata_indexes".into()] }),
-        };
-        client.update_collection(request).await.unwrap();
-        let sql = server.sql().await;
-        // What the indexes hold back is merged, and without sequential scans an index is the only way.
-        sql.batch_execute("VACUUM ANALYZE pgfox_internal.documents_1").await.unwrap();
-        let database = server.database_url.rsplit_once('/').unwrap().1;
-        sql.batch_execute(&format!("ALTER DATABASE {database} SET enable_seqscan = off")).await.unwrap();
-        let server = {
-            let mut setup = crate::support::Setup::new(server.database_url.clone());
-            setup.pool_size = 1;
-            setup.start().await
-        };
-        server.ready().await;
-        let mut client = server.client();
+/// The indexes of a collection serve the tests that they are for, and find what a scan finds.
+#[rstest]
+#[tokio::test]
+async fn indexes_serve_filters(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    let metadata = |i: i32| {
+        let time = format!("2024-05-01T{:02}:{:02}:{:02}Z", i / 3600, i / 60 % 60, i % 60);
+        json!({"a": {"n": i, "s": format!("s{i:05}"), "t": time}, "list": [i, "x"], "o": {"i": i}})
+    };
+    fill(&mut client, (0..10_000).map(|i| document(&format!("d{i:05}"), &metadata(i))).collect()).await;
+    let index =
+        |field: &str, kind: v1::MetadataIndexType| v1::MetadataIndex { field: field.into(), r#type: kind.into() };
+    let indexes = vec![
+        index("", v1::MetadataIndexType::Gin),
+        index("a.n", v1::MetadataIndexType::Number),
+        index("a.s", v1::MetadataIndexType::String),
+        index("a.t", v1::MetadataIndexType::Time),
+    ];
+    let request = v1::UpdateCollectionRequest {
+        collection: Some(v1::Collection { name: "c".into(), metadata_indexes: indexes, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["metadata_indexes".into()] }),
+    };
+    client.update_collection(request).await.unwrap();
+    let sql = server.sql().await;
+    // What the indexes hold back is merged, and without sequential scans an index is the only way.
+    sql.batch_execute("VACUUM ANALYZE pgfox_internal.documents_1").await.unwrap();
+    let database = server.database_url.rsplit_once('/').unwrap().1;
+    sql.batch_execute(&format!("ALTER DATABASE {database} SET enable_seqscan = off")).await.unwrap();
+    let server = {
+        let mut setup = crate::support::Setup::new(server.database_url.clone());
+        setup.pool_size = 1;
+        setup.start().await
+    };
+    server.ready().await;
+    let mut client = server.client();
 
-        let since = Test::Since(at(NOON - 12 * 3600 + 9_998, 0));
-        let table: [(v1::Filter, Vec<i32>, &str); 10] = [
-            (equals("a.n", &json!(77)), vec![77], "jsonb_path_ops"),
-            (equals("o", &json!({"i": 78})), vec![78], "jsonb_path_ops"),
-            (field("a.n", Test::OneOf(list(&json!([5, 7])))), vec![5, 7], "jsonb_path_ops"),
-            (field("list", Test::ContainsAny(list(&json!([8, 9])))), vec![8, 9], "jsonb_path_ops"),
-            (field("list", Test::ContainsAll(list(&json!([8, "x"])))), vec![8], "jsonb_path_ops"),
-            (field("a.n", Test::OneOf(list(&(40..60).collect()))), (40..60).collect(), "jsonb_path_ops"),
-            (field("a.n", Test::LessThan(value(&json!(1.5)))), vec![0, 1], "number_at"),
-            (field("a.s", Test::AtLeast(value(&json!("s09999")))), vec![9_999], "string_at"),
-            (field("a.s", Test::StartsWith("s0123".into())), (1_230..1_240).collect(), "string_at"),
-            (field("a.t", since), vec![9_998, 9_999], "time_at"),
-        ];
-        for (filter, wanted, definition) in table {
-            let scans = format!(
-                "SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes
-                 WHERE pg_get_indexdef(indexrelid) LIKE '%{definition}%'"
-            );
-            let before: i64 = sql.query_one(&scans, &[]).await.unwrap().get(0);
-            let wanted: Vec<String> = wanted.into_iter().map(|i| format!("d{i:05}")).collect();
-            assert_eq!(selected(&mut client, &filter).await, wanted, "{filter:?}");
-            // A session tells what it did when it has nothing to do, at the latest after 10 seconds.
-            crate::support::eventually("the index is used", async || {
-                sql.query_one(&scans, &[]).await.unwrap().get::<_, i64>(0) > before
-            })
-            .await;
-        }
+    let since = Test::Since(at(NOON - 12 * 3600 + 9_998, 0));
+    let table: [(v1::Filter, Vec<i32>, &str); 10] = [
+        (equals("a.n", &json!(77)), vec![77], "jsonb_path_ops"),
+        (equals("o", &json!({"i": 78})), vec![78], "jsonb_path_ops"),
+        (field("a.n", Test::OneOf(list(&json!([5, 7])))), vec![5, 7], "jsonb_path_ops"),
+        (field("list", Test::ContainsAny(list(&json!([8, 9])))), vec![8, 9], "jsonb_path_ops"),
+        (field("list", Test::ContainsAll(list(&json!([8, "x"])))), vec![8], "jsonb_path_ops"),
+        (field("a.n", Test::OneOf(list(&(40..60).collect()))), (40..60).collect(), "jsonb_path_ops"),
+        (field("a.n", Test::LessThan(value(&json!(1.5)))), vec![0, 1], "number_at"),
+        (field("a.s", Test::AtLeast(value(&json!("s09999")))), vec![9_999], "string_at"),
+        (field("a.s", Test::StartsWith("s0123".into())), (1_230..1_240).collect(), "string_at"),
+        (field("a.t", since), vec![9_998, 9_999], "time_at"),
+    ];
+    for (filter, wanted, definition) in table {
+        let scans = format!(
+            "SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes
+             WHERE pg_get_indexdef(indexrelid) LIKE '%{definition}%'"
+        );
+        let before: i64 = sql.query_one(&scans, &[]).await.unwrap().get(0);
+        let wanted: Vec<String> = wanted.into_iter().map(|i| format!("d{i:05}")).collect();
+        assert_eq!(selected(&mut client, &filter).await, wanted, "{filter:?}");
+        // A session tells what it did when it has nothing to do, at the latest after 10 seconds.
+        crate::support::eventually("the index is used", async || {
+            sql.query_one(&scans, &[]).await.unwrap().get::<_, i64>(0) > before
+        })
+        .await;
     }
 }

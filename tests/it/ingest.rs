@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use pgfox::v1::{self, Distance};
 use prost_types::{ListValue, Struct, Value, value::Kind};
+use rstest::rstest;
 use tonic::Code;
 
 use crate::{
     calls::{about, count, counts, get, ids, ingest, invalid, near, refusal, request, search, with_provider},
     provider::{DIMENSIONS, Provider, vector},
-    support::{Client, Server, on_each_postgres, text_document, texts, vector_document, vectors},
+    support::{Client, Server, text_document, texts, vector_document, vectors},
 };
 
 fn object(fields: &[(&str, Kind)]) -> Struct {
@@ -29,258 +30,280 @@ async fn orphans(server: &Server) -> i64 {
     let embeddings: String = sql.query_one(table, &[]).await.unwrap().get(0);
     let documents = format!("documents_{}", embeddings.split('_').nth(1).unwrap());
     let orphans = format!(
-        "SELECT count(*) FROM pgfox_internal.{embeddings} WHERE document_key NOT IN (SELECT key FROM pgfox_internal.{documents})"
+        "SELECT count(*) FROM pgfox_internal.{embeddings}
+         WHERE document_key NOT IN (SELECT key FROM pgfox_internal.{documents})"
     );
     sql.query_one(&orphans, &[]).await.unwrap().get(0)
 }
 
-on_each_postgres! {
-    async fn the_last_of_a_repeated_id_wins(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("c", 2, Distance::L2)).await.unwrap();
-        let twice = |id: &str| {
-            vec![
-                vector_document(id, &[1.0, 0.0]),
-                vector_document("other", &[5.0, 5.0]),
-                vector_document(id, &[2.0, 0.0]),
-            ]
+#[rstest]
+#[tokio::test]
+async fn the_last_of_a_repeated_id_wins(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("c", 2, Distance::L2)).await.unwrap();
+    let twice = |id: &str| {
+        vec![vector_document(id, &[1.0, 0.0]), vector_document("other", &[5.0, 5.0]), vector_document(id, &[2.0, 0.0])]
+    };
+    assert_eq!(counts(&ingest(&mut client, "c", twice("a")).await), (2, 0, 0));
+    assert_eq!(get(&mut client, "c", &["a"]).await, [vector_document("a", &[2.0, 0.0])]);
+    assert_eq!(counts(&ingest(&mut client, "c", twice("a")).await), (0, 0, 2));
+    assert_eq!(counts(&ingest(&mut client, "c", vec![vector_document("a", &[3.0, 0.0])]).await), (1, 1, 0));
+    assert_eq!(get(&mut client, "c", &["a"]).await, [vector_document("a", &[3.0, 0.0])]);
+    assert_eq!(count(&mut client, "c").await, 2);
+
+    // A bad one does not win.
+    let documents = vec![vector_document("a", &[4.0, 0.0]), vector_document("a", &[4.0])];
+    let skip = v1::IngestRequest { skip_invalid: true, ..request("c", documents) };
+    let response = client.ingest(skip).await.unwrap().into_inner();
+    assert_eq!((counts(&response), response.errors.len()), ((1, 1, 0), 1));
+    let many = (0..1_000).map(|i| vector_document("a", &[i as f32, 1.0])).collect();
+    assert_eq!(counts(&ingest(&mut client, "c", many).await), (1, 1, 0));
+    assert_eq!(get(&mut client, "c", &["a"]).await, [vector_document("a", &[999.0, 1.0])]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn copied_and_inserted_rows_are_the_same(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    for (name, vector_type) in [("whole", v1::VectorType::Vector), ("half", v1::VectorType::Halfvec)] {
+        let mut collection = vectors(name, 3, Distance::L2);
+        collection.collection.as_mut().unwrap().vector_type = vector_type.into();
+        client.create_collection(collection).await.unwrap();
+        let document = |i: usize| {
+            let document = vector_document(&format!("ü{i}"), &[i as f32, -0.5, 0.25 * i as f32]);
+            tagged(v1::Document { text: format!("text {i}"), ..document }, &i.to_string())
         };
-        assert_eq!(counts(&ingest(&mut client, "c", twice("a")).await), (2, 0, 0));
-        assert_eq!(get(&mut client, "c", &["a"]).await, [vector_document("a", &[2.0, 0.0])]);
-        assert_eq!(counts(&ingest(&mut client, "c", twice("a")).await), (0, 0, 2));
-        assert_eq!(counts(&ingest(&mut client, "c", vec![vector_document("a", &[3.0, 0.0])]).await), (1, 1, 0));
-        assert_eq!(get(&mut client, "c", &["a"]).await, [vector_document("a", &[3.0, 0.0])]);
-        assert_eq!(count(&mut client, "c").await, 2);
-
-        // A bad one does not win.
-        let documents = vec![vector_document("a", &[4.0, 0.0]), vector_document("a", &[4.0])];
-        let skip = v1::IngestRequest { skip_invalid: true, ..request("c", documents) };
-        let response = client.ingest(skip).await.unwrap().into_inner();
-        assert_eq!((counts(&response), response.errors.len()), ((1, 1, 0), 1));
-        let many = (0..1_000).map(|i| vector_document("a", &[i as f32, 1.0])).collect();
-        assert_eq!(counts(&ingest(&mut client, "c", many).await), (1, 1, 0));
-        assert_eq!(get(&mut client, "c", &["a"]).await, [vector_document("a", &[999.0, 1.0])]);
-    }
-
-    async fn copied_and_inserted_rows_are_the_same(server: Server) {
-        let mut client = server.client();
-        for (name, vector_type) in [("whole", v1::VectorType::Vector), ("half", v1::VectorType::Halfvec)] {
-            let mut collection = vectors(name, 3, Distance::L2);
-            collection.collection.as_mut().unwrap().vector_type = vector_type.into();
-            client.create_collection(collection).await.unwrap();
-            let document = |i: usize| {
-                let document = vector_document(&format!("ü{i}"), &[i as f32, -0.5, 0.25 * i as f32]);
-                tagged(v1::Document { text: format!("text {i}"), ..document }, &i.to_string())
-            };
-            // 200 at once are copied, in 20 requests of 10 they are inserted, and 200 with one of the old are inserted too.
-            assert_eq!(counts(&ingest(&mut client, name, (0..200).map(document).collect()).await), (200, 0, 0));
-            for i in 20..40 {
-                ingest(&mut client, name, (i * 10..(i + 1) * 10).map(document).collect()).await;
-            }
-            let mixed = (399..600)
-                .map(|i| if i == 399 { v1::Document { text: "new".into(), ..document(i) } } else { document(i) });
-            assert_eq!(counts(&ingest(&mut client, name, mixed.collect()).await), (201, 1, 0));
-            let expected: Vec<v1::Document> = (0..600).filter(|i| *i != 399).map(document).collect();
-            let wanted: Vec<&str> = expected.iter().map(|document| document.id.as_str()).collect();
-            assert_eq!(get(&mut client, name, &wanted).await, expected);
-            assert_eq!(counts(&ingest(&mut client, name, expected).await), (0, 0, 599));
+        // 200 at once are copied, in 20 requests of 10 they are inserted, and 200 with one of the old are inserted too.
+        assert_eq!(counts(&ingest(&mut client, name, (0..200).map(document).collect()).await), (200, 0, 0));
+        for i in 20..40 {
+            ingest(&mut client, name, (i * 10..(i + 1) * 10).map(document).collect()).await;
         }
+        let mixed =
+            (399..600).map(|i| if i == 399 { v1::Document { text: "new".into(), ..document(i) } } else { document(i) });
+        assert_eq!(counts(&ingest(&mut client, name, mixed.collect()).await), (201, 1, 0));
+        let expected: Vec<v1::Document> = (0..600).filter(|i| *i != 399).map(document).collect();
+        let wanted: Vec<&str> = expected.iter().map(|document| document.id.as_str()).collect();
+        assert_eq!(get(&mut client, name, &wanted).await, expected);
+        assert_eq!(counts(&ingest(&mut client, name, expected).await), (0, 0, 599));
     }
+}
 
-    async fn a_mixed_request_changes_what_changed(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("c", 2, Distance::L2)).await.unwrap();
-        let document = |id: &str, x: f32, text: &str, tag: &str| {
-            tagged(v1::Document { text: text.into(), ..vector_document(id, &[x, 0.0]) }, tag)
-        };
-        let before = ["vector", "text", "metadata", "same", "all"].map(|id| document(id, 1.0, "old", "old"));
-        ingest(&mut client, "c", before.into()).await;
-        let after = vec![
-            document("vector", 2.0, "old", "old"),
-            document("text", 1.0, "new", "old"),
-            document("metadata", 1.0, "old", "new"),
-            document("same", 1.0, "old", "old"),
-            document("all", 2.0, "new", "new"),
-            document("new", 3.0, "new", "new"),
-        ];
-        assert_eq!(counts(&ingest(&mut client, "c", after.clone()).await), (5, 4, 1));
-        assert_eq!(get(&mut client, "c", &["vector", "text", "metadata", "same", "all", "new"]).await, after);
-        // Nothing but metadata, nothing at all, and no metadata any more.
-        let tagged = tagged(after[0].clone(), "newer");
-        assert_eq!(counts(&ingest(&mut client, "c", vec![tagged.clone()]).await), (1, 1, 0));
-        assert_eq!(counts(&ingest(&mut client, "c", vec![tagged.clone()]).await), (0, 0, 1));
-        assert_eq!(
-            counts(&ingest(&mut client, "c", vec![v1::Document { metadata: None, ..tagged.clone() }]).await),
-            (1, 1, 0)
-        );
-        assert_eq!(
-            counts(&ingest(&mut client, "c", vec![v1::Document { metadata: Some(Struct::default()), ..tagged }]).await),
-            (0, 0, 1)
-        );
-        assert_eq!(get(&mut client, "c", &["vector"]).await[0].metadata, None);
-    }
+#[rstest]
+#[tokio::test]
+async fn a_mixed_request_changes_what_changed(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("c", 2, Distance::L2)).await.unwrap();
+    let document = |id: &str, x: f32, text: &str, tag: &str| {
+        tagged(v1::Document { text: text.into(), ..vector_document(id, &[x, 0.0]) }, tag)
+    };
+    let before = ["vector", "text", "metadata", "same", "all"].map(|id| document(id, 1.0, "old", "old"));
+    ingest(&mut client, "c", before.into()).await;
+    let after = vec![
+        document("vector", 2.0, "old", "old"),
+        document("text", 1.0, "new", "old"),
+        document("metadata", 1.0, "old", "new"),
+        document("same", 1.0, "old", "old"),
+        document("all", 2.0, "new", "new"),
+        document("new", 3.0, "new", "new"),
+    ];
+    assert_eq!(counts(&ingest(&mut client, "c", after.clone()).await), (5, 4, 1));
+    assert_eq!(get(&mut client, "c", &["vector", "text", "metadata", "same", "all", "new"]).await, after);
+    // Nothing but metadata, nothing at all, and no metadata any more.
+    let tagged = tagged(after[0].clone(), "newer");
+    assert_eq!(counts(&ingest(&mut client, "c", vec![tagged.clone()]).await), (1, 1, 0));
+    assert_eq!(counts(&ingest(&mut client, "c", vec![tagged.clone()]).await), (0, 0, 1));
+    assert_eq!(
+        counts(&ingest(&mut client, "c", vec![v1::Document { metadata: None, ..tagged.clone() }]).await),
+        (1, 1, 0)
+    );
+    assert_eq!(
+        counts(&ingest(&mut client, "c", vec![v1::Document { metadata: Some(Struct::default()), ..tagged }]).await),
+        (0, 0, 1)
+    );
+    assert_eq!(get(&mut client, "c", &["vector"]).await[0].metadata, None);
+}
 
-    async fn metadata_comes_back_as_it_was(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
-        let list = |kinds: Vec<Kind>| {
-            Kind::ListValue(ListValue { values: kinds.into_iter().map(|kind| Value { kind: Some(kind) }).collect() })
-        };
-        let numbers = [
-            0.0,
-            -1.0,
-            0.1,
-            0.1 + 0.2,
-            1e21,
-            1e300,
-            -1.7976931348623157e308,
-            5e-324,
-            9_007_199_254_740_993.0,
-            1_700_000_000_123.0,
-            2.0_f64.powi(63),
-        ];
-        let metadata = object(&[
-            ("numbers", list(numbers.map(Kind::NumberValue).into())),
-            (
-                "nested",
-                Kind::StructValue(object(&[(
-                    "deep",
-                    Kind::StructValue(object(&[("", list(vec![list(vec![]), Kind::StructValue(Struct::default())]))])),
-                )])),
-            ),
-            ("null", Kind::NullValue(0)),
-            ("flags", list(vec![Kind::BoolValue(true), Kind::BoolValue(false), Kind::NullValue(0)])),
-            ("big", Kind::StringValue("9223372036854775807".into())),
-            ("ключ 🦊", Kind::StringValue("значение 🦊".into())),
-        ]);
-        let document = v1::Document { metadata: Some(metadata), ..vector_document("a", &[1.0]) };
-        ingest(&mut client, "c", vec![document.clone()]).await;
-        assert_eq!(get(&mut client, "c", &["a"]).await, std::slice::from_ref(&document));
-        assert_eq!(counts(&ingest(&mut client, "c", vec![document]).await), (0, 0, 1));
-        let row = server
-            .sql()
-            .await
-            .query_one("SELECT metadata #>> '{numbers,2}', metadata ->> 'big' FROM pgfox.c", &[])
-            .await
-            .unwrap();
-        assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("0.1", "9223372036854775807"));
-        // A value without a kind is null.
-        let unset = Struct { fields: [("k".to_owned(), Value { kind: None })].into() };
-        ingest(&mut client, "c", vec![v1::Document { metadata: Some(unset), ..vector_document("b", &[1.0]) }]).await;
-        assert_eq!(get(&mut client, "c", &["b"]).await[0].metadata, Some(object(&[("k", Kind::NullValue(0))])));
-    }
+#[rstest]
+#[tokio::test]
+async fn metadata_comes_back_as_it_was(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
+    let list = |kinds: Vec<Kind>| {
+        Kind::ListValue(ListValue { values: kinds.into_iter().map(|kind| Value { kind: Some(kind) }).collect() })
+    };
+    let numbers = [
+        0.0,
+        -1.0,
+        0.1,
+        0.1 + 0.2,
+        1e21,
+        1e300,
+        -1.7976931348623157e308,
+        5e-324,
+        9_007_199_254_740_993.0,
+        1_700_000_000_123.0,
+        2.0_f64.powi(63),
+    ];
+    let metadata = object(&[
+        ("numbers", list(numbers.map(Kind::NumberValue).into())),
+        (
+            "nested",
+            Kind::StructValue(object(&[(
+                "deep",
+                Kind::StructValue(object(&[("", list(vec![list(vec![]), Kind::StructValue(Struct::default())]))])),
+            )])),
+        ),
+        ("null", Kind::NullValue(0)),
+        ("flags", list(vec![Kind::BoolValue(true), Kind::BoolValue(false), Kind::NullValue(0)])),
+        ("big", Kind::StringValue("9223372036854775807".into())),
+        ("ключ 🦊", Kind::StringValue("значение 🦊".into())),
+    ]);
+    let document = v1::Document { metadata: Some(metadata), ..vector_document("a", &[1.0]) };
+    ingest(&mut client, "c", vec![document.clone()]).await;
+    assert_eq!(get(&mut client, "c", &["a"]).await, std::slice::from_ref(&document));
+    assert_eq!(counts(&ingest(&mut client, "c", vec![document]).await), (0, 0, 1));
+    let row = server
+        .sql()
+        .await
+        .query_one("SELECT metadata #>> '{numbers,2}', metadata ->> 'big' FROM pgfox.c", &[])
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("0.1", "9223372036854775807"));
+    // A value without a kind is null.
+    let unset = Struct { fields: [("k".to_owned(), Value { kind: None })].into() };
+    ingest(&mut client, "c", vec![v1::Document { metadata: Some(unset), ..vector_document("b", &[1.0]) }]).await;
+    assert_eq!(get(&mut client, "c", &["b"]).await[0].metadata, Some(object(&[("k", Kind::NullValue(0))])));
+}
 
-    async fn writers_of_the_same_ids_leave_one_of_them_whole(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("c", 2, Distance::L2)).await.unwrap();
-        let names: Vec<String> = (0..120).map(|i| format!("d{i}")).collect();
-        let writers = (0..6_usize).map(|writer| {
-            let (mut client, names) = (server.client(), names.clone());
-            tokio::spawn(async move {
-                for round in 0..8 {
-                    let version = writer * 100 + round;
-                    // Overlapping parts in different orders; some rounds change the metadata only, some take the rows away.
-                    let start = (version * 7) % 60;
-                    let mut part: Vec<&String> = names[start..start + 60].iter().collect();
-                    if writer % 2 == 0 {
-                        part.reverse();
-                    }
-                    if round == 5 {
-                        let ids = part.into_iter().cloned().collect();
-                        client
-                            .delete_documents(v1::DeleteDocumentsRequest { collection: "c".into(), ids, ..Default::default() })
-                            .await
-                            .expect("deleted");
-                        continue;
-                    }
-                    let content = if round % 3 == 0 { 1 } else { version };
-                    let document = |id: &&String| {
-                        let document = vector_document(id, &[content as f32, 0.0]);
-                        tagged(v1::Document { text: content.to_string(), ..document }, &version.to_string())
-                    };
-                    let documents = part.iter().map(document).collect();
-                    client.ingest(request("c", documents)).await.expect("stored");
+#[rstest]
+#[tokio::test]
+async fn writers_of_the_same_ids_leave_one_of_them_whole(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("c", 2, Distance::L2)).await.unwrap();
+    let names: Vec<String> = (0..120).map(|i| format!("d{i}")).collect();
+    let writers = (0..6_usize).map(|writer| {
+        let (mut client, names) = (server.client(), names.clone());
+        tokio::spawn(async move {
+            for round in 0..8 {
+                let version = writer * 100 + round;
+                // Overlapping parts in different orders; some rounds change the metadata only, some take the rows away.
+                let start = (version * 7) % 60;
+                let mut part: Vec<&String> = names[start..start + 60].iter().collect();
+                if writer % 2 == 0 {
+                    part.reverse();
                 }
-            })
-        });
-        for writer in writers.collect::<Vec<_>>() {
-            writer.await.unwrap();
-        }
-        let wanted =
-            v1::GetDocumentsRequest { collection: "c".into(), ids: names, include_vector: true, allow_missing: true };
-        let stored = client.get_documents(wanted).await.unwrap().into_inner().documents;
-        assert!(!stored.is_empty());
-        for document in stored {
-            assert_eq!(document.vector.unwrap().values[0].to_string(), document.text, "{}", document.id);
-        }
-        assert_eq!(orphans(&server).await, 0);
-    }
-
-    async fn one_response_per_request_in_order(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("a", 1, Distance::L2)).await.unwrap();
-        client.create_collection(texts("b")).await.unwrap();
-        let requests: Vec<v1::IngestRequest> = (0..40)
-            .map(|i| {
-                let id = (i / 2).to_string();
-                let part = if i % 2 == 0 {
-                    request("a", vec![vector_document(&id, &[i as f32])])
-                } else {
-                    request("b", vec![text_document(&id, "a fox")])
+                if round == 5 {
+                    let ids = part.into_iter().cloned().collect();
+                    client
+                        .delete_documents(v1::DeleteDocumentsRequest {
+                            collection: "c".into(),
+                            ids,
+                            ..Default::default()
+                        })
+                        .await
+                        .expect("deleted");
+                    continue;
+                }
+                let content = if round % 3 == 0 { 1 } else { version };
+                let document = |id: &&String| {
+                    let document = vector_document(id, &[content as f32, 0.0]);
+                    tagged(v1::Document { text: content.to_string(), ..document }, &version.to_string())
                 };
-                v1::IngestRequest { sequence: 100 - i, ..part }
-            })
-            .collect();
-        let mut stream = client.ingest_stream(tokio_stream::iter(requests)).await.unwrap().into_inner();
-        for i in 0..40 {
-            let response =
-                stream.message().await.unwrap().expect("a response for each request, though the client is done");
-            assert_eq!((response.sequence, counts(&response)), (100 - i, (1, 0, 0)));
-        }
-        assert_eq!(stream.message().await.unwrap(), None);
-        assert_eq!((count(&mut client, "a").await, count(&mut client, "b").await), (20, 20));
-        let mut empty = client.ingest_stream(tokio_stream::empty()).await.unwrap().into_inner();
-        assert_eq!(empty.message().await.unwrap(), None);
+                let documents = part.iter().map(document).collect();
+                client.ingest(request("c", documents)).await.expect("stored");
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
     }
+    let wanted =
+        v1::GetDocumentsRequest { collection: "c".into(), ids: names, include_vector: true, allow_missing: true };
+    let stored = client.get_documents(wanted).await.unwrap().into_inner().documents;
+    assert!(!stored.is_empty());
+    for document in stored {
+        assert_eq!(document.vector.unwrap().values[0].to_string(), document.text, "{}", document.id);
+    }
+    assert_eq!(orphans(&server).await, 0);
+}
 
-    async fn a_refused_request_ends_the_stream(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
-        let good = |id: &str| request("c", vec![vector_document(id, &[1.0])]);
-        let refused = [
-            (request("c", vec![vector_document("x", &[1.0]), vector_document("y", &[])]), Code::InvalidArgument),
-            (request("unknown", vec![vector_document("x", &[1.0])]), Code::NotFound),
-            (request("", vec![]), Code::InvalidArgument),
-        ];
-        for (position, (bad, code)) in refused.into_iter().enumerate() {
-            let (before, after) = (format!("{position} before"), format!("{position} after"));
-            let requests = tokio_stream::iter([good(&before), bad, good(&after)]);
-            let mut stream = client.ingest_stream(requests).await.unwrap().into_inner();
-            assert_eq!(counts(&stream.message().await.unwrap().unwrap()), (1, 0, 0));
-            assert_eq!(refusal::<()>(Err(stream.message().await.unwrap_err())).0, code);
-        }
-        assert_eq!(count(&mut client, "c").await, 3);
-        let skip = v1::IngestRequest { skip_invalid: true, ..request("c", vec![vector_document("", &[])]) };
-        let mut stream = client.ingest_stream(tokio_stream::iter([skip, good("last")])).await.unwrap().into_inner();
-        assert_eq!(stream.message().await.unwrap().unwrap().errors.len(), 1);
+#[rstest]
+#[tokio::test]
+async fn one_response_per_request_in_order(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("a", 1, Distance::L2)).await.unwrap();
+    client.create_collection(texts("b")).await.unwrap();
+    let requests: Vec<v1::IngestRequest> = (0..40)
+        .map(|i| {
+            let id = (i / 2).to_string();
+            let part = if i % 2 == 0 {
+                request("a", vec![vector_document(&id, &[i as f32])])
+            } else {
+                request("b", vec![text_document(&id, "a fox")])
+            };
+            v1::IngestRequest { sequence: 100 - i, ..part }
+        })
+        .collect();
+    let mut stream = client.ingest_stream(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    for i in 0..40 {
+        let response = stream.message().await.unwrap().expect("a response for each request, though the client is done");
+        assert_eq!((response.sequence, counts(&response)), (100 - i, (1, 0, 0)));
+    }
+    assert_eq!(stream.message().await.unwrap(), None);
+    assert_eq!((count(&mut client, "a").await, count(&mut client, "b").await), (20, 20));
+    let mut empty = client.ingest_stream(tokio_stream::empty()).await.unwrap().into_inner();
+    assert_eq!(empty.message().await.unwrap(), None);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_refused_request_ends_the_stream(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
+    let good = |id: &str| request("c", vec![vector_document(id, &[1.0])]);
+    let refused = [
+        (request("c", vec![vector_document("x", &[1.0]), vector_document("y", &[])]), Code::InvalidArgument),
+        (request("unknown", vec![vector_document("x", &[1.0])]), Code::NotFound),
+        (request("", vec![]), Code::InvalidArgument),
+    ];
+    for (position, (bad, code)) in refused.into_iter().enumerate() {
+        let (before, after) = (format!("{position} before"), format!("{position} after"));
+        let requests = tokio_stream::iter([good(&before), bad, good(&after)]);
+        let mut stream = client.ingest_stream(requests).await.unwrap().into_inner();
         assert_eq!(counts(&stream.message().await.unwrap().unwrap()), (1, 0, 0));
+        assert_eq!(refusal::<()>(Err(stream.message().await.unwrap_err())).0, code);
     }
+    assert_eq!(count(&mut client, "c").await, 3);
+    let skip = v1::IngestRequest { skip_invalid: true, ..request("c", vec![vector_document("", &[])]) };
+    let mut stream = client.ingest_stream(tokio_stream::iter([skip, good("last")])).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap().unwrap().errors.len(), 1);
+    assert_eq!(counts(&stream.message().await.unwrap().unwrap()), (1, 0, 0));
+}
 
-    async fn a_collection_replaced_through_another_server(server: Server) {
-        let other = crate::support::Setup::new(server.database_url.clone()).start().await;
-        other.ready().await;
-        let (mut here, mut there) = (server.client(), other.client());
-        here.create_collection(vectors("c", 2, Distance::Cosine)).await.unwrap();
-        ingest(&mut here, "c", vec![vector_document("a", &[1.0, 2.0])]).await;
-        for dimensions in [3, 4, 1] {
-            there.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
-            there.create_collection(vectors("c", dimensions, Distance::L2)).await.unwrap();
-            // Neither its dimensions nor its distance are the old ones.
-            let zero = vec![0.0; dimensions as usize];
-            assert_eq!(counts(&ingest(&mut here, "c", vec![vector_document("b", &zero)]).await), (1, 0, 0));
-            invalid(here.ingest(request("c", vec![vector_document("b", &[1.0, 2.0])])).await, &["documents[0].vector"]);
-            assert_eq!(ids(&search(&mut there, near("c", &zero, 5)).await), ["b"]);
-        }
+#[rstest]
+#[tokio::test]
+async fn a_collection_replaced_through_another_server(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let other = crate::support::Setup::new(server.database_url.clone()).start().await;
+    other.ready().await;
+    let (mut here, mut there) = (server.client(), other.client());
+    here.create_collection(vectors("c", 2, Distance::Cosine)).await.unwrap();
+    ingest(&mut here, "c", vec![vector_document("a", &[1.0, 2.0])]).await;
+    for dimensions in [3, 4, 1] {
+        there.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+        there.create_collection(vectors("c", dimensions, Distance::L2)).await.unwrap();
+        // Neither its dimensions nor its distance are the old ones.
+        let zero = vec![0.0; dimensions as usize];
+        assert_eq!(counts(&ingest(&mut here, "c", vec![vector_document("b", &zero)]).await), (1, 0, 0));
+        invalid(here.ingest(request("c", vec![vector_document("b", &[1.0, 2.0])])).await, &["documents[0].vector"]);
+        assert_eq!(ids(&search(&mut there, near("c", &zero, 5)).await), ["b"]);
     }
 }
 

@@ -1,6 +1,10 @@
 //! The invariants of ARCHITECTURE.md that the text of the sources shows.
 
-use std::{fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 /// Rust sources below a folder, with their paths relative to the project.
 fn sources(folder: &str) -> Vec<(String, String)> {
@@ -43,7 +47,7 @@ fn the_database_driver_is_only_in_the_store() {
 #[test]
 fn sql_is_only_in_the_store() {
     // The demo prints a line for psql.
-    let allowed = ["server/src/store/", "server/src/demo.rs"];
+    let allowed = ["server/src/store/", "server/src/program/demo.rs"];
     only_in(&allowed, &["SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM", "CREATE TABLE"]);
 }
 
@@ -77,4 +81,93 @@ fn client_and_server_do_not_know_each_other() {
     let manifest = |package: &str| fs::read_to_string(root.join(package).join("Cargo.toml")).unwrap();
     assert!(!manifest("server").contains("pgfox-client"));
     assert!(!manifest("client").contains("pgfox-server"));
+}
+
+/// The rooms of the server from the top to the bottom: a room may import from its own floor and from those below.
+const FLOORS: [&[&str]; 7] = [
+    &["config"],
+    &["serve"],
+    &["health", "layers", "rpc"],
+    &["app", "error"],
+    &["rules", "chunk"],
+    &["embed", "store", "embedded"],
+    &["stats", "blocking"],
+];
+
+/// The rooms that a source names as `crate::room` or in `use crate::{...}`.
+fn imported_rooms(text: &str) -> BTreeSet<String> {
+    let mut rooms = BTreeSet::new();
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    for (at, _) in code.match_indices("crate::") {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '(') {
+            continue; // `pub(in crate::store)` is no import
+        }
+        let rest = &code[at + "crate::".len()..];
+        let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        let Some(list) = rest.strip_prefix('{') else {
+            rooms.insert(name(rest));
+            continue;
+        };
+        let mut depth = 0;
+        let mut is_start = true;
+        for (at, c) in list.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => is_start = true,
+                c if is_start && c.is_alphabetic() => {
+                    rooms.insert(name(&list[at..]));
+                    is_start = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    rooms
+}
+
+/// The arrows between the rooms of the server.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, text) in sources("server/src") {
+        let path = name.strip_prefix("server/src/").unwrap();
+        let room = path.split('/').next().unwrap().trim_end_matches(".rs");
+        // The program is a crate of its own; `lib.rs` has module lines and exports only.
+        if !["main", "lib", "program"].contains(&room) {
+            arrows.entry(room.to_owned()).or_default().extend(imported_rooms(&text));
+        }
+    }
+    for (room, imported) in &mut arrows {
+        imported.remove(room);
+    }
+    arrows
+}
+
+#[test]
+fn nothing_imports_upwards() {
+    let floor = |room: &str| {
+        let floor = FLOORS.iter().position(|rooms| rooms.contains(&room));
+        floor.unwrap_or_else(|| panic!("the room {room} has a floor"))
+    };
+    let arrows = imports();
+    assert!(arrows["rpc"].contains("store") && arrows["store"].contains("stats"), "imports are found: {arrows:?}");
+    for (room, imported) in &arrows {
+        for other in imported {
+            assert!(floor(other) >= floor(room), "{room} imports from {other}, which is above it");
+        }
+    }
+}
+
+#[test]
+fn rooms_do_not_import_in_circles() {
+    fn visit<'a>(room: &'a str, arrows: &'a BTreeMap<String, BTreeSet<String>>, path: &mut Vec<&'a str>) {
+        assert!(!path.contains(&room), "a circle of imports: {} -> {room}", path.join(" -> "));
+        path.push(room);
+        arrows.get(room).into_iter().flatten().for_each(|other| visit(other, arrows, path));
+        path.pop();
+    }
+    let arrows = imports();
+    arrows.keys().for_each(|room| visit(room, &arrows, &mut Vec::new()));
 }

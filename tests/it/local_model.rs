@@ -6,7 +6,7 @@ use pgfox_server::LocalModel;
 use serde_json::Value;
 
 /// What a text's vector may be off by: 1 - cosine.
-const DISTANCE_MAX: f64 = 1e-5;
+const MAX_DISTANCE: f64 = 1e-5;
 
 #[tokio::test]
 async fn vectors_are_those_of_the_reference() {
@@ -31,7 +31,7 @@ fn check_golden_vectors(model_dir: &Path) {
         for vector in [&alone.values[..], &together.values[index * 384..][..384]] {
             // Both have length 1.
             let cosine: f64 = vector.iter().zip(&expected).map(|(&a, b)| f64::from(a) * b).sum();
-            assert!(1.0 - cosine <= DISTANCE_MAX, "{text}: 1 - cosine is {}", 1.0 - cosine);
+            assert!(1.0 - cosine <= MAX_DISTANCE, "{text}: 1 - cosine is {}", 1.0 - cosine);
         }
     }
 }

@@ -7,6 +7,7 @@ mod naughty; // strings that break careless programs
 mod pooler; // PgBouncer in transaction mode
 mod process; // the real binaries
 mod provider; // an OpenAI-shaped embedding server
+mod relay; // a line to Postgres that counts round trips
 mod support; // Postgres, servers and clients
 
 // tests

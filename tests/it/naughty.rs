@@ -1,5 +1,5 @@
-//! Strings that break careless programs, in the spirit of the Big List of Naughty Strings. None has a NUL, which Postgres
-//! cannot store, and none is empty.
+//! Strings that break careless programs, in the spirit of the Big List of Naughty Strings. None has a NUL, which
+//! Postgres cannot store, and none is empty.
 
 pub(crate) const NAUGHTY: &[&str] = &[
     " ",

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::support;
 
-/// The path of a binary of this workspace, built as this test is. Cargo builds no binaries of other packages for a test.
+/// The path of a binary of this workspace, built as this test is. Cargo builds no binaries of other packages for tests.
 pub(crate) fn binary(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -29,7 +29,7 @@ pub(crate) fn binary(name: &str) -> PathBuf {
         if folder.ends_with("release") {
             build.arg("--release");
         }
-        // Set for this test, not for a build: with them the build script of ring runs again, and much is built after it.
+        // Set for this test, not for a build: with them ring is built again, and much after it.
         for (name, _) in std::env::vars_os() {
             let set_by_cargo = |prefix: &&str| name.to_string_lossy().starts_with(prefix);
             if ["CARGO_MANIFEST_", "CARGO_PKG_", "OUT_DIR"].iter().any(set_by_cargo) {

@@ -2,23 +2,27 @@
 //!
 //! Unscripted, it embeds: `POST /v1/embeddings` gives [`vector`]s. [`Provider::script`] puts other answers before that.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
-use hyper::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Frame, Incoming},
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
 /// Dimensions of every model that is not asked for others.
 pub(crate) const DIMENSIONS: usize = 32;
@@ -36,6 +40,8 @@ pub(crate) enum Answer {
     Body(String),
     /// Embeddings, after a wait.
     Slow(Duration),
+    /// Embeddings, when the test notifies.
+    Held(Arc<Notify>),
     /// Embeddings without the last text's.
     TooFew,
     /// Embeddings of this many dimensions, whatever was asked for.
@@ -84,6 +90,14 @@ impl Provider {
     /// The next `times` requests that no earlier script has taken get this answer.
     pub(crate) fn script(&self, answer: Answer, times: usize) {
         self.state.script.lock().unwrap().extend(std::iter::repeat_n(answer, times));
+    }
+
+    /// Holds back the answer to the next request that no earlier script has taken, until it is released with
+    /// [`Notify::notify_one`].
+    pub(crate) fn hold(&self) -> Arc<Notify> {
+        let release = Arc::new(Notify::new());
+        self.script(Answer::Held(Arc::clone(&release)), 1);
+        release
     }
 
     /// Refuses longer texts, as OpenAI refuses more tokens than the model reads.
@@ -136,7 +150,7 @@ impl Drop for Provider {
     }
 }
 
-/// The unit vector of a text: the sum of a pseudo-random vector for each word, so that texts with common words are near.
+/// The unit vector of a text: the sum of a pseudo-random vector for each word, so texts with common words are near.
 pub(crate) fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut sum = vec![0.0_f64; dimensions];
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
@@ -220,6 +234,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answered {
         Some(Answer::Body(text)) => Ok(Response::new(full(text))),
         Some(Answer::Slow(wait)) => {
             tokio::time::sleep(wait).await;
+            embeddings(&state, &body, None)
+        }
+        Some(Answer::Held(release)) => {
+            release.notified().await;
             embeddings(&state, &body, None)
         }
         Some(Answer::TooFew) => {

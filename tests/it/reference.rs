@@ -1,14 +1,14 @@
 //! The pages docs/reference.md and docs/errors.md are made of the protos and their comments, so that they always agree.
 //! `UPDATE=1 cargo test --workspace --test it reference::` writes them anew.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::path::Path;
+use std::{collections::HashMap, fmt::Write as _, path::Path};
 
 use pgfox::v1::ErrorReason;
 use prost::Message as _;
-use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+    field_descriptor_proto::{Label, Type},
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -59,10 +59,14 @@ fn errors_are_as_recorded() {
     let mut page = String::from(
         "# Errors\n\n\
          <!-- Made of proto/pgfox/v1/errors.proto by tests/it/reference.rs; change the comments there. -->\n\n\
-         Every error has a code of gRPC, a message for people, and a reason for programs: exactly one `google.rpc.ErrorInfo` with the\n\
-         domain `pgfox`, whose `reason` is a name of the table and whose `metadata` has the keys given there. `INVALID_ARGUMENT` carries a\n\
-         `google.rpc.BadRequest` too, with every field that breaks a rule. The clients read all this: see [Clients](clients.md#errors).\n\n\
-         \"Retried\" says whether the clients make a unary call again by themselves: when the code is `UNAVAILABLE`, or\n\
+         Every error has a code of gRPC, a message for people, and a reason for programs: exactly one \
+         `google.rpc.ErrorInfo` with the\n\
+         domain `pgfox`, whose `reason` is a name of the table and whose `metadata` has the keys given there. \
+         `INVALID_ARGUMENT` carries a\n\
+         `google.rpc.BadRequest` too, with every field that breaks a rule. The clients read all this: see \
+         [Clients](clients.md#errors).\n\n\
+         \"Retried\" says whether the clients make a unary call again by themselves: when the code is \
+         `UNAVAILABLE`, or\n\
          `RESOURCE_EXHAUSTED` with a `google.rpc.RetryInfo`, which says how long to wait at least.\n\n\
          | reason | code | meaning | what to do | metadata | retried |\n|---|---|---|---|---|---|\n",
     );
@@ -89,7 +93,8 @@ fn errors_are_as_recorded() {
         .unwrap();
     }
     page.push_str(
-        "\nAn error without a reason does not come from pgfox but from what lies between: a connection that broke, a proxy, or gRPC itself, as\n\
+        "\nAn error without a reason does not come from pgfox but from what lies between: a connection that broke, \
+         a proxy, or gRPC itself, as\n\
          for a method that does not exist.\n",
     );
     golden("docs/errors.md", &page);

@@ -26,8 +26,8 @@ use crate::pooler;
 
 pub(crate) type Client = PgfoxServiceClient<Channel>;
 
-/// The major versions that every test of SQL runs on.
-pub(crate) const MAJORS: [u32; 2] = [16, 18];
+/// The major versions of Postgres that tests run on.
+const MAJORS: [u32; 2] = [16, 18];
 
 /// A cluster that lives as long as the test run.
 pub(crate) struct Cluster {
@@ -275,34 +275,42 @@ impl Server {
 
     /// Waits until the server ends by itself.
     pub(crate) async fn ended(mut self) -> anyhow::Result<()> {
-        let ended = tokio::time::timeout(Duration::from_secs(30), &mut self.task).await;
-        ended.expect("the server ends").expect("the server does not panic")
+        in_time("the server ends", &mut self.task).await.expect("the server does not panic")
     }
 
     /// Shuts down as SIGTERM does, and waits for the end.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.shutdown.take());
-        (&mut self.task).await?
+        in_time("the server stops", &mut self.task).await?
     }
 }
 
-/// Sessions of a database that wait for a lock. Asked by a session of its own: a transaction that holds the lock would see
-/// for ever what it saw when it first looked.
+/// Sessions of a database that wait for a lock. Asked by a session of its own: a transaction that holds the lock would
+/// see for ever what it saw when it first looked.
 pub(crate) async fn waiting_for_locks(database_url: &str) -> i64 {
     let waiting = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND state = 'active' AND wait_event_type = 'Lock'";
     sql(database_url).await.query_one(waiting, &[]).await.expect("a count").get(0)
 }
 
-/// Waits until `done`, at most 30 seconds.
+/// Waits until `done`.
 pub(crate) async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+    in_time(what, async {
         while !done().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    });
-    assert!(waited.await.is_ok(), "not in 30 s: {what}");
+    })
+    .await;
 }
+
+/// Waits for what always takes far less than a minute, so that a test that would hang fails.
+pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(60);
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| panic!("not in {limit:?}: {what}"))
+}
+
+/// For a limit of the server that a test must not meet: far more than [`in_time`] waits.
+pub(crate) const AN_HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// The reason of an error, and the fields that it names.
 pub(crate) fn reason(status: &Status) -> (String, Vec<String>) {
@@ -339,27 +347,3 @@ pub(crate) fn vector_document(id: &str, values: &[f32]) -> v1::Document {
 pub(crate) fn text_document(id: &str, text: &str) -> v1::Document {
     v1::Document { id: id.into(), text: text.into(), ..Default::default() }
 }
-
-/// Stamps a test for each major version of Postgres: `on_each_postgres!(async fn name(server: Server) { .. })`.
-macro_rules! on_each_postgres {
-    ($($(#[$meta:meta])* async fn $name:ident($server:ident: Server) $body:block)*) => { $(
-        mod $name {
-            #[allow(unused_imports)]
-            use super::*;
-
-            $(#[$meta])*
-            async fn run($server: $crate::support::Server) $body
-
-            #[tokio::test]
-            async fn pg16() {
-                run($crate::support::Server::start(16).await).await;
-            }
-
-            #[tokio::test]
-            async fn pg18() {
-                run($crate::support::Server::start(18).await).await;
-            }
-        }
-    )* };
-}
-pub(crate) use on_each_postgres;

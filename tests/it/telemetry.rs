@@ -30,10 +30,10 @@ async fn http(address: SocketAddr, method: &str, path: &str) -> (String, String)
 }
 
 /// The samples at this moment.
-struct Scrape(String);
+pub(crate) struct Scrape(String);
 
 impl Scrape {
-    async fn of(address: SocketAddr) -> Self {
+    pub(crate) async fn of(address: SocketAddr) -> Self {
         let (status, text) = http(address, "GET", "/metrics").await;
         assert_eq!(status, "HTTP/1.1 200 OK");
         assert!(text.contains("application/openmetrics-text") && text.ends_with("# EOF\n"), "{text}");
@@ -41,7 +41,7 @@ impl Scrape {
     }
 
     /// The value of a sample, named with its labels; 0 where there is none.
-    fn value(&self, sample: &str) -> f64 {
+    pub(crate) fn value(&self, sample: &str) -> f64 {
         let value = self.0.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }
@@ -82,9 +82,11 @@ async fn calls_are_counted_by_method_and_code() {
     counted(metrics, "Search", "NOT_FOUND", 1.0).await;
 
     // One that leaves, and one whose time is over.
-    provider.script(Answer::Slow(Duration::from_secs(20)), 2);
-    let left = tokio::time::timeout(Duration::from_millis(300), client.search(about("notes", "snow", 1))).await;
-    assert!(left.is_err());
+    let _held = (provider.hold(), provider.hold());
+    let mut leaving = client.clone();
+    let left = tokio::spawn(async move { leaving.search(about("notes", "snow", 1)).await });
+    eventually("the provider is asked", async || provider.under_way() == 1).await;
+    left.abort();
     counted(metrics, "Search", "CANCELLED", 1.0).await;
     let mut late = Request::new(about("notes", "fog", 1));
     late.set_timeout(Duration::from_secs(2));
@@ -94,9 +96,9 @@ async fn calls_are_counted_by_method_and_code() {
     let scrape = Scrape::of(metrics).await;
     let labels = "method=\"Search\",code=\"DEADLINE_EXCEEDED\"";
     let bucket = |bound: &str| scrape.value(&format!("pgfox_rpc_duration_seconds_bucket{{le=\"{bound}\",{labels}}}"));
-    assert_eq!((bucket("0.1"), bucket("10.0"), bucket("+Inf")), (0.0, 1.0, 1.0), "{}", scrape.0);
+    assert_eq!((bucket("0.1"), bucket("+Inf")), (0.0, 1.0), "{}", scrape.0);
     let seconds = scrape.value(&format!("pgfox_rpc_duration_seconds_sum{{{labels}}}"));
-    assert!((0.2..10.0).contains(&seconds), "{seconds}");
+    assert!(seconds > 0.1, "{seconds}");
     // Probes of health are no calls of the API.
     assert!(!scrape.0.contains("Health"), "{}", scrape.0);
 }

@@ -1,11 +1,12 @@
 //! What of a collection can be changed: its metadata indexes, and the aliases that stand for it.
 
 use pgfox::v1::{self, MetadataIndexType as Type, index_spec::Kind};
+use rstest::rstest;
 use tonic::Code;
 
 use crate::{
     calls::{build_index, get, ids, ingest, invalid, near, search},
-    support::{Client, Server, Setup, on_each_postgres, reason, vector_document, vectors},
+    support::{Client, Server, Setup, reason, vector_document, vectors},
 };
 
 fn indexes(wanted: &[(&str, Type)]) -> Vec<v1::MetadataIndex> {
@@ -50,175 +51,200 @@ async fn definitions(server: &Server) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-on_each_postgres! {
-    async fn metadata_indexes_are_added_and_dropped(server: Server) {
-        let mut client = server.client();
-        let created = client.create_collection(vectors("c", 2, v1::Distance::L2)).await.unwrap().into_inner();
-        assert_eq!(created.collection.unwrap().metadata_indexes, indexes(&[("", Type::Gin)]));
-        store(&mut client, "c", "one").await;
+#[rstest]
+#[tokio::test]
+async fn metadata_indexes_are_added_and_dropped(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    let created = client.create_collection(vectors("c", 2, v1::Distance::L2)).await.unwrap().into_inner();
+    assert_eq!(created.collection.unwrap().metadata_indexes, indexes(&[("", Type::Gin)]));
+    store(&mut client, "c", "one").await;
 
-        let wanted = indexes(&[
-            ("year", Type::Number),
-            ("", Type::Gin),
-            (r#"author."first name""#, Type::String),
-            (r#""it's""#, Type::Time),
-        ]);
-        let request = update("c", &["metadata_indexes"], |c| c.metadata_indexes.clone_from(&wanted));
-        let updated = client.update_collection(request.clone()).await.unwrap().into_inner().collection.unwrap();
-        let mut sorted = wanted.clone();
-        sorted.swap(0, 1); // the one that was there comes first
-        assert_eq!(updated.metadata_indexes, sorted);
-        let there = definitions(&server).await;
-        assert_eq!(there.len(), 4);
-        for part in ["USING gin", "{year}", "{author,\"first name\"}", "{it''s}"] {
-            assert!(there.iter().any(|definition| definition.contains(part)), "{part} is not in {there:?}");
-        }
-        // The same again changes nothing.
-        client.update_collection(request).await.unwrap();
-        assert_eq!(definitions(&server).await, there);
-
-        let none = update("c", &["metadata_indexes"], |_| {});
-        let updated = client.update_collection(none).await.unwrap().into_inner().collection.unwrap();
-        assert_eq!(updated.metadata_indexes, []);
-        assert_eq!(definitions(&server).await, Vec::<String>::new());
+    let wanted = indexes(&[
+        ("year", Type::Number),
+        ("", Type::Gin),
+        (r#"author."first name""#, Type::String),
+        (r#""it's""#, Type::Time),
+    ]);
+    let request = update("c", &["metadata_indexes"], |c| c.metadata_indexes.clone_from(&wanted));
+    let updated = client.update_collection(request.clone()).await.unwrap().into_inner().collection.unwrap();
+    let mut sorted = wanted.clone();
+    sorted.swap(0, 1); // the one that was there comes first
+    assert_eq!(updated.metadata_indexes, sorted);
+    let there = definitions(&server).await;
+    assert_eq!(there.len(), 4);
+    for part in ["USING gin", "{year}", "{author,\"first name\"}", "{it''s}"] {
+        assert!(there.iter().any(|definition| definition.contains(part)), "{part} is not in {there:?}");
     }
+    // The same again changes nothing.
+    client.update_collection(request).await.unwrap();
+    assert_eq!(definitions(&server).await, there);
 
-    /// A string of any length can be indexed: no document is refused for an index.
-    async fn long_strings_are_indexed(server: Server) {
-        let mut client = server.client();
-        let mut request = vectors("c", 2, v1::Distance::L2);
-        request.collection.as_mut().unwrap().metadata_indexes = indexes(&[("title", Type::String)]);
-        client.create_collection(request).await.unwrap();
-        for length in [3_000, 100_000] {
-            let title: String = (0..length).map(|_| char::from(rand_letter())).collect();
-            let title = prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(title)) };
-            let metadata = prost_types::Struct { fields: [("title".to_owned(), title)].into() };
-            let document = v1::Document { metadata: Some(metadata), ..vector_document(&length.to_string(), &[1.0, 2.0]) };
-            ingest(&mut client, "c", vec![document]).await;
-        }
+    let none = update("c", &["metadata_indexes"], |_| {});
+    let updated = client.update_collection(none).await.unwrap().into_inner().collection.unwrap();
+    assert_eq!(updated.metadata_indexes, []);
+    assert_eq!(definitions(&server).await, Vec::<String>::new());
+}
+
+/// A string of any length can be indexed: no document is refused for an index.
+#[rstest]
+#[tokio::test]
+async fn long_strings_are_indexed(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    let mut request = vectors("c", 2, v1::Distance::L2);
+    request.collection.as_mut().unwrap().metadata_indexes = indexes(&[("title", Type::String)]);
+    client.create_collection(request).await.unwrap();
+    for length in [3_000, 100_000] {
+        let title: String = (0..length).map(|_| char::from(rand_letter())).collect();
+        let title = prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(title)) };
+        let metadata = prost_types::Struct { fields: [("title".to_owned(), title)].into() };
+        let document = v1::Document { metadata: Some(metadata), ..vector_document(&length.to_string(), &[1.0, 2.0]) };
+        ingest(&mut client, "c", vec![document]).await;
     }
+}
 
-    /// A server that died while it built leaves an index that is not ready: the next update drops it.
-    async fn leftovers_are_dropped(server: Server) {
-        let mut client = server.client();
-        client.create_collection(vectors("c", 2, v1::Distance::L2)).await.unwrap();
-        let sql = server.sql().await;
-        sql.batch_execute(
-            "INSERT INTO pgfox_internal.metadata_indexes (collection_id, type, path, ready)
-                 VALUES (1, 'number', '{year}', false);
-             CREATE INDEX documents_1_metadata_2 ON pgfox_internal.documents_1
-                 USING btree ((pgfox_internal.number_at(metadata, '{year}'::text[])));",
-        )
-        .await
-        .unwrap();
-        let wanted = v1::GetCollectionRequest { name: "c".into() };
-        let collection = client.get_collection(wanted).await.unwrap().into_inner().collection.unwrap();
-        assert_eq!(collection.metadata_indexes.len(), 1);
+/// A server that died while it built leaves an index that is not ready: the next update drops it.
+#[rstest]
+#[tokio::test]
+async fn leftovers_are_dropped(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    client.create_collection(vectors("c", 2, v1::Distance::L2)).await.unwrap();
+    let sql = server.sql().await;
+    sql.batch_execute(
+        "INSERT INTO pgfox_internal.metadata_indexes (collection_id, type, path, ready)
+             VALUES (1, 'number', '{year}', false);
+         CREATE INDEX documents_1_metadata_2 ON pgfox_internal.documents_1
+             USING btree ((pgfox_internal.number_at(metadata, '{year}'::text[])));",
+    )
+    .await
+    .unwrap();
+    let wanted = v1::GetCollectionRequest { name: "c".into() };
+    let collection = client.get_collection(wanted).await.unwrap().into_inner().collection.unwrap();
+    assert_eq!(collection.metadata_indexes.len(), 1);
 
-        let wanted = indexes(&[("year", Type::Number)]);
-        let request = update("c", &["metadata_indexes"], |c| c.metadata_indexes.clone_from(&wanted));
-        let updated = client.update_collection(request).await.unwrap().into_inner().collection.unwrap();
-        assert_eq!(updated.metadata_indexes, wanted);
-        let there = definitions(&server).await;
-        assert!(there.len() == 1 && there[0].contains("documents_1_metadata_3"), "{there:?}");
-    }
+    let wanted = indexes(&[("year", Type::Number)]);
+    let request = update("c", &["metadata_indexes"], |c| c.metadata_indexes.clone_from(&wanted));
+    let updated = client.update_collection(request).await.unwrap().into_inner().collection.unwrap();
+    assert_eq!(updated.metadata_indexes, wanted);
+    let there = definitions(&server).await;
+    assert!(there.len() == 1 && there[0].contains("documents_1_metadata_3"), "{there:?}");
+}
 
-    async fn an_alias_stands_for_its_collection_everywhere(server: Server) {
-        let mut client = server.client();
-        create(&mut client, "films_1", "old").await;
-        set_aliases(&mut client, "films_1", &["films", "movies"]).await.unwrap();
+#[rstest]
+#[tokio::test]
+async fn an_alias_stands_for_its_collection_everywhere(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    create(&mut client, "films_1", "old").await;
+    set_aliases(&mut client, "films_1", &["films", "movies"]).await.unwrap();
 
-        let wanted = v1::GetCollectionRequest { name: "films".into() };
-        let collection = client.get_collection(wanted).await.unwrap().into_inner().collection.unwrap();
-        assert_eq!((collection.name.as_str(), &collection.aliases[..]), ("films_1", &["films".into(), "movies".into()][..]));
-        store(&mut client, "films", "new").await;
-        assert_eq!(found(&mut client, "films").await.len(), 2);
-        assert_eq!(get(&mut client, "movies", &["new"]).await.len(), 1);
-        build_index(&mut client, "films", Kind::Hnsw(v1::Hnsw::default())).await;
-        assert_eq!(found(&mut client, "films").await.len(), 2);
+    let wanted = v1::GetCollectionRequest { name: "films".into() };
+    let collection = client.get_collection(wanted).await.unwrap().into_inner().collection.unwrap();
+    assert_eq!(
+        (collection.name.as_str(), &collection.aliases[..]),
+        ("films_1", &["films".into(), "movies".into()][..])
+    );
+    store(&mut client, "films", "new").await;
+    assert_eq!(found(&mut client, "films").await.len(), 2);
+    assert_eq!(get(&mut client, "movies", &["new"]).await.len(), 1);
+    build_index(&mut client, "films", Kind::Hnsw(v1::Hnsw::default())).await;
+    assert_eq!(found(&mut client, "films").await.len(), 2);
 
-        // It is no name: neither to create by nor to delete by.
-        let taken = client.create_collection(vectors("films", 2, v1::Distance::L2)).await.unwrap_err();
-        assert_eq!((taken.code(), reason(&taken).0.as_str()), (Code::AlreadyExists, "COLLECTION_EXISTS"));
-        let delete = |name: &str| v1::DeleteCollectionRequest { name: name.into() };
-        invalid(client.delete_collection(delete("films")).await, &["name"]);
-        // Nor is a name an alias.
-        create(&mut client, "films_2", "other").await;
-        let taken = set_aliases(&mut client, "films_2", &["films_1"]).await.unwrap_err();
-        assert_eq!(taken.code(), Code::AlreadyExists);
+    // It is no name: neither to create by nor to delete by.
+    let taken = client.create_collection(vectors("films", 2, v1::Distance::L2)).await.unwrap_err();
+    assert_eq!((taken.code(), reason(&taken).0.as_str()), (Code::AlreadyExists, "COLLECTION_EXISTS"));
+    let delete = |name: &str| v1::DeleteCollectionRequest { name: name.into() };
+    invalid(client.delete_collection(delete("films")).await, &["name"]);
+    // Nor is a name an alias.
+    create(&mut client, "films_2", "other").await;
+    let taken = set_aliases(&mut client, "films_2", &["films_1"]).await.unwrap_err();
+    assert_eq!(taken.code(), Code::AlreadyExists);
 
-        // It goes with its collection.
-        client.delete_collection(delete("films_1")).await.unwrap();
-        let gone = client.get_collection(v1::GetCollectionRequest { name: "films".into() }).await.unwrap_err();
-        assert_eq!(gone.code(), Code::NotFound);
-    }
+    // It goes with its collection.
+    client.delete_collection(delete("films_1")).await.unwrap();
+    let gone = client.get_collection(v1::GetCollectionRequest { name: "films".into() }).await.unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
+}
 
-    /// Another server has the alias in its cache, and still never answers from the collection that it has left.
-    async fn an_alias_moves_for_every_server(server: Server) {
-        let mut client = server.client();
-        let other = Setup::new(server.database_url.clone()).start().await;
-        other.ready().await;
-        let mut elsewhere = other.client();
-        create(&mut client, "films_1", "old").await;
-        create(&mut client, "films_2", "new").await;
+/// Another server has the alias in its cache, and still never answers from the collection that it has left.
+#[rstest]
+#[tokio::test]
+async fn an_alias_moves_for_every_server(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    let other = Setup::new(server.database_url.clone()).start().await;
+    other.ready().await;
+    let mut elsewhere = other.client();
+    create(&mut client, "films_1", "old").await;
+    create(&mut client, "films_2", "new").await;
+    set_aliases(&mut client, "films_1", &["films"]).await.unwrap();
+    for round in 0..3 {
+        assert_eq!(found(&mut elsewhere, "films").await, ["old"], "{round}");
+        let moved = set_aliases(&mut client, "films_2", &["films"]).await.unwrap();
+        assert_eq!(moved.aliases, ["films"]);
+        assert_eq!(found(&mut elsewhere, "films").await, ["new"], "{round}");
         set_aliases(&mut client, "films_1", &["films"]).await.unwrap();
-        for round in 0..3 {
-            assert_eq!(found(&mut elsewhere, "films").await, ["old"], "{round}");
-            let moved = set_aliases(&mut client, "films_2", &["films"]).await.unwrap();
-            assert_eq!(moved.aliases, ["films"]);
-            assert_eq!(found(&mut elsewhere, "films").await, ["new"], "{round}");
-            set_aliases(&mut client, "films_1", &["films"]).await.unwrap();
-        }
-        // An empty collection has no row that could tell.
-        client.create_collection(vectors("films_3", 2, v1::Distance::L2)).await.unwrap();
-        set_aliases(&mut client, "films_3", &["films"]).await.unwrap();
-        assert_eq!(found(&mut elsewhere, "films").await, Vec::<String>::new());
-        set_aliases(&mut client, "films_2", &["films"]).await.unwrap();
-        assert_eq!(found(&mut elsewhere, "films").await, ["new"]);
-        // Writes go where it points now.
-        set_aliases(&mut client, "films_1", &["films"]).await.unwrap();
-        store(&mut elsewhere, "films", "newest").await;
-        assert_eq!(found(&mut elsewhere, "films_1").await.len(), 2);
     }
+    // An empty collection has no row that could tell.
+    client.create_collection(vectors("films_3", 2, v1::Distance::L2)).await.unwrap();
+    set_aliases(&mut client, "films_3", &["films"]).await.unwrap();
+    assert_eq!(found(&mut elsewhere, "films").await, Vec::<String>::new());
+    set_aliases(&mut client, "films_2", &["films"]).await.unwrap();
+    assert_eq!(found(&mut elsewhere, "films").await, ["new"]);
+    // Writes go where it points now.
+    set_aliases(&mut client, "films_1", &["films"]).await.unwrap();
+    store(&mut elsewhere, "films", "newest").await;
+    assert_eq!(found(&mut elsewhere, "films_1").await.len(), 2);
+}
 
-    async fn what_cannot_be_changed_is_refused(server: Server) {
-        let mut client = server.client();
-        create(&mut client, "c", "one").await;
-        let many = vec![v1::MetadataIndex::default(); 17];
-        let cases: [(v1::UpdateCollectionRequest, &[&str]); 8] = [
-            (update("c", &[], |_| {}), &["update_mask"]),
-            (update("c", &["distance", "aliases"], |_| {}), &["update_mask"]),
-            (v1::UpdateCollectionRequest::default(), &["collection"]),
-            (update("", &["aliases"], |_| {}), &["collection.name"]),
-            (
-                update("c", &["aliases"], |c| c.aliases = vec!["A".into(), "b".into(), "b".into()]),
-                &["collection.aliases[0]", "collection.aliases[2]"],
-            ),
-            (
-                update("c", &["metadata_indexes"], |c| {
-                    c.metadata_indexes = indexes(&[("", Type::Number), ("a..b", Type::Time), ("a", Type::Gin), ("", Type::Gin), ("", Type::Unspecified)]);
-                }),
-                &[
-                    "collection.metadata_indexes[0].field",
-                    "collection.metadata_indexes[1].field",
-                    "collection.metadata_indexes[2].field",
-                    "collection.metadata_indexes[4]",
-                ],
-            ),
-            (update("c", &["metadata_indexes"], |c| c.metadata_indexes = many), &["collection.metadata_indexes"]),
-            (
-                update("c", &["metadata_indexes"], |c| {
-                    c.metadata_indexes = vec![v1::MetadataIndex { field: "a".into(), r#type: 99 }];
-                }),
-                &["collection.metadata_indexes[0].type"],
-            ),
-        ];
-        for (request, fields) in cases {
-            invalid(client.update_collection(request).await, fields);
-        }
-        let missing = client.update_collection(update("nobody", &["aliases"], |_| {})).await.unwrap_err();
-        assert_eq!((missing.code(), reason(&missing).0.as_str()), (Code::NotFound, "COLLECTION_NOT_FOUND"));
+#[rstest]
+#[tokio::test]
+async fn what_cannot_be_changed_is_refused(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    create(&mut client, "c", "one").await;
+    let many = vec![v1::MetadataIndex::default(); 17];
+    let cases: [(v1::UpdateCollectionRequest, &[&str]); 8] = [
+        (update("c", &[], |_| {}), &["update_mask"]),
+        (update("c", &["distance", "aliases"], |_| {}), &["update_mask"]),
+        (v1::UpdateCollectionRequest::default(), &["collection"]),
+        (update("", &["aliases"], |_| {}), &["collection.name"]),
+        (
+            update("c", &["aliases"], |c| c.aliases = vec!["A".into(), "b".into(), "b".into()]),
+            &["collection.aliases[0]", "collection.aliases[2]"],
+        ),
+        (
+            update("c", &["metadata_indexes"], |c| {
+                c.metadata_indexes = indexes(&[
+                    ("", Type::Number),
+                    ("a..b", Type::Time),
+                    ("a", Type::Gin),
+                    ("", Type::Gin),
+                    ("", Type::Unspecified),
+                ]);
+            }),
+            &[
+                "collection.metadata_indexes[0].field",
+                "collection.metadata_indexes[1].field",
+                "collection.metadata_indexes[2].field",
+                "collection.metadata_indexes[4]",
+            ],
+        ),
+        (update("c", &["metadata_indexes"], |c| c.metadata_indexes = many), &["collection.metadata_indexes"]),
+        (
+            update("c", &["metadata_indexes"], |c| {
+                c.metadata_indexes = vec![v1::MetadataIndex { field: "a".into(), r#type: 99 }];
+            }),
+            &["collection.metadata_indexes[0].type"],
+        ),
+    ];
+    for (request, fields) in cases {
+        invalid(client.update_collection(request).await, fields);
     }
+    let missing = client.update_collection(update("nobody", &["aliases"], |_| {})).await.unwrap_err();
+    assert_eq!((missing.code(), reason(&missing).0.as_str()), (Code::NotFound, "COLLECTION_NOT_FOUND"));
 }
 
 /// A lower-case letter by chance.

@@ -11,14 +11,15 @@ use pgfox_server::ApiKeys;
 use prost::Message;
 use tonic::{Code, client::GrpcService as _, codec::CompressionEncoding::Gzip};
 
+use self::page::{Answer, call, call_with, frame, path, preflight, try_send};
 use crate::{
     calls::ingest,
     process::{ServerProcess, command},
     support::{
-        Server, Setup, cluster, create_database, eventually, reason, vector_document, vectors, waiting_for_locks,
+        AN_HOUR, Server, Setup, cluster, create_database, eventually, reason, vector_document, vectors,
+        waiting_for_locks,
     },
 };
-use page::{Answer, call, call_with, frame, path, preflight, try_send};
 
 const APP: &str = "https://app.example.com";
 const OTHER_APP: &str = "http://localhost:3000";
@@ -229,16 +230,14 @@ async fn a_page_has_deadlines_and_limits() {
 
 #[tokio::test]
 async fn a_page_that_stays_does_not_keep_the_server_from_its_end() {
-    let server = start(|_| {}).await;
+    let server = start(|setup| setup.limits.drain = AN_HOUR).await;
     let page = legacy::Client::builder(TokioExecutor::new()).build_http();
     let request = Request::post(format!("http://{}{}", server.address, path("Search")));
     let request = request.header("content-type", PROTO).header("origin", APP);
     let body = Full::new(Bytes::from(frame(&search_request("points"))));
     // The connection is kept for further calls.
     page.request(request.body(body).unwrap()).await.unwrap().into_body().collect().await.unwrap();
-    let began = std::time::Instant::now();
     server.stop().await.unwrap();
-    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }
 
 #[tokio::test]

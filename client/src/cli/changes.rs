@@ -4,10 +4,7 @@ use clap::Args;
 use pgfox_client::v1;
 use serde_json::json;
 
-use super::failure::Failure;
-use super::filter::Where;
-use super::search::read_argument;
-use super::{Globals, output};
+use super::{Globals, failure::Failure, filter::Where, output, search::read_argument};
 
 /// Ids per request: the server's limit.
 const IDS_PER_REQUEST: usize = 1_000;

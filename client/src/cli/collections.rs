@@ -7,9 +7,12 @@ use clap::{Args, Subcommand};
 use pgfox_client::v1;
 use serde_json::{Value, json};
 
-use super::failure::Failure;
-use super::output::{self, Align};
-use super::{Globals, json};
+use super::{
+    Globals,
+    failure::Failure,
+    json,
+    output::{self, Align},
+};
 pub(crate) use settings::Settings;
 use settings::{chunking_name, distance_name, metadata_index_name, vector_type_name};
 

@@ -4,19 +4,22 @@ use clap::{Args, ValueEnum};
 use pgfox_client::v1;
 use serde_json::{Value, json};
 
-use super::failure::Failure;
-use super::filter::Where;
-use super::output::{self, Align};
-use super::{Globals, json};
+use super::{
+    Globals,
+    failure::Failure,
+    filter::Where,
+    json,
+    output::{self, Align},
+};
 
 /// Ids per GetDocuments: few, so that long texts stay below the 16 MiB of a response.
 const IDS_PER_GET: usize = 100;
 /// Documents per ListDocuments: the server's limit. A page of large ones ends earlier.
 const PAGE_SIZE: i32 = 1_000;
 /// Documents of a list without `--limit`, unless it is an export.
-const LISTED_DEFAULT: u64 = 100;
+const DEFAULT_LISTED: u64 = 100;
 /// Widest column of ids, so that the text keeps its place.
-const ID_COLUMNS_MAX: usize = 40;
+const MAX_ID_COLUMNS: usize = 40;
 
 /// Show documents by id
 #[derive(Args)]
@@ -178,7 +181,7 @@ impl List {
             ..Default::default()
         };
         let mut client = globals.connect().await?;
-        let limit = self.limit.unwrap_or(if globals.json { u64::MAX } else { LISTED_DEFAULT });
+        let limit = self.limit.unwrap_or(if globals.json { u64::MAX } else { DEFAULT_LISTED });
         let mut left = limit;
         let mut rows = Vec::new();
         loop {
@@ -238,7 +241,7 @@ fn table(documents: &[v1::Document], columns: usize) -> String {
                 _ => document.text.clone(),
             };
             vec![
-                output::one_line(&document.id, ID_COLUMNS_MAX),
+                output::one_line(&document.id, MAX_ID_COLUMNS),
                 document.version.to_string(),
                 changed.unwrap_or_default(),
                 output::one_line(&text, columns),

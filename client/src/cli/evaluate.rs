@@ -3,19 +3,20 @@
 mod metrics;
 mod read;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::{collections::HashMap, path::PathBuf, time::Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use pgfox_client::v1::{self, search_request};
 use serde_json::{Map, json};
 
-use super::failure::Failure;
-use super::progress::{self, Throttle};
-use super::search::{batch, method::Method};
-use super::{Globals, output};
+use super::{
+    Globals,
+    failure::Failure,
+    output,
+    progress::{self, Throttle},
+    search::{batch, method::Method},
+};
 use metrics::{Metrics, Qrels};
 
 /// Results that recall is also measured at.

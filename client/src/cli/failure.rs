@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use pgfox_client::v1::ErrorReason;
-use pgfox_client::{ConnectError, error};
+use pgfox_client::{ConnectError, error, v1::ErrorReason};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
@@ -126,9 +125,10 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Unreachable { .. } => Self::new(Exit::Connect, error.to_string()),
-            ConnectError::Endpoint { .. } | ConnectError::ApiKey | ConnectError::Tls(_) => {
-                Self::usage(error.to_string())
-            }
+            ConnectError::Endpoint { .. }
+            | ConnectError::ApiKey
+            | ConnectError::Timeout { .. }
+            | ConnectError::Tls(_) => Self::usage(error.to_string()),
         }
     }
 }

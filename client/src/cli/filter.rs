@@ -24,15 +24,14 @@ mod tests;
 
 use clap::Args;
 use pgfox_client::v1::{Condition, Filter, FilterList, IdList, condition::Test, filter::Node};
-use prost_types::value::Kind;
-use prost_types::{ListValue, Timestamp, Value};
+use prost_types::{ListValue, Timestamp, Value, value::Kind};
 
 use super::failure::Failure;
 use lexer::Lexer;
 
 /// Parentheses and `not` within each other: more than the 8 filters that the server takes, since they need not each become
 /// one, and few enough for the decoders of protobuf.
-const NESTING_MAX: usize = 16;
+const MAX_NESTING: usize = 16;
 
 /// Words that a test cannot begin with: a field that is called so stands in quotes.
 const RESERVED: [&str; 9] = ["and", "or", "not", "in", "exists", "is", "true", "false", "null"];
@@ -113,7 +112,7 @@ impl Parser<'_> {
     fn term(&mut self) -> Result<Filter, Error> {
         let offset = self.lexer.offset();
         self.nesting += 1;
-        if self.nesting > NESTING_MAX {
+        if self.nesting > MAX_NESTING {
             return Err(Error { offset, message: "nested too deeply".to_owned() });
         }
         let filter = if self.lexer.eat_word("not") {

@@ -7,12 +7,9 @@ use pgfox_client::Transport;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::failure::Failure;
-use super::{Globals, output};
+use super::{Globals, failure::Failure, output};
 
 /// What grpc.health.v1 knows of pgfox, and what each stands for.
 const SERVICES: [(&str, &str); 3] = [

@@ -4,20 +4,26 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use pgfox_client::v1::{self, IndexPhase, index_spec};
-use pgfox_client::{Client, error, retry::Backoff};
+use pgfox_client::{
+    Client, error,
+    retry::Backoff,
+    v1::{self, IndexPhase, index_spec},
+};
 use serde_json::{Value, json};
 use tonic::Status;
 
-use super::failure::Failure;
-use super::output::{self, Align};
-use super::progress::{self, Throttle};
-use super::{Globals, json};
+use super::{
+    Globals,
+    failure::Failure,
+    json,
+    output::{self, Align},
+    progress::{self, Throttle},
+};
 
 /// How long to try to attach again to a build after the connection broke.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The server reports at least once a second; after this silence the connection is taken for dead.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const MAX_SILENCE: Duration = Duration::from_secs(60);
 
 /// Build the vector index of a collection, which makes its searches fast
 ///
@@ -170,7 +176,7 @@ impl Build {
     async fn follow(&mut self, client: &mut Client) -> Result<v1::BuildIndexResponse, Status> {
         let mut responses = client.build_index(self.request.clone()).await?.into_inner();
         loop {
-            let response = tokio::time::timeout(SILENCE_MAX, responses.message())
+            let response = tokio::time::timeout(MAX_SILENCE, responses.message())
                 .await
                 .map_err(|_| Status::unavailable("the server says nothing"))??
                 .ok_or_else(|| Status::unavailable("the server ended the stream early"))?;

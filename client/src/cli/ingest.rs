@@ -1,10 +1,6 @@
 //! `pgfox ingest`: documents from files, folders and stdin into a collection.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{cell::RefCell, collections::VecDeque, convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::Args;
 use futures_util::StreamExt as _;
@@ -13,16 +9,19 @@ use serde_json::json;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use super::collections::Settings;
-use super::failure::{Exit, Failure};
-use super::progress::Progress;
-use super::read::{self, Format, Names, Place, Problem, Record};
-use super::{Globals, output};
+use super::{
+    Globals,
+    collections::Settings,
+    failure::{Exit, Failure},
+    output,
+    progress::Progress,
+    read::{self, Format, Names, Place, Problem, Record},
+};
 
 /// Skipped documents that are listed one by one; with --json all are.
-const LISTED_MAX: u64 = 20;
+const MAX_LISTED: u64 = 20;
 /// Widest id in a message.
-const ID_COLUMNS_MAX: usize = 80;
+const MAX_ID_COLUMNS: usize = 80;
 /// Documents per request where the server computes the vectors itself: few, so that the progress moves.
 const DOCUMENTS_PER_LOCAL_REQUEST: usize = 100;
 
@@ -118,10 +117,12 @@ impl Ingest {
             vector: self.vector_field.clone(),
             delimiter: self.delimiter,
         };
-        let mut options = IngestOptions::new(&self.collection);
-        options.skip_invalid = true;
-        options.only_if_absent = self.only_if_absent;
-        options.retry_timeout = self.retry_timeout;
+        let mut options = IngestOptions {
+            skip_invalid: true,
+            only_if_absent: self.only_if_absent,
+            retry_timeout: self.retry_timeout,
+            ..Default::default()
+        };
         if let Some(batch_size) = self.batch_size {
             options.documents_per_request = batch_size.into();
         } else if collection.embedding.is_some_and(|embedding| embedding.model.starts_with("local/")) {
@@ -143,7 +144,7 @@ impl Ingest {
                 }
             })
         });
-        let outcome = pgfox_client::ingest(&client, documents, &options, |event| {
+        let outcome = pgfox_client::ingest(&client, &self.collection, documents, &options, |event| {
             report.borrow_mut().observe(&event);
         })
         .await;
@@ -204,6 +205,7 @@ fn failure(cause: IngestCause) -> Failure {
             let cause = error::transport_cause(&status);
             Failure::new(exit, format!("gave up after {}: {cause}", output::seconds(tried_for.as_secs_f64())))
         }
+        cause @ IngestCause::Option { .. } => Failure::usage(cause.to_string()),
         cause @ (IngestCause::Source(_) | IngestCause::TooLarge { .. } | IngestCause::OutOfOrder { .. }) => {
             Failure::refused(cause.to_string())
         }
@@ -273,7 +275,7 @@ impl Report {
             let _ = output::print(&format!("{separator}{skipped}"));
             return;
         }
-        if self.skipped > LISTED_MAX {
+        if self.skipped > MAX_LISTED {
             return;
         }
         let mut text = format!("skipped {}", place.source);
@@ -281,10 +283,10 @@ impl Report {
             text += &format!(":{number}");
         }
         if let Some(id) = id {
-            text += &format!(" {}", output::one_line(id, ID_COLUMNS_MAX));
+            text += &format!(" {}", output::one_line(id, MAX_ID_COLUMNS));
         }
         self.progress.note(&format!("{text}: {message}\n"));
-        if self.skipped == LISTED_MAX {
+        if self.skipped == MAX_LISTED {
             self.progress.note("further skipped documents are only counted; --json lists them all\n");
         }
     }

@@ -6,7 +6,7 @@ use prost_types::value::Kind;
 use serde_json::{Map, Value, json};
 
 /// Integers up to here are exact as doubles.
-pub(crate) const EXACT_INTEGER_MAX: u64 = 1 << 53;
+pub(crate) const MAX_EXACT_INTEGER: u64 = 1 << 53;
 
 pub(crate) fn metadata(metadata: &prost_types::Struct) -> Value {
     Value::Object(metadata.fields.iter().map(|(name, field)| (name.clone(), value(field))).collect())
@@ -25,7 +25,7 @@ fn value(value: &prost_types::Value) -> Value {
 
 /// A whole number without a fraction, since `Struct` has only doubles and people wrote `1999`.
 fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() <= EXACT_INTEGER_MAX as f64 { json!(value as i64) } else { json!(value) }
+    if value.fract() == 0.0 && value.abs() <= MAX_EXACT_INTEGER as f64 { json!(value as i64) } else { json!(value) }
 }
 
 /// A float in the fewest digits that give it back, rather than the digits of the double next to it.

@@ -15,9 +15,7 @@ mod progress;
 mod read;
 mod search;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::time::Duration;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use pgfox_client::{Client, ConnectOptions};

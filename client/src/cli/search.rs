@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use pgfox_client::v1::{self, search_request};
 
-use super::failure::Failure;
-use super::{Globals, json, output};
+use super::{Globals, failure::Failure, json, output};
 use method::Method;
 
 /// Find the documents nearest to a text, a vector or stored documents, or by their words

@@ -6,13 +6,7 @@ use futures_util::{Stream, StreamExt as _};
 use pgfox::v1::{Document, IngestRequest};
 use prost::Message as _;
 
-use super::{BYTES_PER_REQUEST_MAX, BoxError, DOCUMENTS_PER_REQUEST_MAX, IngestCause, IngestOptions};
-
-/// A request on the way, kept until it is acknowledged.
-pub(super) struct Pending {
-    pub(super) request: IngestRequest,
-    pub(super) bytes: usize,
-}
+use super::{BoxError, IngestCause, IngestOptions, MAX_BYTES_PER_REQUEST};
 
 /// Groups documents into requests by count and by bytes.
 pub(super) struct Requests<'a, S> {
@@ -21,8 +15,8 @@ pub(super) struct Requests<'a, S> {
     collection: String,
     skip_invalid: bool,
     only_if_absent: bool,
-    documents_max: usize,
-    bytes_max: usize,
+    max_documents: usize,
+    max_bytes: usize,
     /// The request that is being filled. It stays here while a document is waited for, so that `next` can be dropped.
     filling: Vec<Document>,
     filling_bytes: usize,
@@ -37,15 +31,15 @@ where
     S: Stream<Item = Result<Document, E>>,
     E: Into<BoxError>,
 {
-    pub(super) fn new(documents: Pin<&'a mut S>, options: &IngestOptions) -> Self {
+    pub(super) fn new(documents: Pin<&'a mut S>, collection: String, options: &IngestOptions) -> Self {
         Self {
             documents,
             is_exhausted: false,
-            collection: options.collection.clone(),
+            collection,
             skip_invalid: options.skip_invalid,
             only_if_absent: options.only_if_absent,
-            documents_max: options.documents_per_request.clamp(1, DOCUMENTS_PER_REQUEST_MAX),
-            bytes_max: options.bytes_per_request.clamp(1, BYTES_PER_REQUEST_MAX),
+            max_documents: options.documents_per_request,
+            max_bytes: options.bytes_per_request,
             filling: Vec::new(),
             filling_bytes: 0,
             carried: None,
@@ -60,12 +54,12 @@ where
     }
 
     /// The next request; None at the end. Safe to drop while it waits.
-    pub(super) async fn next(&mut self) -> Result<Option<Pending>, IngestCause> {
+    pub(super) async fn next(&mut self) -> Result<Option<IngestRequest>, IngestCause> {
         if let Some((document, bytes)) = self.carried.take() {
             self.filling.push(document);
             self.filling_bytes = bytes;
         }
-        while !self.is_exhausted && self.filling.len() < self.documents_max && self.filling_bytes < self.bytes_max {
+        while !self.is_exhausted && self.filling.len() < self.max_documents && self.filling_bytes < self.max_bytes {
             let Some(document) = self.documents.next().await else {
                 self.is_exhausted = true;
                 break;
@@ -73,11 +67,11 @@ where
             let document = document.map_err(|error| IngestCause::Source(error.into()))?;
             // The field's tag and length come on top of the document.
             let bytes = document.encoded_len() + 6;
-            if bytes > BYTES_PER_REQUEST_MAX {
+            if bytes > MAX_BYTES_PER_REQUEST {
                 return Err(IngestCause::TooLarge { position: self.documents_read, id: document.id, bytes });
             }
             self.documents_read += 1;
-            if self.filling_bytes + bytes > self.bytes_max && !self.filling.is_empty() {
+            if self.filling_bytes + bytes > self.max_bytes && !self.filling.is_empty() {
                 self.carried = Some((document, bytes));
                 break;
             }
@@ -96,7 +90,8 @@ where
             ..Default::default()
         };
         self.next_sequence += 1;
-        Ok(Some(Pending { request, bytes: std::mem::take(&mut self.filling_bytes) }))
+        self.filling_bytes = 0;
+        Ok(Some(request))
     }
 }
 
@@ -112,12 +107,12 @@ mod tests {
 
     async fn sizes(documents: Vec<Result<Document, String>>, options: &IngestOptions) -> Vec<usize> {
         let stream = pin!(tokio_stream::iter(documents));
-        let mut requests = Requests::new(stream, options);
+        let mut requests = Requests::new(stream, "c".to_owned(), options);
         let mut sizes = Vec::new();
-        while let Some(pending) = requests.next().await.unwrap() {
-            assert!(pending.request.encoded_len() <= 16 << 20);
-            assert_eq!(pending.request.sequence, sizes.len() as i64 + 1);
-            sizes.push(pending.request.documents.len());
+        while let Some(request) = requests.next().await.unwrap() {
+            assert!(request.encoded_len() <= 16 << 20);
+            assert_eq!(request.sequence, sizes.len() as i64 + 1);
+            sizes.push(request.documents.len());
         }
         assert!(requests.is_done());
         sizes
@@ -125,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn requests_are_bounded_by_count_and_bytes() {
-        let options = IngestOptions { documents_per_request: 4, bytes_per_request: 1000, ..IngestOptions::new("c") };
+        let options = IngestOptions { documents_per_request: 4, bytes_per_request: 1000, ..Default::default() };
         let small = (0..10).map(|i| document(i, 10)).collect();
         assert_eq!(sizes(small, &options).await, [4, 4, 2]);
         let mixed = [10, 2000, 10, 600, 600, 10].iter().enumerate().map(|(i, bytes)| document(i, *bytes)).collect();
@@ -135,9 +130,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_document_above_the_message_limit_is_named() {
-        let options = IngestOptions::new("c");
+        let options = IngestOptions::default();
         let stream = pin!(tokio_stream::iter([document(0, 1), document(1, 17 << 20)]));
-        let mut requests = Requests::new(stream, &options);
+        let mut requests = Requests::new(stream, "c".to_owned(), &options);
         match requests.next().await {
             Err(IngestCause::TooLarge { position: 1, id, .. }) => assert_eq!(id, "1"),
             _ => panic!("not refused"),

@@ -1,17 +1,23 @@
 //! Repeats unary calls that may succeed a little later, within their deadline.
 
-use std::error::Error;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    error::Error,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
 use tokio::time::Instant;
-use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
-use tonic::codegen::{BoxFuture, Bytes, Service};
-use tonic::{Code, Status};
+use tonic::{
+    Code, Status,
+    body::Body,
+    codegen::{
+        BoxFuture, Bytes, Service,
+        http::{HeaderMap, HeaderValue, Request, Response},
+    },
+};
 
 use super::Backoff;
 use crate::error;
@@ -21,9 +27,10 @@ use crate::error;
 const MADE_ONCE: [&str; 6] =
     ["IngestStream", "BuildIndex", "Watch", "CreateCollection", "DeleteCollection", "DropIndex"];
 
-/// A channel that repeats unary calls whose connection breaks, or which end with UNAVAILABLE, or with RESOURCE_EXHAUSTED and a time to come back, as
-/// long as the deadline of the call allows for it. Calls without a deadline are made once, and so are those that cannot
-/// be repeated without harm: CreateCollection, DeleteCollection, DropIndex and an Ingest with `if_version`.
+/// A channel that repeats unary calls whose connection breaks, or which end with UNAVAILABLE, or with RESOURCE_EXHAUSTED
+/// and a time to come back, as long as the deadline of the call allows for it. Calls without a deadline are made once, and
+/// so are those that cannot be repeated without harm: CreateCollection, DeleteCollection, DropIndex and an Ingest with
+/// `if_version`.
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
     channel: S,
@@ -169,11 +176,9 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-    use std::sync::Mutex;
+    use std::{collections::HashMap, sync::Mutex};
 
-    use pgfox::v1;
-    use pgfox::v1::pgfox_service_client::PgfoxServiceClient;
+    use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;

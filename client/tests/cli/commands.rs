@@ -5,8 +5,10 @@ use std::path::Path;
 use pgfox_client::v1::{SearchParams, search_request};
 use serde_json::{Value, json};
 
-use crate::server::{Server, collection};
-use crate::{pgfox, run};
+use crate::{
+    pgfox, run,
+    server::{Server, collection},
+};
 
 async fn films() -> (Server, String) {
     let (server, endpoint) = Server::with_collection(collection("films")).await;

@@ -5,8 +5,10 @@ use std::path::Path;
 use pgfox_client::v1::{Chunking, ChunkingMethod, SearchMode};
 use serde_json::{Value, json};
 
-use crate::run;
-use crate::server::{Server, collection};
+use crate::{
+    run,
+    server::{Server, collection},
+};
 
 /// Documents a to e.
 async fn films() -> (Server, String) {

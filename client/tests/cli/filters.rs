@@ -8,8 +8,10 @@ use pgfox_client::v1::{
 use prost_types::value::Kind;
 use serde_json::{Value, json};
 
-use crate::server::{Server, collection};
-use crate::{pgfox, run};
+use crate::{
+    pgfox, run,
+    server::{Server, collection},
+};
 
 /// Three documents.
 async fn films() -> (Server, String) {

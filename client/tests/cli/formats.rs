@@ -1,14 +1,14 @@
 //! Every input format, and input that is not as it should be.
 
-use std::io::Write as _;
-use std::path::Path;
+use std::{io::Write as _, path::Path};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
-use crate::server::{Server, collection};
-use crate::{Output, run};
+use crate::{
+    Output, run,
+    server::{Server, collection},
+};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

@@ -1,10 +1,11 @@
 //! `pgfox build-index` and `pgfox indexes`.
 
-use pgfox_client::v1::index_spec::Kind;
-use pgfox_client::v1::{Hnsw, IvfFlat};
+use pgfox_client::v1::{Hnsw, IvfFlat, index_spec::Kind};
 
-use crate::pgfox;
-use crate::server::{Server, collection};
+use crate::{
+    pgfox,
+    server::{Server, collection},
+};
 
 #[tokio::test]
 async fn parameters_arrive_and_the_index_is_named() {

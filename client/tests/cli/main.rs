@@ -11,8 +11,7 @@ mod proxy; // a TCP proxy that cuts connections
 mod resume; // ingest over broken connections and busy servers
 mod server; // the server in memory
 
-use std::path::Path;
-use std::process::Stdio;
+use std::{path::Path, process::Stdio};
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;

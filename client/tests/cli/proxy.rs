@@ -1,10 +1,14 @@
 //! A TCP proxy that cuts every connection on demand, as a dying server or network does.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 pub(crate) struct Proxy {
     pub(crate) endpoint: String,

@@ -1,14 +1,20 @@
 //! Ingest over broken connections and busy servers: nothing lost, nothing doubled, and an end when it is no use.
 
-use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
+use pgfox_client::{IngestOptions, v1};
 use tonic::Code;
 
-use crate::proxy::Proxy;
-use crate::server::{Server, collection, failed};
-use crate::{pgfox, run};
+use crate::{
+    pgfox,
+    proxy::Proxy,
+    run,
+    server::{Server, collection, failed},
+};
 
 /// Documents whose ids repeat: the last text of each id must win.
 fn lines(count: usize, ids: usize) -> Vec<u8> {
@@ -108,19 +114,15 @@ async fn a_slow_server_holds_the_reader_back() {
     let (server, endpoint) = Server::with_collection(collection("films")).await;
     server.lock().ingest_pause = Duration::from_millis(500);
     let client = pgfox_client::connect(&pgfox_client::ConnectOptions::new(&endpoint)).await.unwrap();
-    let options = pgfox_client::IngestOptions {
-        documents_per_request: 10,
-        requests_in_flight: 2,
-        ..pgfox_client::IngestOptions::new("films")
-    };
+    let options = IngestOptions { documents_per_request: 10, requests_in_flight: 2, ..Default::default() };
     let mut taken = 0;
     let documents = std::iter::from_fn(|| {
         taken += 1;
-        let document = pgfox_client::v1::Document { id: taken.to_string(), ..Default::default() };
+        let document = v1::Document { id: taken.to_string(), ..Default::default() };
         Some(Ok::<_, std::convert::Infallible>(document))
     });
     // The endless stream stops only where the window is full.
-    let ingest = pgfox_client::ingest(&client, tokio_stream::iter(documents), &options, |_| {});
+    let ingest = pgfox_client::ingest(&client, "films", tokio_stream::iter(documents), &options, |_| {});
     assert!(tokio::time::timeout(Duration::from_millis(250), ingest).await.is_err());
     assert!((20..=31).contains(&taken), "{taken} documents were taken for a window of 20");
 }
@@ -129,13 +131,57 @@ async fn a_slow_server_holds_the_reader_back() {
 async fn a_failing_source_ends_the_ingest_with_its_own_error() {
     let (_server, endpoint) = Server::with_collection(collection("films")).await;
     let client = pgfox_client::connect(&pgfox_client::ConnectOptions::new(&endpoint)).await.unwrap();
-    let documents = [
-        Ok(pgfox_client::v1::Document { id: "1".into(), ..Default::default() }),
-        Err(std::io::Error::other("the disk is gone")),
-    ];
-    let options = pgfox_client::IngestOptions::new("films");
-    let error = pgfox_client::ingest(&client, tokio_stream::iter(documents), &options, |_| {}).await.unwrap_err();
+    let documents =
+        [Ok(v1::Document { id: "1".into(), ..Default::default() }), Err(std::io::Error::other("the disk is gone"))];
+    let options = IngestOptions::default();
+    let error =
+        pgfox_client::ingest(&client, "films", tokio_stream::iter(documents), &options, |_| {}).await.unwrap_err();
     assert_eq!(error.to_string(), "the disk is gone");
+}
+
+#[tokio::test]
+async fn options_outside_their_range_are_refused_before_any_request() {
+    let (server, endpoint) = Server::with_collection(collection("films")).await;
+    let client = pgfox_client::connect(&pgfox_client::ConnectOptions::new(&endpoint)).await.unwrap();
+    let set = |change: &dyn Fn(&mut IngestOptions)| {
+        let mut options = IngestOptions::default();
+        change(&mut options);
+        options
+    };
+    let long = Duration::from_secs(86_401);
+    for (options, message) in [
+        (set(&|o| o.documents_per_request = 0), "documents_per_request must be 1 to 1000, not 0"),
+        (set(&|o| o.documents_per_request = 1_001), "documents_per_request must be 1 to 1000, not 1001"),
+        (set(&|o| o.bytes_per_request = 0), "bytes_per_request must be 1 to 16711680, not 0"),
+        (set(&|o| o.bytes_per_request = 16 << 20), "bytes_per_request must be 1 to 16711680, not 16777216"),
+        (set(&|o| o.requests_in_flight = 0), "requests_in_flight must be 1 to 100, not 0"),
+        (set(&|o| o.requests_in_flight = 101), "requests_in_flight must be 1 to 100, not 101"),
+        (
+            set(&|o| o.acknowledge_timeout = Duration::ZERO),
+            "acknowledge_timeout must be above 0 and at most 86400 s, not 0ns",
+        ),
+        (set(&|o| o.acknowledge_timeout = long), "acknowledge_timeout must be above 0 and at most 86400 s, not 86401s"),
+        (set(&|o| o.retry_timeout = long), "retry_timeout must be 0 to 86400 s, not 86401s"),
+    ] {
+        let documents = std::iter::from_fn(|| -> Option<Result<v1::Document, std::io::Error>> {
+            panic!("the source was read with {message}");
+        });
+        let refused = pgfox_client::ingest(&client, "films", tokio_stream::iter(documents), &options, |_| {});
+        assert_eq!(refused.await.unwrap_err().to_string(), message);
+    }
+    assert_eq!(server.lock().ingest_requests, 0);
+
+    let document = Ok::<_, std::io::Error>(v1::Document { id: "1".into(), text: "a fox".into(), ..Default::default() });
+    let outermost = IngestOptions {
+        documents_per_request: 1_000,
+        bytes_per_request: (16 << 20) - (64 << 10),
+        requests_in_flight: 100,
+        acknowledge_timeout: Duration::from_secs(86_400),
+        retry_timeout: Duration::ZERO,
+        ..Default::default()
+    };
+    let totals = pgfox_client::ingest(&client, "films", tokio_stream::iter([document]), &outermost, |_| {}).await;
+    assert_eq!(totals.unwrap().documents, 1);
 }
 
 #[tokio::test]

@@ -1,14 +1,17 @@
 //! A pgfox server in memory: just enough of the service for the client to have something to talk to.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use pgfox_client::v1::pgfox_service_server::{PgfoxService, PgfoxServiceServer};
-use pgfox_client::v1::*;
-use tokio_stream::wrappers::TcpListenerStream;
-use tokio_stream::{Stream, StreamExt as _};
+use pgfox_client::v1::{
+    pgfox_service_server::{PgfoxService, PgfoxServiceServer},
+    *,
+};
+use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 

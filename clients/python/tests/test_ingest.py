@@ -245,24 +245,49 @@ def test_a_refused_document_is_counted_from_what_is_acknowledged(
         assert (failed.value.acknowledged.documents, index) == (10, 2)
 
 
-@pytest.mark.parametrize("option", ["documents_per_request", "bytes_per_request", "requests_in_flight"])
-@pytest.mark.parametrize("value", [0, 1 << 30])
-def test_options_out_of_range(server: StandIn, api: Sync | Aio, option: str, value: int) -> None:
-    with pytest.raises(ValueError, match=f"{option} is 1 to "):
-        api.ingest(server.endpoint, documents(1), **{option: value})
+@pytest.mark.parametrize(
+    ("option", "value", "range"),
+    [
+        ("documents_per_request", 0, "1 to 1000"),
+        ("documents_per_request", 1_001, "1 to 1000"),
+        ("documents_per_request", 1.5, "1 to 1000"),
+        ("bytes_per_request", 0, "1 to 16711680"),
+        ("bytes_per_request", 16 << 20, "1 to 16711680"),
+        ("requests_in_flight", 0, "1 to 100"),
+        ("requests_in_flight", 101, "1 to 100"),
+        ("acknowledge_timeout", 0, "above 0 and at most 86400 s"),
+        ("acknowledge_timeout", 86_401, "above 0 and at most 86400 s"),
+        ("acknowledge_timeout", float("nan"), "above 0 and at most 86400 s"),
+        ("retry_timeout", -1, "0 to 86400 s"),
+        ("retry_timeout", 86_401, "0 to 86400 s"),
+        ("retry_timeout", None, "0 to 86400 s"),
+    ],
+)
+def test_options_outside_their_range_are_refused_before_any_request(
+    server: StandIn, api: Sync | Aio, option: str, value: Any, range: str
+) -> None:
+    read: list[str] = []
+
+    def source() -> Iterator[v1.Document]:
+        read.append(option)
+        yield v1.Document(id="1")
+
+    with pytest.raises(ValueError, match=f"^{option} must be {range}, not {value}$"):
+        api.ingest(server.endpoint, source(), **{option: value})
+    assert (read, server.streams) == ([], 0)
 
 
-@pytest.mark.parametrize("option", ["acknowledge_timeout", "retry_timeout"])
-@pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), 604_801])
-def test_timeouts_out_of_range(server: StandIn, api: Sync | Aio, option: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{option} is .*604,800 s, not"):
-        api.ingest(server.endpoint, documents(1), **{option: value})
-
-
-def test_only_the_retries_can_be_switched_off_by_a_timeout(server: StandIn, api: Sync | Aio) -> None:
-    with pytest.raises(ValueError, match="acknowledge_timeout is above 0"):
-        api.ingest(server.endpoint, documents(1), acknowledge_timeout=0)
-    assert api.ingest(server.endpoint, documents(1), retry_timeout=0).documents == 1
+def test_options_at_the_ends_of_their_range(server: StandIn, api: Sync | Aio) -> None:
+    totals = api.ingest(
+        server.endpoint,
+        documents(1),
+        documents_per_request=1_000,
+        bytes_per_request=(16 << 20) - (64 << 10),
+        requests_in_flight=100,
+        acknowledge_timeout=86_400,
+        retry_timeout=0,
+    )
+    assert totals.documents == 1
 
 
 def grouped(sizes: list[int], **options: int) -> list[int]:

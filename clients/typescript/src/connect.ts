@@ -9,8 +9,8 @@ export const USER_AGENT = "pgfox-typescript/0.1.0";
 /** Where a server listens that is told nothing else. */
 const DEFAULT_ENDPOINT = "127.0.0.1:50051";
 const DEFAULT_TIMEOUT_MS = 30_000;
-/** A header of gRPC carries eight digits. */
-const TIMEOUT_MS_MAX = 99_999_999;
+/** Longest timeout that an option takes, here and of an ingest: a day. */
+export const MAX_TIMEOUT_MS = 86_400_000;
 
 /** Where the server is and how to call it. */
 export interface ConnectOptions {
@@ -23,7 +23,7 @@ export interface ConnectOptions {
   apiKey?: string | undefined;
   /**
    * Deadline in milliseconds of every call but IngestStream and BuildIndex, all attempts together, unless the call sets its
-   * own `timeoutMs`. At most 99,999,999, which is 27 hours. 0: none. Default 30,000.
+   * own `timeoutMs`. Above 0 and at most 86,400,000, a day. Default 30,000.
    */
   timeoutMs?: number | undefined;
   /** Repeat calls that may succeed later; see the README for which. Default true. */
@@ -57,8 +57,8 @@ interface Underlying extends Omit<Connection, "closed"> {
 export function createPgfoxClient(transport: Transport, underlying: Underlying, options: ConnectOptions): PgfoxClient {
   const { endpoint, canStream, headers } = underlying;
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  if (!(timeoutMs >= 0 && timeoutMs <= TIMEOUT_MS_MAX)) {
-    throw new RangeError(`timeoutMs must be a number from 0 to ${TIMEOUT_MS_MAX}, not ${timeoutMs}`);
+  if (!(timeoutMs > 0 && timeoutMs <= MAX_TIMEOUT_MS)) {
+    throw new RangeError(`timeoutMs must be above 0 and at most ${MAX_TIMEOUT_MS}, not ${timeoutMs}`);
   }
   const closed = new AbortController();
   const policy = {

@@ -1,24 +1,20 @@
 import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
 
-import type { PgfoxClient } from "./connect.js";
+import { MAX_TIMEOUT_MS, type PgfoxClient } from "./connect.js";
 import { PgfoxError } from "./error.js";
 import type { IngestRequest, IngestResponse } from "./gen/pgfox/v1/documents_pb.js";
 import type { ErrorReason } from "./gen/pgfox/v1/errors_pb.js";
 import { ingestEach } from "./ingest/each.js";
-import {
-  BYTES_PER_REQUEST_MAX,
-  DOCUMENTS_PER_REQUEST_MAX,
-  type DocumentInit,
-  type Pending,
-  Requests,
-} from "./ingest/requests.js";
+import { type DocumentInit, MAX_BYTES_PER_REQUEST, MAX_DOCUMENTS_PER_REQUEST, Requests } from "./ingest/requests.js";
 import { repeat } from "./policy.js";
 import { abortable, Backoff, sleep } from "./retry.js";
 
 /** How long the end of the stream is waited for once everything is acknowledged. */
 const CLOSE_WAIT_MS = 2_000;
+/** Most requests that may be sent and not acknowledged yet. */
+const MAX_REQUESTS_IN_FLIGHT = 100;
 
-/** The bounds of an ingest, and what to tell of it. */
+/** How to ingest, and what to tell of it. {@link ingest} refuses a value outside its range. */
 export interface IngestOptions {
   /** Store the good documents and report the bad ones, instead of ending with the first bad request. Default false. */
   skipInvalid?: boolean | undefined;
@@ -33,11 +29,14 @@ export interface IngestOptions {
   /** Requests sent and not acknowledged yet, 1 to 100. They are kept for sending again. Default 4. */
   requestsInFlight?: number | undefined;
   /**
-   * Longest wait in milliseconds for an acknowledgement over a connection that stands. Default 600,000: embedding 1,000 long
-   * texts on a busy machine takes minutes.
+   * Longest wait in milliseconds for an acknowledgement over a connection that stands, 1 to 86,400,000, a day. Default 600,000:
+   * embedding 1,000 long texts on a busy machine takes minutes.
    */
   acknowledgeTimeoutMs?: number | undefined;
-  /** How many milliseconds to try again after an interruption when nothing is acknowledged meanwhile. Default 60,000. */
+  /**
+   * How many milliseconds to try again after an interruption when nothing is acknowledged meanwhile, at most 86,400,000; 0: not
+   * at all. Default 60,000.
+   */
   retryTimeoutMs?: number | undefined;
   /** Ends the ingest early. */
   signal?: AbortSignal | undefined;
@@ -51,8 +50,6 @@ export interface IngestOptions {
 export interface IngestTotals {
   /** Documents, the skipped ones included. */
   documents: number;
-  /** Size of these documents as messages. */
-  bytes: number;
   /** Documents that were inserted or changed. */
   upserted: number;
   /** The part of `upserted` that existed before. */
@@ -77,8 +74,9 @@ export interface IngestTotals {
 
 /** A document that the server refused. */
 export interface SkippedDocument {
-  /** Position among all documents, from 0. */
+  /** Position in the whole stream, from 0. */
   readonly position: number;
+  /** Id of the document, cut to 512 bytes. */
   readonly id: string;
   /** The reason for programs. */
   readonly reason: ErrorReason;
@@ -106,7 +104,7 @@ export class IngestError extends Error {
  * them on the way at a time; the source is read no farther ahead. After a broken connection everything that was not acknowledged is
  * sent again, so nothing is lost, and nothing doubled since documents have ids.
  *
- * Throws {@link IngestError}, and a RangeError for an option out of its range.
+ * Throws {@link IngestError}, and before anything is sent a RangeError for an option outside its range.
  */
 export async function ingest(
   client: PgfoxClient,
@@ -128,7 +126,6 @@ export async function ingest(
 class Ingest {
   readonly totals: IngestTotals = {
     documents: 0,
-    bytes: 0,
     upserted: 0,
     updated: 0,
     unchanged: 0,
@@ -149,9 +146,9 @@ class Ingest {
   readonly #retryTimeoutMs: number;
   readonly #requests: Requests;
   /** The request that is being filled. It outlives the connection that waits for it. */
-  #filling: Promise<Pending | undefined> | undefined;
+  #filling: Promise<IngestRequest | undefined> | undefined;
   #isExhausted = false;
-  readonly #unacknowledged: Pending[] = [];
+  readonly #unacknowledged: IngestRequest[] = [];
   /** Wakes what waits for an acknowledgement. */
   #onRoom: () => void = () => {};
   /** What no other connection would change. */
@@ -168,15 +165,15 @@ class Ingest {
     this.#client = client;
     this.#options = options;
     this.#signal = AbortSignal.any([client.closed, ...(options.signal ? [options.signal] : [])]);
-    this.#requestsInFlight = inRange(options, "requestsInFlight", 1, 100, 4);
-    this.#acknowledgeTimeoutMs = inRange(options, "acknowledgeTimeoutMs", 1, 2 ** 31 - 1, 600_000);
-    this.#retryTimeoutMs = inRange(options, "retryTimeoutMs", 0, 2 ** 31 - 1, 60_000);
+    this.#requestsInFlight = inRange(options, "requestsInFlight", 1, MAX_REQUESTS_IN_FLIGHT, 4);
+    this.#acknowledgeTimeoutMs = inRange(options, "acknowledgeTimeoutMs", 1, MAX_TIMEOUT_MS, 600_000);
+    this.#retryTimeoutMs = inRange(options, "retryTimeoutMs", 0, MAX_TIMEOUT_MS, 60_000);
     this.#requests = new Requests(documents, {
       collection,
       skipInvalid: options.skipInvalid ?? false,
       onlyIfAbsent: options.onlyIfAbsent ?? false,
-      documentsPerRequest: inRange(options, "documentsPerRequest", 1, DOCUMENTS_PER_REQUEST_MAX, 500),
-      bytesPerRequest: inRange(options, "bytesPerRequest", 1, BYTES_PER_REQUEST_MAX, 2 << 20),
+      documentsPerRequest: inRange(options, "documentsPerRequest", 1, MAX_DOCUMENTS_PER_REQUEST, 500),
+      bytesPerRequest: inRange(options, "bytesPerRequest", 1, MAX_BYTES_PER_REQUEST, 2 << 20),
     });
   }
 
@@ -217,9 +214,9 @@ class Ingest {
   /** Puts the next request among the unacknowledged ones; false at the end, or when the connection ended meanwhile. */
   async #take(connection?: AbortSignal): Promise<boolean> {
     this.#filling ??= this.#requests.next();
-    let pending: Pending | undefined;
+    let request: IngestRequest | undefined;
     try {
-      pending = await this.#filling;
+      request = await this.#filling;
     } catch (cause) {
       throw this.#fail(cause);
     }
@@ -227,11 +224,11 @@ class Ingest {
       return false;
     }
     this.#filling = undefined;
-    if (pending === undefined) {
+    if (request === undefined) {
       this.#isExhausted = true;
       return false;
     }
-    this.#unacknowledged.push(pending);
+    this.#unacknowledged.push(request);
     return true;
   }
 
@@ -282,7 +279,7 @@ class Ingest {
 
   async *#offer(connection: AbortSignal, awaitAnswer: () => void): AsyncGenerator<IngestRequest> {
     awaitAnswer();
-    for (const { request } of [...this.#unacknowledged]) {
+    for (const request of [...this.#unacknowledged]) {
       yield request;
     }
     while (!connection.aborted) {
@@ -300,17 +297,17 @@ class Ingest {
       if (isFirst) {
         awaitAnswer();
       }
-      const pending = this.#unacknowledged.at(-1);
-      if (pending) {
-        yield pending.request;
+      const request = this.#unacknowledged.at(-1);
+      if (request) {
+        yield request;
       }
     }
   }
 
   #acknowledge(response: IngestResponse): void {
-    const pending = this.#unacknowledged[0];
-    if (response.sequence !== pending?.request.sequence) {
-      const due = pending ? `request ${pending.request.sequence}` : "none";
+    const request = this.#unacknowledged[0];
+    if (response.sequence !== request?.sequence) {
+      const due = request ? `request ${request.sequence}` : "none";
       throw this.#fail(new Error(`the server acknowledged request ${response.sequence} where ${due} was due`));
     }
     this.#unacknowledged.shift();
@@ -323,8 +320,7 @@ class Ingest {
       reason,
       message,
     }));
-    totals.documents += pending.request.documents.length;
-    totals.bytes += pending.bytes;
+    totals.documents += request.documents.length;
     totals.upserted += response.upsertedCount;
     totals.updated += response.updatedCount;
     totals.unchanged += response.unchangedCount;
@@ -372,7 +368,7 @@ type Limit = "documentsPerRequest" | "bytesPerRequest" | "requestsInFlight" | "a
 function inRange(options: IngestOptions, name: Limit, min: number, max: number, otherwise: number): number {
   const value = options[name] ?? otherwise;
   if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(`${name} must be a whole number from ${min} to ${max}, not ${value}`);
+    throw new RangeError(`${name} must be ${min} to ${max}, not ${value}`);
   }
   return value;
 }

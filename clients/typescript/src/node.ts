@@ -7,13 +7,13 @@ import { type ConnectOptions, createPgfoxClient, type PgfoxClient, readEndpoint,
 export * from "./api.js";
 
 /** Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame. */
-const MESSAGE_BYTES_MAX = (16 << 20) + (64 << 10);
+const MAX_MESSAGE_BYTES = (16 << 20) + (64 << 10);
 
 /**
  * What may wait to be sent: as many messages as the server takes at a time on one connection, 256. With Node's own limit of 10 MB a
  * stream of large messages breaks, and every call after it.
  */
-const SESSION_MEMORY_MAX_MB = 256 * 17;
+const MAX_SESSION_MEMORY_MB = 256 * 17;
 
 /** How to reach the server from Node. */
 export interface NodeConnectOptions extends ConnectOptions {
@@ -38,14 +38,14 @@ export function connect(options: NodeConnectOptions = {}): PgfoxClient {
     // Notices a server that went away without a word. An idle connection is asked before its next call instead: pings in between
     // can throw from a timer once it is broken.
     { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 },
-    { maxSessionMemory: SESSION_MEMORY_MAX_MB, ...(ca === undefined ? {} : { ca: readCertificates(ca) }) },
+    { maxSessionMemory: MAX_SESSION_MEMORY_MB, ...(ca === undefined ? {} : { ca: readCertificates(ca) }) },
   );
   const transport = createGrpcTransport({
     baseUrl: endpoint,
     sessionManager,
     interceptors: options.interceptors ?? [],
-    readMaxBytes: MESSAGE_BYTES_MAX,
-    writeMaxBytes: MESSAGE_BYTES_MAX,
+    readMaxBytes: MAX_MESSAGE_BYTES,
+    writeMaxBytes: MAX_MESSAGE_BYTES,
     // Compressing an answer takes longer than a search.
     acceptCompression: [],
   });

@@ -44,23 +44,48 @@ test("requests are bounded by count and bytes", async (t) => {
   }
 });
 
-test("options reach the server, and have their ranges", async (t) => {
+test("options reach the server", async (t) => {
   const requests: IngestRequest[] = [];
   const { client } = await standIn(t, recording(requests));
   await ingest(client, "c", documents(1), { skipInvalid: true, onlyIfAbsent: true });
   const [{ collection, skipInvalid, onlyIfAbsent } = assert.fail()] = requests;
   assert.deepEqual([collection, skipInvalid, onlyIfAbsent], ["c", true, true]);
-  for (const options of [
-    { documentsPerRequest: 1_001 },
-    { bytesPerRequest: 0 },
-    { requestsInFlight: 101 },
-    { requestsInFlight: 1.5 },
-  ]) {
-    await assert.rejects(ingest(client, "c", [], options), {
+  const outermost = {
+    documentsPerRequest: 1_000,
+    bytesPerRequest: (16 << 20) - (64 << 10),
+    requestsInFlight: 100,
+    acknowledgeTimeoutMs: 86_400_000,
+    retryTimeoutMs: 0,
+  };
+  assert.equal((await ingest(client, "c", documents(1), outermost)).documents, 1);
+});
+
+test("options outside their range are refused before any request", async (t) => {
+  const requests: IngestRequest[] = [];
+  const { client } = await standIn(t, recording(requests));
+  for (const [option, value, range] of [
+    ["documentsPerRequest", 0, "1 to 1000"],
+    ["documentsPerRequest", 1_001, "1 to 1000"],
+    ["documentsPerRequest", 1.5, "1 to 1000"],
+    ["bytesPerRequest", 0, "1 to 16711680"],
+    ["bytesPerRequest", 16 << 20, "1 to 16711680"],
+    ["requestsInFlight", 0, "1 to 100"],
+    ["requestsInFlight", 101, "1 to 100"],
+    ["acknowledgeTimeoutMs", 0, "1 to 86400000"],
+    ["acknowledgeTimeoutMs", 86_400_001, "1 to 86400000"],
+    ["acknowledgeTimeoutMs", Number.NaN, "1 to 86400000"],
+    ["retryTimeoutMs", -1, "0 to 86400000"],
+    ["retryTimeoutMs", 86_400_001, "0 to 86400000"],
+  ] as const) {
+    const unread: Iterable<DocumentInit> = {
+      [Symbol.iterator]: () => assert.fail(`the source was read with ${option} ${value}`),
+    };
+    await assert.rejects(ingest(client, "c", unread, { [option]: value }), {
       name: "RangeError",
-      message: /must be a whole number from 1/,
+      message: `${option} must be ${range}, not ${value}`,
     });
   }
+  assert.equal(requests.length, 0);
 });
 
 test("documents that cannot be sent are named", async (t) => {

@@ -72,6 +72,9 @@ struct Inner {
 
 impl Embedders {
     /// Checks the configuration. Nothing is connected to, fetched or loaded yet.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting that cannot work.
     pub fn new(config: EmbeddingConfig) -> Result<Self, ConfigError> {
         let openai = config.openai.is_enabled().then(|| OpenAi::new(config.openai)).transpose()?;
         let default_model = match config.default_model {
@@ -103,6 +106,10 @@ impl Embedders {
     }
 
     /// Finds out how the model `name` gives `dimensions` (none = as it does by itself), by asking it.
+    ///
+    /// # Errors
+    /// [`EmbedError::UnknownModel`] when the server does not offer the model, [`EmbedError::Dimensions`] when the model
+    /// gives others, and what the provider answers.
     pub async fn resolve(&self, name: &str, dimensions: Option<usize>) -> Result<Model, EmbedError> {
         let natural = match self.embedder(name).await? {
             Embedder::Local(local) => local.dimensions(),
@@ -159,6 +166,9 @@ impl Embedders {
     }
 
     /// Embeds texts, none of them empty. Dropping the future stops the requests.
+    ///
+    /// # Errors
+    /// [`EmbedError::Dimensions`] when the model has changed, and what the provider answers after its retries.
     pub async fn embed(&self, model: &Model, texts: &[&str]) -> Result<Embeddings, EmbedError> {
         match self.embedder(&model.name).await? {
             Embedder::Local(local) if local.dimensions() != model.dimensions => Err(EmbedError::Dimensions {
@@ -184,6 +194,9 @@ impl Embedders {
     }
 
     /// Embeds the texts of queries, none of them empty, as far as their vectors are not remembered.
+    ///
+    /// # Errors
+    /// As [`Embedders::embed`].
     pub async fn embed_queries(&self, model: &Model, texts: &[&str]) -> Result<QueryEmbeddings, EmbedError> {
         self.0.queries.get(model, texts, async |texts: &[&str]| self.embed(model, texts).await).await
     }
@@ -200,6 +213,9 @@ impl Embedders {
     }
 
     /// What counts the tokens of the model `name`; `None` when the server does not know its tokenizer.
+    ///
+    /// # Errors
+    /// [`EmbedError::UnknownModel`], or [`EmbedError::Unavailable`] when a local model cannot be loaded.
     pub async fn token_counter(&self, name: &str) -> Result<Option<TokenCounter>, EmbedError> {
         Ok(match self.embedder(name).await? {
             Embedder::Local(local) => Some(TokenCounter::local(local)),

@@ -13,8 +13,8 @@ use crate::{
 
 /// A document as the API shows it.
 pub(crate) fn to_message(document: StoredDocument) -> Result<v1::Document, Error> {
-    let metadata = json::read(&document.metadata)
-        .map_err(|error| StoreError::Internal(format!("jsonb that is no JSON: {error}")))?;
+    let metadata =
+        json::read(&document.metadata).map_err(|error| Error::Internal(format!("jsonb that is no JSON: {error}")))?;
     let (version, create_time, update_time) = match document.version {
         Some(version) => (version.number, Some(version.created_at.into()), Some(version.updated_at.into())),
         None => (0, None, None),

@@ -2,7 +2,7 @@
 
 use std::{iter::Peekable, ops::RangeInclusive};
 
-use pgfox::v1::{self, condition::Test as Asked, filter::Node};
+use pgfox::v1::{self, condition::Test as RequestedTest, filter::Node};
 use prost_types::{ListValue, Timestamp, Value, value::Kind};
 
 use super::{Violation, Violations, json};
@@ -79,13 +79,13 @@ fn read_node(
 fn read_condition(violations: &mut Violations, field: &str, condition: v1::Condition) -> Option<Filter> {
     let path = read_path(&condition.field);
     let path = path.map_err(|rule| violations.push(Violation::new(format!("{field}.field"), rule))).ok();
-    let Some(asked) = condition.test else {
+    let Some(requested) = condition.test else {
         violations.push(Violation::new(format!("{field}.test"), "is required, such as equals"));
         return None;
     };
-    let (name, test) = read_test(asked);
-    let test = test.map_err(|Wrong(wrong)| {
-        for (place, rule) in wrong {
+    let (name, test) = read_test(requested);
+    let test = test.map_err(|Problems(problems)| {
+        for (place, rule) in problems {
             violations.push(Violation::new(format!("{field}.{name}{place}"), rule));
         }
     });
@@ -95,36 +95,36 @@ fn read_condition(violations: &mut Violations, field: &str, condition: v1::Condi
 }
 
 /// Where within a test it breaks which rule.
-struct Wrong(Vec<(String, String)>);
+struct Problems(Vec<(String, String)>);
 
-impl<T: Into<String>> From<T> for Wrong {
+impl<T: Into<String>> From<T> for Problems {
     fn from(rule: T) -> Self {
         Self(vec![(String::new(), rule.into())])
     }
 }
 
 /// The name of a test, the test, and whether it is to hold or not to.
-fn read_test(asked: Asked) -> (&'static str, Result<(Test, bool), Wrong>) {
-    let holds = |test: Result<Test, Wrong>| test.map(|test| (test, true));
-    let not = |test: Result<Test, Wrong>| test.map(|test| (test, false));
-    match asked {
-        Asked::Equals(value) if is_null(&value) => ("equals", not(Ok(Test::Exists))),
-        Asked::NotEquals(value) if is_null(&value) => ("not_equals", holds(Ok(Test::Exists))),
-        Asked::Equals(value) => ("equals", holds(read_value(&value).map(Test::Equals))),
-        Asked::NotEquals(value) => ("not_equals", not(read_value(&value).map(Test::Equals))),
-        Asked::LessThan(value) => ("less_than", holds(read_bound(Bound::LessThan, value))),
-        Asked::AtMost(value) => ("at_most", holds(read_bound(Bound::AtMost, value))),
-        Asked::GreaterThan(value) => ("greater_than", holds(read_bound(Bound::GreaterThan, value))),
-        Asked::AtLeast(value) => ("at_least", holds(read_bound(Bound::AtLeast, value))),
-        Asked::OneOf(list) => ("one_of", holds(read_list(&list).map(Test::OneOf))),
-        Asked::NoneOf(list) => ("none_of", not(read_list(&list).map(Test::OneOf))),
-        Asked::ContainsAny(list) => ("contains_any", holds(read_list(&list).map(Test::ContainsAny))),
-        Asked::ContainsAll(list) => ("contains_all", holds(read_list(&list).map(Test::ContainsAll))),
-        Asked::StartsWith(prefix) if prefix.is_empty() => ("starts_with", Err("must not be empty".into())),
-        Asked::StartsWith(prefix) => ("starts_with", holds(without_nul(prefix).map(Test::StartsWith))),
-        Asked::Exists(exists) => ("exists", Ok((Test::Exists, exists))),
-        Asked::Before(time) => ("before", holds(read_time(Bound::LessThan, time))),
-        Asked::Since(time) => ("since", holds(read_time(Bound::AtLeast, time))),
+fn read_test(requested: RequestedTest) -> (&'static str, Result<(Test, bool), Problems>) {
+    let holds = |test: Result<Test, Problems>| test.map(|test| (test, true));
+    let not = |test: Result<Test, Problems>| test.map(|test| (test, false));
+    match requested {
+        RequestedTest::Equals(value) if is_null(&value) => ("equals", not(Ok(Test::Exists))),
+        RequestedTest::NotEquals(value) if is_null(&value) => ("not_equals", holds(Ok(Test::Exists))),
+        RequestedTest::Equals(value) => ("equals", holds(read_value(&value).map(Test::Equals))),
+        RequestedTest::NotEquals(value) => ("not_equals", not(read_value(&value).map(Test::Equals))),
+        RequestedTest::LessThan(value) => ("less_than", holds(read_bound(Bound::LessThan, value))),
+        RequestedTest::AtMost(value) => ("at_most", holds(read_bound(Bound::AtMost, value))),
+        RequestedTest::GreaterThan(value) => ("greater_than", holds(read_bound(Bound::GreaterThan, value))),
+        RequestedTest::AtLeast(value) => ("at_least", holds(read_bound(Bound::AtLeast, value))),
+        RequestedTest::OneOf(list) => ("one_of", holds(read_list(&list).map(Test::OneOf))),
+        RequestedTest::NoneOf(list) => ("none_of", not(read_list(&list).map(Test::OneOf))),
+        RequestedTest::ContainsAny(list) => ("contains_any", holds(read_list(&list).map(Test::ContainsAny))),
+        RequestedTest::ContainsAll(list) => ("contains_all", holds(read_list(&list).map(Test::ContainsAll))),
+        RequestedTest::StartsWith(prefix) if prefix.is_empty() => ("starts_with", Err("must not be empty".into())),
+        RequestedTest::StartsWith(prefix) => ("starts_with", holds(without_nul(prefix).map(Test::StartsWith))),
+        RequestedTest::Exists(exists) => ("exists", Ok((Test::Exists, exists))),
+        RequestedTest::Before(time) => ("before", holds(read_time(Bound::LessThan, time))),
+        RequestedTest::Since(time) => ("since", holds(read_time(Bound::AtLeast, time))),
     }
 }
 
@@ -132,11 +132,11 @@ fn is_null(value: &Value) -> bool {
     matches!(value.kind, Some(Kind::NullValue(_)))
 }
 
-fn without_nul(text: String) -> Result<String, Wrong> {
+fn without_nul(text: String) -> Result<String, Problems> {
     if text.contains('\0') { Err(NO_NUL.into()) } else { Ok(text) }
 }
 
-fn read_value(value: &Value) -> Result<Literal, Wrong> {
+fn read_value(value: &Value) -> Result<Literal, Problems> {
     let is_scalar = match &value.kind {
         None => return Err("is required; null is a value too".into()),
         Some(Kind::NumberValue(number)) if !number.is_finite() => return Err(FINITE.into()),
@@ -147,7 +147,7 @@ fn read_value(value: &Value) -> Result<Literal, Wrong> {
     Ok(Literal { json: json::write_any(value, "value")?, is_scalar })
 }
 
-fn read_bound(bound: Bound, value: Value) -> Result<Test, Wrong> {
+fn read_bound(bound: Bound, value: Value) -> Result<Test, Problems> {
     match value.kind {
         Some(Kind::NumberValue(number)) if number.is_finite() => Ok(Test::Number(bound, number)),
         Some(Kind::NumberValue(_)) => Err(FINITE.into()),
@@ -156,7 +156,7 @@ fn read_bound(bound: Bound, value: Value) -> Result<Test, Wrong> {
     }
 }
 
-fn read_list(list: &ListValue) -> Result<Vec<Literal>, Wrong> {
+fn read_list(list: &ListValue) -> Result<Vec<Literal>, Problems> {
     let count = list.values.len();
     if count == 0 {
         return Err("must have at least one value".into());
@@ -165,7 +165,7 @@ fn read_list(list: &ListValue) -> Result<Vec<Literal>, Wrong> {
         return Err(format!("must have at most {MAX_VALUES} values, not {count}").into());
     }
     let mut literals = Vec::with_capacity(count);
-    let mut wrong = Vec::new();
+    let mut problems = Vec::new();
     for (position, value) in list.values.iter().enumerate() {
         let literal = match &value.kind {
             Some(Kind::StringValue(_) | Kind::NumberValue(_) | Kind::BoolValue(_)) => read_value(value),
@@ -173,15 +173,15 @@ fn read_list(list: &ListValue) -> Result<Vec<Literal>, Wrong> {
         };
         match literal {
             Ok(literal) => literals.push(literal),
-            Err(Wrong(found)) => {
-                wrong.extend(found.into_iter().map(|(place, rule)| (format!(".values[{position}]{place}"), rule)));
+            Err(Problems(found)) => {
+                problems.extend(found.into_iter().map(|(place, rule)| (format!(".values[{position}]{place}"), rule)));
             }
         }
     }
-    if wrong.is_empty() { Ok(literals) } else { Err(Wrong(wrong)) }
+    if problems.is_empty() { Ok(literals) } else { Err(Problems(problems)) }
 }
 
-fn read_time(bound: Bound, time: Timestamp) -> Result<Test, Wrong> {
+fn read_time(bound: Bound, time: Timestamp) -> Result<Test, Problems> {
     if !TIMESTAMP_SECONDS.contains(&time.seconds) || !(0..1_000_000_000).contains(&time.nanos) {
         return Err("must be a time of the years 1 to 9999, with nanos from 0 to 999,999,999".into());
     }
@@ -272,7 +272,7 @@ mod tests {
         value(Kind::StringValue(text.into()))
     }
 
-    fn condition(field: &str, test: Asked) -> v1::Filter {
+    fn condition(field: &str, test: RequestedTest) -> v1::Filter {
         v1::Filter { node: Some(Node::Condition(v1::Condition { field: field.into(), test: Some(test) })) }
     }
 
@@ -281,7 +281,7 @@ mod tests {
     }
 
     fn within(depth: usize) -> v1::Filter {
-        (1..depth).fold(condition("a", Asked::Exists(true)), |filter, _| all_of(vec![filter]))
+        (1..depth).fold(condition("a", RequestedTest::Exists(true)), |filter, _| all_of(vec![filter]))
     }
 
     /// The fields that are wrong with a filter.
@@ -301,7 +301,7 @@ mod tests {
     }
 
     /// Where the only condition of a filter is wrong.
-    fn wrong_test(test: Asked) -> Option<String> {
+    fn wrong_test(test: RequestedTest) -> Option<String> {
         let fields = wrong(condition("a", test));
         assert!(fields.len() <= 1, "{fields:?}");
         fields.first().map(|field| field.strip_prefix("filter.condition.").expect("a condition").to_owned())
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_field_is_told_with_its_column() {
+    fn a_bad_path_is_named_with_its_column() {
         let wrong = |field: &str| read_path(field).expect_err(field);
         for (field, column) in [
             (".a", 1),
@@ -347,7 +347,9 @@ mod tests {
         assert_eq!(wrong(many(256)).len(), 0);
         assert_eq!(wrong(many(257)), ["filter"]);
         let list = |count| ListValue { values: vec![string("x"); count] };
-        for test in [Asked::OneOf, Asked::NoneOf, Asked::ContainsAny, Asked::ContainsAll] {
+        for test in
+            [RequestedTest::OneOf, RequestedTest::NoneOf, RequestedTest::ContainsAny, RequestedTest::ContainsAll]
+        {
             assert_eq!(wrong_test(test(list(1_000))), None);
             assert!(wrong_test(test(list(1_001))).is_some());
             assert!(wrong_test(test(list(0))).is_some());
@@ -360,11 +362,11 @@ mod tests {
     }
 
     #[test]
-    fn every_violation_is_told_at_its_place() {
+    fn every_violation_is_named_at_its_place() {
         let filter = all_of(vec![
             v1::Filter { node: None },
             all_of(vec![]),
-            condition("", Asked::LessThan(value(Kind::BoolValue(true)))),
+            condition("", RequestedTest::LessThan(value(Kind::BoolValue(true)))),
             v1::Filter { node: Some(Node::Condition(v1::Condition { field: "a".into(), test: None })) },
         ]);
         let fields =
@@ -378,19 +380,19 @@ mod tests {
         let object = |inner| value(Kind::StructValue(prost_types::Struct { fields: [("k".into(), inner)].into() }));
         for value in [number(f64::NAN), number(f64::INFINITY), string("\0"), object(string("\0")), Value { kind: None }]
         {
-            assert_eq!(wrong_test(Asked::Equals(value.clone())).as_deref(), Some("equals"));
-            assert_eq!(wrong_test(Asked::NotEquals(value.clone())).as_deref(), Some("not_equals"));
-            assert_eq!(wrong_test(Asked::AtMost(value)).as_deref(), Some("at_most"));
+            assert_eq!(wrong_test(RequestedTest::Equals(value.clone())).as_deref(), Some("equals"));
+            assert_eq!(wrong_test(RequestedTest::NotEquals(value.clone())).as_deref(), Some("not_equals"));
+            assert_eq!(wrong_test(RequestedTest::AtMost(value)).as_deref(), Some("at_most"));
         }
         for value in [value(Kind::NullValue(0)), object(number(1.0)), value(Kind::ListValue(ListValue::default()))] {
-            assert_eq!(wrong_test(Asked::Equals(value.clone())), None);
-            assert_eq!(wrong_test(Asked::GreaterThan(value.clone())).as_deref(), Some("greater_than"));
+            assert_eq!(wrong_test(RequestedTest::Equals(value.clone())), None);
+            assert_eq!(wrong_test(RequestedTest::GreaterThan(value.clone())).as_deref(), Some("greater_than"));
             let list = ListValue { values: vec![value.clone(), string("x"), value] };
             let places = [0, 2].map(|place| format!("filter.condition.contains_any.values[{place}]"));
-            assert_eq!(wrong(condition("a", Asked::ContainsAny(list))), places);
+            assert_eq!(wrong(condition("a", RequestedTest::ContainsAny(list))), places);
         }
-        assert_eq!(wrong_test(Asked::StartsWith(String::new())).as_deref(), Some("starts_with"));
-        assert_eq!(wrong_test(Asked::StartsWith("\0".into())).as_deref(), Some("starts_with"));
+        assert_eq!(wrong_test(RequestedTest::StartsWith(String::new())).as_deref(), Some("starts_with"));
+        assert_eq!(wrong_test(RequestedTest::StartsWith("\0".into())).as_deref(), Some("starts_with"));
         for (seconds, nanos, fits) in [
             (-62_135_596_800, 0, true),
             (253_402_300_799, 999_999_999, true),
@@ -399,8 +401,8 @@ mod tests {
             (0, -1, false),
             (0, 1_000_000_000, false),
         ] {
-            assert_eq!(wrong_test(Asked::Before(Timestamp { seconds, nanos })).is_none(), fits);
-            assert_eq!(wrong_test(Asked::Since(Timestamp { seconds, nanos })).is_none(), fits);
+            assert_eq!(wrong_test(RequestedTest::Before(Timestamp { seconds, nanos })).is_none(), fits);
+            assert_eq!(wrong_test(RequestedTest::Since(Timestamp { seconds, nanos })).is_none(), fits);
         }
     }
 
@@ -409,11 +411,11 @@ mod tests {
         let read = |test| read(&mut Violations::default(), "filter", condition("a", test)).expect("a filter");
         let null = || value(Kind::NullValue(0));
         let not = |filter| Filter::None(vec![filter]);
-        assert_eq!(read(Asked::NotEquals(string("x"))), not(read(Asked::Equals(string("x")))));
+        assert_eq!(read(RequestedTest::NotEquals(string("x"))), not(read(RequestedTest::Equals(string("x")))));
         let list = || ListValue { values: vec![string("x")] };
-        assert_eq!(read(Asked::NoneOf(list())), not(read(Asked::OneOf(list()))));
-        assert_eq!(read(Asked::Equals(null())), read(Asked::Exists(false)));
-        assert_eq!(read(Asked::NotEquals(null())), read(Asked::Exists(true)));
-        assert_eq!(read(Asked::Exists(false)), not(read(Asked::Exists(true))));
+        assert_eq!(read(RequestedTest::NoneOf(list())), not(read(RequestedTest::OneOf(list()))));
+        assert_eq!(read(RequestedTest::Equals(null())), read(RequestedTest::Exists(false)));
+        assert_eq!(read(RequestedTest::NotEquals(null())), read(RequestedTest::Exists(true)));
+        assert_eq!(read(RequestedTest::Exists(false)), not(read(RequestedTest::Exists(true))));
     }
 }

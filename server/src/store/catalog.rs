@@ -8,7 +8,9 @@ use super::{
     ChunkMethod, ChunkUnit, Chunking, Collection, Distance, IndexKind, MetadataIndex, MetadataIndexType, NewCollection,
     Store, StoreError, VectorType,
     connection::sqlstate::{Kind, classify},
-    documents, ingest, search,
+    documents, ingest,
+    schema::Extension,
+    search,
     tables::Tables,
     wire::{Json, VectorTypes},
 };
@@ -21,9 +23,23 @@ pub(super) struct Entry {
     pub(super) tables: Tables,
     /// Of its vectors.
     pub(super) types: VectorTypes,
-    pub(super) search: search::Statements,
-    pub(super) ingest: ingest::Statements,
-    pub(super) documents: documents::Statements,
+    pub(super) search: search::SearchStatements,
+    pub(super) ingest: ingest::IngestStatements,
+    pub(super) documents: documents::DocumentStatements,
+}
+
+impl Entry {
+    pub(super) fn new(internal: &str, extension: &Extension, collection: Collection) -> Self {
+        let tables = Tables::new(internal, &extension.schema, collection.id, collection.space_id);
+        Self {
+            search: search::SearchStatements::new(&tables, &collection, extension.iterative_scan),
+            ingest: ingest::IngestStatements::new(&tables, &collection),
+            documents: documents::DocumentStatements::new(&tables, collection.definition.vector_type),
+            types: extension.types_of(collection.definition.vector_type).clone(),
+            collection: Arc::new(collection),
+            tables,
+        }
+    }
 }
 
 impl Store {
@@ -130,16 +146,7 @@ impl Store {
             self.forget(name);
             return Err(StoreError::CollectionNotFound(name.into()));
         };
-        let collection = read_collection(&row)?;
-        let tables = Tables::new(internal, &extension.schema, collection.id, collection.space_id);
-        let entry = Arc::new(Entry {
-            search: search::Statements::new(&tables, &collection, extension.iterative_scan),
-            ingest: ingest::Statements::new(&tables, &collection),
-            documents: documents::Statements::new(&tables, collection.definition.vector_type),
-            types: extension.types_of(collection.definition.vector_type).clone(),
-            collection: Arc::new(collection),
-            tables,
-        });
+        let entry = Arc::new(Entry::new(internal, &extension, read_collection(&row)?));
         let mut catalog = self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner);
         catalog.insert(name.into(), Arc::clone(&entry));
         Ok(entry)

@@ -163,12 +163,12 @@ impl Store {
             let collection = read_collection(row)?;
             connection.about(collection.id);
             // One statement per collection, since each has a table of its own; a page is bounded.
+            let documents = Tables::documents(internal, collection.id);
             let sql = format!(
                 "-- count_documents
-                 SELECT CASE WHEN c.reltuples < $1 THEN (SELECT count(*) FROM {internal}.documents_{0})
+                 SELECT CASE WHEN c.reltuples < $1 THEN (SELECT count(*) FROM {documents})
                              ELSE c.reltuples::bigint END
-                 FROM pg_class c WHERE c.oid = to_regclass('{internal}.documents_{0}')",
-                collection.id
+                 FROM pg_class c WHERE c.oid = to_regclass('{documents}')"
             );
             match connection.query_opt(&sql, &[&COUNTED_ROWS]).await.map_err(StoreError::from) {
                 Ok(Some(row)) => infos.push(CollectionInfo { collection, document_count: row.get(0) }),

@@ -78,7 +78,7 @@ fn combined<'a>(filters: &'a [Filter], operator: &str, internal: &str, parameter
 /// Each value of a list costs on every row that no index has selected. Where there are more than these, a condition that
 /// costs less comes first: equality to one of many is a hash table. `coalesce` lets the planner take it for half of the
 /// rows; what it would guess of the condition itself is far too few.
-const FEW: usize = 8;
+const MAX_CONTAINMENTS: usize = 8;
 
 fn field<'a>(path: &'a [String], test: &'a Test, internal: &str, parameters: &mut Parameters<'a>) -> String {
     let condition = match test {
@@ -96,7 +96,7 @@ fn field<'a>(path: &'a [String], test: &'a Test, internal: &str, parameters: &mu
         Test::OneOf(literals) => {
             let wanted: Vec<_> = literals.iter().map(|literal| Json(nested(path, &literal.json))).collect();
             let contained = format!("d.metadata @> ANY(${})", parameters.push(wanted, Type::JSONB_ARRAY));
-            if literals.len() <= FEW {
+            if literals.len() <= MAX_CONTAINMENTS {
                 return format!("({contained})");
             }
             let keys = parameters.push(path, Type::TEXT_ARRAY);
@@ -110,7 +110,7 @@ fn field<'a>(path: &'a [String], test: &'a Test, internal: &str, parameters: &mu
             let contained = format!("d.metadata @> ANY(${})", parameters.push(wanted, Type::JSONB_ARRAY));
             let strings = literals.iter().map(|literal| serde_json::from_str::<String>(&literal.json));
             match strings.collect::<Result<Vec<String>, _>>() {
-                Ok(strings) if strings.len() > FEW => {
+                Ok(strings) if strings.len() > MAX_CONTAINMENTS => {
                     let keys = parameters.push(path, Type::TEXT_ARRAY);
                     let strings = parameters.push(strings, Type::TEXT_ARRAY);
                     return format!("(coalesce(d.metadata #> ${keys} ?| ${strings}, false) AND {contained})");

@@ -134,13 +134,13 @@ impl Store {
             }
             Err(error) => {
                 let error = Arc::new(error);
-                let told = match *error {
+                let reason = match *error {
                     StoreError::ExtensionMissing(_) | StoreError::Refused(_) | StoreError::Unavailable { .. } => {
                         Arc::clone(&error)
                     }
                     _ => Arc::new(StoreError::unavailable(error.to_string())),
                 };
-                self.inner.readiness.send_replace(Readiness::NotReady(told));
+                self.inner.readiness.send_replace(Readiness::NotReady(reason));
                 Err(error)
             }
         }
@@ -164,11 +164,11 @@ impl Store {
             // A busy pool is work, not an outage.
             Err(StoreError::Busy(_)) => Ok(()),
             Err(error) => {
-                let told = match &error {
+                let reason = match &error {
                     StoreError::ExtensionMissing(why) => StoreError::ExtensionMissing(why.clone()),
                     _ => StoreError::unavailable("the database does not answer"),
                 };
-                self.inner.readiness.send_replace(Readiness::NotReady(Arc::new(told)));
+                self.inner.readiness.send_replace(Readiness::NotReady(Arc::new(reason)));
                 Err(error)
             }
         }

@@ -210,6 +210,18 @@ pub(super) async fn find_extension(
 }
 
 impl Extension {
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        Self {
+            oid: 1,
+            schema: quote("public"),
+            vector: VectorTypes::new("vector", "public", 100_000, 100_001),
+            halfvec: VectorTypes::new("halfvec", "public", 100_002, 100_003),
+            iterative_scan: true,
+            version: "0.8.5".into(),
+        }
+    }
+
     /// The types of vectors in statements.
     pub(super) fn types_of(&self, vector_type: VectorType) -> &VectorTypes {
         match vector_type {

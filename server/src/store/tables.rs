@@ -15,11 +15,16 @@ pub(super) struct Tables {
 }
 
 impl Tables {
+    /// The qualified name of the documents table of a collection.
+    pub(super) fn documents(internal: &str, collection_id: i64) -> String {
+        format!("{internal}.documents_{collection_id}")
+    }
+
     pub(super) fn new(internal: &str, extension: &str, collection_id: i64, space_id: i64) -> Self {
         let embeddings_stem = format!("embeddings_{collection_id}_{space_id}");
         let documents_stem = format!("documents_{collection_id}");
         Self {
-            documents: format!("{internal}.{documents_stem}"),
+            documents: Self::documents(internal, collection_id),
             documents_stem,
             chunks: format!("{internal}.chunks_{collection_id}"),
             embeddings: format!("{internal}.{embeddings_stem}"),

@@ -5,11 +5,12 @@
 # Needs grpcurl (on the PATH, or named by GRPCURL) and Python 3, which makes long requests and reads the answers.
 # Exit code 77: one of them is missing.
 set -euo pipefail
+source "$(dirname "$0")/../../../.ci/versions"
 
 grpcurl=${GRPCURL:-grpcurl}
 for tool in "$grpcurl" python3; do
     if ! command -v "$tool" >/dev/null; then
-        echo "$tool is not installed (go install github.com/fullstorydev/grpcurl/cmd/grpcurl@latest)"
+        echo "$tool is not installed (go install $GRPCURL_MODULE)"
         exit 77
     fi
 done

@@ -7,11 +7,12 @@
 # Needs ghz (on the PATH, or named by GHZ) and Python 3, which makes the requests and reads the report.
 # Exit code 77: one of them is missing.
 set -euo pipefail
+source "$(dirname "$0")/../../../.ci/versions"
 
 ghz=${GHZ:-ghz}
 for tool in "$ghz" python3; do
     if ! command -v "$tool" >/dev/null; then
-        echo "$tool is not installed (go install github.com/bojand/ghz/cmd/ghz@v0.121.0)"
+        echo "$tool is not installed (go install $GHZ_MODULE)"
         exit 77
     fi
 done

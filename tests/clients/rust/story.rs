@@ -1,7 +1,9 @@
 //! The story of tests/clients/README.md, told by the Rust client.
 
-use std::collections::{BTreeMap, HashSet};
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pgfox_client::{
@@ -91,12 +93,13 @@ fn is_year_at_least(year: f64) -> v1::Filter {
 /// Ingests and returns what was stored, and how often the stream was interrupted.
 async fn stored(
     client: &Client,
-    options: &IngestOptions,
+    collection: &str,
     documents: impl Iterator<Item = v1::Document>,
+    options: &IngestOptions,
 ) -> Result<(IngestTotals, u32)> {
     let documents = tokio_stream::iter(documents.map(Ok::<_, std::convert::Infallible>));
     let mut interruptions = 0;
-    let totals = ingest(client, documents, options, |event| {
+    let totals = ingest(client, collection, documents, options, |event| {
         interruptions += u32::from(matches!(event, IngestEvent::Interrupted { .. }));
     });
     Ok((totals.await?, interruptions))
@@ -145,7 +148,7 @@ impl Story {
     async fn ingest_stream(&self) -> Result<()> {
         let documents =
             (0..300).map(|i| document(format!("note-{i}"), format!("Note number {i}"), "note", f64::from(i)));
-        let (totals, _) = stored(&self.client, &IngestOptions::new(&self.collection), documents).await?;
+        let (totals, _) = stored(&self.client, &self.collection, documents, &IngestOptions::default()).await?;
         ensure!((totals.documents, totals.upserted, totals.embedded) == (300, 300, 300), "{totals:?}");
         let count = self.count(&self.collection, None).await?;
         ensure!(count == 304, "{count} documents");
@@ -286,12 +289,12 @@ impl Story {
         self.client.clone().create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
 
         let client = connect(&ConnectOptions::new(variable("PGFOX_CUT_SERVER")?)).await?;
-        let options = IngestOptions { documents_per_request: 50, ..IngestOptions::new(&name) };
+        let options = IngestOptions { documents_per_request: 50, ..Default::default() };
         let documents = (0..2000_u16).map(|i| {
             let values = (0..384_u16).map(|j| f32::from(i) + f32::from(j) / 384.0).collect();
             v1::Document { id: format!("v-{i:04}"), vector: Some(v1::Vector { values }), ..Default::default() }
         });
-        let (totals, interruptions) = stored(&client, &options, documents).await?;
+        let (totals, interruptions) = stored(&client, &name, documents, &options).await?;
         ensure!(totals.documents == 2000, "{totals:?}");
         ensure!(interruptions == 3, "interrupted {interruptions} times");
         ensure!(totals.unchanged > 0, "every acknowledgement arrived: {totals:?}");

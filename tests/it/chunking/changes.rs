@@ -221,7 +221,7 @@ async fn writers_of_chunks_leave_one_of_them_whole() {
     assert_eq!(orphans(&sql).await, (0, 0));
 }
 
-/// A document is changed by another writer between the moment when its chunks are read and the one when they are written.
+/// Another writer changes a document after its chunks were read and before they are written.
 #[tokio::test]
 async fn what_was_read_is_read_again_when_it_changed() {
     let provider = Provider::start().await;
@@ -232,11 +232,12 @@ async fn what_was_read_is_read_again_when_it_changed() {
     let mut from = 0;
     asked(&provider, &mut from);
 
-    provider.script(crate::provider::Answer::Slow(std::time::Duration::from_millis(600)), 1);
+    let held = provider.hold();
     let mut other = server.client();
     let late = tokio::spawn(async move { put(&mut other, &text(&["one", "two", "late"])).await });
     crate::support::eventually("the late one is embedded", async || provider.under_way() == 1).await;
     put(&mut client, &text(&["two", "soon", "one", "two"])).await;
+    held.notify_one();
     assert_eq!(late.await.unwrap(), (1, 1, 0));
     agrees(&rows(&sql, "a").await, &text(&["one", "two", "late"]));
     // What was embedded once is not embedded again.

@@ -36,10 +36,10 @@ async fn a_stream_survives_kills_of_postgres_and_of_the_server() {
         }
     });
     let documents = tokio_stream::wrappers::ReceiverStream::new(documents);
-    let options = IngestOptions { documents_per_request: 100, ..IngestOptions::new("points") };
+    let options = IngestOptions { documents_per_request: 100, ..Default::default() };
     let (acknowledged, mut progress) = tokio::sync::mpsc::unbounded_channel();
     let mut interruptions = 0;
-    let ingest = pgfox_client::ingest(&client, documents, &options, |event| match event {
+    let ingest = pgfox_client::ingest(&client, "points", documents, &options, |event| match event {
         IngestEvent::Acknowledged { totals, .. } => acknowledged.send(totals.documents).unwrap(),
         IngestEvent::Interrupted { .. } => interruptions += 1,
     });

@@ -1,13 +1,13 @@
 //! Deadlines and cancellation, down to the query in Postgres; many calls at once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::StreamBody;
 use hyper::body::{Bytes, Frame};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 
 use super::*;
-use crate::support::waiting_for_locks;
+use crate::support::{in_time, waiting_for_locks};
 
 /// A client without timers of its own, so that an answer is the server's.
 fn patient(server: &Server) -> PgfoxServiceClient<legacy::Client<legacy::connect::HttpConnector, tonic::body::Body>> {
@@ -32,26 +32,23 @@ async fn lock_documents(server: &Server) -> tokio_postgres::Client {
     client
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_deadline_ends_the_call_and_its_query() {
-    for major in [16, 18] {
-        let server = Server::start(major).await;
-        fill(&mut server.client()).await;
-        let lock = lock_documents(&server).await;
-        let began = Instant::now();
-        let call = tokio::spawn({
-            let mut client = patient(&server);
-            async move { client.search(with_deadline(search_request(), "3000m")).await }
-        });
-        eventually("the query runs", async || waiting_for_locks(&server.database_url).await == 1).await;
-        assert_deadline(&call.await.unwrap().expect_err("a deadline"));
-        assert!((2_900..6_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
-        eventually("the query is gone", async || waiting_for_locks(&server.database_url).await == 0).await;
-        lock.batch_execute("COMMIT").await.unwrap();
-        // The connection that was cancelled is not handed to anyone in a bad state.
-        for _ in 0..20 {
-            server.client().search(search_request()).await.unwrap();
-        }
+async fn a_deadline_ends_the_call_and_its_query(#[values(16, 18)] major: u32) {
+    let server = Server::start_with(major, |setup| setup.limits.call_timeout = AN_HOUR).await;
+    fill(&mut server.client()).await;
+    let lock = lock_documents(&server).await;
+    let call = tokio::spawn({
+        let mut client = patient(&server);
+        async move { client.search(with_deadline(search_request(), "3000m")).await }
+    });
+    eventually("the query runs", async || waiting_for_locks(&server.database_url).await == 1).await;
+    assert_deadline(&in_time("the deadline", call).await.unwrap().expect_err("a deadline"));
+    eventually("the query is gone", async || waiting_for_locks(&server.database_url).await == 0).await;
+    lock.batch_execute("COMMIT").await.unwrap();
+    // The connection that was cancelled is not handed to anyone in a bad state.
+    for _ in 0..20 {
+        server.client().search(search_request()).await.unwrap();
     }
 }
 
@@ -93,18 +90,21 @@ async fn a_client_that_leaves_takes_its_query_along() {
 
 #[tokio::test]
 async fn streams_have_deadlines() {
-    let server = Server::start(18).await;
+    let server = Server::start_with(18, |setup| {
+        setup.limits.call_timeout = AN_HOUR;
+        setup.limits.ingest_timeout = AN_HOUR;
+    })
+    .await;
     fill(&mut server.client()).await;
     let mut client = patient(&server);
 
-    let began = Instant::now();
     let (requests, receiver) = tokio::sync::mpsc::channel(4);
     let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
     let first = v1::IngestRequest { collection: "points".into(), sequence: 1, ..Default::default() };
     requests.send(first).await.unwrap();
     let mut answers = client.ingest_stream(with_deadline(stream, "700m")).await.unwrap().into_inner();
     assert_eq!(answers.message().await.unwrap().unwrap().sequence, 1);
-    assert_deadline(&answers.message().await.expect_err("a deadline"));
+    assert_deadline(&in_time("the deadline", answers.message()).await.expect_err("a deadline"));
 
     // A build goes on when the one who follows it leaves.
     let hold = server.sql().await;
@@ -112,13 +112,12 @@ async fn streams_have_deadlines() {
     let request = v1::BuildIndexRequest { collection: "points".into(), ..Default::default() };
     let mut progress = client.build_index(with_deadline(request.clone(), "700m")).await.unwrap().into_inner();
     let status = loop {
-        match progress.message().await {
+        match in_time("the deadline", progress.message()).await {
             Ok(message) => assert!(message.is_some(), "the stream ends with a status"),
             Err(status) => break status,
         }
     };
     assert_deadline(&status);
-    assert!(began.elapsed() < Duration::from_secs(4));
     hold.batch_execute("COMMIT").await.unwrap();
     let mut progress = client.build_index(request).await.unwrap().into_inner();
     while progress.message().await.unwrap().is_some() {}

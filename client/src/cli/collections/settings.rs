@@ -3,8 +3,7 @@
 use clap::{Args, ValueEnum};
 use pgfox_client::v1;
 
-use crate::cli::failure::Failure;
-use crate::cli::output;
+use crate::cli::{failure::Failure, output};
 
 /// How a collection is made. What is not given is the server's choice.
 #[derive(Args, Default)]

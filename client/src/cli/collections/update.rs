@@ -10,7 +10,7 @@ use super::settings::{metadata_index, metadata_index_name};
 use crate::cli::failure::Failure;
 
 /// Longest build of an index over metadata: as good as none, since the server answers when it is built.
-const INDEX_BUILD_MAX: Duration = Duration::from_secs(86_400);
+const MAX_INDEX_BUILD: Duration = Duration::from_secs(86_400);
 
 /// Add and drop metadata indexes and aliases of a collection
 #[derive(Args)]
@@ -69,7 +69,7 @@ impl Update {
             update_mask: Some(prost_types::FieldMask { paths }),
         });
         if !changes.add_metadata_index.is_empty() {
-            request.set_timeout(INDEX_BUILD_MAX);
+            request.set_timeout(MAX_INDEX_BUILD);
         }
         Ok(client.update_collection(request).await?.into_inner().collection.unwrap_or_default())
     }

@@ -1,13 +1,14 @@
 //! Reads judged queries in the formats of TREC and of BEIR.
 
-use std::collections::HashSet;
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use serde_json::Value;
 
 use super::metrics::Qrels;
-use crate::cli::failure::Failure;
-use crate::cli::search::batch::{name, read_lines};
+use crate::cli::{
+    failure::Failure,
+    search::batch::{name, read_lines},
+};
 
 #[derive(Debug, PartialEq)]
 pub(super) struct Query {

@@ -4,8 +4,7 @@ use prost_types::Value;
 use unicode_width::UnicodeWidthChar as _;
 
 use super::Error;
-use crate::cli::json::EXACT_INTEGER_MAX;
-use crate::cli::read::value;
+use crate::cli::{json::MAX_EXACT_INTEGER, read::value};
 
 /// Characters of the expression shown before and after the place of an error.
 const SHOWN_BEFORE: usize = 50;
@@ -112,7 +111,7 @@ impl<'a> Lexer<'a> {
         };
         let digits = text.trim_start_matches(['-', '+']);
         let is_integer = digits.bytes().all(|byte| byte.is_ascii_digit());
-        if is_integer && !digits.parse::<u64>().is_ok_and(|integer| integer <= EXACT_INTEGER_MAX) {
+        if is_integer && !digits.parse::<u64>().is_ok_and(|integer| integer <= MAX_EXACT_INTEGER) {
             return error(format!("the integer {text} would lose digits, since numbers are doubles"));
         }
         self.advance(bytes);

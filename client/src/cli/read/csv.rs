@@ -1,16 +1,20 @@
 //! Reads CSV with a header: the columns of id, text and vector, and every other column as metadata.
 
-use std::cell::Cell;
-use std::io::{self, BufRead, Read};
-use std::rc::Rc;
+use std::{
+    cell::Cell,
+    io::{self, BufRead, Read},
+    rc::Rc,
+};
 
 use csv::{ByteRecord, ErrorKind};
 use pgfox_client::v1::Document;
-use prost_types::value::Kind;
-use prost_types::{Struct, Value};
+use prost_types::{Struct, Value, value::Kind};
 
-use super::source::{Source, unreadable};
-use super::{Flaw, Names, RECORD_BYTES_MAX, Records, Stopped, document, utf8};
+use super::{
+    Flaw, MAX_RECORD_BYTES, Names, Records, Stopped, document,
+    source::{Source, unreadable},
+    utf8,
+};
 
 /// What a column becomes.
 enum Role {
@@ -131,7 +135,7 @@ struct Bounded<R> {
 
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.record_bytes.get() > RECORD_BYTES_MAX {
+        if self.record_bytes.get() > MAX_RECORD_BYTES {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let bytes = self.inner.read(buffer)?;

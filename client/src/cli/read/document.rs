@@ -5,8 +5,10 @@ use std::fmt;
 use pgfox_client::v1::{Document, Vector};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::value::{Metadata, message};
-use super::{Flaw, Names};
+use super::{
+    Flaw, Names,
+    value::{Metadata, message},
+};
 
 /// Parses `{"id": ..., "text": ..., "vector": [...], "metadata": {...}}`, or with other names for the first three.
 pub(super) fn parse(json: &str, names: &Names) -> Result<Document, Flaw> {

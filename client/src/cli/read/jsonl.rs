@@ -1,14 +1,19 @@
 //! Reads JSON Lines, and JSON files that hold an array of documents.
 
-use std::cell::Cell;
-use std::io::{self, BufRead, Read};
-use std::rc::Rc;
+use std::{
+    cell::Cell,
+    io::{self, BufRead, Read},
+    rc::Rc,
+};
 
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::source::{Source, unreadable};
-use super::{Flaw, Names, RECORD_BYTES_MAX, Records, Stopped, document, utf8};
+use super::{
+    Flaw, MAX_RECORD_BYTES, Names, Records, Stopped, document,
+    source::{Source, unreadable},
+    utf8,
+};
 
 /// One document per line; empty lines are nothing.
 pub(super) fn read_lines(
@@ -30,9 +35,9 @@ fn lines_from(
     let mut line = Vec::new();
     for number in first_line.. {
         line.clear();
-        let parsed = match (&mut reader).take(RECORD_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line) {
+        let parsed = match (&mut reader).take(MAX_RECORD_BYTES as u64 + 1).read_until(b'\n', &mut line) {
             Ok(0) => break,
-            Ok(bytes) if bytes > RECORD_BYTES_MAX => {
+            Ok(bytes) if bytes > MAX_RECORD_BYTES => {
                 // Not kept for the lines after it.
                 line = Vec::new();
                 if let Err(error) = reader.skip_until(b'\n') {
@@ -84,7 +89,7 @@ pub(super) fn read_json(
         _ if elements.stopped => Err(Stopped),
         Ok(()) => Ok(()),
         Err(error) => {
-            let flaw = if position.record_bytes.get() > RECORD_BYTES_MAX {
+            let flaw = if position.record_bytes.get() > MAX_RECORD_BYTES {
                 Flaw::new("an element has more than 32 MiB; the rest of the file is left out")
             } else {
                 let flaw = document::flaw(&error);
@@ -114,7 +119,7 @@ impl<R: Read> Read for Tracked<R> {
         let lines = buffer[..bytes].iter().filter(|byte| **byte == b'\n').count();
         self.position.line.set(self.position.line.get() + lines as u64);
         self.position.record_bytes.set(self.position.record_bytes.get() + bytes);
-        if self.position.record_bytes.get() > RECORD_BYTES_MAX {
+        if self.position.record_bytes.get() > MAX_RECORD_BYTES {
             return Err(io::Error::other("an element is too large"));
         }
         Ok(bytes)

@@ -18,11 +18,11 @@ pub(crate) use source::{Source, find};
 
 /// Largest record of a file in bytes, such as one line: a text of 8 MiB in which every character is escaped, and room for
 /// metadata and vector.
-pub(crate) const RECORD_BYTES_MAX: usize = 32 << 20;
+pub(crate) const MAX_RECORD_BYTES: usize = 32 << 20;
 /// Largest text in bytes: the limit of the server.
-const TEXT_BYTES_MAX: usize = 8 << 20;
+const MAX_TEXT_BYTES: usize = 8 << 20;
 /// Largest document as a message in bytes, below the 16 MiB of a request.
-const DOCUMENT_BYTES_MAX: usize = 15 << 20;
+const MAX_DOCUMENT_BYTES: usize = 15 << 20;
 
 /// Records handed over at once, since one at a time costs more than parsing it.
 const CHUNK_RECORDS: usize = 128;
@@ -151,14 +151,14 @@ impl Records {
 }
 
 fn check_size(document: Document) -> Result<Document, Flaw> {
-    if document.text.len() > TEXT_BYTES_MAX {
+    if document.text.len() > MAX_TEXT_BYTES {
         return Err(Flaw::new(format!(
             "the text has {} bytes, above the limit of 8 MiB: split it",
             document.text.len()
         )));
     }
     let bytes = document.encoded_len();
-    if bytes > DOCUMENT_BYTES_MAX {
+    if bytes > MAX_DOCUMENT_BYTES {
         return Err(Flaw::new(format!("the document has {bytes} bytes, more than a request can carry")));
     }
     Ok(document)

@@ -2,15 +2,14 @@
 
 use std::fmt;
 
-use prost_types::value::Kind;
-use prost_types::{ListValue, Struct, Value};
+use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::cli::json::EXACT_INTEGER_MAX;
+use crate::cli::json::MAX_EXACT_INTEGER;
 
 /// Nested messages that the protobuf decoders of most languages take: 100, less those around the metadata. An object in
 /// an object costs three (Struct, map entry, Value), a list two.
-const NESTING_MAX: usize = 90;
+const MAX_NESTING: usize = 90;
 
 /// Parses the JSON value at the front of a text. Returns it with its size in bytes; an error with the bytes before it.
 pub(crate) fn parse_value(json: &str) -> Result<(Value, usize), (usize, String)> {
@@ -57,7 +56,7 @@ struct ValueSeed {
 impl ValueSeed {
     fn below<E: de::Error>(self, cost: usize) -> Result<Self, E> {
         let nesting = self.nesting + cost;
-        if nesting > NESTING_MAX {
+        if nesting > MAX_NESTING {
             return Err(E::custom("the metadata is nested too deeply, about 30 levels is the limit"));
         }
         Ok(Self { nesting })
@@ -71,7 +70,7 @@ fn kind(kind: Kind) -> Value {
 /// An integer as the double that it is exactly.
 fn integer<E: de::Error>(is_negative: bool, digits: u64) -> Result<Value, E> {
     let sign = if is_negative { "-" } else { "" };
-    if digits > EXACT_INTEGER_MAX {
+    if digits > MAX_EXACT_INTEGER {
         return Err(E::custom(format!(
             "the integer {sign}{digits} in the metadata would lose digits, since its numbers are doubles: write it as a string"
         )));

@@ -1,15 +1,18 @@
 //! Many searches over few calls: `search --batch` and `evaluate`.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+};
 
-use pgfox_client::v1::{self, search_request};
-use pgfox_client::{Client, error};
+use pgfox_client::{
+    Client, error,
+    v1::{self, search_request},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cli::failure::Failure;
-use crate::cli::{Globals, json, output};
+use crate::cli::{Globals, failure::Failure, json, output};
 
 /// Searches per call, of the 100 that the server takes: few enough that a call ends well before its deadline.
 const SEARCHES_PER_CALL: usize = 32;

@@ -3,8 +3,7 @@
 use clap::{Args, ValueEnum};
 use pgfox_client::v1;
 
-use crate::cli::failure::Failure;
-use crate::cli::filter::Where;
+use crate::cli::{failure::Failure, filter::Where};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {

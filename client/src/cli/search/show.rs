@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use pgfox_client::v1::{self, Completeness, ShortReason};
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::cli::json;
-use crate::cli::output::{self, Align};
+use crate::cli::{
+    json,
+    output::{self, Align},
+};
 
 /// Widest column of ids, so that the text keeps its place.
-const ID_COLUMNS_MAX: usize = 40;
+const MAX_ID_COLUMNS: usize = 40;
 
 pub(super) fn table(results: &[v1::SearchResult], columns: usize) -> String {
     let has_chunks = results.iter().any(|result| result.chunk.is_some());
@@ -32,7 +34,7 @@ pub(super) fn table(results: &[v1::SearchResult], columns: usize) -> String {
                 (i + 1).to_string(),
                 result.distance.map_or_else(|| "-".to_owned(), |distance| format!("{distance:.4}")),
                 format!("{:.4}", result.score),
-                output::one_line(result.document.as_ref().map_or("", |document| &document.id), ID_COLUMNS_MAX),
+                output::one_line(result.document.as_ref().map_or("", |document| &document.id), MAX_ID_COLUMNS),
             ];
             if has_chunks {
                 row.push(result.chunk.as_ref().map_or_else(|| "-".to_owned(), |chunk| chunk.ordinal.to_string()));

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 
 from pgfox._retry import Attempts, is_repeatable
-from pgfox._settings import ENDPOINT, TIMEOUT, Settings, settings
+from pgfox._settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT, Settings, settings
 
 if TYPE_CHECKING:
     from pgfox.v1.pgfox_service_pb2_grpc import PgfoxServiceAsyncStub
@@ -22,11 +22,11 @@ else:
 
 
 def connect(
-    endpoint: str = ENDPOINT,
+    endpoint: str = DEFAULT_ENDPOINT,
     *,
     api_key: str | None = None,
     ca: bytes | None = None,
-    timeout: float = TIMEOUT,
+    timeout: float = DEFAULT_TIMEOUT,
     retry: bool = True,
     options: Sequence[tuple[str, Any]] = (),
 ) -> Client:

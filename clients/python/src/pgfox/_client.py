@@ -14,16 +14,16 @@ from typing import Any, NoReturn
 import grpc
 
 from pgfox._retry import Attempts, is_repeatable
-from pgfox._settings import ENDPOINT, TIMEOUT, Settings, settings
+from pgfox._settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT, Settings, settings
 from pgfox.v1.pgfox_service_pb2_grpc import PgfoxServiceStub
 
 
 def connect(
-    endpoint: str = ENDPOINT,
+    endpoint: str = DEFAULT_ENDPOINT,
     *,
     api_key: str | None = None,
     ca: bytes | None = None,
-    timeout: float = TIMEOUT,
+    timeout: float = DEFAULT_TIMEOUT,
     retry: bool = True,
     options: Sequence[tuple[str, Any]] = (),
 ) -> Client:
@@ -36,8 +36,8 @@ def connect(
             else http. Calls are spread over all addresses of the name.
         api_key: sent with every call as `authorization: Bearer <key>`, and never shown. An empty one is none.
         ca: certificates, in PEM, that the server's certificate must descend from. Default: those of the system.
-        timeout: deadline in seconds of every call but IngestStream and BuildIndex, over all its attempts. A call may
-            set its own: `client.Search(request, timeout=5)`.
+        timeout: deadline in seconds of every call but IngestStream and BuildIndex, over all its attempts, above 0 and
+            at most 86,400, a day. A call may set its own: `client.Search(request, timeout=5)`.
         retry: try again when the server is not there, or says when to come back, for as long as the deadline allows.
         options: further arguments of the gRPC channel, such as `("grpc.max_receive_message_length", 64 << 20)`.
 

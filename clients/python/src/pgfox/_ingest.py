@@ -16,19 +16,18 @@ import grpc
 from pgfox import v1
 from pgfox._errors import DeadlineExceededError, InvalidArgumentError, PgfoxError, UnavailableError, Violation
 from pgfox._retry import Backoff, is_interruption
+from pgfox._settings import check_count, check_timeout
 
-DOCUMENTS_PER_REQUEST = 500
-BYTES_PER_REQUEST = 2 << 20
-REQUESTS_IN_FLIGHT = 4
-ACKNOWLEDGE_TIMEOUT = 600.0
-RETRY_TIMEOUT = 60.0
+DEFAULT_DOCUMENTS_PER_REQUEST = 500
+DEFAULT_BYTES_PER_REQUEST = 2 << 20
+DEFAULT_REQUESTS_IN_FLIGHT = 4
+DEFAULT_ACKNOWLEDGE_TIMEOUT = 600.0
+DEFAULT_RETRY_TIMEOUT = 60.0
 
 # What the server takes in one request: documents, and bytes less room for the rest of the message.
-DOCUMENTS_PER_REQUEST_MAX = 1_000
-BYTES_PER_REQUEST_MAX = (16 << 20) - (64 << 10)
-REQUESTS_IN_FLIGHT_MAX = 100
-# Seconds, 7 days.
-TIMEOUT_MAX = 604_800
+MAX_DOCUMENTS_PER_REQUEST = 1_000
+MAX_BYTES_PER_REQUEST = (16 << 20) - (64 << 10)
+MAX_REQUESTS_IN_FLIGHT = 100
 
 # Seconds that the end of a stream is waited for once everything is acknowledged, or it is cancelled.
 CLOSE_WAIT = 2.0
@@ -110,13 +109,11 @@ class Ingest:
         on_acknowledged: OnAcknowledged | None,
         on_interrupted: OnInterrupted | None,
     ) -> None:
-        _check("documents_per_request", documents_per_request, DOCUMENTS_PER_REQUEST_MAX)
-        _check("bytes_per_request", bytes_per_request, BYTES_PER_REQUEST_MAX)
-        _check("requests_in_flight", requests_in_flight, REQUESTS_IN_FLIGHT_MAX)
-        if not 0 < acknowledge_timeout <= TIMEOUT_MAX:
-            raise ValueError(f"acknowledge_timeout is above 0 and up to {TIMEOUT_MAX:,} s, not {acknowledge_timeout}")
-        if not 0 <= retry_timeout <= TIMEOUT_MAX:
-            raise ValueError(f"retry_timeout is 0 to {TIMEOUT_MAX:,} s, not {retry_timeout}")
+        check_count("documents_per_request", documents_per_request, MAX_DOCUMENTS_PER_REQUEST)
+        check_count("bytes_per_request", bytes_per_request, MAX_BYTES_PER_REQUEST)
+        check_count("requests_in_flight", requests_in_flight, MAX_REQUESTS_IN_FLIGHT)
+        check_timeout("acknowledge_timeout", acknowledge_timeout)
+        check_timeout("retry_timeout", retry_timeout, may_be_zero=True)
         self._empty = v1.IngestRequest(collection=collection, skip_invalid=skip_invalid, only_if_absent=only_if_absent)
         self._documents_max = documents_per_request
         self._bytes_max = bytes_per_request
@@ -150,8 +147,8 @@ class Ingest:
             raise TypeError(f"document {position} is a {type(document).__name__}, not a pgfox.v1.Document")
         # The field's tag and length come on top of the document.
         size = document.ByteSize() + 6
-        if size > BYTES_PER_REQUEST_MAX:
-            rule = f"has {size:,} bytes, above the {BYTES_PER_REQUEST_MAX:,} of one request"
+        if size > MAX_BYTES_PER_REQUEST:
+            rule = f"has {size:,} bytes, above the {MAX_BYTES_PER_REQUEST:,} of one request"
             raise InvalidArgumentError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"document {position} of the stream (`{document.id}`) {rule}",
@@ -243,8 +240,3 @@ def ended_early() -> PgfoxError:
 def silence(seconds: float) -> PgfoxError:
     text = f"the server acknowledged nothing for {seconds:g} s"
     return DeadlineExceededError(grpc.StatusCode.DEADLINE_EXCEEDED, text)
-
-
-def _check(name: str, value: int, largest: int) -> None:
-    if not 1 <= value <= largest:
-        raise ValueError(f"{name} is 1 to {largest:,}, not {value}")

@@ -11,7 +11,7 @@ from pgfox._errors import PgfoxError
 
 # Pauses in seconds: the first, and the longest unless the server asks for more.
 PAUSE_MIN = 0.1
-PAUSE_MAX = 5.0
+MAX_PAUSE = 5.0
 
 # A repetition would report an error though the first attempt did what was asked for.
 NEVER_REPEATED = frozenset(
@@ -35,7 +35,7 @@ class Backoff:
         """The pause after this failure, at least as long as the server asks for. None: give up."""
         # Half of the pause is chance.
         pause = max(self._next * random.uniform(0.5, 1.0), error.retry_delay or 0.0)
-        self._next = min(2 * self._next, PAUSE_MAX)
+        self._next = min(2 * self._next, MAX_PAUSE)
         self.failures += 1
         return pause if self.elapsed() + pause <= self.timeout else None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ import grpc
 from pgfox._errors import PgfoxError
 from pgfox._version import __version__
 
-ENDPOINT = "127.0.0.1:50051"
-TIMEOUT = 30.0
+DEFAULT_ENDPOINT = "127.0.0.1:50051"
+DEFAULT_TIMEOUT = 30.0
+# Seconds, a day: the longest timeout that an option takes.
+MAX_TIMEOUT = 86_400
 
 # The limit of the server, 16 MiB, and a little for the frame of a message.
-MESSAGE_BYTES_MAX = (16 << 20) + (64 << 10)
+MAX_MESSAGE_BYTES = (16 << 20) + (64 << 10)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -58,8 +60,7 @@ def settings(
         raise TypeError("ca is the certificate in PEM as bytes, such as Path(file).read_bytes()")
     if ca is not None and b"-----BEGIN CERTIFICATE-----" not in ca:
         raise ValueError("ca holds no certificate in PEM")
-    if not (timeout > 0 and math.isfinite(timeout)):
-        raise ValueError(f"timeout is in seconds, above 0 and finite, not {timeout}")
+    check_timeout("timeout", timeout)
     scheme, target = _parse(endpoint, ca)
     return Settings(
         endpoint=f"{scheme}://{target}",
@@ -72,8 +73,8 @@ def settings(
         options=(
             *options,
             ("grpc.primary_user_agent", f"pgfox-python/{__version__}"),
-            ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
@@ -90,6 +91,19 @@ def settings(
             ("grpc.dns_min_time_between_resolutions_ms", 5_000),
         ),
     )
+
+
+def check_count(name: str, value: int, largest: int) -> None:
+    """Refuses a count that is not 1 to `largest`."""
+    if not isinstance(value, Integral) or not 1 <= value <= largest:
+        raise ValueError(f"{name} must be 1 to {largest}, not {value!r}")
+
+
+def check_timeout(name: str, value: float, *, may_be_zero: bool = False) -> None:
+    """Refuses seconds that are negative or more than a day."""
+    if not isinstance(value, Real) or not 0 <= value <= MAX_TIMEOUT or (value == 0 and not may_be_zero):
+        least = "0 to" if may_be_zero else "above 0 and at most"
+        raise ValueError(f"{name} must be {least} {MAX_TIMEOUT} s, not {value!r}")
 
 
 def _parse(endpoint: str, ca: bytes | None) -> tuple[str, str]:

@@ -11,12 +11,12 @@ from pgfox import v1
 from pgfox._client import Client
 from pgfox._errors import PgfoxError
 from pgfox._ingest import (
-    ACKNOWLEDGE_TIMEOUT,
-    BYTES_PER_REQUEST,
     CLOSE_WAIT,
-    DOCUMENTS_PER_REQUEST,
-    REQUESTS_IN_FLIGHT,
-    RETRY_TIMEOUT,
+    DEFAULT_ACKNOWLEDGE_TIMEOUT,
+    DEFAULT_BYTES_PER_REQUEST,
+    DEFAULT_DOCUMENTS_PER_REQUEST,
+    DEFAULT_REQUESTS_IN_FLIGHT,
+    DEFAULT_RETRY_TIMEOUT,
     Ingest,
     IngestTotals,
     OnAcknowledged,
@@ -34,11 +34,11 @@ def ingest(
     *,
     skip_invalid: bool = False,
     only_if_absent: bool = False,
-    documents_per_request: int = DOCUMENTS_PER_REQUEST,
-    bytes_per_request: int = BYTES_PER_REQUEST,
-    requests_in_flight: int = REQUESTS_IN_FLIGHT,
-    acknowledge_timeout: float = ACKNOWLEDGE_TIMEOUT,
-    retry_timeout: float = RETRY_TIMEOUT,
+    documents_per_request: int = DEFAULT_DOCUMENTS_PER_REQUEST,
+    bytes_per_request: int = DEFAULT_BYTES_PER_REQUEST,
+    requests_in_flight: int = DEFAULT_REQUESTS_IN_FLIGHT,
+    acknowledge_timeout: float = DEFAULT_ACKNOWLEDGE_TIMEOUT,
+    retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
     on_acknowledged: OnAcknowledged | None = None,
     on_interrupted: OnInterrupted | None = None,
 ) -> IngestTotals:
@@ -52,19 +52,20 @@ def ingest(
         skip_invalid: store the good documents and report the bad ones, instead of ending with the first bad request.
         only_if_absent: store only documents whose id does not exist, and leave the others as they are.
         documents_per_request: 1 to 1,000.
-        bytes_per_request: bytes of documents at which a request is sent, up to 16 MiB - 64 KiB. A larger document goes
+        bytes_per_request: bytes of documents at which a request is sent, 1 to 16 MiB - 64 KiB. A larger document goes
             alone.
         requests_in_flight: requests sent and not acknowledged yet, 1 to 100. They are kept for sending again.
-        acknowledge_timeout: longest wait in seconds for an acknowledgement over a connection that stands, above 0, up
-            to 7 days.
-        retry_timeout: seconds to try again after an interruption when nothing is acknowledged meanwhile, 0 to 7 days.
+        acknowledge_timeout: longest wait in seconds for an acknowledgement over a connection that stands, above 0 and
+            at most 86,400, a day.
+        retry_timeout: seconds to try again after an interruption when nothing is acknowledged meanwhile, at most
+            86,400; 0: not at all.
         on_acknowledged: called with the totals so far and the documents skipped of the last request.
         on_interrupted: called with what broke the connection and the pause in seconds before the next one.
 
     Raises:
         PgfoxError: the server refused, or was away for too long; `acknowledged` tells what is stored nevertheless, and
             `documents[3]` in `violations` is the fourth document after the first `acknowledged.documents`.
-        ValueError: an option is out of range.
+        ValueError: an option is out of its range; nothing was sent.
         Exception: whatever `documents` or a callback raises, as it is; `on_acknowledged` was told what is stored.
     """
     state = Ingest(

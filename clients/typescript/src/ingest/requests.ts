@@ -9,19 +9,12 @@ import {
 import { illFormed } from "../well-formed.js";
 
 /** Most documents that the server takes in one request. */
-export const DOCUMENTS_PER_REQUEST_MAX = 1_000;
+export const MAX_DOCUMENTS_PER_REQUEST = 1_000;
 /** Most bytes of documents in one request: the server's 16 MiB less room for the rest of the message. */
-export const BYTES_PER_REQUEST_MAX = (16 << 20) - (64 << 10);
+export const MAX_BYTES_PER_REQUEST = (16 << 20) - (64 << 10);
 
 /** A document as a message, or as the plain object that makes one. */
 export type DocumentInit = MessageInitShape<typeof DocumentSchema>;
-
-/** A request on the way, kept until it is acknowledged. */
-export interface Pending {
-  readonly request: IngestRequest;
-  /** Size of its documents as messages. */
-  readonly bytes: number;
-}
 
 /** How documents become requests. */
 export interface Grouping {
@@ -49,7 +42,7 @@ export class Requests {
   }
 
   /** The next request; undefined at the end. */
-  async next(): Promise<Pending | undefined> {
+  async next(): Promise<IngestRequest | undefined> {
     const { collection, skipInvalid, onlyIfAbsent, documentsPerRequest, bytesPerRequest } = this.#grouping;
     const documents: Document[] = [];
     let bytes = 0;
@@ -70,10 +63,7 @@ export class Requests {
       return undefined;
     }
     const sequence = this.#nextSequence++;
-    return {
-      request: create(IngestRequestSchema, { collection, documents, sequence, skipInvalid, onlyIfAbsent }),
-      bytes,
-    };
+    return create(IngestRequestSchema, { collection, documents, sequence, skipInvalid, onlyIfAbsent });
   }
 
   /** Lets the source end early. It may be busy with a document, so that is not waited for. */
@@ -110,8 +100,8 @@ export class Requests {
     } catch (error) {
       throw new TypeError(`${named} cannot be sent: ${error instanceof Error ? error.message : error}`);
     }
-    if (bytes > BYTES_PER_REQUEST_MAX) {
-      throw new RangeError(`${named} has ${bytes} bytes, above the ${BYTES_PER_REQUEST_MAX} of one request`);
+    if (bytes > MAX_BYTES_PER_REQUEST) {
+      throw new RangeError(`${named} has ${bytes} bytes, above the ${MAX_BYTES_PER_REQUEST} of one request`);
     }
     return { document, bytes };
   }

@@ -12,7 +12,7 @@ const FIRST_CUT: usize = 8 << 10;
 
 /// Bytes of a text that are looked at at most. Ordinary text has a token per 1 to 8 bytes; only one of nearly nothing but
 /// spaces or control characters has less than 512 tokens here, and is cut off.
-const READ_MAX: usize = 256 << 10;
+const MAX_READ_BYTES: usize = 256 << 10;
 
 /// A cut can change the tokens of the word that it goes through. BERT's WordPiece makes at most 100 of a word
 /// (`max_input_chars_per_word`), so with this many more tokens than the model reads, those it reads are the right ones.
@@ -83,13 +83,13 @@ impl Tokens {
             let read = prefix(text, cut);
             let mut encoding = self.encode(read)?;
             let whole = read.len() == text.len();
-            if whole || encoding.len() >= limit + CUT_MARGIN || cut >= READ_MAX {
+            if whole || encoding.len() >= limit + CUT_MARGIN || cut >= MAX_READ_BYTES {
                 let truncated = !whole || encoding.len() > limit;
                 encoding.truncate(limit, 0, TruncationDirection::Right);
                 let encoding = self.tokenizer.post_process(encoding, None, true)?;
                 return Ok(Tokenized { ids: encoding.get_ids().to_vec(), truncated });
             }
-            cut = (4 * cut).min(READ_MAX);
+            cut = (4 * cut).min(MAX_READ_BYTES);
         }
     }
 
@@ -105,7 +105,7 @@ impl Tokens {
 /// The part of a text that can matter to `tokenize`. White space around a text does not: sentence-transformers cuts it off.
 pub(super) fn readable(text: &str) -> &str {
     // A character more than is read, so that `tokenize` still sees that the text goes on.
-    prefix(text.trim(), READ_MAX + 4)
+    prefix(text.trim(), MAX_READ_BYTES + 4)
 }
 
 /// At most the first `len` bytes, without splitting a character.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::LoadError;
 
 /// A header is some 100 bytes per tensor; a longer one is not a header.
-const HEADER_BYTES_MAX: u64 = 16 << 20;
+const MAX_HEADER_BYTES: u64 = 16 << 20;
 
 /// An open file of weights.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Weights {
         let mut header_len = [0; 8];
         file.read_exact(&mut header_len).map_err(failed)?;
         let header_len = u64::from_le_bytes(header_len);
-        if header_len > HEADER_BYTES_MAX || header_len > file_len - 8 {
+        if header_len > MAX_HEADER_BYTES || header_len > file_len - 8 {
             return Err(unusable(format!(
                 "no safetensors file, or a part of one: it names a header of {header_len} bytes and has {file_len}"
             )));

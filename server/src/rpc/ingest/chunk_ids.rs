@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_texts_are_told_apart() {
+    fn equal_texts_keep_apart() {
         assert_eq!(ids(b"aaa", &[(0, b'a'), (1, b'a')]), [(0, true), (1, true), (2, false)]);
         assert_eq!(ids(b"a", &[(0, b'a'), (1, b'a')]), [(0, true)]);
     }

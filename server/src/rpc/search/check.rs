@@ -124,7 +124,7 @@ impl Search {
                 store::Query::Both { vector, words: self.words.clone(), fusion: self.fusion }
             }
             (_, Some(vector)) => store::Query::Nearest(vector),
-            (_, None) => return Err(Error::Internal("a query without its vector")),
+            (_, None) => return Err(Error::Internal("a query without its vector".into())),
         })
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn check(violations: &mut Violations, search: &Search, collection: &C
 pub(super) async fn prepare(app: &App, collection: &Collection, search: &Search) -> Result<Prepared, Error> {
     if let Some(text) = search.text_to_embed() {
         let mut prepared = embed(app, collection, &[text]).await?;
-        return prepared.pop().ok_or_else(|| Error::Internal("a text without its vector"));
+        return prepared.pop().ok_or_else(|| Error::Internal("a text without its vector".into()));
     }
     match &search.query {
         Query::Text(_) => Ok(Prepared::default()),

@@ -46,7 +46,7 @@ const GRACE: Duration = Duration::from_millis(50);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Notices that one connection holds for its owner; further ones are lost (they are in the log at level debug).
-const NOTICES_MAX: usize = 64;
+const MAX_NOTICES: usize = 64;
 
 /// Notices of the server (`NOTICE: hnsw graph no longer fits into maintenance_work_mem ...`), in order.
 pub(super) type Notices = mpsc::Receiver<DbError>;
@@ -120,7 +120,7 @@ impl Connector {
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(&self) -> Result<(Client, Notices), ConnectError> {
-        let (sender, notices) = mpsc::channel(NOTICES_MAX);
+        let (sender, notices) = mpsc::channel(MAX_NOTICES);
         let attempt = timeout(self.timeout, self.config.connect(self.tls.clone()));
         let target = || Arc::clone(&self.target);
         let (client, connection) = attempt
@@ -168,7 +168,7 @@ impl Default for PoolOptions {
             max_size: 16,
             wait_timeout: Duration::from_secs(5),
             max_age: Duration::from_secs(3600),
-            max_collections: 500,
+            max_collections: 750,
             unnamed_statements: false,
         }
     }

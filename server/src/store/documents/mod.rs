@@ -23,7 +23,7 @@ use super::{
 pub(super) const BATCH: usize = 10_000;
 
 #[derive(Debug)]
-pub(super) struct Statements {
+pub(super) struct DocumentStatements {
     get: String,
     get_with_vector: String,
     vectors_of: String,
@@ -31,7 +31,7 @@ pub(super) struct Statements {
     pub(super) delete_embeddings: String,
 }
 
-impl Statements {
+impl DocumentStatements {
     pub(super) fn new(tables: &Tables, vector_type: VectorType) -> Self {
         let Tables { documents, chunks, embeddings, extension, .. } = tables;
         let vector = format!(

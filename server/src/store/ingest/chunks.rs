@@ -17,7 +17,7 @@ use futures_util::{FutureExt as _, SinkExt as _, future::OptionFuture};
 const COPY_ROWS: usize = 64;
 
 #[derive(Debug)]
-pub(in crate::store) struct Statements {
+pub(in crate::store) struct ChunkStatements {
     delete_chunks: String,
     delete_embeddings: String,
     move_chunks: String,
@@ -26,7 +26,7 @@ pub(in crate::store) struct Statements {
     copy_embeddings: String,
 }
 
-impl Statements {
+impl ChunkStatements {
     pub(super) fn new(tables: &Tables, collection: &Collection) -> Self {
         let Tables { chunks, embeddings, extension, .. } = tables;
         let vector_type = collection.definition.vector_type.name();

@@ -77,17 +77,17 @@ pub(crate) struct Written {
 }
 
 #[derive(Debug)]
-pub(super) struct Statements {
+pub(super) struct IngestStatements {
     stored_content: String,
     stored_chunks: String,
     upsert_documents: String,
     insert_documents: String,
     lock_documents: String,
     update_metadata: String,
-    chunks: chunks::Statements,
+    chunks: chunks::ChunkStatements,
 }
 
-impl Statements {
+impl IngestStatements {
     pub(super) fn new(tables: &Tables, collection: &Collection) -> Self {
         let Tables { documents, chunks, .. } = tables;
         // Checked when the collection was created: letters, digits and underscores.
@@ -154,7 +154,7 @@ impl Statements {
                  UPDATE {documents} d SET metadata = c.metadata, version = d.version + 1, updated_at = now()
                  FROM changed c WHERE d.key = c.key"
             ),
-            chunks: chunks::Statements::new(tables, collection),
+            chunks: chunks::ChunkStatements::new(tables, collection),
         }
     }
 }

@@ -4,6 +4,7 @@ mod explain;
 mod run;
 mod statement;
 mod words;
+mod writer;
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use run::Run;
 use statement::Reach;
 
 pub(crate) use explain::Explanation;
-pub(super) use statement::Statements;
+pub(super) use statement::SearchStatements;
 pub(crate) use words::Words;
 
 /// What to look for.
@@ -83,6 +84,31 @@ pub(crate) struct SearchSettings {
     pub fill_up: Duration,
     /// Most bytes of documents to return.
     pub max_bytes: usize,
+}
+
+#[cfg(test)]
+impl SearchSettings {
+    /// A search for `limit` results and nothing else.
+    fn of(limit: usize) -> Self {
+        Self {
+            limit,
+            exact: false,
+            ef_search: None,
+            probes: None,
+            filter: None,
+            exclude: Vec::new(),
+            max_distance: None,
+            group_by_document: false,
+            with_text: true,
+            with_metadata: true,
+            include_vector: false,
+            include_full_text: false,
+            explain: false,
+            deadline: Instant::now(),
+            fill_up: Duration::ZERO,
+            max_bytes: 0,
+        }
+    }
 }
 
 /// A passage that was found.

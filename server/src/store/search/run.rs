@@ -6,7 +6,8 @@ use tokio_postgres::Row;
 
 use super::{
     Chunk, Hit, MAX_EF_SEARCH, Query, SearchSettings, explain,
-    statement::{Reach, column, is_gated, shaped, taken},
+    statement::{Reach, is_gated, taken},
+    writer::{self, column},
 };
 use crate::store::{
     IndexKind, Store, StoreError, StoredDocument,
@@ -78,7 +79,7 @@ impl Store {
                     .set("jit", "off")
                     // Nobody reads that a word stands for nothing.
                     .set("client_min_messages", "warning");
-                run_shaped(&connection, &transaction.timeout(timeout), entry, query, settings, reach).await?
+                run_written(&connection, &transaction.timeout(timeout), entry, query, settings, reach).await?
             }
         };
         connection.done();
@@ -147,7 +148,7 @@ async fn run_plain(
     Ok(Run { nearest: hits.len(), hits, revision, plan, ..Run::default() })
 }
 
-async fn run_shaped(
+async fn run_written(
     connection: &Connection,
     transaction: &Transaction<'_>,
     entry: &Entry,
@@ -155,11 +156,11 @@ async fn run_shaped(
     settings: &SearchSettings,
     reach: Reach,
 ) -> Result<Run, StoreError> {
-    let (sql, parameters) = shaped(entry, query, settings, reach);
+    let (sql, parameters) = writer::write(entry, query, settings, reach);
     let typed = parameters.typed();
     let rows = async {
         let rows = connection.query_typed_raw(&sql, typed.iter().cloned()).await?;
-        collect_bounded(rows, settings.max_bytes, |row| read_shaped(row, settings)).await
+        collect_bounded(rows, settings.max_bytes, |row| read_written(row, settings)).await
     };
     let plan = async { if settings.explain { explain::plan(connection, &sql, &typed).await } else { Ok(None) } };
     let (begun, rows, plan, committed) = futures_util::join!(transaction.begin(), rows, plan, transaction.commit());
@@ -176,7 +177,7 @@ async fn run_shaped(
 }
 
 /// What a row says of the run, and what it found.
-fn read_shaped(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit>), StoreError> {
+fn read_written(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit>), StoreError> {
     let count = |column: usize| row.get::<_, i64>(column) as usize;
     let run = Run {
         revision: Some(row.get(column::REVISION)),
@@ -259,40 +260,19 @@ mod tests {
     use super::*;
     use crate::store::Filter;
 
-    fn settings(limit: usize) -> SearchSettings {
-        SearchSettings {
-            limit,
-            exact: false,
-            ef_search: None,
-            probes: None,
-            filter: None,
-            exclude: Vec::new(),
-            max_distance: None,
-            group_by_document: false,
-            with_text: true,
-            with_metadata: true,
-            include_vector: false,
-            include_full_text: false,
-            explain: false,
-            deadline: Instant::now(),
-            fill_up: Duration::ZERO,
-            max_bytes: 0,
-        }
-    }
-
     #[test]
     fn ef_search_is_never_below_the_limit() {
-        assert_eq!(ef_search(&settings(10), 10), 40);
-        assert_eq!(ef_search(&settings(100), 100), 100);
-        assert_eq!(ef_search(&settings(1_001), 1_001), 1_000);
-        assert_eq!(ef_search(&SearchSettings { ef_search: Some(20), ..settings(5) }, 5), 20);
-        let filtered = SearchSettings { filter: Some(Filter::Ids(Vec::new())), ..settings(5) };
+        assert_eq!(ef_search(&SearchSettings::of(10), 10), 40);
+        assert_eq!(ef_search(&SearchSettings::of(100), 100), 100);
+        assert_eq!(ef_search(&SearchSettings::of(1_001), 1_001), 1_000);
+        assert_eq!(ef_search(&SearchSettings { ef_search: Some(20), ..SearchSettings::of(5) }, 5), 20);
+        let filtered = SearchSettings { filter: Some(Filter::Ids(Vec::new())), ..SearchSettings::of(5) };
         assert_eq!(ef_search(&filtered, 5), 200);
     }
 
     #[test]
     fn probes_are_the_root_of_the_lists() {
-        assert_eq!(probes(&settings(10), 101), 11);
-        assert_eq!(probes(&settings(10), 1), 1);
+        assert_eq!(probes(&SearchSettings::of(10), 101), 11);
+        assert_eq!(probes(&SearchSettings::of(10), 1), 1);
     }
 }

@@ -5,10 +5,10 @@ import java.util.concurrent.ThreadLocalRandom;
 
 /** Pauses between attempts: they grow, and keep apart clients that failed together. */
 final class Backoff {
-    private static final Duration PAUSE_MIN = Duration.ofMillis(100);
-    private static final Duration PAUSE_MAX = Duration.ofSeconds(5);
+    private static final Duration MIN_PAUSE = Duration.ofMillis(100);
+    private static final Duration MAX_PAUSE = Duration.ofSeconds(5);
 
-    private Duration pause = PAUSE_MIN;
+    private Duration pause = MIN_PAUSE;
     private int failures;
     private long failingSince;
 
@@ -21,13 +21,13 @@ final class Backoff {
         Duration chosen = Duration.ofNanos((long)
                 (pause.toNanos() * (0.5 + 0.5 * ThreadLocalRandom.current().nextDouble())));
         Duration doubled = pause.multipliedBy(2);
-        pause = doubled.compareTo(PAUSE_MAX) < 0 ? doubled : PAUSE_MAX;
+        pause = doubled.compareTo(MAX_PAUSE) < 0 ? doubled : MAX_PAUSE;
         return error.retryDelay().filter(asked -> asked.compareTo(chosen) > 0).orElse(chosen);
     }
 
     /** Something succeeded: the next failure is a first one again. */
     void reset() {
-        pause = PAUSE_MIN;
+        pause = MIN_PAUSE;
         failures = 0;
     }
 

@@ -38,10 +38,10 @@ record DefaultsInterceptor(Duration timeout) implements ClientInterceptor {
         @Override
         public void sendMessage(Q message) {
             int bytes = message instanceof MessageLite sized ? sized.getSerializedSize() : 0;
-            if (bytes > PgfoxClient.MESSAGE_BYTES_MAX) {
+            if (bytes > PgfoxClient.MAX_MESSAGE_BYTES) {
                 isRefused = true;
                 String reason =
-                        "the request has " + bytes + " bytes, above the limit of " + PgfoxClient.MESSAGE_BYTES_MAX;
+                        "the request has " + bytes + " bytes, above the limit of " + PgfoxClient.MAX_MESSAGE_BYTES;
                 // The cause becomes the status of the call.
                 cancel(reason, Status.RESOURCE_EXHAUSTED.withDescription(reason).asRuntimeException());
             } else if (!isRefused) {

@@ -8,9 +8,12 @@ import java.util.function.BiConsumer;
 /** How to ingest a stream of documents: {@code IngestOptions.builder().skipInvalid(true).build()}. */
 public final class IngestOptions {
     /** Most documents that the server takes in one request. */
-    public static final int DOCUMENTS_PER_REQUEST_MAX = 1_000;
+    public static final int MAX_DOCUMENTS_PER_REQUEST = 1_000;
     /** Most bytes of documents in one request: the 16 MiB of the server less room for the rest of the message. */
-    public static final int BYTES_PER_REQUEST_MAX = (16 << 20) - (64 << 10);
+    public static final int MAX_BYTES_PER_REQUEST = (16 << 20) - (64 << 10);
+
+    /** Most requests that may be sent and not acknowledged yet. */
+    public static final int MAX_REQUESTS_IN_FLIGHT = 100;
 
     final boolean skipInvalid;
     final boolean onlyIfAbsent;
@@ -39,7 +42,7 @@ public final class IngestOptions {
         return new Builder();
     }
 
-    /** Every method throws {@link IllegalArgumentException} for what is out of its range. */
+    /** Every method throws {@link IllegalArgumentException} for a value outside its range. */
     public static final class Builder {
         private boolean skipInvalid;
         private boolean onlyIfAbsent;
@@ -68,30 +71,33 @@ public final class IngestOptions {
             return this;
         }
 
-        /** Documents per request, 1 to 1,000. Default 500. */
+        /** Documents per request, 1 to {@link #MAX_DOCUMENTS_PER_REQUEST}. Default 500. */
         public Builder documentsPerRequest(int documents) {
-            documentsPerRequest = inRange("documentsPerRequest", documents, DOCUMENTS_PER_REQUEST_MAX);
+            documentsPerRequest = inRange("documentsPerRequest", documents, MAX_DOCUMENTS_PER_REQUEST);
             return this;
         }
 
         /**
-         * Bytes of documents at which a request is sent, 1 to {@link #BYTES_PER_REQUEST_MAX}. A larger document goes
+         * Bytes of documents at which a request is sent, 1 to {@link #MAX_BYTES_PER_REQUEST}. A larger document goes
          * alone. Default 2 MiB.
          */
         public Builder bytesPerRequest(int bytes) {
-            bytesPerRequest = inRange("bytesPerRequest", bytes, BYTES_PER_REQUEST_MAX);
-            return this;
-        }
-
-        /** Requests sent and not acknowledged yet, 1 to 100. They are kept for sending again. Default 4. */
-        public Builder requestsInFlight(int requests) {
-            requestsInFlight = inRange("requestsInFlight", requests, 100);
+            bytesPerRequest = inRange("bytesPerRequest", bytes, MAX_BYTES_PER_REQUEST);
             return this;
         }
 
         /**
-         * Longest wait for an acknowledgement over a connection that stands, at most 365 days. Default 600 s: embedding
-         * 1,000 long texts on a busy machine takes minutes.
+         * Requests sent and not acknowledged yet, 1 to {@link #MAX_REQUESTS_IN_FLIGHT}. They are kept for sending
+         * again. Default 4.
+         */
+        public Builder requestsInFlight(int requests) {
+            requestsInFlight = inRange("requestsInFlight", requests, MAX_REQUESTS_IN_FLIGHT);
+            return this;
+        }
+
+        /**
+         * Longest wait for an acknowledgement over a connection that stands, above 0 and at most
+         * {@link PgfoxClient#MAX_TIMEOUT}. Default 600 s: embedding 1,000 long texts on a busy machine takes minutes.
          */
         public Builder acknowledgeTimeout(Duration timeout) {
             acknowledgeTimeout = PgfoxClient.positive("acknowledgeTimeout", timeout);
@@ -99,11 +105,15 @@ public final class IngestOptions {
         }
 
         /**
-         * How long to try again after an interruption when nothing is acknowledged meanwhile; zero: not at all. At most
-         * 365 days. Default 60 s.
+         * How long to try again after an interruption when nothing is acknowledged meanwhile, at most
+         * {@link PgfoxClient#MAX_TIMEOUT}; zero: not at all. Default 60 s.
          */
         public Builder retryTimeout(Duration timeout) {
-            retryTimeout = timeout.isZero() ? timeout : PgfoxClient.positive("retryTimeout", timeout);
+            if (timeout.isNegative() || timeout.compareTo(PgfoxClient.MAX_TIMEOUT) > 0) {
+                throw new IllegalArgumentException("retryTimeout must be 0 to " + PgfoxClient.MAX_TIMEOUT.toSeconds()
+                        + " s, not " + PgfoxClient.seconds(timeout));
+            }
+            retryTimeout = timeout;
             return this;
         }
 

@@ -17,6 +17,7 @@ import io.grpc.stub.MetadataUtils;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.math.BigDecimal;
 import java.security.cert.CertificateException;
 import java.security.cert.CertificateFactory;
 import java.time.Duration;
@@ -45,10 +46,10 @@ public final class PgfoxClient implements AutoCloseable {
     /** Where a server listens with nothing configured. */
     public static final String DEFAULT_ENDPOINT = "127.0.0.1:50051";
     /** Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame. */
-    public static final int MESSAGE_BYTES_MAX = (16 << 20) + (64 << 10);
+    public static final int MAX_MESSAGE_BYTES = (16 << 20) + (64 << 10);
 
-    /** Longest time that an option takes: what is added to a clock in nanoseconds must not overflow. */
-    static final Duration TIME_MAX = Duration.ofDays(365);
+    /** Longest timeout that an option takes, here and in {@link IngestOptions}: a day. */
+    public static final Duration MAX_TIMEOUT = Duration.ofDays(1);
 
     private static final String VERSION = "0.1.0";
     private static final Metadata.Key<String> AUTHORIZATION =
@@ -64,7 +65,7 @@ public final class PgfoxClient implements AutoCloseable {
         this.endpoint = endpoint;
         connection = Grpc.newChannelBuilder(endpoint.target(), options.credentials(endpoint))
                 .defaultLoadBalancingPolicy("round_robin")
-                .maxInboundMessageSize(MESSAGE_BYTES_MAX)
+                .maxInboundMessageSize(MAX_MESSAGE_BYTES)
                 // Notices a server that went away without a word.
                 .keepAliveTime(20, TimeUnit.SECONDS)
                 .keepAliveTimeout(10, TimeUnit.SECONDS)
@@ -185,9 +186,16 @@ public final class PgfoxClient implements AutoCloseable {
         return "PgfoxClient[" + endpoint + "]";
     }
 
+    /** Seconds as people write them. */
+    static String seconds(Duration value) {
+        BigDecimal seconds = BigDecimal.valueOf(value.getSeconds()).add(BigDecimal.valueOf(value.getNano(), 9));
+        return seconds.stripTrailingZeros().toPlainString() + " s";
+    }
+
     static Duration positive(String name, Duration value) {
-        if (value.isZero() || value.isNegative() || value.compareTo(TIME_MAX) > 0) {
-            throw new IllegalArgumentException(name + " must be more than 0 and at most 365 days, not " + value);
+        if (value.isZero() || value.isNegative() || value.compareTo(MAX_TIMEOUT) > 0) {
+            throw new IllegalArgumentException(
+                    name + " must be above 0 and at most " + MAX_TIMEOUT.toSeconds() + " s, not " + seconds(value));
         }
         return value;
     }
@@ -224,7 +232,9 @@ public final class PgfoxClient implements AutoCloseable {
 
         /**
          * Deadline of every call but {@code IngestStream} and {@code BuildIndex}, with all its repetitions, unless the
-         * stub sets one by {@code withDeadlineAfter}. At most 365 days. Default 30 s.
+         * stub sets one by {@code withDeadlineAfter}. Above 0 and at most {@link #MAX_TIMEOUT}. Default 30 s.
+         *
+         * @throws IllegalArgumentException when it is outside its range
          */
         public Builder timeout(Duration timeout) {
             this.timeout = positive("timeout", timeout);

@@ -47,6 +47,8 @@ public final class PgfoxException extends RuntimeException {
     private static final String UNREACHABLE =
             "no answer from %s: %s; check that pgfox-server runs there, and that the address and http or https are right";
     private static final long serialVersionUID = 1;
+    /** What is added to a clock in nanoseconds must not overflow. */
+    private static final Duration MAX_RETRY_DELAY = Duration.ofDays(365);
 
     private final Status.Code code;
     private final ErrorInfo info;
@@ -119,7 +121,7 @@ public final class PgfoxException extends RuntimeException {
                 } else if (detail.is(RetryInfo.class)) {
                     var delay = detail.unpack(RetryInfo.class).getRetryDelay();
                     Duration asked = Duration.ofSeconds(delay.getSeconds(), delay.getNanos());
-                    retryDelay = asked.compareTo(PgfoxClient.TIME_MAX) < 0 ? asked : PgfoxClient.TIME_MAX;
+                    retryDelay = asked.compareTo(MAX_RETRY_DELAY) < 0 ? asked : MAX_RETRY_DELAY;
                 }
             } catch (InvalidProtocolBufferException | ArithmeticException unreadable) {
                 // Not from pgfox; the code and the message still tell something.

@@ -44,9 +44,9 @@ final class Requests {
                 break;
             }
             int size = CodedOutputStream.computeMessageSize(IngestRequest.DOCUMENTS_FIELD_NUMBER, document);
-            if (size > IngestOptions.BYTES_PER_REQUEST_MAX) {
+            if (size > IngestOptions.MAX_BYTES_PER_REQUEST) {
                 throw new IllegalArgumentException("document %d (\"%s\") has %d bytes, above the %d of one request"
-                        .formatted(documentsRead - 1, document.getId(), size, IngestOptions.BYTES_PER_REQUEST_MAX));
+                        .formatted(documentsRead - 1, document.getId(), size, IngestOptions.MAX_BYTES_PER_REQUEST));
             }
             if (bytes > 0 && bytes + size > options.bytesPerRequest) {
                 carried = document;

@@ -162,7 +162,7 @@ class ErrorTest {
     @Test
     void aMessageAboveTheLimitIsNamed() {
         IngestRequest large = IngestRequest.newBuilder()
-                .addDocuments(Document.newBuilder().setText("x".repeat(PgfoxClient.MESSAGE_BYTES_MAX)))
+                .addDocuments(Document.newBuilder().setText("x".repeat(PgfoxClient.MAX_MESSAGE_BYTES)))
                 .build();
         // Before and after there is a connection, and from every stub.
         for (int i = 0; i < 2; i++) {

@@ -1,5 +1,6 @@
 package dev.pgfox;
 
+import static java.util.Map.entry;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertSame;
@@ -23,12 +24,14 @@ import java.net.Socket;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
 import java.util.stream.LongStream;
 import java.util.stream.Stream;
@@ -378,21 +381,45 @@ class IngestTest {
         assertTrue(Thread.interrupted());
     }
 
+    /** The options are refused while they are made, so that there is nothing to send with them. */
     @Test
-    void optionsOutOfRangeAreNamed() {
-        var error = assertThrows(
-                IllegalArgumentException.class, () -> IngestOptions.builder().documentsPerRequest(1_001));
-        assertEquals("documentsPerRequest must be 1 to 1000, not 1001", error.getMessage());
-        assertThrows(
-                IllegalArgumentException.class, () -> IngestOptions.builder().bytesPerRequest(0));
-        assertThrows(
-                IllegalArgumentException.class, () -> IngestOptions.builder().requestsInFlight(0));
-        assertThrows(
-                IllegalArgumentException.class, () -> IngestOptions.builder().acknowledgeTimeout(Duration.ZERO));
-        assertThrows(
-                IllegalArgumentException.class,
-                () -> IngestOptions.builder().acknowledgeTimeout(Duration.ofSeconds(Long.MAX_VALUE)));
-        assertThrows(
-                IllegalArgumentException.class, () -> IngestOptions.builder().retryTimeout(Duration.ofSeconds(-1)));
+    void optionsOutsideTheirRangeAreRefused() {
+        Map<String, UnaryOperator<IngestOptions.Builder>> refused = Map.ofEntries(
+                entry("documentsPerRequest must be 1 to 1000, not 0", o -> o.documentsPerRequest(0)),
+                entry("documentsPerRequest must be 1 to 1000, not 1001", o -> o.documentsPerRequest(1_001)),
+                entry("bytesPerRequest must be 1 to 16711680, not 0", o -> o.bytesPerRequest(0)),
+                entry("bytesPerRequest must be 1 to 16711680, not 16777216", o -> o.bytesPerRequest(16 << 20)),
+                entry("requestsInFlight must be 1 to 100, not 0", o -> o.requestsInFlight(0)),
+                entry("requestsInFlight must be 1 to 100, not 101", o -> o.requestsInFlight(101)),
+                entry(
+                        "acknowledgeTimeout must be above 0 and at most 86400 s, not 0 s",
+                        o -> o.acknowledgeTimeout(Duration.ZERO)),
+                entry(
+                        "acknowledgeTimeout must be above 0 and at most 86400 s, not 86400.5 s",
+                        o -> o.acknowledgeTimeout(Duration.ofMillis(86_400_500))),
+                entry(
+                        "acknowledgeTimeout must be above 0 and at most 86400 s, not 9223372036854775807 s",
+                        o -> o.acknowledgeTimeout(Duration.ofSeconds(Long.MAX_VALUE))),
+                entry("retryTimeout must be 0 to 86400 s, not -1 s", o -> o.retryTimeout(Duration.ofSeconds(-1))),
+                entry(
+                        "retryTimeout must be 0 to 86400 s, not 86401 s",
+                        o -> o.retryTimeout(Duration.ofSeconds(86_401))));
+        refused.forEach((message, change) -> {
+            var error =
+                    assertThrows(IllegalArgumentException.class, () -> change.apply(IngestOptions.builder()), message);
+            assertEquals(message, error.getMessage());
+        });
+    }
+
+    @Test
+    void optionsAtTheEndsOfTheirRange() {
+        IngestOptions outermost = IngestOptions.builder()
+                .documentsPerRequest(1_000)
+                .bytesPerRequest((16 << 20) - (64 << 10))
+                .requestsInFlight(100)
+                .acknowledgeTimeout(Duration.ofDays(1))
+                .retryTimeout(Duration.ZERO)
+                .build();
+        assertEquals(1, client.ingest("c", documents(1), outermost).documents());
     }
 }

@@ -86,7 +86,7 @@ final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements Aut
         try {
             server = NettyServerBuilder.forAddress(address, credentials)
                     .addService(ServerInterceptors.intercept(this, recorder))
-                    .maxInboundMessageSize(PgfoxClient.MESSAGE_BYTES_MAX)
+                    .maxInboundMessageSize(PgfoxClient.MAX_MESSAGE_BYTES)
                     .build()
                     .start();
         } catch (IOException e) {

@@ -1,0 +1,17 @@
+-- search
+WITH nearest AS MATERIALIZED (
+    SELECT e.document_key, e.chunk, (e.embedding OPERATOR("public".<=>) $3) + 0 AS distance
+     FROM pgfox_internal.embeddings_7_8 e JOIN pgfox_internal.documents_7 d ON d.key = e.document_key
+     WHERE (d.metadata @> $1) ORDER BY distance LIMIT $2),
+found AS (
+    SELECT document_key, chunk, distance, NULL::float8 AS score, NULL::bigint AS vector_rank,
+           NULL::bigint AS full_text_rank
+    FROM nearest )
+SELECT d.id, NULL::text, NULL::jsonb, f.distance, f.score, f.vector_rank, f.full_text_rank, NULL::int, NULL::int, NULL::int, NULL::text, "public".vector_send(v.embedding),
+       s.revision, s.nearest, s.far, s.matches, s.compared
+FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, 0::bigint AS matches, false AS compared
+      FROM pgfox_internal.collections WHERE id = 7) s
+LEFT JOIN (SELECT * FROM found ORDER BY distance + 0, document_key, chunk LIMIT $4) f ON true
+LEFT JOIN pgfox_internal.documents_7 d ON d.key = f.document_key
+LEFT JOIN pgfox_internal.embeddings_7_8 v ON v.document_key = f.document_key AND v.chunk = f.chunk
+ORDER BY f.distance + 0, f.document_key, f.chunk

@@ -1,0 +1,24 @@
+-- search
+WITH matching AS MATERIALIZED (SELECT d.key FROM pgfox_internal.documents_7 d WHERE (d.metadata @> $1) LIMIT 2501),
+few AS MATERIALIZED (SELECT count(*) <= 2500 AS few FROM matching),
+nearest AS MATERIALIZED (
+    (SELECT e.document_key, e.chunk, (e.embedding OPERATOR("public".<=>) $3) + 0 AS distance
+     FROM pgfox_internal.embeddings_7_8 e
+     WHERE (SELECT few FROM few) AND e.document_key = ANY(ARRAY(SELECT key FROM matching)) ORDER BY distance LIMIT $2)
+    UNION ALL
+    (SELECT * FROM (
+     SELECT e.document_key, e.chunk, e.embedding OPERATOR("public".<=>) $3 AS distance
+     FROM pgfox_internal.embeddings_7_8 e JOIN pgfox_internal.documents_7 d ON d.key = e.document_key
+     WHERE NOT (SELECT few FROM few) AND (d.metadata @> $1) ORDER BY distance LIMIT $4) taken
+     ORDER BY distance + 0 LIMIT $2)),
+found AS (
+    SELECT document_key, chunk, distance, NULL::float8 AS score, NULL::bigint AS vector_rank,
+           NULL::bigint AS full_text_rank
+    FROM nearest )
+SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, NULL::int, NULL::int, NULL::int, NULL::text, NULL::bytea,
+       s.revision, s.nearest, s.far, s.matches, s.compared
+FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, 0::bigint AS matches, (SELECT few FROM few) AS compared
+      FROM pgfox_internal.collections WHERE id = 7) s
+LEFT JOIN (SELECT * FROM found ORDER BY distance + 0, document_key, chunk LIMIT $5) f ON true
+LEFT JOIN pgfox_internal.documents_7 d ON d.key = f.document_key
+ORDER BY f.distance + 0, f.document_key, f.chunk
