@@ -294,7 +294,7 @@ pub struct DatabaseArgs {
     #[arg(long, env = "PGFOX_POOL_MAX_AGE", value_name = "TIME", default_value = "1h", value_parser = duration)]
     pub pool_max_age: Duration,
     /// Different collections after which a connection is replaced: its process in Postgres keeps up to 60 kB of each
-    #[arg(long, env = "PGFOX_POOL_MAX_COLLECTIONS", value_name = "COUNT", default_value_t = 500,
+    #[arg(long, env = "PGFOX_POOL_MAX_COLLECTIONS", value_name = "COUNT", default_value_t = 750,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub pool_max_collections: u32,
     /// Prepare no statements, for a pooler in transaction mode that loses them, such as PgBouncer before 1.21; needs

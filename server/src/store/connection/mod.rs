@@ -191,7 +191,7 @@ impl Default for PoolOptions {
             max_size: 16,
             wait_timeout: Duration::from_secs(5),
             max_age: Duration::from_secs(3600),
-            max_collections: 500,
+            max_collections: 750,
             unnamed_statements: false,
         }
     }

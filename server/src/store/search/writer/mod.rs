@@ -256,7 +256,8 @@ impl<'e, 'a> Writer<'e, 'a> {
     /// The whole statement: the first of the rows, with what of their documents is asked for, and what the searches saw.
     fn select(&mut self, results: &str, order: &str) -> String {
         let SearchSettings { with_text, with_metadata, include_vector, include_full_text, .. } = *self.settings;
-        let Tables { documents, chunks, embeddings, internal, .. } = &self.entry.tables;
+        let Tables { documents, chunks, embeddings, internal, extension, .. } = &self.entry.tables;
+        let send = format!("{extension}.{}_send", self.entry.collection.definition.vector_type.name());
         let is_chunked = self.entry.collection.definition.chunking.is_some();
         let mut joins = format!("LEFT JOIN {documents} d ON d.key = f.document_key");
         if is_chunked {
@@ -283,15 +284,9 @@ ORDER BY f.{order}, f.document_key, f.chunk",
                 (true, true) => "c.ordinal, c.start_char, c.end_char, coalesce(c.text, d.text)",
                 (true, false) => "c.ordinal, c.start_char, c.end_char, NULL::text",
             },
-            // As bytes, whose type the driver knows.
-            vector = if include_vector { self.vector_bytes() } else { "NULL::bytea".to_owned() },
+            vector = if include_vector { format!("{send}(v.embedding)") } else { "NULL::bytea".to_owned() },
             seen = self.seen(internal),
         )
-    }
-
-    fn vector_bytes(&self) -> String {
-        let vector_type = self.entry.collection.definition.vector_type.name();
-        format!("{}.{vector_type}_send(v.embedding)", self.entry.tables.extension)
     }
 
     /// The revision of the collection, and what the searches saw.
