@@ -13,11 +13,16 @@ pub struct Stopped;
 ///
 /// # Errors
 /// [`Stopped`].
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stopped> {
+pub(crate) fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = Result<T, Stopped>> + Send {
+    // Taken here, not when the future is polled: that can happen in a task without the span.
     let span = Span::current();
-    let working = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || span.in_scope(work)));
-    working.await.map_err(|error| match error.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Stopped,
-    })
+    async move {
+        let working = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || span.in_scope(work)));
+        working.await.map_err(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Stopped,
+        })
+    }
 }

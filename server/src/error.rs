@@ -231,6 +231,7 @@ fn answer_embed(error: &EmbedError) -> Answer {
         EmbedError::RateLimited { retry_after } => {
             answer(Code::ResourceExhausted, Reason::ProviderRateLimited).retry(*retry_after)
         }
+        EmbedError::Stopped(_) => answer(Code::Unavailable, Reason::ShuttingDown).retry(RETRY_SHUTDOWN),
         EmbedError::QuotaExhausted => answer(Code::ResourceExhausted, Reason::ProviderQuotaExhausted),
         EmbedError::Refused { .. } => answer(Code::FailedPrecondition, Reason::ProviderRefused),
     }

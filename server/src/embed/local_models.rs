@@ -10,6 +10,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{OnceCell, Semaphore};
+use tracing::Instrument as _;
 
 use crate::blocking::blocking;
 
@@ -109,7 +110,9 @@ impl LocalModels {
         let cell = Arc::clone(self.lock().entry(folder.to_owned()).or_default());
         // In a task of its own: a caller that gives up does not stop a download that the next one would start again.
         let (models, name) = (Arc::clone(self), name.to_owned());
-        let loading = tokio::spawn(async move { cell.get_or_try_init(|| models.load(&name, own)).await.cloned() });
+        let loading = tokio::spawn(
+            async move { cell.get_or_try_init(|| models.load(&name, own)).await.cloned() }.in_current_span(),
+        );
         loading.await.unwrap_or_else(|error| Err(unavailable(format!("loading a model failed: {error}"))))
     }
 

@@ -78,15 +78,12 @@ pub enum EmbedError {
     /// The quota is used up: repeating does not help.
     #[error("the quota of the embedding provider is used up")]
     QuotaExhausted,
+    /// The server is shutting down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
     /// The provider refuses the key, the model or the request.
     #[error("the embedding provider refuses the request: {why}")]
     Refused { why: String },
-}
-
-impl From<Stopped> for EmbedError {
-    fn from(stopped: Stopped) -> Self {
-        Self::Unavailable { why: stopped.to_string(), retry_after: Duration::from_secs(1) }
-    }
 }
 
 /// A configuration that cannot work.

@@ -232,10 +232,13 @@ impl Embedders {
         let healthy = match outcome {
             Ok(_) => true,
             Err(EmbedError::Unavailable { .. } | EmbedError::QuotaExhausted | EmbedError::Refused { .. }) => false,
-            // it answers: these are about the rate and about the collection
-            Err(EmbedError::RateLimited { .. } | EmbedError::Dimensions { .. } | EmbedError::UnknownModel { .. }) => {
-                return;
-            }
+            // These are not about whether it works.
+            Err(
+                EmbedError::RateLimited { .. }
+                | EmbedError::Dimensions { .. }
+                | EmbedError::UnknownModel { .. }
+                | EmbedError::Stopped(_),
+            ) => return,
         };
         self.0.health.send_if_modified(|before| std::mem::replace(before, healthy) != healthy);
     }

@@ -1,17 +1,38 @@
-//! The subcommands of the program.
+//! The subcommands of the program, its log and its signals.
 
 mod demo;
 mod healthcheck;
 
+use std::io::IsTerminal as _;
+
 use anyhow::Context as _;
 use pgfox_server::{
-    Cli, Command, DatabaseUrlArgs, EmbeddedOptions, EmbeddedPostgres, MigrateArgs, ServeArgs, ServeConfig, Settings,
-    stored_database_url,
+    Cli, Command, DatabaseUrlArgs, EmbeddedOptions, EmbeddedPostgres, LogArgs, LogFormat, MigrateArgs, ServeArgs,
+    ServeConfig, Settings, stored_database_url,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
 
-use crate::{Failure, init_log, on_signal, until};
+/// What a program that a signal ends exits with: 128 and the number of SIGINT.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Why the program ends before its work is done.
+pub(crate) enum Failure {
+    /// The settings are wrong: exit code 2.
+    Settings(Vec<String>),
+    /// Something does not work: exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Failed(error.into())
+    }
+}
 
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
@@ -145,4 +166,47 @@ async fn bind(address: &str, setting: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}: choose another address with {setting}"))
+}
+
+fn init_log(args: &LogArgs) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .parse(&args.log)
+        .map_err(|error| Failure::Settings(vec![format!("--log {:?}: {error}", args.log)]))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        // The span is the call, with its id.
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+    }
+    Ok(())
+}
+
+/// A token that the first SIGTERM or SIGINT cancels; the second one ends the process.
+fn on_signal() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let token = CancellationToken::new();
+    let stopping = token.clone();
+    tokio::spawn(async move {
+        for attempt in 0.. {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if attempt > 0 {
+                std::process::exit(EXIT_INTERRUPTED);
+            }
+            tracing::info!("stopping: running calls finish first; a second signal stops at once");
+            stopping.cancel();
+        }
+    });
+    Ok(token)
+}
+
+/// Runs `work`, but no longer than until a signal comes.
+async fn until(stopping: &CancellationToken, work: impl Future<Output = anyhow::Result<()>>) -> Result<(), Failure> {
+    match stopping.run_until_cancelled(work).await {
+        Some(result) => Ok(result?),
+        None => Ok(()),
+    }
 }

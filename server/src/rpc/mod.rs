@@ -8,8 +8,12 @@ mod ingest;
 mod messages;
 mod search;
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
+use futures_util::FutureExt as _;
 use pgfox::v1::{self, pgfox_service_server::PgfoxService};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status, Streaming};
@@ -124,8 +128,11 @@ impl App {
         F: Future<Output = Result<A, Error>>,
     {
         let deadline = client_deadline(request.extensions()).min(Instant::now() + longest);
-        let answer = within(deadline, operation(self, request.into_inner(), deadline)).await?;
-        Ok(Response::new(answer))
+        // A panic is a defect of one call: it gets an answer, and the connection goes on.
+        let operation = AssertUnwindSafe(operation(self, request.into_inner(), deadline)).catch_unwind();
+        let answer =
+            within(deadline, async { operation.await.unwrap_or_else(|_| Err(Error::Internal("a panic".into()))) });
+        Ok(Response::new(answer.await?))
     }
 }
 

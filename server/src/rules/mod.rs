@@ -157,11 +157,14 @@ impl Violations {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
-    /// Fails if anything was wrong; else gives what was read. Whoever reads nothing says why, as a violation.
+    /// Fails if anything was wrong; else gives what was read. A reader that reads nothing adds a violation.
     pub(crate) fn finish_with<T>(self, read: Option<T>) -> Result<T, Self> {
         match read {
             Some(read) if self.is_empty() => Ok(read),
-            _ => Err(self),
+            _ => {
+                debug_assert!(!self.is_empty(), "a reader that reads nothing says why");
+                Err(self)
+            }
         }
     }
 

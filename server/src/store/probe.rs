@@ -102,8 +102,8 @@ impl Store {
     pub(crate) async fn prepare(&self, migrate: Migrate) -> Result<(), Arc<StoreError>> {
         let prepared = async {
             let config = &self.inner.config;
-            let (mut client, _notices) = maintenance::connect(&config.direct).await?;
-            let extension = schema::prepare(&mut client, &self.inner.names, migrate, config.health_timeout).await?;
+            let (client, _notices) = maintenance::connect(&config.direct).await?;
+            let extension = schema::prepare(&client, &self.inner.names, migrate, config.health_timeout).await?;
             if !config.pool.unnamed_statements && !config.connector.keeps_statements().await? {
                 return Err(StoreError::WrongDatabase(
                     "a pooler in front of the database does not keep prepared statements for each of its clients; start \

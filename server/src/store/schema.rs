@@ -7,6 +7,7 @@ use tokio_postgres::{Client, GenericClient, Row, error::SqlState};
 use super::{
     StoreError, VectorType,
     connection::sqlstate::{Kind, classify},
+    transaction::Transaction,
     wire::VectorTypes,
 };
 
@@ -83,20 +84,21 @@ pub enum Migrate {
 /// Makes the database ready: extension and schemas. Servers that start together take turns. Each answer must come within
 /// `patience`, but for what sets something up.
 pub(super) async fn prepare(
-    client: &mut Client,
+    client: &Client,
     names: &Names,
     migrate: Migrate,
     patience: Duration,
 ) -> Result<Extension, StoreError> {
-    let transaction = within(patience, async { Ok(client.transaction().await?) }).await?;
-    lock(&transaction, names, patience).await?;
-    let found = within(patience, check(&transaction, names, migrate)).await?;
+    let transaction = Transaction::new(client);
+    within(patience, transaction.begin()).await?;
+    lock(client, names, patience).await?;
+    let found = within(patience, check(client, names, migrate)).await?;
     // The extension comes first: without it nothing of pgfox is left in the database.
-    if within(patience, find_extension(&transaction)).await?.is_none() {
-        create_extension(&transaction).await?;
+    if within(patience, find_extension(client)).await?.is_none() {
+        create_extension(client).await?;
     }
     if found < SCHEMA_VERSION {
-        apply(&transaction, names, found).await?;
+        apply(client, names, found).await?;
     }
     transaction.commit().await?;
     within(patience, probe(client, names)).await
@@ -108,24 +110,20 @@ async fn within<T>(patience: Duration, answer: impl Future<Output = Result<T, St
 }
 
 /// Waits until no other server sets up the schema or migrates it.
-async fn lock(
-    transaction: &tokio_postgres::Transaction<'_>,
-    names: &Names,
-    patience: Duration,
-) -> Result<(), StoreError> {
+async fn lock(client: &Client, names: &Names, patience: Duration) -> Result<(), StoreError> {
     const ASK_EVERY: Duration = Duration::from_millis(500);
     const SAY_EVERY: u32 = 60;
     let mut round = 0_u32;
     loop {
         let locked = async {
             let sql = "SELECT pg_try_advisory_xact_lock($1, 0)";
-            Ok(transaction.query_one(sql, &[&names.lock_class]).await?.get(0))
+            Ok(client.query_one(sql, &[&names.lock_class]).await?.get(0))
         };
         if within(patience, locked).await? {
             return Ok(());
         }
         if round.is_multiple_of(SAY_EVERY) {
-            let holders = within(patience, holders(transaction, names)).await?;
+            let holders = within(patience, holders(client, names)).await?;
             tracing::warn!(
                 "waiting for the migration lock of the schema {}, which another server or program holds: {holders}",
                 names.internal
@@ -137,28 +135,24 @@ async fn lock(
 }
 
 /// The sessions that hold the migration lock.
-async fn holders(transaction: &tokio_postgres::Transaction<'_>, names: &Names) -> Result<String, StoreError> {
+async fn holders(client: &Client, names: &Names) -> Result<String, StoreError> {
     let sql = "-- holders
         SELECT coalesce(string_agg('process ' || pid, ', '), 'it has just ended') FROM pg_locks
         WHERE locktype = 'advisory' AND granted AND classid = $1::int::oid AND objid = 0 AND objsubid = 2
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    Ok(transaction.query_one(sql, &[&names.lock_class]).await?.get(0))
+    Ok(client.query_one(sql, &[&names.lock_class]).await?.get(0))
 }
 
 /// The version of the schema, if this server can work with it.
-async fn check(
-    transaction: &tokio_postgres::Transaction<'_>,
-    names: &Names,
-    migrate: Migrate,
-) -> Result<i32, StoreError> {
-    let encoding: String = transaction.query_one("SELECT current_setting('server_encoding')", &[]).await?.get(0);
+async fn check(client: &Client, names: &Names, migrate: Migrate) -> Result<i32, StoreError> {
+    let encoding: String = client.query_one("SELECT current_setting('server_encoding')", &[]).await?.get(0);
     if encoding != "UTF8" {
         return Err(StoreError::WrongDatabase(format!(
             "the database has the encoding {encoding} and cannot hold every text; create one with: \
              CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
         )));
     }
-    let found = applied_version(transaction, names).await?;
+    let found = applied_version(client, names).await?;
     if found > SCHEMA_VERSION {
         return Err(StoreError::WrongDatabase(format!(
             "the schema {} has version {found}, made by a newer pgfox; this one works with version {SCHEMA_VERSION}: \
@@ -176,26 +170,26 @@ async fn check(
     Ok(found)
 }
 
-async fn applied_version(transaction: &tokio_postgres::Transaction<'_>, names: &Names) -> Result<i32, StoreError> {
+async fn applied_version(client: &Client, names: &Names) -> Result<i32, StoreError> {
     let registry = format!("{}.schema_migrations", names.internal);
-    let exists: bool = transaction.query_one("SELECT to_regclass($1) IS NOT NULL", &[&registry]).await?.get(0);
+    let exists: bool = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&registry]).await?.get(0);
     if !exists {
         return Ok(0);
     }
-    let row = transaction.query_one(&format!("SELECT coalesce(max(version), 0) FROM {registry}"), &[]).await?;
+    let row = client.query_one(&format!("SELECT coalesce(max(version), 0) FROM {registry}"), &[]).await?;
     Ok(row.get(0))
 }
 
-async fn apply(transaction: &tokio_postgres::Transaction<'_>, names: &Names, found: i32) -> Result<(), StoreError> {
+async fn apply(client: &Client, names: &Names, found: i32) -> Result<(), StoreError> {
     let Names { views, internal, .. } = names;
     for schema in [views, internal] {
         // Not IF NOT EXISTS, which wants the privilege even where a schema was made for the role.
-        let exists: bool = transaction.query_one("SELECT to_regnamespace($1) IS NOT NULL", &[schema]).await?.get(0);
+        let exists: bool = client.query_one("SELECT to_regnamespace($1) IS NOT NULL", &[schema]).await?.get(0);
         if !exists {
-            transaction.batch_execute(&format!("CREATE SCHEMA {schema}")).await?;
+            client.batch_execute(&format!("CREATE SCHEMA {schema}")).await?;
         }
     }
-    transaction
+    client
         .batch_execute(&format!(
             "CREATE TABLE IF NOT EXISTS {internal}.schema_migrations (
                  version int PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());"
@@ -204,29 +198,29 @@ async fn apply(transaction: &tokio_postgres::Transaction<'_>, names: &Names, fou
     for (migration, version) in MIGRATIONS.iter().zip(1..).skip_while(|(_, version)| *version <= found) {
         tracing::info!(version, "migrating the schema {internal}");
         let migration = migration.replace("{internal}", internal).replace("{views}", views);
-        transaction.batch_execute(&migration).await?;
+        client.batch_execute(&migration).await?;
         let record = format!("INSERT INTO {internal}.schema_migrations (version) VALUES ($1)");
-        transaction.execute(&record, &[&version]).await?;
+        client.execute(&record, &[&version]).await?;
     }
     Ok(())
 }
 
 /// Creates the extension where the role may, and checks its version.
-async fn create_extension(transaction: &tokio_postgres::Transaction<'_>) -> Result<(), StoreError> {
+async fn create_extension(client: &Client) -> Result<(), StoreError> {
     // A savepoint, so that a refusal leaves the transaction usable for its own error.
     // The schema is the one that the role or the database has set, as for whoever creates it by hand; `public` where that
     // leads nowhere.
-    transaction.batch_execute("SAVEPOINT extension; SET LOCAL search_path TO DEFAULT").await?;
-    let mut created = transaction.batch_execute("CREATE EXTENSION vector").await;
+    client.batch_execute("SAVEPOINT extension; SET LOCAL search_path TO DEFAULT").await?;
+    let mut created = client.batch_execute("CREATE EXTENSION vector").await;
     if created.as_ref().is_err_and(|error| error.code() == Some(&SqlState::INVALID_SCHEMA_NAME)) {
-        transaction.batch_execute("ROLLBACK TO SAVEPOINT extension").await?;
-        created = transaction.batch_execute("CREATE EXTENSION vector SCHEMA public").await;
+        client.batch_execute("ROLLBACK TO SAVEPOINT extension").await?;
+        created = client.batch_execute("CREATE EXTENSION vector SCHEMA public").await;
     }
     if created.is_ok() {
-        created = transaction.batch_execute("SET LOCAL search_path = pg_catalog").await;
+        created = client.batch_execute("SET LOCAL search_path = pg_catalog").await;
     }
     if let Err(error) = created {
-        transaction.batch_execute("ROLLBACK TO SAVEPOINT extension").await?;
+        client.batch_execute("ROLLBACK TO SAVEPOINT extension").await?;
         return Err(match classify(&error) {
             Kind::ConnectionLost | Kind::OutOfConnections => error.into(),
             Kind::Privilege => StoreError::ExtensionMissing(
@@ -241,7 +235,7 @@ async fn create_extension(transaction: &tokio_postgres::Transaction<'_>) -> Resu
             ),
         });
     }
-    find_extension(transaction).await?;
+    find_extension(client).await?;
     Ok(())
 }
 

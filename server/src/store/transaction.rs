@@ -8,29 +8,34 @@ use super::StoreError;
 
 /// A transaction with settings of its own: a pooled connection must not keep them.
 ///
-/// A statement is sent when its future is first polled, and Postgres answers in that order. So whoever joins
-/// [`begin`](Self::begin), the statements and [`commit`](Self::commit) pays for one round trip. A connection that is dropped
+/// A statement is sent when its future is first polled, and Postgres answers in that order. Joining
+/// [`begin`](Self::begin), the statements and [`commit`](Self::commit) takes one round trip. A connection that is dropped
 /// before the commit rolls back.
+#[must_use]
 pub(super) struct Transaction<'a> {
     client: &'a Client,
     begin: String,
+    /// Begins without the mode when the server refuses it.
+    is_mode_optional: bool,
 }
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(client: &'a Client) -> Self {
-        Self { client, begin: "BEGIN".into() }
+        Self { client, begin: "BEGIN".into(), is_mode_optional: false }
     }
 
-    /// For jobs, which write whatever the defaults are that an operator has set. A standby still refuses the writes.
+    /// For jobs, which write whatever defaults an operator has set. A standby still refuses the writes. Its `begin` is to be
+    /// awaited before anything else is sent.
     pub(super) fn read_write(client: &'a Client) -> Self {
-        Self { client, begin: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".into() }
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE".into();
+        Self { client, begin, is_mode_optional: true }
     }
 
     pub(super) fn read_only(client: &'a Client) -> Self {
-        Self { client, begin: "BEGIN READ ONLY".into() }
+        Self { client, begin: "BEGIN READ ONLY".into(), is_mode_optional: false }
     }
 
-    /// Changes a setting of Postgres until the transaction ends. Neither part comes from a caller.
+    /// Changes a setting of Postgres until the transaction ends. A number may come from a caller, text never does.
     pub(super) fn set(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.begin += &format!("; SET LOCAL {name} = {value}");
         self
@@ -54,7 +59,7 @@ impl<'a> Transaction<'a> {
     pub(super) async fn begin(&self) -> Result<(), StoreError> {
         match self.client.batch_execute(&self.begin).await {
             // A standby refuses to begin. Its words about a write are better.
-            Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
+            Err(error) if self.is_mode_optional && error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
                 Ok(self.client.batch_execute("BEGIN").await?)
             }
             begun => Ok(begun?),

@@ -76,9 +76,7 @@ async fn check(app: &App, request: v1::SearchBatchRequest, deadline: Instant) ->
     violations.check(!searches.is_empty(), "searches", "is required");
     if searches.len() > MAX_SEARCHES {
         let rule = format!("must have at most {MAX_SEARCHES} entries, not {}", searches.len());
-        violations.push(Violation::new("searches", rule));
-        violations.finish()?;
-        return Ok(Vec::new());
+        return Err(Violation::new("searches", rule).into());
     }
     let mut checked = Vec::with_capacity(searches.len());
     for (position, mut request) in searches.into_iter().enumerate() {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pgfox::v1::{self, SearchMode, search_request::Query};
 
-use super::Search;
+use super::check::Search;
 use crate::{
     app::App,
     error::Error,
@@ -61,7 +61,7 @@ pub(super) async fn prepare(app: &App, collection: &Collection, search: &Search)
     }
 }
 
-/// Embeds the texts of searches with one call; what that cost is told of the first one.
+/// Embeds the texts of searches with one call; the first one carries the cost.
 pub(super) async fn embed(app: &App, collection: &Collection, texts: &[&str]) -> Result<Vec<Prepared>, Error> {
     let began = Instant::now();
     let definition = &collection.definition;

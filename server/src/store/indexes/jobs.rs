@@ -247,6 +247,6 @@ impl Store {
 
 /// Whether another attempt can succeed where this one ended.
 pub(super) fn is_interruption(error: &StoreError) -> bool {
-    use StoreError::{Busy, Conflict, NotReady, Unavailable};
-    matches!(error, Unavailable { .. } | NotReady(_) | Busy(_) | Conflict(_))
+    use StoreError::{Busy, Conflict, NotReady, ReadOnly, Unavailable};
+    matches!(error, Unavailable { .. } | NotReady(_) | Busy(_) | Conflict(_) | ReadOnly)
 }
