@@ -58,7 +58,7 @@ async fn create_and_delete(server: &Server, collections: usize) -> u64 {
 async fn collections_that_come_and_go_leave_nothing() {
     let server = Server::start_with(18, |setup| (setup.pool_size, setup.max_collections) = (1, 30)).await;
     let most = create_and_delete(&server, 100).await;
-    // Without replacing the connection and closing statements it is 24 MB.
+    // Where nothing was closed or replaced, each left about 0.2 MB, and 400 of them 84 MB.
     assert!(most < 14_000, "{most} kB");
 }
 
@@ -80,7 +80,7 @@ async fn no_backend_passes_60_mb() {
     drop(server);
     let mut random = 1_u64;
     // In turns, without replacing connections and with.
-    for (turn, max_collections) in [500, usize::MAX, 1_000, 500, usize::MAX, 1_000].into_iter().enumerate() {
+    for (turn, max_collections) in [750, usize::MAX, 750, usize::MAX, 750, usize::MAX].into_iter().enumerate() {
         let mut setup = crate::support::Setup::new(url.clone());
         (setup.pool_size, setup.max_collections) = (1, max_collections);
         let server = setup.start().await;
@@ -101,6 +101,6 @@ async fn no_backend_passes_60_mb() {
         }
         let rate = f64::from(searches) / spent.as_secs_f64();
         println!("turn {turn}, {max_collections} collections: {rate:.0} searches/s, {most} kB");
-        assert!(max_collections > 1_000 || most < 60_000);
+        assert!(max_collections == usize::MAX || most < 60_000);
     }
 }
