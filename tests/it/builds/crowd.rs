@@ -81,5 +81,6 @@ async fn many_builds_take_turns() {
         indexes.into_iter().filter(|index| index.as_ref().is_ok_and(|index| index.state() == IndexState::Ready));
     assert_eq!(built.count(), BUILDS);
     assert_eq!(in_postgres(&server).await.0.len(), BUILDS);
-    assert!(most <= POOL + CONCURRENCY, "{most} connections");
+    // One more probes the database.
+    assert!(most <= POOL + CONCURRENCY + 1, "{most} connections");
 }
