@@ -24,6 +24,10 @@ doc:
 test *args:
     .ci/steps/test {{ args }}
 
+# The tests of the service through PgBouncer
+pooler:
+    .ci/steps/pooler
+
 # The first command of the README
 demo:
     .ci/steps/demo
