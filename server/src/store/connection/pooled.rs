@@ -1,0 +1,238 @@
+//! A connection while a call has it.
+
+use std::{fmt, ops::Deref, pin::pin, time::Duration};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio_postgres::{Client, CopyInSink, Row, RowStream};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{AsStatement, Statement, Value, log, pool::Object, session::Session, sqlstate::explain, statements::Seen};
+
+/// How long an abandoned statement may take to end by itself before it is cancelled. Most searches take less, and a
+/// cancel costs a connection.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// How long a cancelled statement may take to end before its connection is given up.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A pooled connection in use. Call [`done`](Self::done) when nothing is under way any more; dropping it instead settles
+/// it first: an open transaction is rolled back, and a statement that still runs is cancelled.
+pub struct Connection {
+    /// Present until drop.
+    object: Option<Object>,
+    /// Prepare nothing.
+    unnamed: bool,
+    tls: MakeRustlsConnect,
+    /// Given back after the connection.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn new(object: Object, unnamed: bool, tls: MakeRustlsConnect, permit: OwnedSemaphorePermit) -> Self {
+        Self { object: Some(object), unnamed, tls, permit: Some(permit) }
+    }
+
+    /// Gives the connection back at once. To be called when every statement was awaited to its end, successful or not,
+    /// and no transaction is open.
+    pub fn done(mut self) {
+        if self.session().is_spent() {
+            return self.discard();
+        }
+        drop(self.object.take());
+    }
+
+    /// Closes the connection instead of giving it back, for when its session can no longer be trusted.
+    pub fn discard(mut self) {
+        drop(self.object.take().map(Object::take));
+    }
+
+    /// Notes that the statements that follow are about a collection.
+    pub(in crate::store) fn about(&self, collection: i64) {
+        self.session().about(collection);
+    }
+
+    /// Whether it prepares statements.
+    pub(in crate::store) fn prepares(&self) -> bool {
+        !self.unnamed
+    }
+
+    /// A statement that is likely to come again. It is prepared when it was used before on this connection.
+    ///
+    /// # Errors
+    /// Those of preparing it.
+    pub async fn prepare_cached<'s>(&self, sql: &'s str) -> Result<Statement<'s>, tokio_postgres::Error> {
+        if self.unnamed {
+            return Ok(Statement::Unnamed(sql));
+        }
+        match self.session().use_one(sql) {
+            Seen::First => Ok(Statement::Unnamed(sql)),
+            Seen::Prepared(statement) => Ok(Statement::Named(statement)),
+            Seen::Again => {
+                let statement = self.session().client.prepare(sql).await?;
+                self.session().state().statements.keep(sql, statement.clone());
+                Ok(Statement::Named(statement))
+            }
+        }
+    }
+
+    /// The rows of a statement as they come.
+    ///
+    /// # Errors
+    /// Those of the database and of its values.
+    pub async fn query_raw(
+        &self,
+        statement: &(impl AsStatement + ?Sized),
+        values: &[&dyn Value],
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        let client = &self.session().client;
+        match statement.as_statement() {
+            Statement::Named(statement) => {
+                client.query_raw(&statement, values.iter().map(|value| value.as_sql())).await
+            }
+            Statement::Unnamed(sql) => {
+                client.query_typed_raw(sql, values.iter().map(|value| (value.as_sql(), value.sql_type()))).await
+            }
+        }
+    }
+
+    /// The rows of a statement.
+    ///
+    /// # Errors
+    /// Those of the database and of its values.
+    pub async fn query(
+        &self,
+        statement: &(impl AsStatement + ?Sized),
+        values: &[&dyn Value],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.query_raw(statement, values).await?.try_collect().await
+    }
+
+    /// The first row of a statement, if there is any.
+    ///
+    /// # Errors
+    /// Those of the database and of its values.
+    pub async fn query_opt(
+        &self,
+        statement: &(impl AsStatement + ?Sized),
+        values: &[&dyn Value],
+    ) -> Result<Option<Row>, tokio_postgres::Error> {
+        Ok(self.query(statement, values).await?.into_iter().next())
+    }
+
+    /// The row of a statement that has exactly one.
+    ///
+    /// # Errors
+    /// Those of the database and of its values, and that there is no row or more than one.
+    pub async fn query_one(
+        &self,
+        statement: &(impl AsStatement + ?Sized),
+        values: &[&dyn Value],
+    ) -> Result<Row, tokio_postgres::Error> {
+        match statement.as_statement() {
+            Statement::Named(statement) => {
+                let values: Vec<_> = values.iter().map(|value| value.as_sql()).collect();
+                self.session().client.query_one(&statement, &values).await
+            }
+            Statement::Unnamed(sql) => {
+                let values: Vec<_> = values.iter().map(|value| (value.as_sql(), value.sql_type())).collect();
+                self.session().client.query_typed_one(sql, &values).await
+            }
+        }
+    }
+
+    /// Runs a statement; returns how many rows it changed.
+    ///
+    /// # Errors
+    /// Those of the database and of its values.
+    pub async fn execute(
+        &self,
+        statement: &(impl AsStatement + ?Sized),
+        values: &[&dyn Value],
+    ) -> Result<u64, tokio_postgres::Error> {
+        let mut rows = pin!(self.query_raw(statement, values).await?);
+        while rows.try_next().await?.is_some() {}
+        Ok(rows.rows_affected().unwrap_or(0))
+    }
+
+    /// Begins to send rows.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(in crate::store) async fn copy_in(
+        &self,
+        statement: &Statement<'_>,
+    ) -> Result<CopyInSink<Bytes>, tokio_postgres::Error> {
+        match statement {
+            Statement::Named(statement) => self.session().client.copy_in(statement).await,
+            Statement::Unnamed(sql) => self.session().client.copy_in(*sql).await,
+        }
+    }
+
+    fn session(&self) -> &Session {
+        // Safe: only `done`, `discard` and `drop` take the object, and they end the connection's life.
+        self.object.as_ref().expect("the connection is in use")
+    }
+}
+
+/// For what has no values: transactions, COPY and the like. Statements with values go through the methods of the
+/// connection, which send them as its pool does.
+impl Deref for Connection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.session().client
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            // Bounded in number by the pool's size, since each holds one of its connections, and in time by `settle`.
+            Ok(runtime) if !object.client.is_closed() => {
+                let (tls, permit) = (self.tls.clone(), self.permit.take());
+                drop(runtime.spawn(async move {
+                    settle(object, tls).await;
+                    drop(permit);
+                }));
+            }
+            _ => drop(Object::take(object)),
+        }
+    }
+}
+
+/// Makes an abandoned connection fit for the next user, or closes it.
+async fn settle(object: Object, tls: MakeRustlsConnect) {
+    // Ends behind whatever was sent before it. It also ends a transaction that was left open; where none is, the server
+    // only warns.
+    let settled = {
+        let mut rollback = pin!(object.client.simple_query("ROLLBACK"));
+        match timeout(GRACE, rollback.as_mut()).await {
+            Ok(result) => result.is_ok(),
+            Err(_) => {
+                let cancel = async {
+                    if let Err(error) = object.client.cancel_token().cancel_query(tls).await {
+                        log::warn(format!("cannot cancel an abandoned statement: {}", explain(&error)));
+                    }
+                    rollback.await
+                };
+                if timeout(SETTLE_TIMEOUT, cancel).await.is_err() {
+                    log::warn(format!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs()));
+                }
+                // Nobody knows when a cancel arrives; late, it would hit the statement of the connection's next user.
+                false
+            }
+        }
+    };
+    if !settled || object.is_spent() {
+        drop(Object::take(object));
+    }
+}
