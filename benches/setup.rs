@@ -88,6 +88,23 @@ impl Postgres {
             .sum()
     }
 
+    /// The private memory of its largest process for a connection, in bytes.
+    pub(crate) fn largest_backend(&self) -> anyhow::Result<u64> {
+        let postmaster = self.postgres.pid().context("Postgres runs")?;
+        let mut largest = 0;
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            if read_stat(pid).is_none_or(|stat| stat.parent != postmaster) {
+                continue;
+            }
+            let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
+            let private = text.lines().filter(|line| line.starts_with("Private_"));
+            let kilobytes = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+            largest = largest.max(kilobytes.sum::<u64>() * 1024);
+        }
+        Ok(largest)
+    }
+
     pub(crate) async fn stop(self) {
         self.postgres.stop().await;
     }
@@ -105,6 +122,12 @@ impl Server {
     pub(crate) async fn start(postgres: &Postgres, log_filter: &str) -> anyhow::Result<Self> {
         let program = Path::new(env!("CARGO_BIN_EXE_pgfox-server"));
         Self::start_program(postgres, program, &["--log", log_filter]).await
+    }
+
+    /// With more arguments.
+    pub(crate) async fn start_with(postgres: &Postgres, arguments: &[&str]) -> anyhow::Result<Self> {
+        let program = Path::new(env!("CARGO_BIN_EXE_pgfox-server"));
+        Self::start_program(postgres, program, arguments).await
     }
 
     /// Another build of the server, with a schema of its own: its tables may differ.
@@ -224,6 +247,12 @@ pub(crate) struct Random(StdRng);
 impl Random {
     pub(crate) fn new() -> Self {
         Self(StdRng::seed_from_u64(20))
+    }
+
+    /// Numbers below a limit, without end.
+    pub(crate) fn below(&mut self, limit: usize) -> impl Iterator<Item = usize> + Send + 'static {
+        let mut random = StdRng::seed_from_u64(self.0.random_range(0..u64::MAX));
+        std::iter::repeat_with(move || random.random_range(0..limit))
     }
 
     pub(crate) fn vector(&mut self, dimensions: usize) -> Vec<f32> {

@@ -4,6 +4,7 @@
 //! cargo bench -p pgfox-server --bench search                # queries/s at 10,000 vectors, in about two minutes
 //! cargo bench -p pgfox-server --bench search -- --filtered  # filters of every selectivity at 100,000, in about a minute
 //! cargo bench -p pgfox-server --bench search -- --sizing    # the embedded settings at 100,000, in about five
+//! cargo bench -p pgfox-server --bench search -- --collections  # thousands of collections, in about six
 //! cargo bench -p pgfox-server --bench search -- --against /path/to/pgfox-server  # another build, in about three
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! `taskset -c 0,1 cargo bench ...` gives them two.
 
 mod against;
+mod collections;
 mod filtered;
 #[path = "../setup.rs"]
 mod setup;
@@ -52,14 +54,19 @@ type Client = PgfoxServiceClient<Channel>;
 async fn main() -> anyhow::Result<()> {
     let arguments = setup::arguments();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let is_known = matches!(arguments[..], [] | ["--filtered" | "--sizing"] | ["--against", _]);
-    ensure!(is_known, "usage: search [--filtered | --sizing | --against PROGRAM]");
+    let is_known = matches!(arguments[..], [] | ["--filtered" | "--sizing" | "--collections"] | ["--against", _]);
+    ensure!(is_known, "usage: search [--filtered | --sizing | --collections | --against PROGRAM]");
     let postgres = Postgres::start().await?;
     if arguments == ["--sizing"] {
         return sizing::run(postgres).await;
     }
     if arguments == ["--filtered"] {
         let measured = filtered::run(&postgres).await;
+        postgres.stop().await;
+        return measured;
+    }
+    if arguments == ["--collections"] {
+        let measured = collections::run(&postgres).await;
         postgres.stop().await;
         return measured;
     }
