@@ -44,7 +44,7 @@ const MIN_LEARNED_BATCH_TEXTS: usize = 8;
 /// `Debug` does not show the key.
 #[derive(Clone, Debug)]
 pub struct OpenAiConfig {
-    /// The address up to and without `/embeddings`, such as `http://127.0.0.1:11434/v1`. Default: [`OPENAI_BASE_URL`].
+    /// The address up to and without `/embeddings`, such as `http://127.0.0.1:11434/v1`. Default: `OPENAI_BASE_URL`.
     pub base_url: Option<String>,
     /// Sent as a bearer token. Optional with a base URL: local servers often need none.
     pub api_key: Option<SecretString>,

@@ -85,7 +85,7 @@ impl Connector {
     /// Prepares connections to `dsn`; opens none. Reads the certificate files that it names.
     ///
     /// # Errors
-    /// [`DsnError::File`] and [`DsnError::NoSystemRoots`].
+    /// `DsnError::File` and `DsnError::NoSystemRoots`.
     pub fn new(dsn: &Dsn) -> Result<Connector, DsnError> {
         // Never used for a handshake when there is to be none, but the types want one.
         const NO_TLS: TlsOptions = TlsOptions {
@@ -109,7 +109,7 @@ impl Connector {
     /// dropped.
     ///
     /// # Errors
-    /// [`ConnectError`].
+    /// `ConnectError`.
     pub async fn connect(&self) -> Result<(Client, Notices), ConnectError> {
         let (sender, notices) = mpsc::channel(MAX_NOTICES);
         let attempt = timeout(self.timeout, self.config.connect(self.tls.clone()));

@@ -138,7 +138,7 @@ impl Dsn {
     /// attempt at a host, of which one address may use half.
     ///
     /// # Errors
-    /// [`DsnError`] for the first thing that is wrong.
+    /// `DsnError` for the first thing that is wrong.
     pub fn parse(text: &str) -> Result<Dsn, DsnError> {
         let text = text.trim();
         Dsn::read(text).map_err(|error| syntax::suspect_password(text, error))
