@@ -128,8 +128,9 @@ impl App {
         F: Future<Output = Result<A, Error>>,
     {
         let deadline = client_deadline(request.extensions()).min(Instant::now() + longest);
-        // A panic is a defect of one call: it gets an answer, and the connection goes on.
-        let operation = AssertUnwindSafe(operation(self, request.into_inner(), deadline)).catch_unwind();
+        // A panic is a defect of one call: it gets an answer, and the connection goes on. Boxed, since operations are large
+        // and each combinator around them would copy them on the stack.
+        let operation = AssertUnwindSafe(Box::pin(operation(self, request.into_inner(), deadline))).catch_unwind();
         let answer =
             within(deadline, async { operation.await.unwrap_or_else(|_| Err(Error::Internal("a panic".into()))) });
         Ok(Response::new(answer.await?))
