@@ -66,8 +66,9 @@ async fn many_builds_take_turns() {
         "SELECT count(*) FILTER (WHERE attempts > 0), count(*) FROM pgfox_internal.indexes WHERE state = 'building'";
     let row = sql.query_one(attempted, &[]).await.unwrap();
     assert_eq!((row.get(0), row.get(1)), (CONCURRENCY as i64, BUILDS as i64));
-    // 200 looks of this test; if each caller looked by itself, 5 times a second, there would be thousands.
-    assert!(transactions < 600, "{transactions} transactions");
+    // 200 looks of this test, and what sessions report late of filling. If each caller looked by itself, 5 times a second,
+    // there would be 2,200 more.
+    assert!(transactions < 1_800, "{transactions} transactions");
 
     hold.release().await;
     let mut all = all;
