@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::IngestCause;
 use crate::connect::MAX_TIMEOUT;
 
-/// Most documents that the server takes in one request.
+/// The server takes at most this many documents in one request.
 pub const MAX_DOCUMENTS_PER_REQUEST: usize = 1_000;
-/// Most bytes of documents in one request: the server's 16 MiB less room for the rest of the message.
+/// At most this many bytes of documents in one request: the server's 16 MiB less room for the rest of the message.
 pub const MAX_BYTES_PER_REQUEST: usize = (16 << 20) - (64 << 10);
-/// Most requests that may be sent and not acknowledged yet.
+/// At most this many requests are sent and not acknowledged yet.
 pub const MAX_REQUESTS_IN_FLIGHT: usize = 100;
 
 /// How to ingest. [`ingest`](fn@crate::ingest) refuses a value outside its range.
