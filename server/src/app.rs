@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{embed::Embedders, store::Store};
@@ -18,8 +17,6 @@ pub struct Limits {
     pub call_timeout: Duration,
     /// Maximum time to embed and store one request of documents.
     pub ingest_timeout: Duration,
-    /// Maximum number of ingest requests that write at once. The others wait, so that searches find a connection.
-    pub ingest_concurrency: usize,
     /// Maximum duration of the exact search that completes a result which the index left short.
     pub fill_up: Duration,
     /// Maximum number of concurrent calls on one connection.
@@ -39,7 +36,6 @@ impl Default for Limits {
             max_response_bytes: 16 * 1024 * 1024,
             call_timeout: Duration::from_secs(30),
             ingest_timeout: Duration::from_secs(600),
-            ingest_concurrency: 4,
             fill_up: Duration::from_secs(2),
             max_concurrent_calls: 256,
             keepalive: Duration::from_secs(30),
@@ -55,20 +51,12 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) embedders: Embedders,
     pub(crate) limits: Arc<Limits>,
-    /// One permit for each ingest request that writes.
-    pub(crate) writers: Arc<Semaphore>,
     /// Cancelled when the server shuts down: streams end after their current request.
     pub(crate) draining: CancellationToken,
 }
 
 impl App {
     pub(crate) fn new(store: Store, embedders: Embedders, limits: Limits) -> Self {
-        Self {
-            store,
-            embedders,
-            writers: Arc::new(Semaphore::new(limits.ingest_concurrency)),
-            limits: Arc::new(limits),
-            draining: CancellationToken::new(),
-        }
+        Self { store, embedders, limits: Arc::new(limits), draining: CancellationToken::new() }
     }
 }

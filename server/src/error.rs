@@ -197,6 +197,9 @@ fn answer_store(error: &StoreError) -> Answer {
         StoreError::Busy(_) | StoreError::Conflict(_) | StoreError::Stale(_) | StoreError::Overtaken => {
             answer(Code::ResourceExhausted, Reason::DatabaseBusy).retry(RETRY_DATABASE)
         }
+        StoreError::Overloaded { retry_after, .. } => {
+            answer(Code::ResourceExhausted, Reason::DatabaseBusy).retry(*retry_after)
+        }
         StoreError::Refused(_) => answer(Code::FailedPrecondition, Reason::DatabaseRefused),
         StoreError::TimedOut => answer(Code::DeadlineExceeded, Reason::DeadlineExceeded),
         StoreError::Cancelled => answer(Code::Aborted, Reason::QueryCancelled),

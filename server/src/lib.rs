@@ -33,5 +33,7 @@ pub use store::{Connector, Dsn, Migrate, PoolOptions, SCHEMA_VERSION, StoreConfi
 /// For the tests of connections only.
 #[doc(hidden)]
 pub mod connection {
-    pub use crate::store::{AsStatement, Connection, Kind, Pool, PoolError, PoolOptions, Statement, Value, classify};
+    pub use crate::store::{
+        AsStatement, Class, Connection, Kind, Pool, PoolError, PoolOptions, Statement, Value, classify,
+    };
 }

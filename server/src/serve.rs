@@ -22,6 +22,7 @@ use crate::{
         transport,
         web::{Origin, Web},
     },
+    rpc::Service,
     store::{Migrate, Store, StoreConfig},
 };
 
@@ -68,7 +69,7 @@ pub async fn serve(
 
     let (mut reporter, health) = tonic_health::server::health_reporter();
     health::begin(&reporter).await;
-    let service = PgfoxServiceServer::new(app.clone())
+    let service = PgfoxServiceServer::new(Service::new(&app))
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(limits.max_request_bytes)

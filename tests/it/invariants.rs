@@ -41,7 +41,7 @@ fn only_in(allowed: &[&str], words: &[&str]) {
 
 #[test]
 fn the_database_driver_is_only_in_the_store() {
-    only_in(&["server/src/store/"], &["tokio_postgres::", "deadpool::", "pgvector::"]);
+    only_in(&["server/src/store/"], &["tokio_postgres::", "pgvector::"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod relay; // a line to Postgres that counts round trips
 mod support; // Postgres, servers and clients
 
 // tests
+mod admission; // who waits for a connection, who is refused, and which connection a call gets
 mod backends; // what the sessions of the pool keep in the database
 mod bad_documents; // documents that break the rules
 mod binary; // the programs as a user runs them

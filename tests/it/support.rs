@@ -136,6 +136,8 @@ pub(crate) struct Setup {
     pub(crate) schema: String,
     pub(crate) pool_size: usize,
     pub(crate) pool_wait: Duration,
+    /// Calls of a class that wait for a connection.
+    pub(crate) max_waiting: usize,
     pub(crate) build_concurrency: usize,
     pub(crate) health_timeout: Duration,
     /// Different collections after which a connection is replaced.
@@ -163,6 +165,7 @@ impl Setup {
             schema: "pgfox".into(),
             pool_size: 8,
             pool_wait: Duration::from_secs(5),
+            max_waiting: PoolOptions::default().max_waiting,
             build_concurrency: 2,
             health_timeout: Duration::from_secs(3),
         }
@@ -196,6 +199,7 @@ impl Setup {
                 pool: PoolOptions {
                     max_size: self.pool_size,
                     wait_timeout: self.pool_wait,
+                    max_waiting: self.max_waiting,
                     max_collections: self.max_collections,
                     unnamed_statements: self.unnamed_statements,
                     ..PoolOptions::default()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgfox_server::{
     Connector, Dsn,
-    connection::{Kind, Pool, PoolOptions, classify},
+    connection::{Class, Kind, Pool, PoolOptions, classify},
 };
 use tokio::time::{sleep, timeout};
 
@@ -157,7 +157,7 @@ fn pool(cluster: &Cluster) -> Pool {
 
 /// The backend of the pool's only connection.
 async fn backend(pool: &Pool) -> i32 {
-    let connection = pool.get().await.unwrap();
+    let connection = pool.get(Class::Search, None).await.unwrap();
     let pid = connection.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
     connection.done();
     pid
@@ -171,8 +171,8 @@ async fn an_abandoned_connection_is_settled_before_its_next_use() {
     let first = backend(&pool).await;
 
     // A statement that ends by itself: the connection is kept.
-    let connection = pool.get().await.unwrap();
-    let lock = other_pool.get().await.unwrap();
+    let connection = pool.get(Class::Search, None).await.unwrap();
+    let lock = other_pool.get(Class::Search, None).await.unwrap();
     lock.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
     let search = connection.batch_execute("SELECT pg_advisory_xact_lock(1)");
     assert!(timeout(Duration::from_millis(20), search).await.is_err());
@@ -182,21 +182,21 @@ async fn an_abandoned_connection_is_settled_before_its_next_use() {
     assert_eq!(backend(&pool).await, first);
 
     // An open transaction: rolled back, and the connection is kept.
-    let connection = pool.get().await.unwrap();
+    let connection = pool.get(Class::Search, None).await.unwrap();
     connection.batch_execute("BEGIN; CREATE TABLE left_open (id int)").await.unwrap();
     drop(connection);
-    let connection = pool.get().await.unwrap();
+    let connection = pool.get(Class::Search, None).await.unwrap();
     let error = connection.batch_execute("SELECT FROM left_open").await.unwrap_err();
     assert_eq!(classify(&error), Kind::Undefined);
     connection.done();
     assert_eq!(backend(&pool).await, first);
 
     // A statement that would run for long: cancelled, and the next call gets a new connection.
-    let connection = pool.get().await.unwrap();
+    let connection = pool.get(Class::Search, None).await.unwrap();
     let search = connection.batch_execute("SELECT pg_sleep(600)");
     assert!(timeout(Duration::from_millis(20), search).await.is_err());
     drop(connection);
-    let connection = pool.get().await.unwrap();
+    let connection = pool.get(Class::Search, None).await.unwrap();
     let running =
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()";
     assert_eq!(connection.query_one(running, &[]).await.unwrap().get::<_, i64>(0), 0, "the statement still runs");
@@ -205,7 +205,7 @@ async fn an_abandoned_connection_is_settled_before_its_next_use() {
     assert_ne!(second, first);
 
     // A session that cannot be trusted any more.
-    pool.get().await.unwrap().discard();
+    pool.get(Class::Search, None).await.unwrap().discard();
     assert_ne!(backend(&pool).await, second);
 }
 
@@ -213,7 +213,7 @@ async fn an_abandoned_connection_is_settled_before_its_next_use() {
 async fn errors_are_told_apart() {
     let Some(cluster) = Cluster::start(true) else { return };
     let pool = pool(&cluster);
-    let connection = pool.get().await.unwrap();
+    let connection = pool.get(Class::Search, None).await.unwrap();
     connection
         .batch_execute("CREATE TABLE numbers (id int PRIMARY KEY); INSERT INTO numbers VALUES (1)")
         .await
@@ -239,7 +239,7 @@ async fn errors_are_told_apart() {
     drop(connection);
 
     // The pool does not hand out the broken connection again; a plan that no longer fits can be forgotten.
-    let connection = pool.get().await.unwrap();
+    let connection = pool.get(Class::Search, None).await.unwrap();
     let sql = "SELECT * FROM numbers";
     connection.prepare_cached(sql).await.unwrap(); // the first use is not worth preparing
     let statement = connection.prepare_cached(sql).await.unwrap();
@@ -248,7 +248,7 @@ async fn errors_are_told_apart() {
     assert_eq!(classify(&error), Kind::StalePlan);
     pool.forget_statements();
     connection.done();
-    let connection = pool.get().await.unwrap();
+    let connection = pool.get(Class::Search, None).await.unwrap();
     let statement = connection.prepare_cached(sql).await.unwrap();
     assert_eq!(connection.query(&statement, &[]).await.unwrap()[0].len(), 2);
     connection.done();
@@ -267,7 +267,7 @@ async fn a_connection_of_its_own_hears_notices_and_can_be_cancelled() {
     let build = tokio::spawn(async move { client.batch_execute("SELECT pg_sleep(600)").await });
     let mut build = std::pin::pin!(build);
     // A cancel that comes before the statement does nothing.
-    let other = pool(&cluster).get().await.unwrap();
+    let other = pool(&cluster).get(Class::Search, None).await.unwrap();
     let error = loop {
         other.execute("SELECT pg_cancel_backend($1)", &[&pid]).await.unwrap();
         if let Ok(ended) = timeout(Duration::from_millis(100), build.as_mut()).await {

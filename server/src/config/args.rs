@@ -224,10 +224,6 @@ pub struct ServerArgs {
     #[arg(long, env = "PGFOX_MAX_CALLS_PER_CONNECTION", value_name = "COUNT", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub max_calls_per_connection: u32,
-    /// Requests of documents that are written at a time; further ones wait, so that searches find a connection
-    #[arg(long, env = "PGFOX_INGEST_CONCURRENCY", value_name = "COUNT", default_value_t = 4,
-        value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub ingest_concurrency: u32,
     /// Longest time for a call, except for those that store documents or build an index
     #[arg(long, env = "PGFOX_CALL_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub call_timeout: Duration,
@@ -280,9 +276,18 @@ pub struct DatabaseArgs {
     #[arg(long, env = "PGFOX_POOL_SIZE", value_name = "COUNT", default_value_t = 16,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub pool_size: u32,
-    /// Longest wait for a free connection
+    /// Longest wait for a free connection. A search that is likely to wait for more than a tenth of it is refused at once;
+    /// calls that write wait until their deadline
     #[arg(long, env = "PGFOX_POOL_WAIT", value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub pool_wait: Duration,
+    /// Most calls that wait for a connection; searches, writes and administration have a queue each
+    #[arg(long, env = "PGFOX_MAX_WAITING_CALLS", value_name = "COUNT", default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_waiting_calls: u32,
+    /// Most connections that write into one collection at a time; all writes together take half of the pool, or this
+    #[arg(long, env = "PGFOX_INGEST_CONCURRENCY", value_name = "COUNT", default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub ingest_concurrency: u32,
     /// Most index builds that run at a time; further ones wait. As many changes of metadata indexes run beside them
     #[arg(long, env = "PGFOX_BUILD_CONCURRENCY", value_name = "COUNT", default_value_t = 2,
         value_parser = clap::value_parser!(u32).range(1..=1000))]

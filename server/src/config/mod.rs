@@ -232,6 +232,8 @@ impl DatabaseArgs {
             pool: PoolOptions {
                 max_size: self.pool_size as usize,
                 wait_timeout: self.pool_wait,
+                max_waiting: self.max_waiting_calls as usize,
+                max_writers: self.ingest_concurrency as usize,
                 max_age: self.pool_max_age,
                 max_collections: self.pool_max_collections as usize,
                 unnamed_statements: self.unnamed_statements,

@@ -66,7 +66,6 @@ impl ServerArgs {
                 max_response_bytes: to_usize(self.max_response_bytes),
                 call_timeout: self.call_timeout,
                 ingest_timeout: self.ingest_timeout,
-                ingest_concurrency: self.ingest_concurrency as usize,
                 fill_up: self.fill_up_timeout,
                 max_concurrent_calls: self.max_calls_per_connection,
                 keepalive: self.keepalive,

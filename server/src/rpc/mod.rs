@@ -10,6 +10,7 @@ mod search;
 
 use std::{
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,7 +19,12 @@ use pgfox::v1::{self, pgfox_service_server::PgfoxService};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use crate::{app::App, error::Error, layers::transport::ClientDeadline};
+use crate::{
+    app::{App, Limits},
+    error::Error,
+    layers::transport::ClientDeadline,
+    store::Class,
+};
 
 /// Answers that wait for the client to read them: the next one is made only when there is room.
 const RESPONSES_QUEUED: usize = 1;
@@ -26,100 +32,120 @@ const RESPONSES_QUEUED: usize = 1;
 type Reply<T> = Result<Response<T>, Status>;
 type ReplyStream<T> = ReceiverStream<Result<T, Status>>;
 
+/// The service: for each class of calls what they need.
+#[derive(Debug)]
+pub(crate) struct Service {
+    apps: [App; Class::ALL.len()],
+    limits: Arc<Limits>,
+}
+
 #[tonic::async_trait]
-impl PgfoxService for App {
+impl PgfoxService for Service {
     async fn create_collection(
         &self,
         request: Request<v1::CreateCollectionRequest>,
     ) -> Reply<v1::CreateCollectionResponse> {
-        self.call(request, self.limits.call_timeout, collections::create).await
+        self.call(Class::Administration, request, self.limits.call_timeout, collections::create).await
     }
 
     async fn get_collection(&self, request: Request<v1::GetCollectionRequest>) -> Reply<v1::GetCollectionResponse> {
-        self.call(request, self.limits.call_timeout, collections::get).await
+        self.call(Class::Administration, request, self.limits.call_timeout, collections::get).await
     }
 
     async fn list_collections(
         &self,
         request: Request<v1::ListCollectionsRequest>,
     ) -> Reply<v1::ListCollectionsResponse> {
-        self.call(request, self.limits.call_timeout, collections::list).await
+        self.call(Class::Administration, request, self.limits.call_timeout, collections::list).await
     }
 
     async fn update_collection(
         &self,
         request: Request<v1::UpdateCollectionRequest>,
     ) -> Reply<v1::UpdateCollectionResponse> {
-        self.call(request, self.limits.ingest_timeout, collections::update).await
+        self.call(Class::Administration, request, self.limits.ingest_timeout, collections::update).await
     }
 
     async fn delete_collection(
         &self,
         request: Request<v1::DeleteCollectionRequest>,
     ) -> Reply<v1::DeleteCollectionResponse> {
-        self.call(request, self.limits.call_timeout, collections::delete).await
+        self.call(Class::Administration, request, self.limits.call_timeout, collections::delete).await
     }
 
     async fn ingest(&self, request: Request<v1::IngestRequest>) -> Reply<v1::IngestResponse> {
-        self.call(request, self.limits.ingest_timeout, ingest::ingest).await
+        self.call(Class::Ingest, request, self.limits.ingest_timeout, ingest::ingest).await
     }
 
     type IngestStreamStream = ReplyStream<v1::IngestResponse>;
 
     async fn ingest_stream(&self, request: Request<Streaming<v1::IngestRequest>>) -> Reply<Self::IngestStreamStream> {
-        Ok(Response::new(ingest::ingest_stream(self, request)))
+        Ok(Response::new(ingest::ingest_stream(self.admit(Class::Ingest)?, request)))
     }
 
     async fn get_documents(&self, request: Request<v1::GetDocumentsRequest>) -> Reply<v1::GetDocumentsResponse> {
-        self.call(request, self.limits.call_timeout, documents::get).await
+        self.call(Class::Search, request, self.limits.call_timeout, documents::get).await
     }
 
     async fn list_documents(&self, request: Request<v1::ListDocumentsRequest>) -> Reply<v1::ListDocumentsResponse> {
-        self.call(request, self.limits.call_timeout, documents::list).await
+        self.call(Class::Search, request, self.limits.call_timeout, documents::list).await
     }
 
     async fn count_documents(&self, request: Request<v1::CountDocumentsRequest>) -> Reply<v1::CountDocumentsResponse> {
-        self.call(request, self.limits.call_timeout, documents::count).await
+        self.call(Class::Search, request, self.limits.call_timeout, documents::count).await
     }
 
     async fn delete_documents(
         &self,
         request: Request<v1::DeleteDocumentsRequest>,
     ) -> Reply<v1::DeleteDocumentsResponse> {
-        self.call(request, self.limits.ingest_timeout, documents::delete).await
+        self.call(Class::Ingest, request, self.limits.ingest_timeout, documents::delete).await
     }
 
     async fn update_metadata(&self, request: Request<v1::UpdateMetadataRequest>) -> Reply<v1::UpdateMetadataResponse> {
-        self.call(request, self.limits.ingest_timeout, documents::update_metadata).await
+        self.call(Class::Ingest, request, self.limits.ingest_timeout, documents::update_metadata).await
     }
 
     type BuildIndexStream = ReplyStream<v1::BuildIndexResponse>;
 
     async fn build_index(&self, request: Request<v1::BuildIndexRequest>) -> Reply<Self::BuildIndexStream> {
-        Ok(Response::new(indexes::build(self, request).await?))
+        Ok(Response::new(indexes::build(self.admit(Class::Administration)?, request).await?))
     }
 
     async fn list_indexes(&self, request: Request<v1::ListIndexesRequest>) -> Reply<v1::ListIndexesResponse> {
-        self.call(request, self.limits.call_timeout, indexes::list).await
+        self.call(Class::Administration, request, self.limits.call_timeout, indexes::list).await
     }
 
     async fn drop_index(&self, request: Request<v1::DropIndexRequest>) -> Reply<v1::DropIndexResponse> {
-        self.call(request, self.limits.call_timeout, indexes::drop).await
+        self.call(Class::Administration, request, self.limits.call_timeout, indexes::drop).await
     }
 
     async fn search(&self, request: Request<v1::SearchRequest>) -> Reply<v1::SearchResponse> {
-        self.call(request, self.limits.call_timeout, search::search).await
+        self.call(Class::Search, request, self.limits.call_timeout, search::search).await
     }
 
     async fn search_batch(&self, request: Request<v1::SearchBatchRequest>) -> Reply<v1::SearchBatchResponse> {
-        self.call(request, self.limits.call_timeout, search::search_batch).await
+        self.call(Class::Search, request, self.limits.call_timeout, search::search_batch).await
     }
 }
 
-impl App {
+impl Service {
+    pub(crate) fn new(app: &App) -> Self {
+        let apps = Class::ALL.map(|class| App { store: app.store.of(class), ..app.clone() });
+        Self { apps, limits: Arc::clone(&app.limits) }
+    }
+
+    /// What a call of a class needs, unless there are too many such calls.
+    fn admit(&self, class: Class) -> Result<&App, Error> {
+        let app = &self.apps[class as usize];
+        app.store.admit()?;
+        Ok(app)
+    }
+
     /// Runs an operation until the deadline of the client, but for no longer than `longest`.
     async fn call<'a, Q, A, F>(
         &'a self,
+        class: Class,
         request: Request<Q>,
         longest: Duration,
         operation: fn(&'a App, Q, Instant) -> F,
@@ -127,10 +153,11 @@ impl App {
     where
         F: Future<Output = Result<A, Error>>,
     {
+        let app = self.admit(class)?;
         let deadline = client_deadline(request.extensions()).min(Instant::now() + longest);
         // A panic is a defect of one call: it gets an answer, and the connection goes on. Boxed, since operations are large
         // and each combinator around them would copy them on the stack.
-        let operation = AssertUnwindSafe(Box::pin(operation(self, request.into_inner(), deadline))).catch_unwind();
+        let operation = AssertUnwindSafe(Box::pin(operation(app, request.into_inner(), deadline))).catch_unwind();
         let answer =
             within(deadline, async { operation.await.unwrap_or_else(|_| Err(Error::Internal("a panic".into()))) });
         Ok(Response::new(answer.await?))

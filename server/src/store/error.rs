@@ -1,8 +1,6 @@
 //! Why the store could not do what it was asked. Messages are fit for callers; what the driver said is for the log only.
 
-use std::sync::Arc;
-
-use deadpool::managed::TimeoutType;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     connection::{
@@ -79,6 +77,11 @@ pub(crate) enum StoreError {
     Unavailable { why: String },
     #[error("the database is busy: {0}")]
     Busy(String),
+    /// Refused before anything was done.
+    #[error(
+        "the server is overloaded: {waiting} calls of this kind wait for a connection to the database; try again later"
+    )]
+    Overloaded { waiting: usize, retry_after: Duration },
     #[error("the role that the server uses lacks a privilege in the database; the log of the server names it")]
     Refused(#[source] tokio_postgres::Error),
     /// The server is a standby, or somebody has made it or the transaction read-only.
@@ -166,12 +169,11 @@ impl From<ConnectError> for StoreError {
 impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         match error {
-            PoolError::Timeout(TimeoutType::Wait) => {
-                Self::Busy("every connection of the server's pool is in use".into())
-            }
-            PoolError::Backend(source) => source.into(),
+            PoolError::Overloaded { waiting, retry_after } => Self::Overloaded { waiting, retry_after },
+            PoolError::Busy => Self::Busy("every connection of the server's pool is in use".into()),
+            PoolError::Refused(source) => source.into(),
             PoolError::Closed => Self::unavailable("the server is shutting down"),
-            PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+            PoolError::NoAnswer => {
                 log::warn(format!("no connection to the database: {error}"));
                 Self::unavailable("it does not answer")
             }

@@ -32,7 +32,7 @@ use std::{
 use tokio::sync::watch;
 
 pub use connection::{
-    AsStatement, Connection, Connector, Pool, PoolError, PoolOptions, Statement, Value,
+    AsStatement, Class, Connection, Connector, Pool, PoolError, PoolOptions, Statement, Value,
     dsn::Dsn,
     sqlstate::{Kind, classify},
 };
@@ -77,6 +77,8 @@ pub struct StoreConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     inner: Arc<Inner>,
+    /// What connections are wanted for.
+    class: Class,
 }
 
 #[derive(Debug)]
@@ -108,7 +110,21 @@ impl Store {
                 catalog: RwLock::default(),
                 stats: Stats::default(),
             }),
+            class: Class::Administration,
         }
+    }
+
+    /// The same database for calls of another class.
+    pub(crate) fn of(&self, class: Class) -> Self {
+        Self { inner: Arc::clone(&self.inner), class }
+    }
+
+    /// Refuses a call that would be refused a connection, before it costs anything.
+    ///
+    /// # Errors
+    /// `Overloaded`: too many calls of this class wait already.
+    pub(crate) fn admit(&self) -> Result<(), StoreError> {
+        Ok(self.inner.pool.admits(self.class)?)
     }
 
     /// What was done since the start.
@@ -118,12 +134,12 @@ impl Store {
 
     /// How much of the pool is in use.
     pub(crate) fn pool_status(&self) -> PoolStatus {
-        let status = self.inner.pool.status();
+        let size = self.inner.pool.size();
         PoolStatus {
-            max: status.max_size as u64,
-            open: status.size as u64,
-            in_use: status.size.saturating_sub(status.available) as u64,
-            waiting: self.inner.pool.waiting(),
+            max: self.inner.config.pool.max_size as u64,
+            open: size.open as u64,
+            in_use: size.open.saturating_sub(size.idle) as u64,
+            waiting: Class::ALL.iter().map(|&class| self.inner.pool.waiting(class)).sum(),
         }
     }
 
@@ -136,19 +152,18 @@ impl Store {
     /// A pooled connection, unless the database is known to lack what every call needs.
     async fn connection(&self) -> Result<Connection, StoreError> {
         self.extension()?;
-        self.connection_unchecked().await
+        self.connection_unchecked(None).await
     }
 
     /// A pooled connection for statements about a collection.
     async fn connection_to(&self, entry: &catalog::Entry) -> Result<Connection, StoreError> {
-        let connection = self.connection().await?;
-        connection.about(entry.collection.id);
-        Ok(connection)
+        self.extension()?;
+        self.connection_unchecked(Some(entry.collection.id)).await
     }
 
-    async fn connection_unchecked(&self) -> Result<Connection, StoreError> {
+    async fn connection_unchecked(&self, collection: Option<i64>) -> Result<Connection, StoreError> {
         let began = Instant::now();
-        let connection = self.inner.pool.get().await;
+        let connection = self.inner.pool.get(self.class, collection).await;
         self.inner.stats.pool_wait.observe(began.elapsed());
         Ok(connection?)
     }

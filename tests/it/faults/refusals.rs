@@ -38,7 +38,8 @@ async fn owner(database_url: &str, connections: u32) -> String {
 async fn calls_share_what_a_full_database_has_given() {
     let database_url = create_database(&cluster(18).postgres).await;
     // One of three is the probe's.
-    let server = Setup { pool_size: 16, ..Setup::new(owner(&database_url, 3).await) }.start().await;
+    let pool_wait = Duration::from_secs(600);
+    let server = Setup { pool_size: 16, pool_wait, ..Setup::new(owner(&database_url, 3).await) }.start().await;
     server.ready().await;
     let mut client = server.client();
     fill(&mut client).await;

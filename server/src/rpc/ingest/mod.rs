@@ -115,9 +115,6 @@ impl Work<'_> {
 
         let new: Vec<NewDocument<'_>> =
             self.tasks.iter().filter_map(|task| task.to_write(&self.vectors, &self.request.condition)).collect();
-        let Ok(_writer) = self.app.writers.acquire().await else {
-            return Err(Error::ShuttingDown);
-        };
         let timeout = deadline.saturating_duration_since(Instant::now());
         let writing = Instant::now();
         let only_absent = matches!(self.request.condition, Condition::OnlyIfAbsent);

@@ -1,91 +1,453 @@
-//! Who may have a connection: as many at a time as the pool is large, and fewer while the server takes no more.
+//! Who may have a connection: as many calls at a time as the pool is large, fairly among the kinds of calls, and fewer
+//! while the database takes no more connections.
+//!
+//! A search that would wait too long is refused at once. A queue that only grows would serve every caller late, and those
+//! who have given up too.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::oneshot, time::timeout};
 
-use crate::stats::Running;
-
-/// How long permits are withheld before the server is asked again for more connections.
+/// How long permits are withheld before the database is asked again for more connections.
 const WITHHELD_FOR: Duration = Duration::from_secs(1);
 
-/// Lets as many in as there are permits; the others wait in turn.
-pub(super) struct Gate {
-    permits: Arc<Semaphore>,
-    max: usize,
-    waiting: Running,
-    withheld: Mutex<Withheld>,
+/// A search is refused at once when it is likely to wait for more than this share of the longest time that it may.
+const LIKELY: f64 = 0.1;
+
+/// When the queue has become so many times slower than it may be, those who came last are refused.
+const SLOWER: f64 = 2.0;
+
+/// Shortest time after which a refused call is to try again.
+const MIN_RETRY: Duration = Duration::from_millis(100);
+
+/// What a call does. Each class has a queue of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Works on collections and indexes. Comes first, since it is short.
+    Administration,
+    /// Searches and reads documents.
+    Search,
+    /// Writes documents.
+    Ingest,
 }
 
-/// Permits for which the server has no connection.
+impl Class {
+    pub(crate) const ALL: [Self; 3] = [Self::Administration, Self::Search, Self::Ingest];
+}
+
+/// How much a gate lets in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Calls that have a connection.
+    pub(super) running: usize,
+    /// Calls that write into one collection.
+    pub(super) writers: usize,
+    /// Calls of one class that wait.
+    pub(super) waiting: usize,
+    /// Longest time that a call waits. Those that write wait for as long as their deadline allows.
+    pub(super) wait: Duration,
+}
+
+impl Limits {
+    /// How many calls of a class may run.
+    fn of(self, class: Class) -> usize {
+        let half = (self.running / 2).max(1);
+        match class {
+            Class::Administration => half,
+            Class::Search => self.running,
+            Class::Ingest => half.max(self.writers),
+        }
+    }
+
+    fn likely(self) -> Duration {
+        self.wait.mul_f64(LIKELY)
+    }
+
+    /// How many calls of a class may run that are about one collection: its locks then leave connections to others.
+    fn of_collection(self, class: Class) -> usize {
+        match class {
+            Class::Administration => self.running,
+            Class::Search => self.running - 2 * self.spare(),
+            Class::Ingest => self.writers,
+        }
+    }
+
+    /// Permits that are kept for calls that are not like the others.
+    fn spare(self) -> usize {
+        usize::from(self.running >= 4)
+    }
+
+    /// How many permits a class leaves to others.
+    fn reserve(self, class: Class) -> usize {
+        if class == Class::Administration { 0 } else { self.spare() }
+    }
+}
+
+/// Why a call was not let in.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The queue is full, or moves too slowly.
+    Overloaded { waiting: usize, retry_after: Duration },
+    /// It waited for as long as it may.
+    Timeout,
+}
+
+/// Hands out permits.
+pub(super) struct Gate {
+    limits: Limits,
+    state: Mutex<State>,
+}
+
 #[derive(Default)]
-struct Withheld {
-    count: usize,
-    since: Option<Instant>,
+struct State {
+    free: usize,
+    /// Permits for which the database has no connection, and since when.
+    withheld: Option<(usize, Instant)>,
+    lanes: [Lane; 3],
+    /// Whose turn it was last, of those that share what is left.
+    last: Option<Class>,
+}
+
+/// The calls of a class.
+#[derive(Default)]
+struct Lane {
+    running: usize,
+    /// How many of them are about each collection.
+    by_collection: HashMap<i64, usize>,
+    queue: VecDeque<Waiter>,
+    /// How long a call keeps its permit, averaged over the last few.
+    held: Duration,
+}
+
+struct Waiter {
+    collection: Option<i64>,
+    grant: oneshot::Sender<Result<Permit, Refused>>,
+}
+
+impl Lane {
+    /// How long the last of so many calls is likely to wait.
+    fn expected_wait(&self, calls: usize) -> Duration {
+        self.held.mul_f64(calls as f64 / self.running.max(1) as f64)
+    }
+
+    /// Refuses those who came last when calls have begun to take longer.
+    fn shed(&mut self, likely: Duration) {
+        let longest = likely.mul_f64(SLOWER);
+        while self.expected_wait(self.queue.len()) > longest
+            && let Some(waiter) = self.queue.pop_back()
+        {
+            let (waiting, retry_after) = (self.queue.len(), likely.max(MIN_RETRY));
+            drop(waiter.grant.send(Err(Refused::Overloaded { waiting, retry_after })));
+        }
+    }
+}
+
+impl State {
+    fn has_room(&self, limits: Limits, class: Class, collection: Option<i64>) -> bool {
+        let lane = &self.lanes[class as usize];
+        self.free > limits.reserve(class)
+            && lane.running < limits.of(class)
+            && collection
+                .and_then(|id| lane.by_collection.get(&id))
+                .is_none_or(|&running| running < limits.of_collection(class))
+    }
+
+    fn take(&mut self, gate: &Arc<Gate>, class: Class, collection: Option<i64>) -> Permit {
+        let lane = &mut self.lanes[class as usize];
+        self.free -= 1;
+        lane.running += 1;
+        if let Some(id) = collection {
+            *lane.by_collection.entry(id).or_default() += 1;
+        }
+        Permit { gate: Arc::clone(gate), class, collection, since: Instant::now(), is_withheld: false }
+    }
+
+    /// The next call that there is room for.
+    fn next(&mut self, gate: &Arc<Gate>) -> Option<(Waiter, Permit)> {
+        // Searches and writes take turns.
+        let shared = if self.last == Some(Class::Search) {
+            [Class::Ingest, Class::Search]
+        } else {
+            [Class::Search, Class::Ingest]
+        };
+        for class in [Class::Administration, shared[0], shared[1]] {
+            self.lanes[class as usize].queue.retain(|waiter| !waiter.grant.is_closed());
+            let position = {
+                let mut queue = self.lanes[class as usize].queue.iter();
+                queue.position(|waiter| self.has_room(gate.limits, class, waiter.collection))
+            };
+            if let Some(waiter) = position.and_then(|position| self.lanes[class as usize].queue.remove(position)) {
+                if class != Class::Administration {
+                    self.last = Some(class);
+                }
+                let permit = self.take(gate, class, waiter.collection);
+                return Some((waiter, permit));
+            }
+        }
+        None
+    }
+
+    fn give_back(&mut self, permit: &Permit, limits: Limits) {
+        let lane = &mut self.lanes[permit.class as usize];
+        if !permit.is_withheld {
+            lane.held = (lane.held * 7 + permit.since.elapsed()) / 8;
+        }
+        if permit.class == Class::Search {
+            lane.shed(limits.likely());
+        }
+        lane.running -= 1;
+        if let Some(id) = permit.collection
+            && let Some(running) = lane.by_collection.get_mut(&id)
+        {
+            *running -= 1;
+            if *running == 0 {
+                lane.by_collection.remove(&id);
+            }
+        }
+        if permit.is_withheld {
+            let count = self.withheld.map_or(0, |(count, _)| count);
+            self.withheld = Some((count + 1, Instant::now()));
+        } else {
+            self.free += 1;
+        }
+    }
 }
 
 impl Gate {
-    pub(super) fn new(max: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max)), max, waiting: Running::default(), withheld: Mutex::default() }
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        let state = State { free: limits.running, ..State::default() };
+        Arc::new(Self { limits, state: Mutex::new(state) })
     }
 
-    /// Waits for a permit, which is given back when it is dropped. `None`: there was none for so long.
-    pub(super) async fn enter(&self, longest: Duration) -> Option<OwnedSemaphorePermit> {
-        self.give_back();
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Some(permit);
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a permit, which is given back when it is dropped.
+    pub(super) async fn enter(self: &Arc<Self>, class: Class, collection: Option<i64>) -> Result<Permit, Refused> {
+        self.release_withheld();
+        let granted = {
+            let mut state = self.state();
+            // Whoever waits has no room, so that nobody is overtaken here.
+            if state.has_room(self.limits, class, collection) {
+                return Ok(state.take(self, class, collection));
+            }
+            self.check(&mut state, class)?;
+            let (grant, granted) = oneshot::channel();
+            state.lanes[class as usize].queue.push_back(Waiter { collection, grant });
+            granted
+        };
+        let granted = match class {
+            Class::Ingest => granted.await,
+            _ => timeout(self.limits.wait, granted).await.map_err(|_| Refused::Timeout)?,
+        };
+        granted.unwrap_or(Err(Refused::Timeout))
+    }
+
+    /// Whether a call of this class could enter, or wait.
+    pub(super) fn admits(&self, class: Class) -> Result<(), Refused> {
+        let mut state = self.state();
+        if state.has_room(self.limits, class, None) { Ok(()) } else { self.check(&mut state, class) }
+    }
+
+    /// Whether one more call can wait.
+    fn check(&self, state: &mut State, class: Class) -> Result<(), Refused> {
+        let lane = &mut state.lanes[class as usize];
+        lane.queue.retain(|waiter| !waiter.grant.is_closed());
+        let (waiting, wait) = (lane.queue.len(), lane.expected_wait(lane.queue.len() + 1));
+        if waiting >= self.limits.waiting || (class == Class::Search && wait > self.limits.likely()) {
+            return Err(Refused::Overloaded { waiting, retry_after: wait.max(MIN_RETRY) });
         }
-        let _waiting = self.waiting.begin();
-        timeout(longest, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()
+        Ok(())
     }
 
-    /// Takes a permit out of use for a while: the server refused the connection that it stood for. Not the last one.
-    pub(super) fn withhold(&self, permit: OwnedSemaphorePermit) -> bool {
-        let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
-        if withheld.count + 1 >= self.max {
-            return false;
+    /// Takes a permit out of use for a while: the database refused the connection that it stood for. Not the last one.
+    pub(super) fn withhold(&self, mut permit: Permit) -> bool {
+        let withheld = self.state().withheld.map_or(0, |(count, _)| count);
+        permit.is_withheld = withheld + 1 < self.limits.running;
+        permit.is_withheld
+    }
+
+    fn release_withheld(self: &Arc<Self>) {
+        let mut state = self.state();
+        if let Some((count, since)) = state.withheld
+            && since.elapsed() > WITHHELD_FOR
+        {
+            state.withheld = None;
+            state.free += count;
+            drop(state);
+            self.grant();
         }
-        permit.forget();
-        *withheld = Withheld { count: withheld.count + 1, since: Some(Instant::now()) };
-        true
     }
 
-    fn give_back(&self) {
-        let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
-        if withheld.since.is_some_and(|since| since.elapsed() > WITHHELD_FOR) {
-            let Withheld { count, .. } = std::mem::take(&mut *withheld);
-            self.permits.add_permits(count);
+    /// Lets in those that there is room for.
+    fn grant(self: &Arc<Self>) {
+        loop {
+            let next = self.state().next(self);
+            // Outside of the lock: a caller that has just left gives the permit back at once.
+            let Some((waiter, permit)) = next else { return };
+            drop(waiter.grant.send(Ok(permit)));
         }
     }
 
-    /// How many wait for a permit.
-    pub(super) fn waiting(&self) -> u64 {
-        self.waiting.get()
+    /// How many calls wait for a permit.
+    pub(super) fn waiting(&self, class: Class) -> u64 {
+        self.state().lanes[class as usize].queue.iter().filter(|waiter| !waiter.grant.is_closed()).count() as u64
+    }
+}
+
+/// Stands for a connection. Given back when it is dropped.
+pub(super) struct Permit {
+    gate: Arc<Gate>,
+    class: Class,
+    collection: Option<i64>,
+    since: Instant,
+    is_withheld: bool,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.state().give_back(self, self.gate.limits);
+        self.gate.grant();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    const LIMITS: Limits = Limits { running: 8, writers: 2, waiting: 3, wait: Duration::from_secs(5) };
+
+    fn now(gate: &Arc<Gate>, class: Class, collection: i64) -> Option<Permit> {
+        gate.enter(class, Some(collection)).now_or_never()?.ok()
+    }
+
+    fn all(gate: &Arc<Gate>, class: Class) -> Vec<Permit> {
+        (0..).map_while(|collection| now(gate, class, collection)).collect()
+    }
 
     #[tokio::test]
     async fn withheld_permits_come_back() {
-        let gate = Gate::new(3);
-        let [one, two, three] = [(), (), ()].map(|()| gate.enter(Duration::ZERO));
-        let (one, two, three) = (one.await.unwrap(), two.await.unwrap(), three.await.unwrap());
-        assert!(gate.enter(Duration::ZERO).await.is_none());
+        let gate = Gate::new(Limits { running: 3, ..LIMITS });
+        let [one, two, three] = all(&gate, Class::Search).try_into().ok().unwrap();
         assert!(gate.withhold(one) && gate.withhold(two));
         assert!(!gate.withhold(three), "one is left");
-        let three = gate.enter(Duration::ZERO).await.unwrap();
-        assert!(gate.enter(Duration::ZERO).await.is_none());
+        let three = now(&gate, Class::Search, 1).unwrap();
+        assert!(now(&gate, Class::Search, 1).is_none());
         tokio::time::sleep(WITHHELD_FOR + Duration::from_millis(50)).await;
-        let _all = (three, gate.enter(Duration::ZERO).await.unwrap(), gate.enter(Duration::ZERO).await.unwrap());
-        assert!(gate.enter(Duration::ZERO).await.is_none());
+        let _all = (three, now(&gate, Class::Search, 1).unwrap(), now(&gate, Class::Search, 1).unwrap());
+        assert!(now(&gate, Class::Search, 1).is_none());
+    }
+
+    #[tokio::test]
+    async fn each_class_leaves_room_for_others() {
+        let gate = Gate::new(LIMITS);
+        let searches = all(&gate, Class::Search);
+        assert_eq!(searches.len(), 7);
+        assert!(now(&gate, Class::Administration, 1).is_some());
+        drop(searches);
+        assert_eq!(all(&gate, Class::Ingest).len(), 4);
+        assert_eq!(all(&gate, Class::Administration).len(), 4);
+    }
+
+    #[tokio::test]
+    async fn no_collection_takes_all() {
+        let gate = Gate::new(LIMITS);
+        let searches: Vec<_> = (0..).map_while(|_| now(&gate, Class::Search, 1)).collect();
+        assert_eq!(searches.len(), 6);
+        assert!(now(&gate, Class::Search, 2).is_some() && now(&gate, Class::Ingest, 1).is_some());
+        drop(searches);
+        let _two = (now(&gate, Class::Ingest, 1).unwrap(), now(&gate, Class::Ingest, 1).unwrap());
+        let mut third = pin!(gate.enter(Class::Ingest, Some(1)));
+        assert!(third.as_mut().now_or_never().is_none());
+        let _other = now(&gate, Class::Ingest, 2).unwrap();
+        drop(_two);
+        assert!(third.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn searches_and_writes_take_turns_and_administration_comes_first() {
+        let gate = Gate::new(LIMITS);
+        let mut permits = all(&gate, Class::Search);
+        permits.extend(now(&gate, Class::Administration, 0));
+        let wanted = [Class::Search, Class::Search, Class::Ingest, Class::Ingest, Class::Administration];
+        let waiting: Vec<_> = wanted
+            .map(|class| {
+                let gate = Arc::clone(&gate);
+                let mut entering = Box::pin(async move { gate.enter(class, None).await.map(|permit| (class, permit)) });
+                assert!(entering.as_mut().now_or_never().is_none());
+                entering
+            })
+            .into();
+        let mut waiting: futures_util::stream::FuturesUnordered<_> = waiting.into_iter().collect();
+        let mut order = Vec::new();
+        for permit in permits.drain(..5).collect::<Vec<_>>() {
+            drop(permit);
+            while let Some(Some(Ok((class, permit)))) = futures_util::StreamExt::next(&mut waiting).now_or_never() {
+                order.push(class);
+                std::mem::forget(permit);
+            }
+        }
+        assert_eq!(order[0], Class::Administration);
+        assert_ne!(order[1], order[2]);
+        assert_ne!(order[2], order[3]);
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_is_full_or_slow_refuses() {
+        let gate = Gate::new(LIMITS);
+        let permits = all(&gate, Class::Search);
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(gate.enter(Class::Search, None))).collect();
+        for entering in &mut waiting {
+            assert!(entering.as_mut().now_or_never().is_none());
+        }
+        assert!(matches!(gate.admits(Class::Search), Err(Refused::Overloaded { waiting: 3, .. })));
+        assert!(gate.admits(Class::Administration).is_ok());
+        waiting.pop();
+        assert!(gate.admits(Class::Search).is_ok(), "one has left");
+
+        gate.state().lanes[Class::Search as usize].held = Duration::from_secs(3);
+        let Err(Refused::Overloaded { retry_after, .. }) = gate.admits(Class::Search) else { panic!("it is slow") };
+        assert!(retry_after > Duration::from_secs(1));
+        drop(permits);
+        for entering in waiting {
+            assert!(entering.await.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_becomes_slow_refuses_those_who_came_last() {
+        let gate = Gate::new(Limits { waiting: 100, ..LIMITS });
+        let mut permits = all(&gate, Class::Search);
+        let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(gate.enter(Class::Search, None))).collect();
+        for entering in &mut waiting {
+            assert!(entering.as_mut().now_or_never().is_none());
+        }
+        // An eighth less when one ends at once: seven at a time for 273 ms each make 25 in a second.
+        gate.state().lanes[Class::Search as usize].held = Duration::from_millis(312);
+        permits.pop();
+        let refused = waiting.iter_mut().filter_map(|entering| entering.as_mut().now_or_never()).collect::<Vec<_>>();
+        assert_eq!(refused.iter().filter(|entered| entered.is_ok()).count(), 1);
+        assert_eq!(refused.len() - 1, 50 - 25, "the others wait for at most a second");
+        assert!(matches!(refused.last(), Some(Err(Refused::Overloaded { .. }))));
+    }
+
+    #[tokio::test]
+    async fn callers_that_leave_cost_nothing() {
+        let gate = Gate::new(LIMITS);
+        let permits = all(&gate, Class::Search);
+        for _ in 0..100 {
+            assert!(gate.enter(Class::Search, None).now_or_never().is_none());
+        }
+        drop(permits);
+        assert_eq!(all(&gate, Class::Search).len(), 7);
     }
 }

@@ -30,6 +30,7 @@ use super::log;
 use dsn::{Dsn, DsnError, TlsOptions, Verify};
 use sqlstate::explain;
 
+pub use gate::Class;
 pub use pool::{Pool, PoolError, PoolOptions};
 pub use pooled::Connection;
 pub use statements::{AsStatement, Statement};

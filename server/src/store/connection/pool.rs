@@ -6,16 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool::{
-    Runtime,
-    managed::{self, PoolConfig, TimeoutType, Timeouts},
-};
-use tokio_postgres_rustls::MakeRustlsConnect;
-
 use super::{
     Connection, Connector,
-    gate::Gate,
-    session::Manager,
+    gate::{Class, Gate, Limits, Refused},
+    session::{Opener, Session},
     sqlstate::{Kind, classify},
 };
 
@@ -27,8 +21,13 @@ const DISTRUST_AGAIN: Duration = Duration::from_secs(1);
 pub struct PoolOptions {
     /// Connections at most.
     pub max_size: usize,
-    /// How long a call waits for a free connection.
+    /// Longest time that a call waits for a free connection. A search that is likely to wait for more than a tenth of it is
+    /// refused at once. Calls that write wait for as long as their deadline allows.
     pub wait_timeout: Duration,
+    /// Calls at most that wait: searches, writes and administration have a queue each.
+    pub max_waiting: usize,
+    /// Connections at most that write into one collection.
+    pub max_writers: usize,
     /// Age at which a connection is replaced.
     pub max_age: Duration,
     /// Different collections after which a connection is replaced.
@@ -42,6 +41,8 @@ impl Default for PoolOptions {
         Self {
             max_size: 16,
             wait_timeout: Duration::from_secs(5),
+            max_waiting: 1000,
+            max_writers: 4,
             max_age: Duration::from_secs(3600),
             max_collections: 750,
             unnamed_statements: false,
@@ -50,94 +51,138 @@ impl Default for PoolOptions {
 }
 
 /// Why there is no connection.
-pub type PoolError = managed::PoolError<tokio_postgres::Error>;
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// Too many calls wait already.
+    #[error("{waiting} calls wait for a connection already")]
+    Overloaded {
+        /// Calls of the same class that wait.
+        waiting: usize,
+        /// When a connection is likely to be free.
+        retry_after: Duration,
+    },
+    /// All connections stayed busy.
+    #[error("no connection became free in time")]
+    Busy,
+    /// The database did not answer in time.
+    #[error("the database does not answer")]
+    NoAnswer,
+    /// The database refused.
+    #[error(transparent)]
+    Refused(#[from] tokio_postgres::Error),
+    /// The pool is closed.
+    #[error("the pool is closed")]
+    Closed,
+}
 
-pub(super) type Object = managed::Object<Manager>;
+impl From<Refused> for PoolError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Overloaded { waiting, retry_after } => Self::Overloaded { waiting, retry_after },
+            Refused::Timeout => Self::Busy,
+        }
+    }
+}
+
+/// How many connections there are.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct PoolSize {
+    pub(in crate::store) open: usize,
+    pub(in crate::store) idle: usize,
+}
 
 impl Connector {
     /// A pool that opens connections when they are needed.
     pub fn pool(&self, options: PoolOptions) -> Pool {
-        let manager = Manager::new(self.config.as_ref().clone(), self.tls.clone(), options);
-        let mut config = PoolConfig::new(options.max_size);
-        config.timeouts =
-            Timeouts { wait: Some(options.wait_timeout), create: Some(self.timeout), recycle: Some(self.timeout) };
-        let pool = managed::Pool::builder(manager)
-            .config(config)
-            .runtime(Runtime::Tokio1)
-            .build()
-            // Safe: building fails only when there are timeouts without a runtime.
-            .expect("the pool has a runtime");
-        Pool {
-            pool,
-            tls: self.tls.clone(),
-            wait_timeout: options.wait_timeout,
-            gate: Arc::new(Gate::new(options.max_size)),
-            trusted_since: Arc::default(),
-        }
+        let limits = Limits {
+            running: options.max_size,
+            writers: options.max_writers,
+            waiting: options.max_waiting,
+            wait: options.wait_timeout,
+        };
+        let opener = Opener::new(self.config.as_ref().clone(), self.tls.clone(), self.timeout, options);
+        let shared = Shared { opener, idle: Mutex::new(Some(Vec::new())), trusted_since: Mutex::default() };
+        Pool { gate: Gate::new(limits), shared: Arc::new(shared) }
     }
 }
 
 /// Connections that calls share. Cheap to clone.
 #[derive(Clone)]
 pub struct Pool {
-    pool: managed::Pool<Manager>,
-    tls: MakeRustlsConnect,
-    wait_timeout: Duration,
     gate: Arc<Gate>,
+    shared: Arc<Shared>,
+}
+
+/// What the pool shares with its connections in use.
+pub(super) struct Shared {
+    pub(super) opener: Opener,
+    /// The one used last is the last. `None`: the pool is closed.
+    idle: Mutex<Option<Vec<Session>>>,
     /// What was opened before may be dead without knowing.
-    trusted_since: Arc<Mutex<Option<Instant>>>,
+    trusted_since: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("status", &self.pool.status()).finish_non_exhaustive()
+        f.debug_struct("Pool").field("size", &self.size()).finish_non_exhaustive()
     }
 }
 
 impl Pool {
-    /// A connection, opened if none is idle and the pool is not full. When the server takes no more connections, the next
-    /// one that comes back is waited for.
+    /// A connection for a call that may be about a collection. When none is idle, it is opened; when the database takes no
+    /// more connections, the next one that comes back is waited for.
     ///
     /// # Errors
-    /// `Timeout(Wait)` when all connections stayed busy, `Timeout(Create)` when the server did not answer in time, and
-    /// `Backend` when it refused.
-    pub async fn get(&self) -> Result<Connection, PoolError> {
-        let began = Instant::now();
+    /// `Overloaded` at once when too many wait, `Busy` when all connections stayed busy, `NoAnswer` when the database did
+    /// not answer in time, and `Refused` when it refused.
+    pub async fn get(&self, class: Class, collection: Option<i64>) -> Result<Connection, PoolError> {
         loop {
-            let left = self.wait_timeout.saturating_sub(began.elapsed());
-            let permit = self.gate.enter(left).await.ok_or(PoolError::Timeout(TimeoutType::Wait))?;
-            match self.pool.get().await {
-                Ok(object) if self.is_trusted(&object) => {
-                    let unnamed = self.pool.manager().options.unnamed_statements;
-                    let tls = self.tls.clone();
-                    return Ok(Connection::new(object, unnamed, tls, permit));
-                }
-                Ok(object) => drop(Object::take(object)),
+            let permit = self.gate.enter(class, collection).await?;
+            match self.session(collection).await {
+                Ok(session) => return Ok(Connection::new(session, Arc::clone(&self.shared), permit, collection)),
                 // The pool is smaller than it may be then.
-                Err(PoolError::Backend(error)) if self.is_full(&error) && self.gate.withhold(permit) => {}
+                Err(error) if self.is_full(&error) => {
+                    if !self.gate.withhold(permit) {
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
+    async fn session(&self, collection: Option<i64>) -> Result<Session, PoolError> {
+        if let Some(session) = self.shared.take(collection, true)? {
+            return Ok(session);
+        }
+        match self.shared.opener.open().await {
+            Ok(session) => Ok(session),
+            // Perhaps one was idle that did not fit well.
+            Err(error) => self.shared.take(collection, false)?.ok_or(error),
+        }
+    }
+
+    /// Whether a call of this class could have a connection, or wait for one.
+    ///
+    /// # Errors
+    /// `Overloaded`.
+    pub(in crate::store) fn admits(&self, class: Class) -> Result<(), PoolError> {
+        Ok(self.gate.admits(class)?)
+    }
+
     /// Whether the server takes no more connections while the pool has some.
-    fn is_full(&self, error: &tokio_postgres::Error) -> bool {
-        classify(error) == Kind::OutOfConnections && self.pool.status().size > 0
+    fn is_full(&self, error: &PoolError) -> bool {
+        matches!(error, PoolError::Refused(error) if classify(error) == Kind::OutOfConnections) && self.size().open > 0
     }
 
-    /// How many wait for a connection.
-    pub(crate) fn waiting(&self) -> u64 {
-        self.gate.waiting()
-    }
-
-    fn is_trusted(&self, object: &Object) -> bool {
-        let since = *self.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.is_none_or(|since| Object::metrics(object).created >= since)
+    /// How many calls of a class wait for a connection.
+    pub(in crate::store) fn waiting(&self, class: Class) -> u64 {
+        self.gate.waiting(class)
     }
 
     /// Closes the connections that are open now instead of lending them again, for when they may lead nowhere.
     pub fn distrust(&self) {
-        let mut since = self.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut since = self.shared.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
         // A database that stays as it is shall not cost each call a connection.
         if since.is_none_or(|since| since.elapsed() > DISTRUST_AGAIN) {
             *since = Some(Instant::now());
@@ -146,25 +191,62 @@ impl Pool {
 
     /// Forgets all prepared statements, for when types or tables were replaced under them.
     pub fn forget_statements(&self) {
-        self.pool.manager().forget_statements();
+        self.shared.opener.forget_statements();
     }
 
     /// Closes the prepared statements of a collection that is gone. Connections in use at this moment keep theirs until
     /// others have pushed them out.
     pub(in crate::store) fn forget_collection(&self, collection: i64) {
-        self.pool.retain(|session, _| {
-            session.state().statements.forget_collection(collection);
-            true
-        });
+        let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        for session in idle.iter_mut().flatten() {
+            session.state_mut().statements.forget_collection(collection);
+        }
     }
 
-    /// How many connections there are, and how many calls wait for one.
-    pub fn status(&self) -> managed::Status {
-        self.pool.status()
+    /// How many connections there are.
+    pub(in crate::store) fn size(&self) -> PoolSize {
+        let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        PoolSize { open: self.shared.opener.open_sessions(), idle: idle.as_ref().map_or(0, Vec::len) }
     }
 
     /// Ends every connection that is not in use, and hands out no more.
     pub fn close(&self) {
-        self.pool.close();
+        self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Shared {
+    /// The idle session that fits a call best: one that has served the collection, so that few processes of Postgres read
+    /// what its catalog says of it, else the one that has served the fewest. `None` where a new one is better and can be
+    /// opened.
+    fn take(&self, collection: Option<i64>, may_open: bool) -> Result<Option<Session>, PoolError> {
+        let trusted_since = *self.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = guard.as_mut().ok_or(PoolError::Closed)?;
+        idle.retain(|session| session.is_usable() && trusted_since.is_none_or(|since| session.opened() >= since));
+        let mut best: Option<(usize, usize)> = None;
+        for (position, session) in idle.iter_mut().enumerate().rev() {
+            let state = session.state_mut();
+            if collection.is_none_or(|collection| state.has_served(collection)) {
+                return Ok(Some(self.opener.refresh(idle.remove(position))));
+            }
+            let served = state.served();
+            if best.is_none_or(|(_, least)| served < least) {
+                best = Some((position, served));
+            }
+        }
+        let Some((position, served)) = best else { return Ok(None) };
+        if may_open && self.opener.spreads(served) {
+            return Ok(None);
+        }
+        Ok(Some(self.opener.refresh(idle.remove(position))))
+    }
+
+    /// Takes a session back, or closes it.
+    pub(super) fn put(&self, session: Session) {
+        let mut guard = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(idle) = guard.as_mut().filter(|_| session.is_usable()) {
+            idle.push(session);
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! A connection while a call has it.
 
-use std::{fmt, ops::Deref, pin::pin, time::Duration};
+use std::{fmt, ops::Deref, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::time::timeout;
 use tokio_postgres::{Client, CopyInSink, Row, RowStream};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{AsStatement, Statement, Value, log, pool::Object, session::Session, sqlstate::explain, statements::Seen};
+use super::{
+    AsStatement, Statement, Value, gate::Permit, log, pool::Shared, session::Session, sqlstate::explain,
+    statements::Seen,
+};
 
 /// How long an abandoned statement may take to end by itself before it is cancelled. Most searches take less, and a
 /// cancel costs a connection.
@@ -21,12 +23,10 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// it first: an open transaction is rolled back, and a statement that still runs is cancelled.
 pub struct Connection {
     /// Present until drop.
-    object: Option<Object>,
-    /// Prepare nothing.
-    unnamed: bool,
-    tls: MakeRustlsConnect,
-    /// Given back after the connection.
-    permit: Option<OwnedSemaphorePermit>,
+    session: Option<Session>,
+    pool: Arc<Shared>,
+    /// Given back after the session.
+    permit: Option<Permit>,
 }
 
 impl fmt::Debug for Connection {
@@ -36,22 +36,22 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(object: Object, unnamed: bool, tls: MakeRustlsConnect, permit: OwnedSemaphorePermit) -> Self {
-        Self { object: Some(object), unnamed, tls, permit: Some(permit) }
+    pub(super) fn new(session: Session, pool: Arc<Shared>, permit: Permit, collection: Option<i64>) -> Self {
+        if let Some(collection) = collection {
+            session.about(collection);
+        }
+        Self { session: Some(session), pool, permit: Some(permit) }
     }
 
     /// Gives the connection back at once. To be called when every statement was awaited to its end, successful or not,
     /// and no transaction is open.
     pub fn done(mut self) {
-        if self.session().is_spent() {
-            return self.discard();
-        }
-        drop(self.object.take());
+        self.session.take().into_iter().for_each(|session| self.pool.put(session));
     }
 
     /// Closes the connection instead of giving it back, for when its session can no longer be trusted.
     pub fn discard(mut self) {
-        drop(self.object.take().map(Object::take));
+        drop(self.session.take());
     }
 
     /// Notes that the statements that follow are about a collection.
@@ -61,7 +61,7 @@ impl Connection {
 
     /// Whether it prepares statements.
     pub(in crate::store) fn prepares(&self) -> bool {
-        !self.unnamed
+        !self.pool.opener.options.unnamed_statements
     }
 
     /// A statement that is likely to come again. It is prepared when it was used before on this connection.
@@ -69,7 +69,7 @@ impl Connection {
     /// # Errors
     /// Those of preparing it.
     pub async fn prepare_cached<'s>(&self, sql: &'s str) -> Result<Statement<'s>, tokio_postgres::Error> {
-        if self.unnamed {
+        if !self.prepares() {
             return Ok(Statement::Unnamed(sql));
         }
         match self.session().use_one(sql) {
@@ -177,8 +177,8 @@ impl Connection {
     }
 
     fn session(&self) -> &Session {
-        // Safe: only `done`, `discard` and `drop` take the object, and they end the connection's life.
-        self.object.as_ref().expect("the connection is in use")
+        // Safe: only `done`, `discard` and `drop` take the session, and they end the connection's life.
+        self.session.as_ref().expect("the connection is in use")
     }
 }
 
@@ -194,45 +194,40 @@ impl Deref for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let Some(object) = self.object.take() else { return };
-        match tokio::runtime::Handle::try_current() {
-            // Bounded in number by the pool's size, since each holds one of its connections, and in time by `settle`.
-            Ok(runtime) if !object.client.is_closed() => {
-                let (tls, permit) = (self.tls.clone(), self.permit.take());
-                drop(runtime.spawn(async move {
-                    settle(object, tls).await;
-                    drop(permit);
-                }));
-            }
-            _ => drop(Object::take(object)),
+        let Some(session) = self.session.take() else { return };
+        if session.client.is_closed() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // Bounded in number by the pool's size, since each holds one of its permits, and in time by `settle`.
+            let (pool, permit) = (Arc::clone(&self.pool), self.permit.take());
+            drop(runtime.spawn(async move {
+                if settle(&session, &pool).await {
+                    pool.put(session);
+                }
+                drop(permit);
+            }));
         }
     }
 }
 
-/// Makes an abandoned connection fit for the next user, or closes it.
-async fn settle(object: Object, tls: MakeRustlsConnect) {
+/// Makes an abandoned connection fit for the next user. False: it is to be closed.
+async fn settle(session: &Session, pool: &Shared) -> bool {
     // Ends behind whatever was sent before it. It also ends a transaction that was left open; where none is, the server
     // only warns.
-    let settled = {
-        let mut rollback = pin!(object.client.simple_query("ROLLBACK"));
-        match timeout(GRACE, rollback.as_mut()).await {
-            Ok(result) => result.is_ok(),
-            Err(_) => {
-                let cancel = async {
-                    if let Err(error) = object.client.cancel_token().cancel_query(tls).await {
-                        log::warn(format!("cannot cancel an abandoned statement: {}", explain(&error)));
-                    }
-                    rollback.await
-                };
-                if timeout(SETTLE_TIMEOUT, cancel).await.is_err() {
-                    log::warn(format!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs()));
-                }
-                // Nobody knows when a cancel arrives; late, it would hit the statement of the connection's next user.
-                false
-            }
-        }
-    };
-    if !settled || object.is_spent() {
-        drop(Object::take(object));
+    let mut rollback = pin!(session.client.simple_query("ROLLBACK"));
+    if let Ok(result) = timeout(GRACE, rollback.as_mut()).await {
+        return result.is_ok();
     }
+    let cancel = async {
+        if let Err(error) = session.client.cancel_token().cancel_query(pool.opener.tls.clone()).await {
+            log::warn(format!("cannot cancel an abandoned statement: {}", explain(&error)));
+        }
+        rollback.await
+    };
+    if timeout(SETTLE_TIMEOUT, cancel).await.is_err() {
+        log::warn(format!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs()));
+    }
+    // Nobody knows when a cancel arrives; late, it would hit the statement of the connection's next user.
+    false
 }

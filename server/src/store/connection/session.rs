@@ -3,30 +3,39 @@
 use std::{
     collections::HashSet,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use rand::RngExt as _;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    PoolOptions, drive,
+    PoolError, PoolOptions, drive,
     statements::{Seen, Statements},
 };
 
+/// Another session is opened beside the idle ones when each of them has served this share of the collections that it may
+/// serve: then every session serves fewer.
+const SPREAD_FROM: usize = 4;
+
+/// Beyond this no one can tell the difference.
+const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// Opens a pool's sessions.
-pub(super) struct Manager {
-    pub(super) config: Config,
+pub(super) struct Opener {
+    config: Config,
     pub(super) tls: MakeRustlsConnect,
+    timeout: Duration,
     pub(super) options: PoolOptions,
     /// Raised when prepared statements and types may have changed.
     generation: AtomicU64,
+    /// Each session holds a clone.
+    places: Arc<()>,
 }
 
 /// A session of the database with what it has gathered.
@@ -34,10 +43,12 @@ pub(super) struct Session {
     pub(super) client: Client,
     task: JoinHandle<()>,
     state: Mutex<State>,
+    opened: Instant,
     /// When to replace it.
     ends: Instant,
     /// Collections from which on it is to be replaced.
     most_collections: usize,
+    _place: Arc<()>,
 }
 
 /// What a session remembers. Locked for moments only, and one call at a time has the session.
@@ -51,23 +62,27 @@ pub(super) struct State {
     generation: u64,
 }
 
-impl Manager {
-    pub(super) fn new(config: Config, tls: MakeRustlsConnect, options: PoolOptions) -> Self {
-        Self { config, tls, options, generation: AtomicU64::new(0) }
+impl State {
+    pub(super) fn has_served(&self, collection: i64) -> bool {
+        self.collections.contains(&collection)
     }
 
-    /// Has every session forget its statements before its next use.
-    pub(super) fn forget_statements(&self) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
+    /// How many collections it has served.
+    pub(super) fn served(&self) -> usize {
+        self.collections.len()
     }
 }
 
-impl managed::Manager for Manager {
-    type Type = Session;
-    type Error = tokio_postgres::Error;
+impl Opener {
+    pub(super) fn new(config: Config, tls: MakeRustlsConnect, timeout: Duration, options: PoolOptions) -> Self {
+        Self { config, tls, timeout, options, generation: AtomicU64::new(0), places: Arc::default() }
+    }
 
-    async fn create(&self) -> Result<Session, tokio_postgres::Error> {
-        let (client, connection) = self.config.connect(self.tls.clone()).await?;
+    /// Opens a session.
+    pub(super) async fn open(&self) -> Result<Session, PoolError> {
+        let place = Arc::clone(&self.places);
+        let opening = timeout(self.timeout, self.config.connect(self.tls.clone()));
+        let (client, connection) = opening.await.map_err(|_| PoolError::NoAnswer)??;
         // Not all at the same time: each a little earlier than it would have to be.
         let share = rand::rng().random_range(0.75..=1.0);
         let state = State {
@@ -76,41 +91,55 @@ impl managed::Manager for Manager {
             current: None,
             generation: self.generation.load(Ordering::Relaxed),
         };
+        let opened = Instant::now();
         Ok(Session {
             client,
             task: drive(connection, None),
             state: Mutex::new(state),
+            opened,
             // Safe from overflow: a lifetime of centuries is none.
-            ends: Instant::now() + self.options.max_age.min(MAX_AGE).mul_f64(share),
+            ends: opened + self.options.max_age.min(MAX_AGE).mul_f64(share),
             most_collections: (self.options.max_collections as f64 * share).ceil() as usize,
+            _place: place,
         })
     }
 
-    async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<tokio_postgres::Error> {
-        if session.client.is_closed() {
-            return Err(RecycleError::message("the connection is closed"));
-        }
-        if session.is_spent() {
-            return Err(RecycleError::message("the connection is old"));
-        }
+    /// Makes a session fit for the next call.
+    pub(super) fn refresh(&self, mut session: Session) -> Session {
         let generation = self.generation.load(Ordering::Relaxed);
-        let state = session.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let state = session.state_mut();
         state.current = None;
         if state.generation != generation {
             state.generation = generation;
             state.statements.clear();
             session.client.clear_type_cache();
         }
-        Ok(())
+        session
+    }
+
+    /// Whether to open another session for a new collection when the best idle one has served so many.
+    pub(super) fn spreads(&self, served: usize) -> bool {
+        self.open_sessions() < self.options.max_size && served >= (self.options.max_collections / SPREAD_FROM).max(1)
+    }
+
+    /// Has every session forget its statements before its next use.
+    pub(super) fn forget_statements(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many sessions there are, with those that are being opened.
+    pub(super) fn open_sessions(&self) -> usize {
+        Arc::strong_count(&self.places) - 1
     }
 }
-
-/// Beyond this no one can tell the difference.
-const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Session {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn state_mut(&mut self) -> &mut State {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that the next statements are about a collection.
@@ -127,9 +156,13 @@ impl Session {
         state.statements.use_one(sql, current)
     }
 
-    /// Whether it has lived long enough, or has gathered as much as it may.
-    pub(super) fn is_spent(&self) -> bool {
-        self.state().collections.len() >= self.most_collections || Instant::now() >= self.ends
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Whether another call can have it: it is connected, has not lived too long, and has not gathered too much.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.client.is_closed() && self.state().collections.len() < self.most_collections && Instant::now() < self.ends
     }
 }
 
