@@ -72,9 +72,9 @@ async fn delete_batch(
     filter: &Filter,
     after: &str,
 ) -> Result<Batch, StoreError> {
-    let Tables { documents, internal, .. } = &entry.tables;
+    let Tables { documents, .. } = &entry.tables;
     let mut parameters = Parameters::default();
-    let condition = filter.sql(internal, &mut parameters);
+    let condition = filter.sql(entry.functions(), &mut parameters);
     let after = parameters.push(after, Type::TEXT);
     let sql = format!(
         "-- delete_documents

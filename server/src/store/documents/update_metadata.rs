@@ -74,7 +74,7 @@ impl Store {
         self.with_collection(collection, |entry| async move {
             let Tables { documents, internal, .. } = &entry.tables;
             let mut parameters = Parameters::default();
-            let condition = filter.sql(internal, &mut parameters);
+            let condition = filter.sql(entry.functions(), &mut parameters);
             let wanted = change.sql(internal, &mut parameters);
             let sql = format!(
                 "-- count_changes
@@ -113,7 +113,7 @@ async fn update_batch(
 ) -> Result<Batch, StoreError> {
     let Tables { documents, internal, .. } = &entry.tables;
     let mut parameters = Parameters::default();
-    let condition = filter.sql(internal, &mut parameters);
+    let condition = filter.sql(entry.functions(), &mut parameters);
     let wanted = change.sql(internal, &mut parameters);
     let after = parameters.push(after, Type::TEXT);
     // Postgres writes JSON with spaces, so that only what it writes longer than the limit can be too long.

@@ -148,6 +148,7 @@ impl Store {
     pub(crate) async fn resume_builds(&self) -> Result<(), StoreError> {
         self.end_silent_sessions().await?;
         self.repair_registry().await?;
+        self.renew_metadata_indexes().await?;
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
         // Jobs on a table that somebody indexes or vacuums are looked for again later.
