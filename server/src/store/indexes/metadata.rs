@@ -189,16 +189,20 @@ impl Store {
         };
         // What fails must not stay, since an invalid index costs on every write; so it goes before anyone is told.
         let dropped = self.drop_metadata_leftovers(client, tables, collection_id).await;
-        let (sql, why) = match changed {
-            Ok(()) => (format!("DELETE FROM {internal}.metadata_index_jobs WHERE id = $1 AND $2::text IS NULL"), None),
-            Err(error) => {
-                tracing::error!(collection = name, "a change of metadata indexes failed: {}", error.detail());
-                let sql =
-                    format!("UPDATE {internal}.metadata_index_jobs SET state = 'failed', error = $2 WHERE id = $1");
-                (sql, Some(error.to_string()))
-            }
+        let Err(error) = changed else {
+            let sql = format!("-- end_metadata_change\n DELETE FROM {internal}.metadata_index_jobs WHERE id = $1");
+            client.execute(&sql, &[&job_id]).await?;
+            return dropped;
         };
-        client.execute(&format!("-- end_metadata_change\n {sql}"), &[&job_id, &why]).await?;
+        let sql = format!(
+            "-- end_metadata_change
+             UPDATE {internal}.metadata_index_jobs SET state = 'failed', error = $2 WHERE id = $1 AND state = 'running'"
+        );
+        if client.execute(&sql, &[&job_id, &error.to_string()]).await? > 0 {
+            tracing::error!(collection = name, "a change of metadata indexes failed: {}", error.detail());
+        } else {
+            tracing::debug!(collection = name, "a change of metadata indexes was stopped");
+        }
         dropped
     }
 
