@@ -13,6 +13,8 @@ pub struct Limits {
     pub max_request_bytes: usize,
     /// Maximum size of a response in bytes.
     pub max_response_bytes: usize,
+    /// Maximum number of documents that one call deletes or changes by a filter.
+    pub max_bulk_documents: usize,
     /// Maximum duration of a call, except those that ingest or stream.
     pub call_timeout: Duration,
     /// Maximum time to embed and store one request of documents.
@@ -34,6 +36,7 @@ impl Default for Limits {
         Self {
             max_request_bytes: 16 * 1024 * 1024,
             max_response_bytes: 16 * 1024 * 1024,
+            max_bulk_documents: 100_000,
             call_timeout: Duration::from_secs(30),
             ingest_timeout: Duration::from_secs(600),
             fill_up: Duration::from_secs(2),

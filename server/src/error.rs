@@ -173,6 +173,9 @@ fn answer_store(error: &StoreError) -> Answer {
                 .with("collection", collection)
                 .with("id", id)
         }
+        StoreError::TooManyDocuments { collection, limit } => answer(Code::ResourceExhausted, Reason::TooManyDocuments)
+            .with("collection", collection)
+            .with("limit", limit),
         StoreError::MetadataTooLarge { id, .. } => answer(Code::InvalidArgument, Reason::InvalidField).with("id", id),
         StoreError::IndexNotFound(name) => answer(Code::NotFound, Reason::IndexNotFound).with("collection", name),
         StoreError::BuildRunning { collection, index } => {

@@ -2,8 +2,9 @@
 
 use std::{collections::HashMap, fmt::Debug};
 
-use pgfox::v1::{self, index_spec::Kind, search_request::Query};
+use pgfox::v1::{self, MetadataIndexType, index_spec::Kind, search_request::Query};
 use pgfox_server::OpenAiConfig;
+use prost_types::FieldMask;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
 
@@ -93,6 +94,17 @@ pub(crate) async fn build_index(client: &mut Client, collection: &str, kind: Kin
         phase = message.phase();
     }
     assert_eq!(phase, v1::IndexPhase::Ready);
+}
+
+/// Gives a collection the index over all metadata and one over the times of a field.
+pub(crate) async fn build_time_index(client: &mut Client, collection: &str, field: &str) {
+    let index = |field: &str, kind: MetadataIndexType| v1::MetadataIndex { field: field.into(), r#type: kind.into() };
+    let metadata_indexes = vec![index("", MetadataIndexType::Gin), index(field, MetadataIndexType::Time)];
+    let request = v1::UpdateCollectionRequest {
+        collection: Some(v1::Collection { name: collection.into(), metadata_indexes, ..Default::default() }),
+        update_mask: Some(FieldMask { paths: vec!["metadata_indexes".into()] }),
+    };
+    client.update_collection(request).await.expect("an index");
 }
 
 /// The code and the reason of a refusal, and the fields that it names.

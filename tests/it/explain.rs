@@ -145,3 +145,30 @@ async fn comparisons_that_never_hold_are_told(#[values(16, 18)] major: u32) {
         search(&mut client, v1::SearchRequest { explain: true, ..about("t", "fox", 1) }).await.explanation.is_some()
     );
 }
+
+/// An index over few rows is the longer way, so that the planner leaves it.
+#[tokio::test]
+async fn a_scan_of_all_vectors_is_exact() {
+    let server = Server::start(18).await;
+    let mut client = server.client();
+    client.create_collection(vectors("c", DIMENSIONS as i32, Distance::L2)).await.unwrap();
+    let document = |i: usize| v1::Document {
+        metadata: Some(object(&json!({"half": i % 2}))),
+        ..vector_document(&i.to_string(), &values(i))
+    };
+    ingest(&mut client, "c", (0..40).map(document).collect()).await;
+    for kind in [Kind::Hnsw(v1::Hnsw::default()), Kind::IvfFlat(v1::IvfFlat { lists: 2 })] {
+        build_index(&mut client, "c", kind).await;
+        let plain = explained(&mut client, near("c", &values(7), 5)).await;
+        assert_eq!(shape(&plain), ("Seq Scan", ""), "{plain:?}");
+        assert_eq!(
+            plain.no_index_reason,
+            "the planner of Postgres expects that comparing the vectors one by one is faster"
+        );
+        for filter in [equals("half", &json!(1)), field("half", Test::AtLeast(value(&json!(1))))] {
+            explained(&mut client, v1::SearchRequest { filter: Some(filter), ..near("c", &values(7), 5) }).await;
+        }
+        let farther = v1::SearchRequest { max_distance: Some(10.0), ..near("c", &values(7), 5) };
+        explained(&mut client, farther).await;
+    }
+}

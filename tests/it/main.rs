@@ -17,6 +17,7 @@ mod backends; // what the sessions of the pool keep in the database
 mod bad_documents; // documents that break the rules
 mod binary; // the programs as a user runs them
 mod builds; // vector indexes: built, attached to, interrupted, stopped
+mod bulk; // deleting and changing what a filter selects: how many at most, and whom it holds up
 mod chunked_search; // passages, documents by their best passage, and the places of both
 mod chunking; // what a long text becomes, and what a change of it costs
 mod churn; // everything at once on one name

@@ -130,6 +130,9 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::ProviderRefused => "Correct the key that the server has for it, or take a model that it offers.",
         ErrorReason::DeadlineExceeded => "Allow more time, or ask for less at once.",
         ErrorReason::MessageTooLarge => "Send or ask for less at once; the limits are settings of the server.",
+        ErrorReason::TooManyDocuments => {
+            "Narrow the filter, send ids from ListDocuments, or raise `--max-bulk-documents`."
+        }
         ErrorReason::Unauthenticated => "Send a key of the server as `authorization: Bearer <key>`.",
         ErrorReason::ShuttingDown => "Try again.",
         ErrorReason::Internal => "Report it, with the lines of the log that have this id.",

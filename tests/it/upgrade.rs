@@ -22,12 +22,11 @@ fn legs(number: f64) -> Value {
     Value { kind: Some(Kind::NumberValue(number)) }
 }
 
-#[rstest]
-#[tokio::test]
-async fn the_first_schema_is_upgraded(#[values(16, 18)] major: u32) {
+/// A database with what the first version left behind.
+async fn first_schema(major: u32) -> (String, tokio_postgres::Client) {
     let database_url = create_database(&cluster(major).postgres).await;
     let admin = sql(&database_url).await;
-    let registry = include_str!("../../server/migrations/0001_registry.sql").replace("{internal}", "pgfox_internal");
+    let registry = migration(include_str!("../../server/migrations/0001_registry.sql"));
     let collections = include_str!("../data/schema_1.sql");
     admin
         .batch_execute(&format!(
@@ -39,6 +38,17 @@ async fn the_first_schema_is_upgraded(#[values(16, 18)] major: u32) {
         ))
         .await
         .expect("the first schema");
+    (database_url, admin)
+}
+
+fn migration(sql: &str) -> String {
+    sql.replace("{internal}", "pgfox_internal").replace("{views}", "pgfox")
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_first_schema_is_upgraded(#[values(16, 18)] major: u32) {
+    let (database_url, admin) = first_schema(major).await;
 
     // Not by the way: whoever runs several servers decides when.
     let refused = Setup::new(database_url.clone()).start().await.ended().await.expect_err("an older schema");
@@ -97,4 +107,126 @@ async fn the_first_schema_is_upgraded(#[values(16, 18)] major: u32) {
         admin.query_one(left, &[]).await.expect("a count").get::<_, i64>(0) == 0
     })
     .await;
+}
+
+/// A database as version 3 of the schema left it: an index over times that is made of the function of then.
+async fn third_schema(major: u32) -> (String, tokio_postgres::Client) {
+    let (database_url, admin) = first_schema(major).await;
+    let second = migration(include_str!("../../server/migrations/0002_chunks_and_metadata.sql"));
+    let third = migration(include_str!("../../server/migrations/0003_metadata_index_jobs.sql"));
+    admin
+        .batch_execute(&format!(
+            "{second}; {third}; INSERT INTO pgfox_internal.schema_migrations VALUES (2), (3);
+             UPDATE pgfox_internal.documents_1 SET metadata = metadata || CASE id
+                 WHEN 'sounds' THEN '{{\"seen\": \"2024-05-01T12:00:00Z\"}}'::jsonb
+                 WHEN 'silent' THEN '{{\"seen\": \"2024-05-01 12:00\"}}' ELSE '{{\"seen\": \"2024-05-01\"}}' END;
+             INSERT INTO pgfox_internal.metadata_indexes (collection_id, type, path, ready)
+                 VALUES (1, 'time', '{{seen}}', true);
+             CREATE INDEX documents_1_metadata_3 ON pgfox_internal.documents_1
+                 USING btree ((pgfox_internal.time_at(metadata, '{{seen}}'::text[])))"
+        ))
+        .await
+        .expect("the third schema");
+    (database_url, admin)
+}
+
+/// The names of the indexes over times that are ready, and which function each is of.
+async fn time_indexes(admin: &tokio_postgres::Client) -> Vec<(String, bool)> {
+    let sql = "SELECT c.relname, pg_get_indexdef(c.oid) LIKE '%time_at_2%'
+               FROM pgfox_internal.metadata_indexes m
+               JOIN pg_class c ON c.relname = format('documents_%s_metadata_%s', m.collection_id, m.id)
+               WHERE m.type = 'time' AND m.ready";
+    admin.query(sql, &[]).await.expect("indexes").iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+async fn seen_at_noon(client: &mut Client) -> i64 {
+    let noon = prost_types::Timestamp { seconds: 1_714_564_800, nanos: 0 };
+    let condition = v1::Condition { field: "seen".into(), test: Some(Test::Since(noon)) };
+    let filter = Some(Filter { node: Some(Node::Condition(condition)) });
+    let request = v1::CountDocumentsRequest { collection: "foxes".into(), filter, ..Default::default() };
+    client.count_documents(request).await.expect("a count").into_inner().count
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_index_over_times_serves_until_the_new_one_is_built(#[values(16, 18)] major: u32) {
+    let (database_url, admin) = third_schema(major).await;
+    // No index becomes complete while this goes on.
+    let hold = sql(&database_url).await;
+    hold.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    let mut setup = Setup::new(database_url.clone());
+    setup.migrate = Migrate::Always;
+    let server = setup.start().await;
+    server.ready().await;
+    let other = Setup::new(database_url.clone()).start().await;
+    other.ready().await;
+    let mut clients = [server.client(), other.client()];
+
+    eventually("a new index is being built", async || {
+        let waits = "SELECT count(*) FROM pg_stat_progress_create_index
+                     WHERE datname = current_database() AND phase LIKE 'waiting for%'";
+        admin.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    assert_eq!(time_indexes(&admin).await, [("documents_1_metadata_3".to_owned(), false)]);
+    // Whoever filters meanwhile reads times as the index does, which then serves it.
+    for client in &mut clients {
+        assert_eq!(seen_at_noon(client).await, 1);
+        let get = v1::GetCollectionRequest { name: "foxes".into() };
+        let collection = client.get_collection(get).await.unwrap().into_inner().collection.unwrap();
+        assert_eq!(collection.metadata_indexes.len(), 2);
+    }
+    hold.batch_execute("COMMIT").await.unwrap();
+
+    eventually("the new index serves alone", async || {
+        let names = "SELECT count(*) FROM pg_class WHERE relname ~ '^documents_1_metadata_' AND relkind = 'i'";
+        let jobs = "SELECT count(*) FROM pgfox_internal.metadata_index_jobs";
+        admin.query_one(names, &[]).await.unwrap().get::<_, i64>(0) == 2
+            && admin.query_one(jobs, &[]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
+    assert_eq!(time_indexes(&admin).await, [("documents_1_metadata_4".to_owned(), true)]);
+    // Nobody has searched, which would tell what changed.
+    for client in &mut clients {
+        assert_eq!(seen_at_noon(client).await, 2);
+    }
+    let seen = format!("2024-05-01T12:00:00.{}1Z", "0".repeat(400));
+    let seen = Value { kind: Some(Kind::StringValue(seen)) };
+    let poison = v1::Document {
+        metadata: Some(Struct { fields: [("seen".to_owned(), seen)].into() }),
+        ..vector_document("poison", &[1.0, 0.0, 0.0])
+    };
+    let request = v1::IngestRequest { collection: "foxes".into(), documents: vec![poison], ..Default::default() };
+    assert_eq!(clients[0].ingest(request).await.expect("stored").into_inner().upserted_count, 1);
+    assert_eq!(seen_at_noon(&mut clients[1]).await, 2);
+}
+
+#[tokio::test]
+async fn a_new_index_that_fails_leaves_the_old_one() {
+    let (database_url, admin) = third_schema(18).await;
+    let hold = sql(&database_url).await;
+    hold.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    let mut setup = Setup::new(database_url.clone());
+    setup.migrate = Migrate::Always;
+    let server = setup.start().await;
+    server.ready().await;
+    let mut client = server.client();
+    eventually("the build is cancelled", async || {
+        let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+                      WHERE datname = current_database() AND query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'";
+        admin.query_one(cancel, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    let failed = "SELECT count(*) FILTER (WHERE state = 'failed'), count(*) FROM pgfox_internal.metadata_index_jobs";
+    eventually("the job fails", async || admin.query_one(failed, &[]).await.unwrap().get::<_, i64>(0) == 1).await;
+    hold.batch_execute("COMMIT").await.unwrap();
+    // Longer than servers take to look for jobs.
+    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+    assert_eq!(admin.query_one(failed, &[]).await.unwrap().get::<_, i64>(1), 1, "not at once again");
+    assert_eq!(time_indexes(&admin).await, [("documents_1_metadata_3".to_owned(), false)]);
+    assert_eq!(seen_at_noon(&mut client).await, 1);
+    // Who asks for what is there has it built.
+    crate::calls::build_time_index(&mut client, "foxes", "seen").await;
+    assert_eq!(time_indexes(&admin).await.first().map(|(_, is_new)| *is_new), Some(true));
+    assert_eq!(seen_at_noon(&mut client).await, 2);
 }

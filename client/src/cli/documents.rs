@@ -58,7 +58,7 @@ Filters:
   in (\"a\", \"b\")  not in (1, 2)  one of several, or none of them
   starts with \"The \"            strings; ^= is the same
   contains \"a\"                  lists; also contains any (\"a\", \"b\") and contains all (...)
-  before 2024-05-01             times: dates, or RFC 3339 such as 2024-05-01T12:00:00+02:00
+  before 2024-05-01             times, such as 2024-05-01T12:00+02:00; without a zone in UTC
   since 2024-05-01T12:00:00Z    that time or later
   exists F  F is not null       whether there is a value; F is null: whether there is none
   F                             the same as F = true

@@ -146,6 +146,7 @@ fn hint(reason: ErrorReason) -> Option<&'static str> {
         ErrorReason::CollectionExists => Some("`pgfox collections get NAME` shows it"),
         ErrorReason::TooFewRows => Some("use --hnsw or fewer --lists, or --allow-few-rows to build it all the same"),
         ErrorReason::BuildRunning => Some("`pgfox indexes list` shows it; `pgfox indexes drop` stops it"),
+        ErrorReason::TooManyDocuments => Some("narrow --where; --dry-run counts what it selects"),
         ErrorReason::Unauthenticated => Some("set PGFOX_API_KEY or --api-key-file"),
         ErrorReason::DeadlineExceeded => Some("--timeout sets how many seconds to wait"),
         _ => None,

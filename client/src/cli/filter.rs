@@ -296,7 +296,7 @@ impl Parser<'_> {
             Some(text) => text,
             None => self.lexer.time().ok_or_else(|| self.expected(&what))?.to_owned(),
         };
-        text.parse().map_err(|_| Error { offset, message: format!("expected {what}") })
+        read_time(&text).ok_or_else(|| Error { offset, message: format!("expected {what}") })
     }
 
     /// A string, a number, true or false.
@@ -354,6 +354,17 @@ fn join(mut filters: Vec<Filter>, list: fn(FilterList) -> Node) -> Filter {
             node(list(FilterList { filters }))
         }
     }
+}
+
+/// A time in any spelling that the server reads in metadata; without a zone it is in UTC.
+fn read_time(text: &str) -> Option<Timestamp> {
+    let mut text = text.strip_suffix("UTC").map_or(text, str::trim_end).replace(',', ".");
+    // Seconds are what the parser must have.
+    const MINUTES: usize = "2024-05-01T12:00".len();
+    if text.is_ascii() && text.len() >= MINUTES && text.as_bytes().get(MINUTES) != Some(&b':') {
+        text.insert_str(MINUTES, ":00");
+    }
+    text.parse().ok()
 }
 
 /// Adds a key to a path, in quotes where it needs them.

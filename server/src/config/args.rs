@@ -220,6 +220,10 @@ pub struct ServerArgs {
     /// Largest response
     #[arg(long, env = "PGFOX_MAX_RESPONSE_BYTES", value_name = "BYTES", default_value = "16MB", value_parser = bytes)]
     pub max_response_bytes: u64,
+    /// Most documents that one call deletes or changes by a filter, in one transaction; more are refused
+    #[arg(long, env = "PGFOX_MAX_BULK_DOCUMENTS", value_name = "COUNT", default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_bulk_documents: u32,
     /// Most calls at a time on one connection; a client waits with further ones
     #[arg(long, env = "PGFOX_MAX_CALLS_PER_CONNECTION", value_name = "COUNT", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(1..))]

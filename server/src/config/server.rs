@@ -64,6 +64,7 @@ impl ServerArgs {
             limits: Limits {
                 max_request_bytes: to_usize(self.max_request_bytes),
                 max_response_bytes: to_usize(self.max_response_bytes),
+                max_bulk_documents: self.max_bulk_documents as usize,
                 call_timeout: self.call_timeout,
                 ingest_timeout: self.ingest_timeout,
                 fill_up: self.fill_up_timeout,

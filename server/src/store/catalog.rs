@@ -11,7 +11,10 @@ use super::{
     ChunkMethod, ChunkUnit, Chunking, Collection, Distance, IndexKind, MetadataIndex, MetadataIndexType, NewCollection,
     Store, StoreError, VectorType,
     connection::sqlstate::{Kind, classify, explain},
-    documents, ingest, log,
+    documents,
+    filter::Functions,
+    indexes::outdated::OUTDATED,
+    ingest, log,
     schema::{self, Extension},
     search,
     tables::{Tables, is_valid},
@@ -43,6 +46,11 @@ impl Entry {
             collection: Arc::new(collection),
             tables,
         }
+    }
+
+    /// What the conditions of filters call.
+    pub(super) fn functions(&self) -> Functions<'_> {
+        Functions { internal: &self.tables.internal, outdated_times: &self.collection.outdated_times }
     }
 }
 
@@ -176,8 +184,10 @@ impl Store {
     /// A collection, its tables and statements.
     pub(super) async fn entry(&self, name: &str) -> Result<Arc<Entry>, StoreError> {
         match self.known(name) {
-            // What an alias stands for can change without any error that would tell.
-            Some(entry) if entry.collection.definition.name == name => Ok(entry),
+            // What an alias stands for can change without any error that would tell, and so can what reads times.
+            Some(entry) if entry.collection.definition.name == name && entry.collection.outdated_times.is_empty() => {
+                Ok(entry)
+            }
             _ => self.load_entry(name).await,
         }
     }
@@ -245,7 +255,9 @@ pub(super) fn select_collections(internal: &str) -> String {
                 c.chunk_method, c.chunk_unit, c.chunk_size, c.chunk_overlap, c.text_search_language,
                 ARRAY(SELECT a.alias FROM {internal}.aliases a WHERE a.collection_id = c.id ORDER BY a.alias) AS aliases,
                 ARRAY(SELECT jsonb_build_array(m.type, m.path) FROM {internal}.metadata_indexes m
-                      WHERE m.collection_id = c.id AND m.ready ORDER BY m.id) AS metadata_indexes
+                      WHERE m.collection_id = c.id AND m.ready ORDER BY m.id) AS metadata_indexes,
+                ARRAY(SELECT to_jsonb(m.path) FROM {internal}.metadata_indexes m
+                      WHERE m.collection_id = c.id AND m.ready AND {OUTDATED}) AS outdated_times
          FROM {internal}.collections c
          JOIN {internal}.embedding_spaces s ON s.collection_id = c.id AND s.active
          LEFT JOIN {internal}.indexes i ON i.space_id = s.id AND i.state = 'ready' AND {valid}",
@@ -278,12 +290,15 @@ pub(super) fn read_collection(row: &Row) -> Result<Collection, StoreError> {
         let kind = MetadataIndexType::from_name(kind).ok_or_else(|| unknown("metadata index"))?;
         metadata_indexes.push(MetadataIndex { kind, path });
     }
+    let outdated_times = row.get::<_, Vec<Json<&str>>>("outdated_times").into_iter();
+    let outdated_times = outdated_times.map(|Json(path)| serde_json::from_str(path)).collect::<Result<_, _>>();
     Ok(Collection {
         id: row.get("id"),
         space_id: row.get("space_id"),
         revision: row.get("revision"),
         created_at: row.get("created_at"),
         index: read_index_kind(row)?,
+        outdated_times: outdated_times.map_err(|_| unknown("metadata index"))?,
         definition: NewCollection {
             name: row.get("name"),
             model: (!model.is_empty()).then_some(Model { name: model, dimensions, ask_dimensions }),

@@ -35,6 +35,13 @@ pub(crate) enum StoreError {
     /// What was read before a write is not true any more; repeating both helps.
     #[error("other writers kept changing the same documents")]
     Overtaken,
+    /// More than one transaction may change.
+    #[error(
+        "the filter selects more than {limit} documents of the collection \"{collection}\", the most that one call changes; \
+             nothing was changed: narrow the filter, such as by ranges of a field, or send the ids that ListDocuments \
+             returns page by page, or raise --max-bulk-documents of the server"
+    )]
+    TooManyDocuments { collection: String, limit: usize },
     #[error("the collection \"{0}\" has no such index")]
     IndexNotFound(String),
     #[error(

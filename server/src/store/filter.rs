@@ -56,22 +56,36 @@ pub(crate) struct Literal {
     pub is_scalar: bool,
 }
 
+/// The functions that conditions over the documents of a collection call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Functions<'e> {
+    /// Their quoted schema.
+    pub(super) internal: &'e str,
+    /// Fields whose index is made of the first function for times, which it serves alone.
+    pub(super) outdated_times: &'e [Vec<String>],
+}
+
 impl Filter {
     /// A condition over the documents table with the alias `d`. It may be null where it does not hold, but not below a
-    /// negation. `internal` is the quoted schema of the functions.
-    pub(super) fn sql<'a>(&'a self, internal: &str, parameters: &mut Parameters<'a>) -> String {
+    /// negation.
+    pub(super) fn sql<'a>(&'a self, functions: Functions<'_>, parameters: &mut Parameters<'a>) -> String {
         match self {
-            Self::Field { path, test } => field(path, test, internal, parameters),
-            Self::All(filters) => combined(filters, " AND ", internal, parameters),
-            Self::Any(filters) => combined(filters, " OR ", internal, parameters),
-            Self::None(filters) => format!("({} IS NOT TRUE)", combined(filters, " OR ", internal, parameters)),
+            Self::Field { path, test } => field(path, test, functions, parameters),
+            Self::All(filters) => combined(filters, " AND ", functions, parameters),
+            Self::Any(filters) => combined(filters, " OR ", functions, parameters),
+            Self::None(filters) => format!("({} IS NOT TRUE)", combined(filters, " OR ", functions, parameters)),
             Self::Ids(ids) => format!("(d.id = ANY(${}))", parameters.push(ids, Type::TEXT_ARRAY)),
         }
     }
 }
 
-fn combined<'a>(filters: &'a [Filter], operator: &str, internal: &str, parameters: &mut Parameters<'a>) -> String {
-    let conditions: Vec<String> = filters.iter().map(|filter| filter.sql(internal, parameters)).collect();
+fn combined<'a>(
+    filters: &'a [Filter],
+    operator: &str,
+    functions: Functions<'_>,
+    parameters: &mut Parameters<'a>,
+) -> String {
+    let conditions: Vec<String> = filters.iter().map(|filter| filter.sql(functions, parameters)).collect();
     format!("({})", conditions.join(operator))
 }
 
@@ -80,7 +94,8 @@ fn combined<'a>(filters: &'a [Filter], operator: &str, internal: &str, parameter
 /// rows; what it would guess of the condition itself is far too few.
 const MAX_CONTAINMENTS: usize = 8;
 
-fn field<'a>(path: &'a [String], test: &'a Test, internal: &str, parameters: &mut Parameters<'a>) -> String {
+fn field<'a>(path: &'a [String], test: &'a Test, functions: Functions<'_>, parameters: &mut Parameters<'a>) -> String {
+    let Functions { internal, outdated_times } = functions;
     let condition = match test {
         // `@>` is what the GIN index serves. Scalars it compares; what else is within can be larger.
         Test::Equals(Literal { json, is_scalar: true }) => {
@@ -142,7 +157,8 @@ fn field<'a>(path: &'a [String], test: &'a Test, internal: &str, parameters: &mu
         Test::Time(bound, microseconds) => {
             let keys = parameters.push(path, Type::TEXT_ARRAY);
             let time = parameters.push(to_time(*microseconds), Type::TIMESTAMP);
-            format!("{internal}.time_at(d.metadata, ${keys}) {} ${time}", bound.operator())
+            let function = if outdated_times.iter().any(|outdated| outdated == path) { "time_at" } else { "time_at_2" };
+            format!("{internal}.{function}(d.metadata, ${keys}) {} ${time}", bound.operator())
         }
         Test::Exists => {
             format!("jsonb_typeof(d.metadata #> ${}) <> 'null'", parameters.push(path, Type::TEXT_ARRAY))
@@ -198,7 +214,7 @@ mod tests {
 
     fn sql(filter: &Filter) -> (String, usize) {
         let mut parameters = Parameters::default();
-        let sql = filter.sql("i", &mut parameters);
+        let sql = filter.sql(Functions { internal: "i", outdated_times: &[path(&["old"])] }, &mut parameters);
         (sql, parameters.typed().len())
     }
 
@@ -223,6 +239,14 @@ mod tests {
         let exists = |keys: &[&str]| sql(&Filter::Field { path: path(keys), test: Test::Exists }).0;
         assert_eq!(exists(&["0", "a"]), "(jsonb_typeof(d.metadata #> $1) <> 'null')");
         assert_eq!(exists(&["a", "-1", "b"]), "(d.metadata @> $2 AND jsonb_typeof(d.metadata #> $1) <> 'null')");
+    }
+
+    #[test]
+    fn an_outdated_index_has_its_function() {
+        let since = |keys: &[&str]| sql(&Filter::Field { path: path(keys), test: Test::Time(Bound::AtLeast, 0) }).0;
+        assert_eq!(since(&["old"]), "(i.time_at(d.metadata, $1) >= $2)");
+        assert_eq!(since(&["new"]), "(i.time_at_2(d.metadata, $1) >= $2)");
+        assert_eq!(since(&["new", "old"]), "(i.time_at_2(d.metadata, $1) >= $2)");
     }
 
     #[test]

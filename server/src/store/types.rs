@@ -158,6 +158,14 @@ impl MetadataIndexType {
         [Self::Gin, Self::Number, Self::String, Self::Time].into_iter().find(|kind| kind.name() == name)
     }
 
+    /// Which of its expressions new indexes are of, as stored in the registry.
+    pub(super) fn version(self) -> i32 {
+        match self {
+            Self::Gin | Self::Number | Self::String => 1,
+            Self::Time => 2,
+        }
+    }
+
     /// As stored in the registry.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -205,6 +213,8 @@ pub(crate) struct Collection {
     pub created_at: SystemTime,
     /// The index that serves searches.
     pub index: Option<IndexKind>,
+    /// Fields whose index reads times as older versions did, until it is replaced.
+    pub outdated_times: Vec<Vec<String>>,
     pub definition: NewCollection,
 }
 

@@ -55,6 +55,7 @@ const POOL: &[&str] = &[
     r#""2024-05-01T12:00:00Z""#,
     r#""2024-05-01T11:00:00-01:00""#,
     r#""2024-05-01T12:00:01Z""#,
+    r#""2024-05-01 12:00""#,
     r#""1:00""#,
 ];
 
@@ -62,7 +63,7 @@ fn random_json() -> Json {
     serde_json::from_str(POOL[random(POOL.len())]).unwrap()
 }
 
-fn random(below: usize) -> usize {
+pub(super) fn random(below: usize) -> usize {
     use std::hash::{BuildHasher as _, RandomState};
     (RandomState::new().hash_one(0) % below as u64) as usize
 }
@@ -157,7 +158,7 @@ fn test_holds(test: &Test, found: &Json) -> bool {
         found.as_array().is_some_and(|values| values.iter().any(|json| value(json) == *wanted))
     };
     let seconds = match found.as_str() {
-        Some("2024-05-01T12:00:00Z" | "2024-05-01T11:00:00-01:00") => Some(NOON),
+        Some("2024-05-01T12:00:00Z" | "2024-05-01T11:00:00-01:00" | "2024-05-01 12:00") => Some(NOON),
         Some("2024-05-01T12:00:01Z") => Some(NOON + 1),
         _ => None,
     };

@@ -5,11 +5,18 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::support::eventually;
+use crate::{
+    process::ServerProcess,
+    support::{cluster, create_database, eventually, sql},
+};
 
 /// A session that keeps indexes from becoming complete, as a long report does.
 async fn hold(server: &Server) -> tokio_postgres::Client {
-    let hold = server.sql().await;
+    hold_in(&server.database_url).await
+}
+
+async fn hold_in(database_url: &str) -> tokio_postgres::Client {
+    let hold = sql(database_url).await;
     hold.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
     hold
 }
@@ -158,6 +165,48 @@ async fn deleting_the_collection_ends_a_job() {
     let status = call.await.unwrap().expect_err("a collection that is gone");
     assert!(matches!(status.code(), Code::NotFound | Code::Aborted), "{status:?}");
     assert_eq!(definitions(&server).await.len(), 0);
+}
+
+#[tokio::test]
+async fn what_ends_with_its_collection_is_not_logged_as_an_error() {
+    let database_url = create_database(&cluster(18).postgres).await;
+    let server = ServerProcess::start(&database_url, "127.0.0.1:0").await;
+    let address = format!("http://{}", server.address);
+    let channel = tonic::transport::Channel::from_shared(address).unwrap().connect_lazy();
+    let mut client = Client::new(channel);
+    eventually("the server is ready", async || {
+        client.create_collection(vectors("c", 2, v1::Distance::L2)).await.is_ok()
+    })
+    .await;
+    store(&mut client, "c", "one").await;
+    let hold = hold_in(&database_url).await;
+    let spec = v1::IndexSpec { kind: Some(Kind::Hnsw(v1::Hnsw::default())), allow_few_rows: true };
+    let build = v1::BuildIndexRequest { collection: "c".into(), spec: Some(spec), rebuild: false };
+    let mut progress = client.build_index(build).await.unwrap().into_inner();
+    let mut other = client.clone();
+    let change = tokio::spawn(async move { other.update_collection(wish(&[("year", Type::Number)])).await });
+    let admin = sql(&database_url).await;
+    let sessions = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%'";
+    let sessions = async || admin.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0);
+    eventually("both indexes are being built", async || sessions().await == 2).await;
+    client.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+    change.await.unwrap().expect_err("a change of what is gone");
+    while let Ok(message) = progress.message().await {
+        message.expect("not ready");
+    }
+    hold.batch_execute("COMMIT").await.unwrap();
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    eventually("the jobs end", async || {
+        sessions().await == 0 && admin.query_one(locks, &[]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
+    // A log comes by a pipe.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let log = server.log();
+    assert!(!log.contains("ERROR"), "{log}");
+    server.kill().await;
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ impl<'a> Lexer<'a> {
         let error = |message: String| Err(Error { offset: self.offset(), message });
         let number = match text.parse::<f64>() {
             Ok(number) if number.is_finite() => number,
-            _ if text.parse::<prost_types::Timestamp>().is_ok() => {
+            _ if super::read_time(text).is_some() => {
                 return error("times are compared with `before` and `since`".to_owned());
             }
             _ => return error(format!("`{text}` is not a number; strings stand in quotes")),

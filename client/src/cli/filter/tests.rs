@@ -77,6 +77,21 @@ fn every_test() {
     is("published before 2024-05-01T12:00:00+02:00", "published before 2024-05-01T10:00:00Z");
     is("published since 2024-05-01", "published since 2024-05-01T00:00:00Z");
     is("published since '2024-05-01T00:00:00.25Z'", "published since 2024-05-01T00:00:00.250Z");
+    for noon in [
+        "2024-05-01T12:00:00Z",
+        "2024-05-01t12:00:00z",
+        "2024-05-01T12:00:00",
+        "2024-05-01T12:00",
+        "2024-05-01T12:00Z",
+        "2024-05-01T14:00:00+0200",
+        "2024-05-01T14:00+02",
+        "'2024-05-01 12:00'",
+        "'2024-05-01 12:00:00,000'",
+        "'2024-05-01 12:00:00 UTC'",
+        "'2024-05-01 10:00:00 -0200'",
+    ] {
+        is(&format!("published since {noon}"), "published since 2024-05-01T12:00:00Z");
+    }
     is("exists director", "director exists true");
     is("director is null", "director exists false");
     is("director Is Not Null", "director exists true");
@@ -171,6 +186,7 @@ fn errors_point_at_the_place() {
     fails("a > 2024-05-01", 5, "times are compared with `before` and `since`");
     fails("a before tomorrow", 10, "expected a time such as 2024-05-01");
     fails("a before 2024-13-01", 10, "expected a time such as 2024-05-01");
+    fails("a before '2024-05-01T12:00é'", 10, "expected a time such as 2024-05-01");
     fails("a = 1.2.3", 5, "`1.2.3` is not a number");
     fails("a = 1e999", 5, "is not a number");
     fails("a = 9007199254740993", 5, "would lose digits");

@@ -23,7 +23,7 @@ pub(in crate::rpc) async fn delete(
     let deleted_count = if dry_run {
         app.store.count_documents(&collection, Some(&filter)).await?
     } else {
-        app.store.delete_documents(&collection, &filter, deadline).await? as i64
+        app.store.delete_documents(&collection, &filter, app.limits.max_bulk_documents, deadline).await? as i64
     };
     Ok(v1::DeleteDocumentsResponse { deleted_count })
 }

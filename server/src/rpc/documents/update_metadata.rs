@@ -45,7 +45,7 @@ pub(in crate::rpc) async fn update(
     let changed = if dry_run {
         app.store.count_changes(&collection, &filter, &change).await?
     } else {
-        app.store.update_metadata(&collection, &filter, &change, deadline).await?
+        app.store.update_metadata(&collection, &filter, &change, app.limits.max_bulk_documents, deadline).await?
     };
     Ok(v1::UpdateMetadataResponse { matched_count: changed.matched, updated_count: changed.updated })
 }

@@ -72,7 +72,11 @@ impl Limits {
         match class {
             Class::Administration => self.running,
             Class::Search => self.running - 2 * self.spare(),
-            Class::Ingest => self.writers,
+            // In a small pool too, one that writes into another collection has room.
+            Class::Ingest => {
+                let most = self.of(class).min(self.running - self.reserve(class));
+                self.writers.min(most - self.spare())
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio_postgres::types::Type;
 
-use super::BATCH;
+use super::{BATCH, begin_change};
 use crate::store::{
     Filter, Store, StoreError,
     catalog::Entry,
@@ -15,11 +15,12 @@ use crate::store::{
 };
 
 impl Store {
-    /// Deletes documents in one transaction; returns how many there were.
+    /// Deletes at most `limit` documents in one transaction; returns how many there were.
     pub(crate) async fn delete_documents(
         &self,
         collection: &str,
         filter: &Filter,
+        limit: usize,
         deadline: Instant,
     ) -> Result<usize, StoreError> {
         self.with_collection(collection, |entry| async move {
@@ -27,10 +28,8 @@ impl Store {
             let delete_chunks = connection.prepare_cached(&entry.documents.delete_chunks).await?;
             let delete_embeddings = connection.prepare_cached(&entry.documents.delete_embeddings).await?;
             let transaction = Transaction::new(&connection).deadline(deadline);
-            let (begun, batch) =
-                futures_util::join!(transaction.begin(), delete_batch(&connection, &entry, filter, ""));
-            begun?;
-            let mut batch = batch?;
+            let first = delete_batch(&connection, &entry, filter, "");
+            let mut batch = begin_change(&connection, &transaction, &entry, filter, limit, first).await?;
             let mut deleted = 0;
             loop {
                 deleted += batch.keys.len();
@@ -72,9 +71,9 @@ async fn delete_batch(
     filter: &Filter,
     after: &str,
 ) -> Result<Batch, StoreError> {
-    let Tables { documents, internal, .. } = &entry.tables;
+    let Tables { documents, .. } = &entry.tables;
     let mut parameters = Parameters::default();
-    let condition = filter.sql(internal, &mut parameters);
+    let condition = filter.sql(entry.functions(), &mut parameters);
     let after = parameters.push(after, Type::TEXT);
     let sql = format!(
         "-- delete_documents

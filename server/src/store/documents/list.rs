@@ -132,7 +132,7 @@ impl Store {
 }
 
 fn condition<'a>(entry: &Entry, filter: Option<&'a Filter>, parameters: &mut Parameters<'a>) -> String {
-    filter.map_or_else(|| "true".into(), |filter| filter.sql(&entry.tables.internal, parameters))
+    filter.map_or_else(|| "true".into(), |filter| filter.sql(entry.functions(), parameters))
 }
 
 fn list_sql<'a>(entry: &Entry, listing: &'a Listing<'_>, parameters: &mut Parameters<'a>) -> String {

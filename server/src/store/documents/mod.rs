@@ -14,13 +14,52 @@ pub(crate) use list::{DocumentOrder, Listing, Position};
 pub(crate) use update_metadata::MetadataChange;
 
 use super::{
-    DocumentVersion, StoreError, StoredDocument, VectorType,
+    DocumentVersion, Filter, StoreError, StoredDocument, VectorType,
+    catalog::Entry,
+    connection::Connection,
     tables::Tables,
-    wire::{Json, VectorColumn},
+    transaction::Transaction,
+    wire::{Json, Parameters, VectorColumn},
 };
 
 /// Most documents that a statement writes to. Bounds what it holds; the order of ids leads to the next ones.
 pub(super) const BATCH: usize = 10_000;
+
+/// Begins a transaction and runs the first batch of a change, unless more than `limit` documents match.
+async fn begin_change<T>(
+    connection: &Connection,
+    transaction: &Transaction<'_>,
+    entry: &Entry,
+    filter: &Filter,
+    limit: usize,
+    first: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    // A list of ids has its own limit, and is changed in one round trip.
+    if matches!(filter, Filter::Ids(ids) if ids.len() <= limit) {
+        let (begun, first) = futures_util::join!(transaction.begin(), first);
+        begun?;
+        return first;
+    }
+    let (begun, exceeds) = futures_util::join!(transaction.begin(), exceeds(connection, entry, filter, limit));
+    begun?;
+    if exceeds? {
+        let collection = entry.collection.definition.name.clone();
+        return Err(StoreError::TooManyDocuments { collection, limit });
+    }
+    first.await
+}
+
+/// Whether more than `limit` documents match a filter.
+async fn exceeds(connection: &Connection, entry: &Entry, filter: &Filter, limit: usize) -> Result<bool, StoreError> {
+    let mut parameters = Parameters::default();
+    let condition = filter.sql(entry.functions(), &mut parameters);
+    let sql = format!(
+        "-- exceeds
+         SELECT EXISTS (SELECT FROM {documents} d WHERE {condition} OFFSET {limit})",
+        documents = entry.tables.documents
+    );
+    Ok(connection.query_typed_one(&sql, &parameters.typed()).await?.get(0))
+}
 
 #[derive(Debug)]
 pub(super) struct DocumentStatements {

@@ -5,7 +5,7 @@ use std::{pin::pin, time::Instant};
 use futures_util::TryStreamExt as _;
 use tokio_postgres::types::Type;
 
-use super::BATCH;
+use super::{BATCH, begin_change};
 use crate::store::{
     Filter, Store, StoreError,
     catalog::Entry,
@@ -36,21 +36,20 @@ pub(crate) struct Changed {
 }
 
 impl Store {
-    /// Changes the metadata of documents in one transaction.
+    /// Changes the metadata of at most `limit` documents in one transaction.
     pub(crate) async fn update_metadata(
         &self,
         collection: &str,
         filter: &Filter,
         change: &MetadataChange,
+        limit: usize,
         deadline: Instant,
     ) -> Result<Changed, StoreError> {
         self.with_collection(collection, |entry| async move {
             let connection = self.connection_to(&entry).await?;
             let transaction = Transaction::new(&connection).deadline(deadline);
-            let (begun, batch) =
-                futures_util::join!(transaction.begin(), update_batch(&connection, &entry, filter, change, ""));
-            begun?;
-            let mut batch = batch?;
+            let first = update_batch(&connection, &entry, filter, change, "");
+            let mut batch = begin_change(&connection, &transaction, &entry, filter, limit, first).await?;
             let mut changed = batch.changed;
             while batch.changed.matched == BATCH as i64 {
                 batch = update_batch(&connection, &entry, filter, change, &batch.last).await?;
@@ -74,7 +73,7 @@ impl Store {
         self.with_collection(collection, |entry| async move {
             let Tables { documents, internal, .. } = &entry.tables;
             let mut parameters = Parameters::default();
-            let condition = filter.sql(internal, &mut parameters);
+            let condition = filter.sql(entry.functions(), &mut parameters);
             let wanted = change.sql(internal, &mut parameters);
             let sql = format!(
                 "-- count_changes
@@ -113,7 +112,7 @@ async fn update_batch(
 ) -> Result<Batch, StoreError> {
     let Tables { documents, internal, .. } = &entry.tables;
     let mut parameters = Parameters::default();
-    let condition = filter.sql(internal, &mut parameters);
+    let condition = filter.sql(entry.functions(), &mut parameters);
     let wanted = change.sql(internal, &mut parameters);
     let after = parameters.push(after, Type::TEXT);
     // Postgres writes JSON with spaces, so that only what it writes longer than the limit can be too long.

@@ -119,7 +119,11 @@ impl Store {
                     tracing::warn!(?job, "an index job was interrupted and will be resumed: {}", error.detail());
                 }
                 Err(error) => {
-                    tracing::error!(?job, "an index job failed: {}", error.detail());
+                    if self.is_gone(job).await {
+                        tracing::debug!(?job, "an index job ended with its collection: {}", error.detail());
+                    } else {
+                        tracing::error!(?job, "an index job failed: {}", error.detail());
+                    }
                     return;
                 }
             }
@@ -127,6 +131,18 @@ impl Store {
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
+    }
+
+    /// Whether what a job works on was deleted, so that nobody misses its work.
+    async fn is_gone(&self, job: Job) -> bool {
+        let building =
+            format!("s.id = (SELECT b.space_id FROM {}.indexes b WHERE b.id = $1)", self.inner.names.internal);
+        let (condition, id) = match job {
+            Job::Build(index_id) => (building.as_str(), index_id),
+            Job::Metadata(collection_id) => ("c.id = $1", collection_id),
+            Job::Leftovers(space_id) => ("s.id = $1", space_id),
+        };
+        matches!(self.find_entry(condition, id).await, Ok(None))
     }
 
     /// Runs work of a caller within the turns of jobs other than builds, to its end even when the caller leaves.
@@ -148,6 +164,7 @@ impl Store {
     pub(crate) async fn resume_builds(&self) -> Result<(), StoreError> {
         self.end_silent_sessions().await?;
         self.repair_registry().await?;
+        self.renew_metadata_indexes().await?;
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
         // Jobs on a table that somebody indexes or vacuums are looked for again later.

@@ -1,6 +1,7 @@
 //! Indexes over metadata: created with a collection, added and dropped later.
 //!
-//! A later change is a row of `metadata_index_jobs` in the state 'running', which some server finishes, as with builds.
+//! A later change is a row of `metadata_index_jobs` in the state 'running', which some server finishes, as with builds. So
+//! is the replacement of indexes that a new version of pgfox makes of another expression.
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::{
     builds::{MAX_ATTEMPTS, why_failed},
     drop_soon,
     jobs::{Job, is_interruption},
+    outdated::OUTDATED,
     session::metadata_key,
 };
 use crate::store::{
@@ -33,7 +35,7 @@ const MIN_POLL: Duration = Duration::from_millis(20);
 const MAX_POLL: Duration = Duration::from_secs(1);
 
 /// A metadata index as the registry writes it.
-type Written = (String, Vec<String>);
+pub(super) type Written = (String, Vec<String>);
 
 /// What became of a wish for metadata indexes.
 enum Change {
@@ -92,25 +94,36 @@ impl Store {
         } else if self.metadata_indexes(&connection, collection.id).await?.are(wanted) {
             Change::Done
         } else {
-            // Failures stay for a while for those who still wait.
-            let sql = format!(
-                "-- begin_metadata_change
-                 DELETE FROM {internal}.metadata_index_jobs
-                 WHERE collection_id = $1 AND created_at < now() - interval '1 hour'"
-            );
-            connection.execute(&sql, &[&collection.id]).await?;
-            let sql = format!(
-                "-- begin_metadata_change
-                 INSERT INTO {internal}.metadata_index_jobs (collection_id, wanted, state)
-                 VALUES ($1, $2::text::jsonb, 'running') RETURNING id"
-            );
-            let text = serde_json::to_string(&write_wanted(wanted))
-                .map_err(|error| StoreError::Internal(format!("metadata indexes as JSON: {error}")))?;
-            Change::Running(connection.query_one(&sql, &[&collection.id, &text]).await?.get(0))
+            Change::Running(self.insert_metadata_job(&connection, collection.id, &write_wanted(wanted)).await?)
         };
         transaction.commit().await?;
         connection.done();
         Ok(change)
+    }
+
+    /// Records a job, within a transaction that holds the row of the collection.
+    pub(super) async fn insert_metadata_job(
+        &self,
+        client: &Client,
+        collection_id: i64,
+        wanted: &[Written],
+    ) -> Result<i64, StoreError> {
+        let internal = &self.inner.names.internal;
+        // Failures stay for a while for those who still wait.
+        let sql = format!(
+            "-- insert_metadata_job
+             DELETE FROM {internal}.metadata_index_jobs
+             WHERE collection_id = $1 AND created_at < now() - interval '1 hour'"
+        );
+        client.execute(&sql, &[&collection_id]).await?;
+        let sql = format!(
+            "-- insert_metadata_job
+             INSERT INTO {internal}.metadata_index_jobs (collection_id, wanted, state)
+             VALUES ($1, $2::text::jsonb, 'running') RETURNING id"
+        );
+        let text = serde_json::to_string(wanted)
+            .map_err(|error| StoreError::Internal(format!("metadata indexes as JSON: {error}")))?;
+        Ok(client.query_one(&sql, &[&collection_id, &text]).await?.get(0))
     }
 
     /// Waits until a job is finished, and works on it when nobody else does.
@@ -176,16 +189,20 @@ impl Store {
         };
         // What fails must not stay, since an invalid index costs on every write; so it goes before anyone is told.
         let dropped = self.drop_metadata_leftovers(client, tables, collection_id).await;
-        let (sql, why) = match changed {
-            Ok(()) => (format!("DELETE FROM {internal}.metadata_index_jobs WHERE id = $1 AND $2::text IS NULL"), None),
-            Err(error) => {
-                tracing::error!(collection = name, "a change of metadata indexes failed: {}", error.detail());
-                let sql =
-                    format!("UPDATE {internal}.metadata_index_jobs SET state = 'failed', error = $2 WHERE id = $1");
-                (sql, Some(error.to_string()))
-            }
+        let Err(error) = changed else {
+            let sql = format!("-- end_metadata_change\n DELETE FROM {internal}.metadata_index_jobs WHERE id = $1");
+            client.execute(&sql, &[&job_id]).await?;
+            return dropped;
         };
-        client.execute(&format!("-- end_metadata_change\n {sql}"), &[&job_id, &why]).await?;
+        let sql = format!(
+            "-- end_metadata_change
+             UPDATE {internal}.metadata_index_jobs SET state = 'failed', error = $2 WHERE id = $1 AND state = 'running'"
+        );
+        if client.execute(&sql, &[&job_id, &error.to_string()]).await? > 0 {
+            tracing::error!(collection = name, "a change of metadata indexes failed: {}", error.detail());
+        } else {
+            tracing::debug!(collection = name, "a change of metadata indexes was stopped");
+        }
         dropped
     }
 
@@ -219,15 +236,19 @@ impl Store {
             "-- attempt_change\n SELECT FROM {internal}.metadata_index_jobs WHERE id = $1 AND state = 'running'"
         );
         let mut missing = wanted.to_vec();
-        for (id, index) in self.metadata_indexes(client, collection_id).await?.ready {
-            match missing.iter().position(|wanted| *wanted == index) {
+        let mut outdated = Vec::new();
+        for present in self.metadata_indexes(client, collection_id).await?.ready {
+            match missing.iter().position(|wanted| *wanted == present.index) {
+                // It serves until there is another.
+                Some(_) if present.is_outdated => outdated.push(present),
                 Some(position) => drop(missing.remove(position)),
                 // Before it is dropped, so that no search relies on it any more.
-                None => set_ready(client, internal, collection_id, id, false).await?,
+                None => switch(client, internal, collection_id, None, Some(present.id)).await?,
             }
         }
-        let added = !missing.is_empty();
-        for (kind, path) in missing {
+        for written in missing {
+            let replaced = outdated.iter().find(|outdated| outdated.index == written).map(|outdated| outdated.id);
+            let (kind, path) = written;
             let kind = MetadataIndexType::from_name(&kind)
                 .ok_or_else(|| StoreError::Internal("the registry holds an unknown metadata index".into()))?;
             let index = MetadataIndex { kind, path };
@@ -236,27 +257,25 @@ impl Store {
             }
             let id = register(client, tables, collection_id, &index, false).await?;
             create_index(client, tables, id, &index, true).await?;
-            set_ready(client, internal, collection_id, id, true).await?;
-        }
-        if added {
-            // Statistics of the indexed expressions.
+            // Statistics of the indexed expression.
             client.batch_execute(&format!("ANALYZE {}", tables.documents)).await?;
+            switch(client, internal, collection_id, Some(id), replaced).await?;
         }
         Ok(())
     }
 
-    async fn metadata_indexes(&self, client: &Client, collection_id: i64) -> Result<Present, StoreError> {
+    pub(super) async fn metadata_indexes(&self, client: &Client, collection_id: i64) -> Result<Present, StoreError> {
         let internal = &self.inner.names.internal;
         let sql = format!(
             "-- metadata_indexes
-             SELECT m.id, m.type, m.path, m.ready AND {valid} FROM {internal}.metadata_indexes m
-             WHERE m.collection_id = $1 ORDER BY m.id",
+             SELECT m.id, m.type, m.path, m.ready AND {valid}, {OUTDATED} AS outdated FROM {internal}.metadata_indexes m
+             WHERE m.collection_id = $1 ORDER BY outdated, m.id",
             valid = is_metadata_index_valid(internal)
         );
         let mut present = Present::default();
         for row in client.query(&sql, &[&collection_id]).await? {
             if row.get(3) {
-                present.ready.push((row.get(0), (row.get(1), row.get(2))));
+                present.ready.push(Ready { id: row.get(0), index: (row.get(1), row.get(2)), is_outdated: row.get(4) });
             } else {
                 present.leftovers.push(row.get(0));
             }
@@ -267,18 +286,27 @@ impl Store {
 
 /// The metadata indexes that a collection has.
 #[derive(Default)]
-struct Present {
-    ready: Vec<(i64, Written)>,
+pub(super) struct Present {
+    /// Outdated ones last.
+    pub(super) ready: Vec<Ready>,
     /// Those that are not ready, or that the database has not.
     leftovers: Vec<i64>,
+}
+
+/// An index that filters use.
+pub(super) struct Ready {
+    id: i64,
+    pub(super) index: Written,
+    /// To be replaced by one of the same type and path.
+    is_outdated: bool,
 }
 
 impl Present {
     /// Whether these are the ones that filters use.
     fn are(&self, wanted: &[MetadataIndex]) -> bool {
-        let mut ready: Vec<Written> = self.ready.iter().map(|(_, index)| index.clone()).collect();
+        let mut ready: Vec<Written> = self.ready.iter().map(|ready| ready.index.clone()).collect();
         ready.sort();
-        ready == write_wanted(wanted)
+        ready == write_wanted(wanted) && !self.ready.iter().any(|ready| ready.is_outdated)
     }
 }
 
@@ -295,20 +323,21 @@ fn read_wanted(json: &str) -> Result<Vec<Written>, StoreError> {
         .map_err(|_| StoreError::Internal("the registry holds an unknown wish for indexes".into()))
 }
 
-/// Says whether the index is ready, and that every server has to read the collection anew.
-async fn set_ready(
+/// Says that one index is ready and another one is not, and that every server has to read the collection anew.
+async fn switch(
     client: &Client,
     internal: &str,
     collection_id: i64,
-    id: i64,
-    ready: bool,
+    on: Option<i64>,
+    off: Option<i64>,
 ) -> Result<(), StoreError> {
     let sql = format!(
-        "-- set_ready
+        "-- switch
          WITH revised AS (UPDATE {internal}.collections SET revision = revision + 1 WHERE id = $1 RETURNING 1)
-         UPDATE {internal}.metadata_indexes SET ready = $3 WHERE id = $2 AND EXISTS (SELECT FROM revised)"
+         UPDATE {internal}.metadata_indexes SET ready = coalesce(id = $2, false)
+         WHERE id IN ($2, $3) AND EXISTS (SELECT FROM revised)"
     );
-    client.execute(&sql, &[&collection_id, &id, &ready]).await?;
+    client.execute(&sql, &[&collection_id, &on, &off]).await?;
     Ok(())
 }
 
@@ -332,14 +361,16 @@ async fn register(
 ) -> Result<i64, StoreError> {
     let sql = format!(
         "-- register_metadata_index
-         INSERT INTO {internal}.metadata_indexes (collection_id, type, path, ready) VALUES ($1, $2, $3, $4) RETURNING id"
+         INSERT INTO {internal}.metadata_indexes (collection_id, type, path, ready, version)
+         VALUES ($1, $2, $3, $4, $5) RETURNING id"
     );
     // Not prepared, since the client may be a pooled one.
-    let values: [(&(dyn ToSql + Sync), Type); 4] = [
+    let values: [(&(dyn ToSql + Sync), Type); 5] = [
         (&collection_id, Type::INT8),
         (&index.kind.name(), Type::TEXT),
         (&index.path, Type::TEXT_ARRAY),
         (&ready, Type::BOOL),
+        (&index.kind.version(), Type::INT4),
     ];
     let row = client.query_typed_one(&sql, &values).await;
     match row {
@@ -369,7 +400,7 @@ async fn create_index(
             format!("spgist (({internal}.string_at(metadata, {})) COLLATE \"C\")", literal(client, &index.path).await?)
         }
         MetadataIndexType::Time => {
-            format!("btree (({internal}.time_at(metadata, {})))", literal(client, &index.path).await?)
+            format!("btree (({internal}.time_at_2(metadata, {})))", literal(client, &index.path).await?)
         }
     };
     let sql = format!("CREATE INDEX {concurrently}{name} ON {documents} USING {definition}");

@@ -4,6 +4,7 @@ mod builds;
 mod jobs;
 mod memory;
 pub(super) mod metadata;
+pub(super) mod outdated;
 mod session;
 mod watching;
 

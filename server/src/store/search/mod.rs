@@ -217,16 +217,18 @@ impl Store {
                     Ok(Err(error)) => return Err(error),
                 }
             }
+            let explanation = match run.plan.take() {
+                Some(plan) => Some(self.explain(&entry, query, settings, plan, filled_up && !is_truncated).await?),
+                None => None,
+            };
+            // Postgres need not use an index that it may use. Only the plan tells.
+            let all_compared = explanation.as_ref().is_some_and(|explanation| !explanation.no_index_reason.is_empty());
             let completeness = if is_truncated {
                 Completeness::Truncated
-            } else if by_index && !filled_up && !run.compared {
+            } else if by_index && !filled_up && !run.compared && !all_compared {
                 Completeness::Approximate
             } else {
                 Completeness::Exact
-            };
-            let explanation = match run.plan.take() {
-                Some(plan) => Some(self.explain(&entry, query, settings, plan, filled_up).await?),
-                None => None,
             };
             let Run { hits, has_farther, wait, database, .. } = run;
             Ok(Found { hits, completeness, has_farther, explanation, wait, database })

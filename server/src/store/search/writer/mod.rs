@@ -84,7 +84,7 @@ struct Writer<'e, 'a> {
 impl<'e, 'a> Writer<'e, 'a> {
     fn new(entry: &'e Entry, query: &'a Query, settings: &'a SearchSettings, reach: Reach) -> Self {
         let mut parameters = Parameters::default();
-        let filter = settings.filter.as_ref().map(|filter| filter.sql(&entry.tables.internal, &mut parameters));
+        let filter = settings.filter.as_ref().map(|filter| filter.sql(entry.functions(), &mut parameters));
         let not_excluded = (!settings.exclude.is_empty())
             .then(|| format!("<> ALL(${})", parameters.push(&settings.exclude[..], Type::INT8_ARRAY)));
         let limit = match reach.rows {

@@ -27,8 +27,15 @@ fn entry(chunking: Option<Chunking>) -> Entry {
         aliases: Vec::new(),
     };
     let index = Some(IndexKind::Hnsw { m: 16, ef_construction: 64 });
-    let collection =
-        Collection { id: 7, space_id: 8, revision: 9, created_at: SystemTime::UNIX_EPOCH, index, definition };
+    let collection = Collection {
+        id: 7,
+        space_id: 8,
+        revision: 9,
+        created_at: SystemTime::UNIX_EPOCH,
+        index,
+        outdated_times: Vec::new(),
+        definition,
+    };
     Entry::new("pgfox_internal", &Extension::for_tests(), collection)
 }
 
