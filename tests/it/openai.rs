@@ -303,7 +303,7 @@ async fn the_providers_own_batch_size_is_learned() {
 #[tokio::test]
 async fn requests_are_bounded_over_all_callers() {
     let provider = Provider::start().await;
-    let embedders = Arc::new(embedders(OpenAiConfig { concurrency: 3, max_batch_texts: 1, ..config(&provider) }));
+    let embedders = Arc::new(embedders(OpenAiConfig { concurrency: 4, max_batch_texts: 1, ..config(&provider) }));
     provider.script(Answer::Slow(Duration::from_millis(100)), 12);
     let calls = (0..3).map(|_| {
         let embedders = Arc::clone(&embedders);
@@ -313,6 +313,7 @@ async fn requests_are_bounded_over_all_callers() {
         assert_eq!(call.await.unwrap().values, expected(&["a", "b", "c", "d"]));
     }
     assert_eq!(provider.requests(), 12);
+    // One of four is for queries.
     assert_eq!(provider.most_under_way(), 3);
 }
 

@@ -74,18 +74,16 @@ impl Turns {
 
     /// Changes the state and gives out the turns that are free then.
     fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut unwanted = Vec::new();
         let mut state = self.lock();
         let changed = change(&mut state);
         while let Some((purpose, waiter)) = state.next() {
-            if let Err(turn) = waiter.send(Turn { turns: Arc::clone(self), purpose }) {
-                unwanted.push(turn);
-            }
+            self.waiting_queries.store(state.queries.len(), Ordering::Relaxed);
+            // Whoever does not want the turn any more drops it, which takes the lock.
+            drop(state);
+            drop(waiter.send(Turn { turns: Arc::clone(self), purpose }));
+            state = self.lock();
         }
         self.waiting_queries.store(state.queries.len(), Ordering::Relaxed);
-        drop(state);
-        // To drop a turn takes the lock.
-        drop(unwanted);
         changed
     }
 

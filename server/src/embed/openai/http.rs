@@ -8,7 +8,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    OPENAI_BASE_URL, OpenAiConfig,
+    config::{OPENAI_BASE_URL, OpenAiConfig},
     failure::{Failure, Kind},
     message::shown_url,
 };

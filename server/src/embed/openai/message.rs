@@ -18,7 +18,7 @@ const HIDDEN: &str = "***";
 static SECRETS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let patterns = [
         // a value that is said to be one
-        r#"(?i)(?<name>\b(?:bearer\s|(?:api[-_ ]?key|authorization|password|secret|signature|token)\b[^\s:=]{0,3}(?:\s\w+){0,2}\s?[:=])\s*)\S+"#,
+        r#"(?i)(?<name>\b(?:bearer\s|(?:api[-_ ]?key|authorization|password|secret|signature|token)\b[^\s:=]{0,3}(?:\s\w+){0,2}\s?[:=])\s*)(?:bearer\s)?\S+"#,
         // an email address
         r#"[^\s@<>"'(]+@[^\s@<>"')]+"#,
         // a key or the id of an account, by the prefixes that providers give them
@@ -97,7 +97,7 @@ mod tests {
             ),
             ("bad key Zq9-vault-8817-tail", "bad key ***"),
             ("bad key (ends in 8817-tail)", "bad key (ends in ***"),
-            ("Authorization: Bearer abc.def", "Authorization: ***"),
+            ("Authorization: Bearer abc.def x", "Authorization: *** x"),
             ("got bearer abc.def here", "got bearer *** here"),
             (r#"{"api_key": "short"} is wrong"#, r#"{"api_key": *** is wrong"#),
             ("token=4711", "token=***"),
