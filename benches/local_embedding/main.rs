@@ -16,7 +16,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
-use pgfox_server::LocalModel;
+use pgfox_server::{LocalModel, Purpose};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -97,9 +97,9 @@ fn measure(
     // The first round warms up.
     for round in 0..=ROUNDS {
         let start = Instant::now();
-        let mut embeddings = runtime.block_on(model.embed(&texts))?;
+        let mut embeddings = runtime.block_on(model.embed(&texts, Purpose::Document))?;
         for _ in 1..workload.times {
-            embeddings = runtime.block_on(model.embed(&texts))?;
+            embeddings = runtime.block_on(model.embed(&texts, Purpose::Document))?;
         }
         let seconds = start.elapsed().as_secs_f64();
         let answer: Round = reference.ask(&json!({
@@ -138,7 +138,7 @@ fn measure_sts(
     let mut vectors = Vec::new();
     for sentences in [&sts.first, &sts.second] {
         let sentences: Vec<&str> = sentences.iter().map(String::as_str).collect();
-        vectors.push(runtime.block_on(model.embed(&sentences))?.values);
+        vectors.push(runtime.block_on(model.embed(&sentences, Purpose::Document))?.values);
     }
     let rows = |side: usize| vectors[side].chunks_exact(model.dimensions());
     let cosines: Vec<f64> = rows(0).zip(rows(1)).map(|(a, b)| cosine(a, b)).collect();

@@ -51,6 +51,8 @@ pub(crate) enum Error {
 
 /// When a call that met a busy or absent database is worth repeating.
 const RETRY_DATABASE: Duration = Duration::from_secs(1);
+/// When a call that found too many others waiting is worth repeating.
+const RETRY_BUSY: Duration = Duration::from_secs(1);
 /// When another server, or this one after its restart, can be expected to answer.
 const RETRY_SHUTDOWN: Duration = Duration::from_secs(1);
 
@@ -234,11 +236,12 @@ fn answer_embed(error: &EmbedError) -> Answer {
         EmbedError::Unavailable { retry_after, .. } => {
             answer(Code::Unavailable, Reason::ProviderUnavailable).retry(*retry_after)
         }
-        EmbedError::RateLimited { retry_after } => {
+        EmbedError::RateLimited { retry_after, .. } => {
             answer(Code::ResourceExhausted, Reason::ProviderRateLimited).retry(*retry_after)
         }
+        EmbedError::Busy => answer(Code::ResourceExhausted, Reason::ServerBusy).retry(RETRY_BUSY),
         EmbedError::Stopped(_) => answer(Code::Unavailable, Reason::ShuttingDown).retry(RETRY_SHUTDOWN),
-        EmbedError::QuotaExhausted => answer(Code::ResourceExhausted, Reason::ProviderQuotaExhausted),
+        EmbedError::QuotaExhausted { .. } => answer(Code::ResourceExhausted, Reason::ProviderQuotaExhausted),
         EmbedError::Refused { .. } => answer(Code::FailedPrecondition, Reason::ProviderRefused),
     }
 }
@@ -358,8 +361,11 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_database_is_worth_repeating() {
-        let status = Status::from(Error::Store(StoreError::Busy("full".into())));
-        assert!(status.get_error_details().retry_info().is_some());
+    fn what_is_busy_is_worth_repeating() {
+        for error in [Error::Store(StoreError::Busy("full".into())), Error::Embed(EmbedError::Busy)] {
+            let status = Status::from(error);
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            assert!(status.get_error_details().retry_info().is_some());
+        }
     }
 }

@@ -96,15 +96,27 @@ pub(crate) async fn begin(reporter: &HealthReporter) {
 pub(crate) async fn report(
     reporter: &HealthReporter,
     mut database: watch::Receiver<Readiness>,
-    mut provider: watch::Receiver<bool>,
+    mut provider_outage: watch::Receiver<Option<tokio::time::Instant>>,
 ) {
+    let mut reported = None;
     loop {
         let ready = matches!(&*database.borrow_and_update(), Readiness::Ready(_));
-        let offered = *provider.borrow_and_update();
-        set(reporter, [(OVERALL, ready), (SERVICE_NAME, ready), (EMBEDDER, offered)]).await;
+        let outage = provider_outage.borrow_and_update().filter(|until| *until > tokio::time::Instant::now());
+        let states = [(OVERALL, ready), (SERVICE_NAME, ready), (EMBEDDER, outage.is_none())];
+        // Who watches a state hears of changes alone.
+        if reported.replace(states) != Some(states) {
+            set(reporter, states).await;
+        }
+        let outage_ends = async {
+            match outage {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
         let changed = tokio::select! {
             changed = database.changed() => changed,
-            changed = provider.changed() => changed,
+            changed = provider_outage.changed() => changed,
+            () = outage_ends => Ok(()),
         };
         if changed.is_err() {
             return; // the store or the embedders are gone, and the server with them

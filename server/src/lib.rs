@@ -24,7 +24,9 @@ pub use config::{
     Cli, Command, DatabaseUrlArgs, Dirs, FETCHED_MODEL, HealthcheckArgs, LogArgs, LogFormat, MigrateArgs, ServeArgs,
     Settings, default_dirs,
 };
-pub use embed::{ConfigError, EmbedError, Embedders, EmbeddingConfig, LocalConfig, LocalModel, Model, OpenAiConfig};
+pub use embed::{
+    ConfigError, EmbedError, Embedders, EmbeddingConfig, LocalConfig, LocalModel, Model, OpenAiConfig, Purpose,
+};
 pub use embedded::{Cache, EmbeddedError, EmbeddedPostgres, Options as EmbeddedOptions, Progress, stored_database_url};
 pub use layers::{auth::ApiKeys, web::Origin};
 pub use serve::{ServeConfig, migrate, serve};

@@ -118,7 +118,7 @@ pub async fn serve(
     let running = router.serve_with_incoming_shutdown(incoming, async move { drained.cancelled().await });
     let mut running = AbortOnDropHandle::new(tokio::spawn(running));
 
-    let states = health::report(&reporter, app.store.readiness(), app.embedders.provider_health());
+    let states = health::report(&reporter, app.store.readiness(), app.embedders.provider_outage());
     tokio::select! {
         ended = &mut running => ended?.context("the server ended")?,
         watched = health::watch_database(&app.store, migrate) => watched?,

@@ -27,6 +27,10 @@ fn model() -> Model {
     Model { name: MODEL.to_owned(), dimensions: DIMENSIONS, ask_dimensions: false }
 }
 
+fn works(embedders: &Embedders) -> bool {
+    embedders.provider_outage().borrow().is_none()
+}
+
 fn expected(texts: &[&str]) -> Vec<f32> {
     texts.iter().flat_map(|text| vector(text, DIMENSIONS)).collect()
 }
@@ -104,7 +108,7 @@ async fn dimensions_are_probed_once_and_asked_for_only_where_needed() {
     assert!(matches!(error, EmbedError::Dimensions { expected: 8, actual: DIMENSIONS, .. }), "{error}");
     let error = embedders.resolve("openai/missing", None).await.unwrap_err();
     assert!(matches!(&error, EmbedError::Refused { why } if why.contains("does not exist")), "{error}");
-    assert!(*embedders.provider_health().borrow(), "a caller's typo is no outage");
+    assert!(works(&embedders), "a caller's typo is no outage");
 }
 
 #[tokio::test]
@@ -124,7 +128,7 @@ async fn what_passes_is_retried() {
         let embeddings = embedders.embed(&model(), &["fox"]).await;
         assert_eq!(embeddings.unwrap_or_else(|error| panic!("{answer:?}: {error}")).values, vector("fox", DIMENSIONS));
         assert_eq!(provider.requests(), 2, "{answer:?}");
-        assert!(*embedders.provider_health().borrow());
+        assert!(works(&embedders));
     }
 }
 
@@ -144,25 +148,25 @@ async fn a_long_retry_after_is_the_callers() {
     let embedders = embedders(config(&provider));
     provider.script(Answer::Raw(429, vec![("retry-after", "3600".to_owned())], String::new()), 1);
     let error = in_time("the wait is not ours", embedders.embed(&model(), &["fox"])).await.unwrap_err();
-    assert!(matches!(error, EmbedError::RateLimited { retry_after } if retry_after.as_secs() == 3600), "{error}");
+    assert!(matches!(error, EmbedError::RateLimited { retry_after, .. } if retry_after.as_secs() == 3600), "{error}");
     assert_eq!(provider.requests(), 1);
-    assert!(*embedders.provider_health().borrow(), "a rate limit is no outage");
+    assert!(works(&embedders), "a rate limit is no outage");
 }
 
 #[tokio::test]
 async fn retries_are_bounded() {
     let provider = Provider::start().await;
     let embedders = embedders(OpenAiConfig { max_retries: 1, ..config(&provider) });
-    let mut health = embedders.provider_health();
+    let mut outage = embedders.provider_outage();
 
     provider.script(Answer::Status(500), 2);
     let error = embedders.embed(&model(), &["fox"]).await.unwrap_err();
     assert!(matches!(error, EmbedError::Unavailable { .. }), "{error}");
     assert_eq!(provider.requests(), 2);
-    assert!(!*health.borrow_and_update());
+    assert!(outage.borrow_and_update().is_some());
 
     embedders.embed(&model(), &["fox"]).await.unwrap();
-    assert!(health.has_changed().unwrap() && *health.borrow_and_update());
+    assert!(outage.has_changed().unwrap() && outage.borrow_and_update().is_none());
 
     provider.script(Answer::Status(429), 2);
     let error = embedders.embed(&model(), &["fox"]).await.unwrap_err();
@@ -176,9 +180,9 @@ async fn an_exhausted_quota_is_not_retried() {
     let embedders = embedders(config(&provider));
     provider.script(Answer::QuotaExhausted, 1);
     let error = embedders.embed(&model(), &["fox"]).await.unwrap_err();
-    assert!(matches!(error, EmbedError::QuotaExhausted), "{error}");
+    assert!(matches!(error, EmbedError::QuotaExhausted { .. }), "{error}");
     assert_eq!(provider.requests(), 1);
-    assert!(!*embedders.provider_health().borrow());
+    assert!(!works(&embedders));
 }
 
 #[tokio::test]
@@ -299,7 +303,7 @@ async fn the_providers_own_batch_size_is_learned() {
 #[tokio::test]
 async fn requests_are_bounded_over_all_callers() {
     let provider = Provider::start().await;
-    let embedders = Arc::new(embedders(OpenAiConfig { concurrency: 3, max_batch_texts: 1, ..config(&provider) }));
+    let embedders = Arc::new(embedders(OpenAiConfig { concurrency: 4, max_batch_texts: 1, ..config(&provider) }));
     provider.script(Answer::Slow(Duration::from_millis(100)), 12);
     let calls = (0..3).map(|_| {
         let embedders = Arc::clone(&embedders);
@@ -309,6 +313,7 @@ async fn requests_are_bounded_over_all_callers() {
         assert_eq!(call.await.unwrap().values, expected(&["a", "b", "c", "d"]));
     }
     assert_eq!(provider.requests(), 12);
+    // One of four is for queries.
     assert_eq!(provider.most_under_way(), 3);
 }
 
@@ -341,6 +346,12 @@ async fn names_and_settings_are_checked() {
     for url in ["", "localhost:80", "ftp://host/v1", "http://", "http://host/v1?key=1"] {
         let error = with(OpenAiConfig { base_url: Some(url.to_owned()), ..OpenAiConfig::default() });
         assert!(matches!(error, ConfigError::BaseUrl { .. }), "{url}: {error}");
+    }
+    for url in ["http://fox:hush@host/v1?key=1", "http://host/v1?key=hush", "http://host/v1#hush", "fox:hush@host"] {
+        let openai = OpenAiConfig { base_url: Some(url.to_owned()), ..OpenAiConfig::default() };
+        assert!(!format!("{openai:?}").contains("hush"), "{openai:?}");
+        let error = with(openai);
+        assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
     }
     let error = with(OpenAiConfig { api_key: Some("two\nlines".into()), ..OpenAiConfig::default() });
     assert!(matches!(error, ConfigError::ApiKey), "{error}");

@@ -145,6 +145,7 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::CollectionDamaged => {
             "Restore what is missing from a backup, or delete the collection and create it again; the log of the server names it."
         }
+        ErrorReason::ServerBusy => "Try again. If it lasts, send fewer calls at a time, or run more servers.",
         ErrorReason::VersionMismatch => "Read the document again, decide anew, and send its version.",
     }
 }

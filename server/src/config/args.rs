@@ -340,7 +340,7 @@ pub struct EmbeddingArgs {
     #[arg(long, env = "PGFOX_EMBED_BATCH_SIZE", value_name = "COUNT", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(1..=2048))]
     pub embed_batch_size: u32,
-    /// Requests to the server at a time
+    /// Requests to the server at a time; a quarter of them, if there are several, is for queries alone
     #[arg(long, env = "PGFOX_EMBED_CONCURRENCY", value_name = "COUNT", default_value_t = 8,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub embed_concurrency: u32,

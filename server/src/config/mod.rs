@@ -16,7 +16,7 @@ use args::{DatabaseArgs, DemoArgs, EmbeddedArgs, EmbeddingArgs, ServerArgs, UrlA
 pub use dirs::{Dirs, default_dirs};
 
 use crate::{
-    embed::{EmbeddingConfig, FetchModel, LocalConfig, OpenAiConfig},
+    embed::{EmbeddingConfig, FetchModel, LocalConfig, OpenAiConfig, shown_url},
     embedded::{Cache, Options, Progress},
     serve::ServeConfig,
     store::{Connector, Dsn, DsnError, Migrate, PoolOptions, StoreConfig},
@@ -281,7 +281,7 @@ impl EmbeddingArgs {
         if let Some(url) = &self.openai_base_url
             && !(url.starts_with("http://") || url.starts_with("https://"))
         {
-            errors.push(format!("--openai-base-url {url:?}: expected http://... or https://..."));
+            errors.push(format!("--openai-base-url {:?}: expected http://... or https://...", shown_url(url)));
         }
         let file = self.openai_api_key_file.as_ref();
         let from_file = file.and_then(|path| value::read_file("--openai-api-key-file", path, errors));

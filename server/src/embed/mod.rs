@@ -10,6 +10,7 @@ mod openai;
 mod registry;
 mod stats;
 mod token_counter;
+mod turns;
 
 use std::time::Duration;
 
@@ -19,7 +20,12 @@ pub use self::{
     openai::OpenAiConfig,
     registry::{Embedders, EmbeddingConfig},
 };
-pub(crate) use self::{local_models::FetchModel, openai::OpenAi, stats::Stats, token_counter::TokenCounter};
+pub(crate) use self::{
+    local_models::FetchModel,
+    openai::{OpenAi, shown_url},
+    stats::Stats,
+    token_counter::TokenCounter,
+};
 
 use crate::blocking::Stopped;
 
@@ -35,6 +41,15 @@ pub struct Model {
     pub dimensions: usize,
     /// Send `dimensions` to the provider, because the model gives another number by itself.
     pub ask_dimensions: bool,
+}
+
+/// What texts are embedded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To search: somebody waits, so that these texts come before documents.
+    Query,
+    /// To be stored.
+    Document,
 }
 
 /// The vectors of a batch of texts.
@@ -70,20 +85,23 @@ pub enum EmbedError {
     #[error("the model \"{model}\" gives {actual} dimensions, not {expected}")]
     Dimensions { model: String, expected: usize, actual: usize },
     /// The provider cannot be reached, fails, or answers with something that is not embeddings.
-    #[error("the embedding provider is unavailable: {why}")]
+    #[error("{why}")]
     Unavailable { why: String, retry_after: Duration },
     /// The provider limits the rate, still after the retries.
-    #[error("the embedding provider limits the rate")]
-    RateLimited { retry_after: Duration },
+    #[error("{why}")]
+    RateLimited { why: String, retry_after: Duration },
     /// The quota is used up: repeating does not help.
-    #[error("the quota of the embedding provider is used up")]
-    QuotaExhausted,
+    #[error("{why}")]
+    QuotaExhausted { why: String },
+    /// The provider refuses the key, the model or the request.
+    #[error("{why}")]
+    Refused { why: String },
+    /// As many calls wait for the model as may.
+    #[error("too many calls wait for the embedding model; try again later")]
+    Busy,
     /// The server is shutting down.
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    /// The provider refuses the key, the model or the request.
-    #[error("the embedding provider refuses the request: {why}")]
-    Refused { why: String },
 }
 
 /// A configuration that cannot work.

@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
-    ConfigError, EmbedError, Embeddings, LocalConfig, LocalModel, MAX_NAME_BYTES, Model, OpenAi, OpenAiConfig, Stats,
-    TokenCounter,
+    ConfigError, EmbedError, Embeddings, LocalConfig, LocalModel, MAX_NAME_BYTES, Model, OpenAi, OpenAiConfig, Purpose,
+    Stats, TokenCounter,
     cache::{QueryCache, QueryEmbeddings},
     local_models::{LocalModels, is_folder_name},
     unknown,
@@ -67,7 +67,8 @@ struct Inner {
     natural_dimensions: Mutex<HashMap<String, usize>>,
     queries: QueryCache,
     local_stats: Stats,
-    health: watch::Sender<bool>,
+    /// What is told of a provider when there is none.
+    no_outage: watch::Sender<Option<Instant>>,
 }
 
 impl Embedders {
@@ -89,7 +90,7 @@ impl Embedders {
             natural_dimensions: Mutex::default(),
             queries: QueryCache::new(config.query_cache_bytes),
             local_stats: Stats::default(),
-            health: watch::Sender::new(true),
+            no_outage: watch::Sender::new(None),
         }));
         if embedders.default_model().is_empty() {
             return Ok(embedders);
@@ -117,7 +118,7 @@ impl Embedders {
                 let resolved = self.resolve_openai(&openai, name, dimensions).await;
                 // That a caller's model does not exist is no outage.
                 if !matches!(resolved, Err(EmbedError::Refused { .. })) {
-                    self.report_health(&resolved);
+                    report_health(&openai, &resolved);
                 }
                 return resolved;
             }
@@ -165,11 +166,16 @@ impl Embedders {
         Ok(Model { name: name.to_owned(), dimensions: expected, ask_dimensions })
     }
 
-    /// Embeds texts, none of them empty. Dropping the future stops the requests.
+    /// Embeds the texts of documents, none of them empty. Dropping the future stops the requests.
     ///
     /// # Errors
-    /// [`EmbedError::Dimensions`] when the model has changed, and what the provider answers after its retries.
+    /// [`EmbedError::Dimensions`] when the model has changed, [`EmbedError::Busy`] when too many calls wait for it, and what
+    /// the provider answers after its retries.
     pub async fn embed(&self, model: &Model, texts: &[&str]) -> Result<Embeddings, EmbedError> {
+        self.embed_for(Purpose::Document, model, texts).await
+    }
+
+    async fn embed_for(&self, purpose: Purpose, model: &Model, texts: &[&str]) -> Result<Embeddings, EmbedError> {
         match self.embedder(&model.name).await? {
             Embedder::Local(local) if local.dimensions() != model.dimensions => Err(EmbedError::Dimensions {
                 model: model.name.clone(),
@@ -177,28 +183,32 @@ impl Embedders {
                 actual: local.dimensions(),
             }),
             Embedder::Local(local) => {
-                let embedded = local.embed(texts).await;
+                let embedded = local.embed(texts, purpose).await;
                 self.0.local_stats.ended(texts.len(), embedded.as_ref().ok().map(|embedded| embedded.tokens));
                 embedded
             }
             Embedder::OpenAi(openai) => {
-                let embedded = openai.embed(openai_name(&model.name), model, texts).await;
+                let embedded = openai.embed(openai_name(&model.name), model, texts, purpose).await;
                 if let Err(EmbedError::Dimensions { .. }) = embedded {
                     // another model under the same name
                     self.natural_dimensions().remove(&model.name);
                 }
-                self.report_health(&embedded);
+                report_health(&openai, &embedded);
                 embedded
             }
         }
     }
 
-    /// Embeds the texts of queries, none of them empty, as far as their vectors are not remembered.
+    /// Embeds the texts of queries, none of them empty, as far as their vectors are not remembered. They come before those of
+    /// documents.
     ///
     /// # Errors
     /// As [`Embedders::embed`].
     pub async fn embed_queries(&self, model: &Model, texts: &[&str]) -> Result<QueryEmbeddings, EmbedError> {
-        self.0.queries.get(model, texts, async |texts: &[&str]| self.embed(model, texts).await).await
+        self.0
+            .queries
+            .get(model, texts, async |texts: &[&str]| self.embed_for(Purpose::Query, model, texts).await)
+            .await
     }
 
     /// Texts of queries whose vector was remembered, and those that were embedded, since the start.
@@ -223,24 +233,10 @@ impl Embedders {
         })
     }
 
-    /// Whether the provider works, as far as the last calls tell; nothing is sent to find out. True at first and without a provider.
-    pub fn provider_health(&self) -> watch::Receiver<bool> {
-        self.0.health.subscribe()
-    }
-
-    fn report_health<T>(&self, outcome: &Result<T, EmbedError>) {
-        let healthy = match outcome {
-            Ok(_) => true,
-            Err(EmbedError::Unavailable { .. } | EmbedError::QuotaExhausted | EmbedError::Refused { .. }) => false,
-            // These are not about whether it works.
-            Err(
-                EmbedError::RateLimited { .. }
-                | EmbedError::Dimensions { .. }
-                | EmbedError::UnknownModel { .. }
-                | EmbedError::Stopped(_),
-            ) => return,
-        };
-        self.0.health.send_if_modified(|before| std::mem::replace(before, healthy) != healthy);
+    /// Until when the provider is taken to be out of order, as far as calls tell; nothing is sent to find out. `None` when it
+    /// works, at first, and without a provider.
+    pub fn provider_outage(&self) -> watch::Receiver<Option<Instant>> {
+        self.0.openai.as_ref().map_or_else(|| self.0.no_outage.subscribe(), |openai| openai.health().outage())
     }
 
     async fn embedder(&self, name: &str) -> Result<Embedder, EmbedError> {
@@ -270,6 +266,24 @@ impl Embedders {
 enum Location<'e, 'n> {
     OpenAi(&'e OpenAi),
     Local(&'n str),
+}
+
+/// What the end of a call tells of the provider.
+fn report_health<T>(openai: &OpenAi, outcome: &Result<T, EmbedError>) {
+    match outcome {
+        Ok(_) => openai.health().works(),
+        Err(EmbedError::Unavailable { .. } | EmbedError::QuotaExhausted { .. } | EmbedError::Refused { .. }) => {
+            openai.health().fails();
+        }
+        // These are not about whether it works.
+        Err(
+            EmbedError::RateLimited { .. }
+            | EmbedError::Dimensions { .. }
+            | EmbedError::UnknownModel { .. }
+            | EmbedError::Busy
+            | EmbedError::Stopped(_),
+        ) => {}
+    }
 }
 
 /// The model's name at the provider.

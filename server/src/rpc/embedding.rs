@@ -12,9 +12,9 @@ use crate::{
 pub(crate) fn check_embedding(collection: &Collection, vector: &[f32]) -> Result<(), EmbedError> {
     let definition = &collection.definition;
     let why = if !can_hold(vector, definition.vector_type) {
-        "it gave a vector with a number that the collection cannot hold"
+        "the embedding model gave a vector with a number that the collection cannot hold"
     } else if definition.distance == Distance::Cosine && !has_direction(vector, definition.vector_type) {
-        "it gave a vector of length zero, which DISTANCE_COSINE cannot compare"
+        "the embedding model gave a vector of length zero, which DISTANCE_COSINE cannot compare"
     } else {
         return Ok(());
     };

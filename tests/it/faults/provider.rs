@@ -7,18 +7,26 @@ use pgfox_server::OpenAiConfig;
 use super::*;
 use crate::{
     provider::{Answer, DIMENSIONS, Provider},
-    support::{text_document, vector_document},
+    support::{AN_HOUR, text_document, vector_document},
 };
+
+const KEY: &str = "sk-proj-Zq9vault8817tail";
 
 /// A server on a database connection of its own, and a collection that the provider embeds.
 async fn start(provider: &Provider) -> Server {
+    start_with(provider, |_| {}).await
+}
+
+async fn start_with(provider: &Provider, change: impl FnOnce(&mut OpenAiConfig)) -> Server {
     let server = Server::start_with(18, |setup| {
         setup.openai = OpenAiConfig {
             base_url: Some(provider.base_url()),
             max_retries: 0,
             request_timeout: Duration::from_millis(500),
+            api_key: Some(KEY.into()),
             ..OpenAiConfig::default()
         };
+        change(&mut setup.openai);
         setup.pool_size = 1;
         setup.pool_wait = Duration::from_millis(200);
     })
@@ -101,4 +109,87 @@ async fn no_database_connection_is_held_while_it_is_slow() {
     held.notify_one();
     slow.await.unwrap().unwrap();
     assert_eq!(search(&mut other, "foxes", &[0.5; DIMENSIONS]).await.unwrap().results.len(), 2);
+}
+
+/// Callers give up long before an attempt of the server ends.
+#[tokio::test]
+async fn one_that_hangs_is_told_though_callers_leave() {
+    let provider = Provider::start().await;
+    let server = start_with(&provider, |openai| {
+        (openai.request_timeout, openai.outage_lasts) = (AN_HOUR, AN_HOUR);
+        openai.hangs_after = Duration::from_millis(300);
+    })
+    .await;
+    let mut client = server.client();
+    assert_eq!(health(&server, "pgfox.embedder").await, ServingStatus::Serving);
+    let _held = provider.hold();
+    let query = Some(v1::search_request::Query::Text("a fox".into()));
+    let mut request =
+        tonic::Request::new(v1::SearchRequest { collection: "foxes".into(), query, ..Default::default() });
+    request.set_timeout(Duration::from_secs(1));
+    let status = client.search(request).await.expect_err("no embedding");
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    let told = async |status| health(&server, "pgfox.embedder").await == status;
+    eventually("the hanging provider is told", async || told(ServingStatus::NotServing).await).await;
+    assert_eq!(health(&server, "").await, ServingStatus::Serving);
+    search_text(&mut client, "another fox").await.unwrap();
+    eventually("it is back", async || told(ServingStatus::Serving).await).await;
+}
+
+#[tokio::test]
+async fn an_outage_is_forgotten_if_nobody_calls() {
+    let provider = Provider::start().await;
+    let server = start_with(&provider, |openai| openai.outage_lasts = Duration::from_secs(3)).await;
+    provider.script(Answer::Status(500), 1);
+    search_text(&mut server.client(), "fox").await.expect_err("it fails");
+    let told = async |status| health(&server, "pgfox.embedder").await == status;
+    eventually("the outage is told", async || told(ServingStatus::NotServing).await).await;
+    let asked = provider.requests();
+    eventually("the outage is forgotten", async || told(ServingStatus::Serving).await).await;
+    assert_eq!(provider.requests(), asked);
+}
+
+/// What it says is passed on after words of pgfox, shortened and without secrets.
+#[tokio::test]
+async fn its_words_are_made_fit_for_callers() {
+    let provider = Provider::start().await;
+    let server = start(&provider).await;
+    let mut client = server.client();
+    let host = provider.base_url().replace("http://", "").replace("/v1", "");
+    let said = |text: &str| serde_json::json!({ "error": { "message": text } }).to_string();
+    let page = format!("<html><body>{}{KEY}</body></html>", "<p>Bad gateway</p>".repeat(2_700));
+    let bodies = [
+        (said(&format!("wrong key {KEY}")), Some("it says: wrong key ***")),
+        (
+            said("wrong key Zq9vault***tail of org-4711abcd, ask jane@example.org"),
+            Some("wrong key *** of ***, ask ***"),
+        ),
+        (said("no such\r\n\tmodel\u{0}\u{1b}"), Some("it says: no such model")),
+        (said("Authorization: Bearer 4711 at https://u:4711@example.org/v1?key=4711"), Some("it says: ")),
+        (said(&"long ".repeat(10_000)), Some("long long")),
+        (page, None),
+        (format!("plain text {KEY}"), None),
+        (String::new(), None),
+    ];
+    for (number, (body, expected)) in bodies.into_iter().enumerate() {
+        for status in [400, 404, 429, 500] {
+            provider.script(Answer::Raw(status, vec![], body.clone()), 1);
+            let text = format!("fox {number} {status}");
+            let error = search_text(&mut client, &text).await.expect_err("no embedding");
+            let message = error.message();
+            let own = format!("the embedding provider at {host} ");
+            let place = format!("(model \"fixed-test\", status {status}); ");
+            assert!(message.starts_with(&own) && message.contains(&place), "{message}");
+            assert_eq!(message.contains("it says: "), expected.is_some(), "{message}");
+            assert!(message.contains(expected.unwrap_or_default()), "{message}");
+            for secret in [KEY, "vault", "tail", "4711", "jane", "<", "\n", "\r", "\u{1b}"] {
+                assert!(!message.contains(secret), "{message:?}");
+            }
+            assert!(message.len() < 450, "{message}");
+        }
+    }
+    // What it says of a key is left out.
+    provider.script(Answer::Raw(401, vec![], said("Incorrect API key provided: abcd")), 1);
+    let message = search_text(&mut client, "a fox").await.expect_err("no embedding").message().to_owned();
+    assert!(message.contains("does not accept the API key") && !message.contains("abcd"), "{message}");
 }

@@ -80,12 +80,14 @@ impl Bert {
         self.config.hidden
     }
 
-    /// The vectors of sentences of 1 to `positions` token ids each, one after the other.
-    pub(super) fn embed(&self, sentences: &[&[u32]]) -> Vec<f32> {
+    /// The vectors of sentences of 1 to `positions` token ids each, one after the other. Calls `pause` after every few
+    /// milliseconds of work.
+    pub(super) fn embed(&self, sentences: &[&[u32]], pause: &mut dyn FnMut()) -> Vec<f32> {
         let mut rows = self.embed_tokens(sentences);
         for layer in &self.layers {
             self.attend(layer, sentences, &mut rows);
-            self.feed_forward(layer, &mut rows);
+            pause();
+            self.feed_forward(layer, &mut rows, pause);
         }
         self.pool(sentences, &rows)
     }
@@ -136,7 +138,7 @@ impl Bert {
     }
 
     /// rows = norm(rows + down(activation(up(rows))))
-    fn feed_forward(&self, layer: &Layer, rows: &mut [f32]) {
+    fn feed_forward(&self, layer: &Layer, rows: &mut [f32], pause: &mut dyn FnMut()) {
         let block_len = FEED_FORWARD_ROWS * self.config.hidden;
         let mut wide = vec![0.0; FEED_FORWARD_ROWS.min(rows.len() / self.config.hidden) * self.config.intermediate];
         for block in rows.chunks_mut(block_len) {
@@ -145,6 +147,7 @@ impl Bert {
             activate(self.arch, self.config.activation, wide);
             layer.down.apply(self.arch, wide, block, Output::Add);
             layer.output_norm.apply(self.arch, self.config.layer_norm_epsilon, block);
+            pause();
         }
     }
 

@@ -21,24 +21,27 @@ use std::{
     thread::available_parallelism,
 };
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 
 use self::{
     bert::Bert,
     config::Config,
     tokens::{Tokenized, Tokens, readable},
 };
-use super::{EmbedError, Embeddings};
+use super::{
+    EmbedError, Embeddings, Purpose,
+    turns::{Turn, Turns},
+};
 use crate::blocking::{Stopped, blocking};
 
-/// Tokens (as estimated) that are embedded in one go. Enough to keep a core busy, few enough that a query that comes while
-/// thousands of documents are embedded waits for some 0.1 s at most.
+/// Tokens (as estimated) that are embedded in one go: enough to keep a core busy. Documents give way to queries more often,
+/// after every few milliseconds of work on a batch.
 const BATCH_TOKENS: usize = 512;
 
-/// Batches run at the same time in this process: one per core. The queue is fair, and every call of [`LocalModel::embed`]
-/// stands in it once, however many texts it brings.
-static CORES: LazyLock<Arc<Semaphore>> =
-    LazyLock::new(|| Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from))));
+/// Batches run at the same time in this process: one per core. Every call of [`LocalModel::embed`] stands in the queue once,
+/// however many texts it brings.
+static CORES: LazyLock<Arc<Turns>> =
+    LazyLock::new(|| Arc::new(Turns::new(available_parallelism().map_or(1, usize::from), 0)));
 
 /// A model in memory; clones share it.
 #[derive(Clone)]
@@ -102,21 +105,27 @@ impl LocalModel {
     }
 
     /// Embeds the texts on the blocking threads, as many batches at a time as there are cores. Other calls get their turn
-    /// between the batches. Dropping the future gives up the batches that have not begun.
+    /// between the batches, and queries also within a batch of documents. Dropping the future gives up the batches that
+    /// have not begun.
     ///
     /// # Errors
-    /// [`EmbedError::Refused`] when the tokenizer fails on a text, which BERT's own never does.
-    pub async fn embed(&self, texts: &[&str]) -> Result<Embeddings, EmbedError> {
+    /// [`EmbedError::Busy`] when too many calls wait, and [`EmbedError::Refused`] when the tokenizer fails on a text, which
+    /// BERT's own never does.
+    pub async fn embed(&self, texts: &[&str], purpose: Purpose) -> Result<Embeddings, EmbedError> {
         let mut batches = JoinSet::new();
         for range in self.model.batches(texts) {
-            let permit = Arc::clone(&CORES).acquire_owned().await.map_err(|_| Stopped)?;
+            let turn = CORES.take(purpose).await?;
             let model = Arc::clone(&self.model);
             let start = range.start;
             let texts: Vec<String> = texts[range].iter().map(|text| readable(text).to_owned()).collect();
             batches.spawn(blocking(move || {
-                let batch = model.embed_batch(&texts);
-                drop(permit);
-                (start, batch)
+                let mut turn = Some(turn);
+                let mut pause = || {
+                    if purpose == Purpose::Document {
+                        turn = turn.take().and_then(Turn::give_way);
+                    }
+                };
+                (start, model.embed_batch(&texts, &mut pause))
             }));
         }
         let dimensions = self.dimensions();
@@ -144,7 +153,7 @@ impl LocalModel {
     /// As [`LocalModel::embed`].
     pub fn embed_blocking(&self, texts: &[&str]) -> Result<Embeddings, EmbedError> {
         let texts: Vec<&str> = texts.iter().map(|text| readable(text)).collect();
-        self.model.embed_batch(&texts)
+        self.model.embed_batch(&texts, &mut || {})
     }
 }
 
@@ -174,11 +183,14 @@ impl Model {
         batches
     }
 
-    /// Embeds [`readable`] texts.
-    fn embed_batch(&self, texts: &[impl AsRef<str>]) -> Result<Embeddings, EmbedError> {
+    /// Embeds [`readable`] texts. Calls `pause` after every few milliseconds of work.
+    fn embed_batch(&self, texts: &[impl AsRef<str>], pause: &mut dyn FnMut()) -> Result<Embeddings, EmbedError> {
         let tokenized: Vec<Tokenized> = texts
             .iter()
-            .map(|text| self.tokens.tokenize(text.as_ref()))
+            .map(|text| {
+                pause();
+                self.tokens.tokenize(text.as_ref())
+            })
             .collect::<Result<_, _>>()
             .map_err(|error| EmbedError::Refused { why: format!("the tokenizer cannot read the text: {error}") })?;
         let mut values = Vec::with_capacity(texts.len() * self.bert.dimensions());
@@ -191,7 +203,7 @@ impl Model {
                 tokens <= 2 * BATCH_TOKENS
             });
             let count = fitting.count().max(1);
-            values.extend(self.bert.embed(&rest[..count]));
+            values.extend(self.bert.embed(&rest[..count], pause));
             rest.drain(..count);
         }
         Ok(Embeddings {

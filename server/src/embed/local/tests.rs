@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -94,8 +95,8 @@ async fn a_batch_gives_the_vectors_of_its_texts_alone() {
     // Several batches, whose texts must come back in order.
     let texts: Vec<&str> = (0..500).map(|i| golden[i * 7 % golden.len()].text.as_str()).collect();
     assert!(model.model.batches(&texts).len() > 4);
-    let batch = model.embed(&texts).await.unwrap();
-    assert_eq!(batch, model.embed(&texts).await.unwrap());
+    let batch = model.embed(&texts, Purpose::Document).await.unwrap();
+    assert_eq!(batch, model.embed(&texts, Purpose::Document).await.unwrap());
     let mut tokens = 0;
     for (index, text) in texts.iter().enumerate() {
         let alone = model.embed_blocking(&[text]).unwrap();
@@ -105,7 +106,7 @@ async fn a_batch_gives_the_vectors_of_its_texts_alone() {
         tokens += alone.tokens;
     }
     assert_eq!(batch.tokens, tokens);
-    assert_eq!(model.embed(&[]).await.unwrap(), Embeddings::default());
+    assert_eq!(model.embed(&[], Purpose::Document).await.unwrap(), Embeddings::default());
 }
 
 #[tokio::test]
@@ -120,23 +121,29 @@ async fn every_text_is_in_one_batch() {
     }
 }
 
-/// A query that comes during a large ingest gets a core when the next batch ends, not when the ingest does.
+/// A query that comes while many callers ingest is next, wherever they stand in the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_query_does_not_wait_for_an_ingest() {
+async fn a_query_does_not_wait_for_documents() {
+    const CALLS: usize = 200;
     let model = load();
     let text = "the quick brown fox ".repeat(12);
-    let ingest = tokio::spawn({
-        let model = model.clone();
-        async move { model.embed(&vec![text.as_str(); 20_000]).await }
-    });
-    let start = Instant::now();
-    while CORES.available_permits() > 0 {
-        assert!(start.elapsed() < Duration::from_secs(30), "the ingest does not start");
-        tokio::task::yield_now().await;
+    let embedded = Arc::new(AtomicUsize::new(0));
+    let mut ingests = JoinSet::new();
+    for _ in 0..CALLS {
+        let (model, text, embedded) = (model.clone(), text.clone(), Arc::clone(&embedded));
+        ingests.spawn(async move {
+            model.embed(&[text.as_str(); 8], Purpose::Document).await.unwrap();
+            embedded.fetch_add(1, Ordering::SeqCst);
+        });
     }
-    model.embed(&["how many sounds can foxes make?"]).await.unwrap();
-    assert!(!ingest.is_finished(), "the query waited for the ingest");
-    ingest.abort();
+    while embedded.load(Ordering::SeqCst) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let before = embedded.load(Ordering::SeqCst);
+    model.embed(&["how many sounds can foxes make?"], Purpose::Query).await.unwrap();
+    let after = embedded.load(Ordering::SeqCst);
+    assert!(after - before < CALLS / 4, "{} of {CALLS} calls came first", after - before);
+    ingests.abort_all();
 }
 
 #[tokio::test]
@@ -144,7 +151,7 @@ async fn a_text_of_8_mib_costs_as_much_as_its_beginning() {
     let model = load();
     let words = "fox ".repeat(2 << 20);
     let start = Instant::now();
-    let embeddings = model.embed(&[&words]).await.unwrap();
+    let embeddings = model.embed(&[&words], Purpose::Document).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!((embeddings.tokens, &*embeddings.truncated), (64, &[true][..]));
     assert_eq!(embeddings.values, model.embed_blocking(&[&"fox ".repeat(100)]).unwrap().values);
@@ -156,7 +163,7 @@ async fn a_text_of_8_mib_costs_as_much_as_its_beginning() {
         ("fox".to_owned() + &" ".repeat(8 << 20) + "fox", 3, true),
         ("fox".to_owned() + &" ".repeat(100_000) + "fox", 4, false),
     ] {
-        let embeddings = model.embed(&[&text]).await.unwrap();
+        let embeddings = model.embed(&[&text], Purpose::Document).await.unwrap();
         assert_eq!((embeddings.tokens, &*embeddings.truncated), (tokens, &[truncated][..]));
     }
 }

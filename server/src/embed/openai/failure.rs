@@ -8,6 +8,7 @@ use reqwest::{
 };
 use serde_json::Value;
 
+use super::message;
 use crate::embed::EmbedError;
 
 /// When a caller may come back, if neither the provider nor the retries say.
@@ -16,16 +17,17 @@ const RETRY_LATER: Duration = Duration::from_secs(5);
 /// The longest wait that is passed on; more is a mistake of the provider or of a clock.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Longest part of a provider's message that callers get to see, in characters.
-const MAX_MESSAGE_CHARS: usize = 300;
-
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
 pub(super) struct Failure {
     pub(super) kind: Kind,
-    /// For callers: neither the key nor a web page.
+    /// What the provider did, in words of ours: "fails", "did not answer within 60 s".
     pub(super) why: String,
+    /// The status of its answer.
+    pub(super) status: Option<StatusCode>,
+    /// Words of the provider or of a library, fit for callers.
+    pub(super) said: Option<String>,
     /// What the provider asks to wait.
     pub(super) retry_after: Option<Duration>,
 }
@@ -44,31 +46,39 @@ pub(super) enum Kind {
     TooLarge,
     /// Anything else that the provider says no to.
     Refused,
+    /// It was not asked: too many wait for it.
+    Busy,
 }
 
 impl Failure {
     pub(super) fn new(kind: Kind, why: impl Into<String>) -> Self {
-        Self { kind, why: why.into(), retry_after: None }
+        Self { kind, why: why.into(), status: None, said: None, retry_after: None }
     }
 
-    /// What an answer without success means.
-    pub(super) fn from_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+    /// Adds the words of someone else; `key` is hidden in them.
+    pub(super) fn saying(self, said: &str, key: &str) -> Self {
+        Self { said: message::for_callers(said, key), ..self }
+    }
+
+    /// What an answer without success means; `key` is hidden in its words.
+    pub(super) fn from_answer(status: StatusCode, headers: &HeaderMap, body: &[u8], key: &str) -> Self {
         let error = ProviderError::read(body);
         let kind = classify(status, &error);
-        let why = match status {
-            // these messages often repeat the key or a part of it
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                format!(
-                    "it does not accept the API key, or the key may not use this model (status {})",
-                    status.as_u16()
-                )
-            }
-            _ => match error.message {
-                Some(message) => format!("status {}: {message}", status.as_u16()),
-                None => format!("status {}", status.as_u16()),
-            },
+        let is_key = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let why = match kind {
+            Kind::Unavailable | Kind::Garbage => "fails",
+            Kind::RateLimited => "limits the rate",
+            Kind::QuotaExhausted => "says that the quota is used up",
+            Kind::TooLarge => "finds the texts too large",
+            Kind::Refused if is_key => "does not accept the API key of the server, or not for this model",
+            Kind::Refused if status == StatusCode::NOT_FOUND => "does not know the model or the address",
+            Kind::Refused => "refuses the request",
+            Kind::Busy => "is busy",
         };
-        Self { kind, why, retry_after: retry_after(headers, SystemTime::now()).map(|wait| wait.min(MAX_RETRY_AFTER)) }
+        // What it says of a key is mostly the key.
+        let said = error.message.filter(|_| !is_key).and_then(|said| message::for_callers(&said, key));
+        let retry_after = retry_after(headers, SystemTime::now()).map(|wait| wait.min(MAX_RETRY_AFTER));
+        Self { kind, why: why.to_owned(), status: Some(status), said, retry_after }
     }
 
     /// Whether the same request may work a little later.
@@ -76,14 +86,43 @@ impl Failure {
         matches!(self.kind, Kind::Unavailable | Kind::RateLimited)
     }
 
-    pub(super) fn into_embed_error(self) -> EmbedError {
-        let Self { kind, why, retry_after } = self;
-        let retry_after = retry_after.unwrap_or(RETRY_LATER);
-        match kind {
+    /// Whether the provider is there and able to answer, though it did not give vectors.
+    pub(super) fn is_answer(&self) -> bool {
+        self.status.is_some() && self.kind != Kind::Unavailable
+    }
+
+    /// What callers are told: where it failed and why, what to do, and last what the provider says.
+    pub(super) fn describe(&self, host: &str, model: &str) -> String {
+        let Self { kind, why, status, said, .. } = self;
+        let advice = match kind {
+            Kind::Unavailable | Kind::Busy => "try again later",
+            Kind::RateLimited => "try again later, or raise the limit there",
+            Kind::Garbage => "check --openai-base-url",
+            Kind::QuotaExhausted => "raise the quota there",
+            Kind::TooLarge => "send shorter texts",
+            Kind::Refused => "check the key, the model and --openai-base-url",
+        };
+        let mut text = format!("the embedding provider at {host} {why} (model \"{model}\"");
+        if let Some(status) = status {
+            text += &format!(", status {}", status.as_u16());
+        }
+        text += &format!("); {advice}");
+        if let Some(said) = said {
+            let whose = if status.is_some() { "it says" } else { "the cause" };
+            text += &format!("; {whose}: {said}");
+        }
+        text
+    }
+
+    pub(super) fn into_embed_error(self, host: &str, model: &str) -> EmbedError {
+        let why = self.describe(host, model);
+        let retry_after = self.retry_after.unwrap_or(RETRY_LATER);
+        match self.kind {
             Kind::Unavailable | Kind::Garbage => EmbedError::Unavailable { why, retry_after },
-            Kind::RateLimited => EmbedError::RateLimited { retry_after },
-            Kind::QuotaExhausted => EmbedError::QuotaExhausted,
+            Kind::RateLimited => EmbedError::RateLimited { why, retry_after },
+            Kind::QuotaExhausted => EmbedError::QuotaExhausted { why },
             Kind::TooLarge | Kind::Refused => EmbedError::Refused { why },
+            Kind::Busy => EmbedError::Busy,
         }
     }
 }
@@ -108,7 +147,7 @@ fn classify(status: StatusCode, error: &ProviderError) -> Kind {
 /// the same in a list (Gemini), `{"error": "text"}` (Ollama), `{"message", "type"}` (TEI), `{"detail": ...}` (FastAPI).
 #[derive(Debug, Default)]
 struct ProviderError {
-    /// One line without control characters, cut; none when the body is not JSON.
+    /// As it was sent; none when the body is not JSON.
     message: Option<String>,
     /// `code` and `type`, where they are strings.
     codes: Vec<String>,
@@ -125,7 +164,7 @@ impl ProviderError {
             .into_iter()
             .flatten()
             .find_map(Value::as_str)
-            .map(one_line);
+            .map(str::to_owned);
         let codes = ["code", "type"].iter().filter_map(|key| error.get(key)?.as_str().map(str::to_owned)).collect();
         Self { message, codes }
     }
@@ -150,17 +189,6 @@ impl ProviderError {
             WORDS.iter().any(|words| text.contains(words))
         };
         self.message.as_deref().is_some_and(says) || self.codes.iter().any(|code| says(code))
-    }
-}
-
-/// A message that is safe to show: one line, cut, without anything that looks like an OpenAI key.
-fn one_line(message: &str) -> String {
-    let words = message.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let shown: Vec<&str> = words.map(|word| if word.contains("sk-") { "***" } else { word }).collect();
-    let line = shown.join(" ");
-    match line.char_indices().nth(MAX_MESSAGE_CHARS) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line,
     }
 }
 
@@ -206,7 +234,7 @@ mod tests {
     }
 
     fn kind(status: u16, body: &str) -> Kind {
-        Failure::from_answer(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes()).kind
+        Failure::from_answer(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes(), "").kind
     }
 
     #[test]
@@ -272,17 +300,24 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_safe_to_show() {
-        let why = |status, body: &str| {
-            Failure::from_answer(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes()).why
+    fn own_words_come_first() {
+        let describe = |status: u16, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            Failure::from_answer(status, &HeaderMap::new(), body.as_bytes(), "").describe("host:8080", "m")
         };
-        let key = r#"{"error":{"message":"Incorrect API key provided: sk-abc***xyz. See https://example.org","code":"invalid_api_key"}}"#;
-        assert!(!why(401, key).contains("abc"), "{}", why(401, key));
-        assert_eq!(why(400, key), "status 400: Incorrect API key provided: *** See https://example.org");
-        assert_eq!(why(404, "<html><h1>nginx</h1></html>"), "status 404");
-        assert_eq!(why(400, r#"{"detail":"no\nsuch\u0000 model"}"#), "status 400: no such model");
-        assert_eq!(why(400, r#"{"detail":[{"msg":"field required"}]}"#), "status 400");
-        let long = serde_json::json!({ "error": "ä ".repeat(10_000) }).to_string();
-        assert!(why(400, &long).chars().count() < MAX_MESSAGE_CHARS + 50);
+        let key = r#"{"error":{"message":"Incorrect API key provided: sk-abc***xyz.","code":"invalid_api_key"}}"#;
+        assert_eq!(
+            describe(401, key),
+            "the embedding provider at host:8080 does not accept the API key of the server, or not for this model \
+             (model \"m\", status 401); check the key, the model and --openai-base-url"
+        );
+        assert_eq!(
+            describe(400, r#"{"detail":"no\nsuch\u0000 model"}"#),
+            "the embedding provider at host:8080 refuses the request (model \"m\", status 400); \
+             check the key, the model and --openai-base-url; it says: no such model"
+        );
+        for body in ["<html><h1>nginx</h1></html>", r#"{"detail":[{"msg":"field required"}]}"#] {
+            assert!(describe(404, body).ends_with("--openai-base-url"), "{}", describe(404, body));
+        }
     }
 }

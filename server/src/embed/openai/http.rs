@@ -1,6 +1,6 @@
 //! The connection to a provider: where it is, what goes into every request, and how an answer is read.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use async_openai::{config::Config, error::OpenAIError, middleware::HttpRequestFactory};
 use bytes::{Bytes, BytesMut};
@@ -8,26 +8,32 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    OPENAI_BASE_URL, OpenAiConfig,
+    config::{OPENAI_BASE_URL, OpenAiConfig},
     failure::{Failure, Kind},
+    message::shown_url,
 };
 use crate::embed::ConfigError;
 
+/// Most bytes of an answer without success that are read. Errors are short; a page of HTML says nothing.
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
 pub(super) type Client = async_openai::Client<Endpoint>;
 
-/// Connects to nothing yet.
-pub(super) fn client(config: &OpenAiConfig) -> Result<Client, ConfigError> {
+/// A client, and the host that it is for, with the port if that is not the usual one. Connects to nothing yet.
+pub(super) fn client(config: &OpenAiConfig) -> Result<(Client, String), ConfigError> {
     let endpoint = Endpoint::new(config)?;
+    let host = endpoint.base_url.host_str().unwrap_or_default();
+    let host = endpoint.base_url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let http = endpoint.http_client()?;
     let (key, max_bytes) = (endpoint.key.clone(), config.max_reply_bytes);
     let client = Client::build(http.clone(), endpoint);
     // in place of async-openai's own way to send, which retries
     let send = move |request: HttpRequestFactory| send(http.clone(), request, key.clone(), max_bytes);
-    Ok(client.with_http_service(tower::service_fn(send)))
+    Ok((client.with_http_service(tower::service_fn(send)), host))
 }
 
 /// Address and headers; in place of `OpenAIConfig`, which reads the environment and panics on a key with a line break.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Endpoint {
     base_url: reqwest::Url,
     key: SecretString,
@@ -37,7 +43,7 @@ pub(super) struct Endpoint {
 impl Endpoint {
     fn new(config: &OpenAiConfig) -> Result<Self, ConfigError> {
         let text = config.base_url.as_deref().unwrap_or(OPENAI_BASE_URL);
-        let invalid = |why: String| ConfigError::BaseUrl { url: text.to_owned(), why };
+        let invalid = |why: String| ConfigError::BaseUrl { url: shown_url(text), why };
         let base_url = reqwest::Url::parse(text).map_err(|error| invalid(error.to_string()))?;
         if !matches!(base_url.scheme(), "http" | "https") || base_url.query().is_some() || base_url.fragment().is_some()
         {
@@ -81,6 +87,12 @@ impl Endpoint {
     }
 }
 
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("base_url", &shown_url(self.base_url.as_str())).finish_non_exhaustive()
+    }
+}
+
 impl Config for Endpoint {
     fn headers(&self) -> HeaderMap {
         self.headers.clone()
@@ -111,43 +123,50 @@ async fn send(
     max_bytes: usize,
 ) -> Result<reqwest::Response, OpenAIError> {
     let fail = |failure: Failure| OpenAIError::Boxed(Box::new(failure));
-    let lost = |error: reqwest::Error| fail(Failure::new(Kind::Unavailable, chain(&error.without_url())));
-
-    let mut response = client.execute(request.build().await?).await.map_err(lost)?;
+    let key = key.expose_secret();
+    let mut response = client.execute(request.build().await?).await.map_err(|error| fail(lost(error, key)))?;
     let status = response.status();
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(lost)? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| fail(lost(error, key)))? {
+        if !status.is_success() && body.len() + chunk.len() > MAX_ERROR_BYTES {
+            break; // a page, whatever it says
+        }
         if body.len() + chunk.len() > max_bytes {
-            return Err(fail(Failure::new(Kind::Garbage, format!("its answer is longer than {max_bytes} bytes"))));
+            let why = format!("gives an answer of more than {max_bytes} bytes");
+            return Err(fail(Failure { status: Some(status), ..Failure::new(Kind::Garbage, why) }));
         }
         body.extend_from_slice(&chunk);
     }
     if !status.is_success() {
-        let mut failure = Failure::from_answer(status, response.headers(), &body);
-        if !key.expose_secret().is_empty() {
-            failure.why = failure.why.replace(key.expose_secret(), "***");
-        }
-        return Err(fail(failure));
+        return Err(fail(Failure::from_answer(status, response.headers(), &body, key)));
     }
     // async-openai logs a body that is not JSON in full
     if !(body.trim_ascii().starts_with(b"{") && body.trim_ascii().ends_with(b"}")) {
-        return Err(fail(Failure::new(Kind::Garbage, format!("its answer (status {}) is not JSON", status.as_u16()))));
+        let failure = Failure::new(Kind::Garbage, "gives an answer that is not JSON");
+        return Err(fail(Failure { status: Some(status), ..failure }));
     }
     Ok(::http::Response::new(Bytes::from(body)).into())
 }
 
-pub(super) fn into_failure(error: OpenAIError) -> Failure {
+/// What an error of the library means; `key` is hidden in its words.
+pub(super) fn into_failure(error: OpenAIError, key: &str) -> Failure {
     match error {
         OpenAIError::Boxed(error) => match error.downcast::<Failure>() {
             Ok(failure) => *failure,
-            Err(error) => Failure::new(Kind::Unavailable, error.to_string()),
+            Err(error) => Failure::new(Kind::Unavailable, "cannot be asked").saying(&error.to_string(), key),
         },
         OpenAIError::JSONDeserialize(error, _body) => {
-            Failure::new(Kind::Garbage, format!("its answer is not a list of embeddings: {error}"))
+            Failure::new(Kind::Garbage, "gives an answer that is not a list of embeddings")
+                .saying(&error.to_string(), key)
         }
-        OpenAIError::Reqwest(error) => Failure::new(Kind::Unavailable, chain(&error.without_url())),
-        error => Failure::new(Kind::Refused, error.to_string()),
+        OpenAIError::Reqwest(error) => lost(error, key),
+        error => Failure::new(Kind::Refused, "cannot be asked").saying(&error.to_string(), key),
     }
+}
+
+/// A connection that was not made, or broke.
+fn lost(error: reqwest::Error, key: &str) -> Failure {
+    Failure::new(Kind::Unavailable, "cannot be reached").saying(&chain(&error.without_url()), key)
 }
 
 /// An error with its causes: reqwest's own text is only "error sending request".

@@ -12,23 +12,30 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use secrecy::SecretString;
+use secrecy::ExposeSecret as _;
 use serde::Serialize;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{sync::Mutex, time::Instant};
 
 use self::{
     failure::{Failure, Kind},
+    health::Health,
     http::into_failure,
     reply::{Reply, Vectors},
 };
-use super::{ConfigError, EmbedError, Embeddings, Model, Stats};
+use super::{
+    ConfigError, EmbedError, Embeddings, Model, Purpose, Stats,
+    turns::{Turn, Turns},
+};
 
+mod config;
 mod failure;
+mod health;
 mod http;
+mod message;
 mod reply;
 
-/// OpenAI's own address, used when there is a key and no base URL.
-pub(super) const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+pub use self::config::OpenAiConfig;
+pub(crate) use self::message::shown_url;
 
 /// The first pause before a retry; it doubles with every attempt.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -39,58 +46,6 @@ const MAX_CUTS: usize = 16;
 /// The server's own idea of a batch is not learned below this, so that one odd refusal does not slow everything down.
 const MIN_LEARNED_BATCH_TEXTS: usize = 8;
 
-/// Where the provider is and how it is used.
-///
-/// `Debug` does not show the key.
-#[derive(Clone, Debug)]
-pub struct OpenAiConfig {
-    /// The address up to and without `/embeddings`, such as `http://127.0.0.1:11434/v1`. Default: `OPENAI_BASE_URL`.
-    pub base_url: Option<String>,
-    /// Sent as a bearer token. Optional with a base URL: local servers often need none.
-    pub api_key: Option<SecretString>,
-    /// Texts per request, 1 to 2048 (OpenAI's limit). Default 128. When the provider takes fewer, that is learned from its refusals.
-    pub max_batch_texts: usize,
-    /// Bytes of text per request; a longer text is cut there. Default 256 KiB. A token has at least one byte, so that this
-    /// keeps a request below OpenAI's limit of 300,000 tokens.
-    pub max_batch_bytes: usize,
-    /// Requests under way at a time, over the whole server. Default 8.
-    pub concurrency: usize,
-    /// Bytes of a reply that are read before it is given up. Default 64 MiB: 128 vectors of 16,000 values fit, 30 bytes each.
-    pub max_reply_bytes: usize,
-    /// Time for one request, from connecting to the end of the reply. Default 60 s.
-    pub request_timeout: Duration,
-    /// Attempts after the first one, on rate limits, failures of the provider and lost connections. Default 5.
-    pub max_retries: usize,
-    /// No retry starts later than this after the first attempt, and no request waits longer for its turn. Default 120 s.
-    pub max_elapsed: Duration,
-    /// The longest Retry-After that is waited for. When the provider asks for more, the caller is told at once. Default 30 s.
-    pub retry_after_cap: Duration,
-}
-
-impl Default for OpenAiConfig {
-    fn default() -> Self {
-        Self {
-            base_url: None,
-            api_key: None,
-            max_batch_texts: 128,
-            max_batch_bytes: 256 * 1024,
-            concurrency: 8,
-            max_reply_bytes: 64 * 1024 * 1024,
-            request_timeout: Duration::from_secs(60),
-            max_retries: 5,
-            max_elapsed: Duration::from_secs(120),
-            retry_after_cap: Duration::from_secs(30),
-        }
-    }
-}
-
-impl OpenAiConfig {
-    /// Whether the server offers `openai/...` models: it has a key or a base URL.
-    pub fn is_enabled(&self) -> bool {
-        self.base_url.is_some() || self.api_key.is_some()
-    }
-}
-
 /// The provider. Clones share the connections and the limits.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenAi(Arc<Inner>);
@@ -99,8 +54,11 @@ pub(crate) struct OpenAi(Arc<Inner>);
 struct Inner {
     client: http::Client,
     config: OpenAiConfig,
-    /// One permit per request under way. Not held while a retry waits.
-    requests: Semaphore,
+    /// Where it is, as callers are told.
+    host: String,
+    /// One for each request under way. Not held while a retry waits.
+    requests: Arc<Turns>,
+    health: Health,
     /// `max_batch_texts`, or less once the provider has refused that many.
     batch_texts: AtomicUsize,
     stats: Stats,
@@ -118,9 +76,13 @@ impl OpenAi {
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Zero { name });
         }
+        let reserved = if config.concurrency > 1 { config.concurrency.div_ceil(4) } else { 0 };
+        let (client, host) = http::client(&config)?;
         Ok(Self(Arc::new(Inner {
-            client: http::client(&config)?,
-            requests: Semaphore::new(config.concurrency.min(Semaphore::MAX_PERMITS)),
+            client,
+            host,
+            requests: Arc::new(Turns::new(config.concurrency, reserved)),
+            health: Health::new(config.hangs_after, config.outage_lasts),
             batch_texts: AtomicUsize::new(config.max_batch_texts),
             config,
             stats: Stats::default(),
@@ -131,19 +93,31 @@ impl OpenAi {
         &self.0.stats
     }
 
+    pub(super) fn health(&self) -> &Health {
+        &self.0.health
+    }
+
     /// How many values a vector of the model `name` has, with `dimensions` asked for or not.
     pub(super) async fn probe(&self, name: &str, dimensions: Option<usize>) -> Result<usize, EmbedError> {
-        let vectors = self.request(name, dimensions, &["dimensions"]).await.map_err(Failure::into_embed_error)?;
+        let call = Call::new(name, dimensions, Purpose::Query);
+        let vectors = self.request(&call, &["dimensions"]).await.map_err(|failure| self.embed_error(&call, failure))?;
         Ok(vectors.dimensions)
     }
 
     /// Embeds non-empty texts with the model `name`, in as many requests as the limits ask for.
-    pub(super) async fn embed(&self, name: &str, model: &Model, texts: &[&str]) -> Result<Embeddings, EmbedError> {
+    pub(super) async fn embed(
+        &self,
+        name: &str,
+        model: &Model,
+        texts: &[&str],
+        purpose: Purpose,
+    ) -> Result<Embeddings, EmbedError> {
         let limit = self.0.batch_texts.load(Ordering::Relaxed);
+        let call = Call::new(name, model.ask_dimensions.then_some(model.dimensions), purpose);
         // A loop, because a closure here would keep the future from being Send.
         let mut calls = Vec::new();
         for batch in batches(texts, limit, self.0.config.max_batch_bytes) {
-            calls.push(self.embed_batch(name, model, batch));
+            calls.push(self.embed_batch(&call, model, batch));
         }
         let mut parts = stream::iter(calls).buffered(self.0.config.concurrency);
 
@@ -159,16 +133,16 @@ impl OpenAi {
     }
 
     /// Embeds a batch. What the provider finds too large is split, down to single texts, which are cut.
-    async fn embed_batch(&self, name: &str, model: &Model, batch: &[&str]) -> Result<Embeddings, EmbedError> {
+    async fn embed_batch(&self, call: &Call<'_>, model: &Model, batch: &[&str]) -> Result<Embeddings, EmbedError> {
         let mut embeddings = Embeddings::default();
         let mut was_split = false;
         let mut todo = vec![batch]; // the last one is next
         while let Some(part) = todo.pop() {
             if let [text] = part {
-                embeddings.append(self.embed_one(name, model, text).await?);
+                embeddings.append(self.embed_one(call, model, text).await?);
                 continue;
             }
-            match self.request_checked(name, model, part).await {
+            match self.request_checked(call, model, part).await {
                 Ok(vectors) => embeddings.append(vectors.into_embeddings(part.len())),
                 Err(Rejected::TooLarge(_)) => {
                     was_split = true;
@@ -192,64 +166,75 @@ impl OpenAi {
     }
 
     /// Embeds a text, or as much of its beginning as the model reads.
-    async fn embed_one(&self, name: &str, model: &Model, text: &str) -> Result<Embeddings, EmbedError> {
+    async fn embed_one(&self, call: &Call<'_>, model: &Model, text: &str) -> Result<Embeddings, EmbedError> {
         let mut beginning = cut(text, self.0.config.max_batch_bytes);
         for _ in 0..=MAX_CUTS {
-            match self.request_checked(name, model, &[beginning]).await {
+            match self.request_checked(call, model, &[beginning]).await {
                 Ok(vectors) => {
                     let mut embeddings = vectors.into_embeddings(1);
                     embeddings.truncated[0] = beginning.len() < text.len();
                     return Ok(embeddings);
                 }
-                Err(Rejected::TooLarge(why)) => {
+                Err(Rejected::TooLarge(failure)) => {
                     let half = cut(beginning, beginning.len() / 2);
                     if half.trim().is_empty() {
-                        return Err(EmbedError::Refused { why });
+                        return Err(self.embed_error(call, failure));
                     }
                     beginning = half;
                 }
                 Err(Rejected::Error(error)) => return Err(error),
             }
         }
-        Err(EmbedError::Refused { why: format!("even {} bytes of a text are too long", beginning.len()) })
+        let why = format!("finds even {} bytes of a text too large", beginning.len());
+        Err(self.embed_error(call, Failure::new(Kind::TooLarge, why)))
     }
 
     /// One request, and the dimensions of its vectors checked.
-    async fn request_checked(&self, name: &str, model: &Model, texts: &[&str]) -> Result<Vectors, Rejected> {
-        let dimensions = model.ask_dimensions.then_some(model.dimensions);
-        match self.request(name, dimensions, texts).await {
+    async fn request_checked(&self, call: &Call<'_>, model: &Model, texts: &[&str]) -> Result<Vectors, Rejected> {
+        match self.request(call, texts).await {
             Ok(vectors) if vectors.dimensions != model.dimensions => Err(Rejected::Error(EmbedError::Dimensions {
                 model: model.name.clone(),
                 expected: model.dimensions,
                 actual: vectors.dimensions,
             })),
             Ok(vectors) => Ok(vectors),
-            Err(failure) if failure.kind == Kind::TooLarge => Err(Rejected::TooLarge(failure.why)),
-            Err(failure) => Err(Rejected::Error(failure.into_embed_error())),
+            Err(failure) if failure.kind == Kind::TooLarge => Err(Rejected::TooLarge(failure)),
+            Err(failure) => Err(Rejected::Error(self.embed_error(call, failure))),
         }
     }
 
+    fn embed_error(&self, call: &Call<'_>, failure: Failure) -> EmbedError {
+        failure.into_embed_error(&self.0.host, call.model)
+    }
+
     /// One request with its retries.
-    async fn request(&self, name: &str, dimensions: Option<usize>, texts: &[&str]) -> Result<Vectors, Failure> {
-        let requested = self.request_uncounted(name, dimensions, texts).await;
+    async fn request(&self, call: &Call<'_>, texts: &[&str]) -> Result<Vectors, Failure> {
+        let _asking = self.0.health.ask();
+        let requested = self.request_uncounted(call, texts).await;
         self.0.stats.ended(texts.len(), requested.as_ref().ok().map(|vectors| vectors.tokens));
         requested
     }
 
-    async fn request_uncounted(
-        &self,
-        name: &str,
-        dimensions: Option<usize>,
-        texts: &[&str],
-    ) -> Result<Vectors, Failure> {
-        let config = &self.0.config;
+    async fn request_uncounted(&self, call: &Call<'_>, texts: &[&str]) -> Result<Vectors, Failure> {
+        let Inner { config, health, host, stats, .. } = &*self.0;
         let start = Instant::now();
         let mut attempt = 0;
         loop {
-            let failure = match self.attempt(name, dimensions, texts).await {
-                Ok(vectors) => return Ok(vectors),
+            let turn = self.turn(call).await?;
+            let attempted = self.attempt(call, texts).await;
+            drop(turn);
+            let failure = match attempted {
+                Ok(vectors) => {
+                    health.heard();
+                    return Ok(vectors);
+                }
                 Err(failure) => failure,
             };
+            if failure.is_answer() {
+                health.heard();
+            } else {
+                health.unheard();
+            }
             if !failure.is_transient() || attempt == config.max_retries {
                 return Err(failure);
             }
@@ -263,36 +248,68 @@ impl OpenAi {
                 return Err(failure);
             }
             attempt += 1;
-            self.0.stats.retries.add(1);
-            tracing::warn!(attempt, pause_ms = pause.as_millis(), why = failure.why, "retrying an embedding request");
+            stats.retries.add(1);
+            let why = failure.describe(host, call.model);
+            tracing::warn!(attempt, pause_ms = pause.as_millis(), why, "retrying an embedding request");
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// One HTTP request.
-    async fn attempt(&self, name: &str, dimensions: Option<usize>, texts: &[&str]) -> Result<Vectors, Failure> {
-        let Inner { client, config, requests, .. } = &*self.0;
-        let turn = tokio::time::timeout(config.max_elapsed, requests.acquire()).await;
-        // The semaphore is never closed, so what is held here is a permit.
-        let _permit = turn.map_err(|_| Failure::new(Kind::Unavailable, "too many requests to it are under way"))?;
+    /// Waits until a request may be sent.
+    async fn turn(&self, call: &Call<'_>) -> Result<Turn, Failure> {
+        let Inner { requests, config, .. } = &*self.0;
+        let turn = async {
+            let _place = call.place.lock().await;
+            requests.take(call.purpose).await
+        };
+        match tokio::time::timeout(config.max_elapsed, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(Failure::new(Kind::Busy, "has too many requests waiting for it")),
+        }
+    }
 
-        let request = Request { model: name, input: texts, encoding_format: "float", dimensions };
+    /// One HTTP request.
+    async fn attempt(&self, call: &Call<'_>, texts: &[&str]) -> Result<Vectors, Failure> {
+        let Inner { client, config, .. } = &*self.0;
+        let request =
+            Request { model: call.model, input: texts, encoding_format: "float", dimensions: call.dimensions };
         let embeddings = client.embeddings();
         let reply = embeddings.create_byot::<_, Reply>(request);
         match tokio::time::timeout(config.request_timeout, reply).await {
             Ok(Ok(reply)) => reply
                 .into_vectors(texts.len())
-                .map_err(|why| Failure::new(Kind::Garbage, format!("its answer is not usable: {why}"))),
-            Ok(Err(error)) => Err(into_failure(error)),
-            Err(_) => Err(Failure::new(Kind::Unavailable, "it did not answer in time")),
+                .map_err(|why| Failure::new(Kind::Garbage, format!("gives an answer that is not usable, with {why}"))),
+            Ok(Err(error)) => Err(into_failure(error, config.api_key.as_ref().map_or("", |key| key.expose_secret()))),
+            Err(_) => {
+                let why = format!("did not answer within {:?}", config.request_timeout);
+                Err(Failure::new(Kind::Unavailable, why))
+            }
         }
+    }
+}
+
+/// What the requests for one list of texts have in common.
+#[derive(Debug)]
+struct Call<'c> {
+    /// The model by its name there.
+    model: &'c str,
+    /// Dimensions to ask for.
+    dimensions: Option<usize>,
+    purpose: Purpose,
+    /// Held while one of its requests waits for a turn: a call stands in the queue once, however many requests it makes.
+    place: Mutex<()>,
+}
+
+impl<'c> Call<'c> {
+    fn new(model: &'c str, dimensions: Option<usize>, purpose: Purpose) -> Self {
+        Self { model, dimensions, purpose, place: Mutex::new(()) }
     }
 }
 
 /// Why a request did not give vectors.
 enum Rejected {
     /// Too many texts, or a text too long; fewer or less may work.
-    TooLarge(String),
+    TooLarge(Failure),
     Error(EmbedError),
 }
 
