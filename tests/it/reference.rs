@@ -142,6 +142,9 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::CollectionDamaged => {
             "Restore what is missing from a backup, or delete the collection and create it again; the log of the server names it."
         }
+        ErrorReason::TooManyBytes => {
+            "Try again, with smaller requests and fewer at a time. If it lasts, raise `--max-bytes-in-flight`."
+        }
         ErrorReason::VersionMismatch => "Read the document again, decide anew, and send its version.",
     }
 }

@@ -63,6 +63,8 @@ impl ServerArgs {
         ServerSettings {
             limits: Limits {
                 max_request_bytes: to_usize(self.max_request_bytes),
+                max_bytes_in_flight: to_usize(self.max_bytes_in_flight),
+                bytes_wait: self.bytes_wait,
                 max_response_bytes: to_usize(self.max_response_bytes),
                 call_timeout: self.call_timeout,
                 ingest_timeout: self.ingest_timeout,
