@@ -46,12 +46,8 @@ fn framed(compression: u8, message: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn plain(message: &[u8]) -> Body {
-    Body::new(Full::new(Bytes::from(framed(0, message))))
-}
-
-fn gzipped(message: &[u8]) -> Body {
-    Body::new(Full::new(Bytes::from(framed(1, &gzip(message)))))
+fn body(frames: Vec<u8>) -> Body {
+    Body::new(Full::new(Bytes::from(frames)))
 }
 
 fn gzip(message: &[u8]) -> Vec<u8> {

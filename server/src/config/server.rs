@@ -60,6 +60,13 @@ impl ServerArgs {
                 )),
             }
         }
+        if self.max_bytes_in_flight / 4 < self.max_request_bytes {
+            warnings.push(
+                "--max-bytes-in-flight is less than four times --max-request-bytes: one of the largest requests takes all \
+                 of it, or is refused"
+                    .into(),
+            );
+        }
         ServerSettings {
             limits: Limits {
                 max_request_bytes: to_usize(self.max_request_bytes),

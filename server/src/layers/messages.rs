@@ -263,7 +263,13 @@ impl MessageBody {
         self.arrival = None;
         let rules = &self.rules;
         let Some(method) = rules.method else { return Ok(Some(Frame::data(message))) };
-        let size = if header.is_compressed { gzip_size(&message, rules.max_bytes)? } else { header.length };
+        let size = if header.is_compressed { gzip_size(&message)? } else { header.length };
+        if size > rules.max_bytes {
+            let most = rules.max_bytes;
+            let refusing = async move { Err(blocking(move || oversized(&message, most)).await?) };
+            self.state = State::Checking(Box::pin(refusing));
+            return Ok(None);
+        }
         let held = self.held.take();
         let checked = if held.is_none() && size <= SMALL {
             let (message, decoded) = open(header, &message, size, method)?;
@@ -321,10 +327,18 @@ fn open(header: Header, message: &Bytes, size: usize, method: Method) -> Result<
 }
 
 /// How many bytes a message is without gzip, as its last four bytes say.
-fn gzip_size(message: &[u8], max_bytes: usize) -> Result<usize, Error> {
-    let size = message[HEADER..].last_chunk().copied().map(u32::from_le_bytes).ok_or_else(no_gzip)?;
-    let size = size as usize;
-    if size > max_bytes { Err(Error::message_too_large(max_bytes)) } else { Ok(size) }
+fn gzip_size(message: &[u8]) -> Result<usize, Error> {
+    let size = message[HEADER..].last_chunk().copied().map(u32::from_le_bytes);
+    size.map(|size| size as usize).ok_or_else(no_gzip)
+}
+
+/// Why a message is refused that says to be larger than the limit: it may be damaged instead.
+fn oversized(message: &[u8], most: usize) -> Error {
+    let mut content = GzDecoder::new(&message[HEADER..]).take(most as u64 + 1);
+    match std::io::copy(&mut content, &mut std::io::sink()) {
+        Ok(read) if read > most as u64 => Error::message_too_large(most),
+        _ => no_gzip(),
+    }
 }
 
 /// Decompresses a message that must be of this size.

@@ -3,7 +3,7 @@
 use pgfox::v1;
 use tonic::Code;
 
-use super::{RawClient, framed, gzip, gzipped};
+use super::{RawClient, body, framed, gzip};
 use crate::{
     calls::count,
     support::{Server, reason, vector_document, vectors},
@@ -14,7 +14,7 @@ async fn a_message_that_is_too_large_only_when_decompressed() {
     let server = Server::start(18).await;
     let raw = RawClient::new(&server.address);
     for method in ["Ingest", "Search"] {
-        let status = raw.refusal(method, gzipped(&vec![0; (16 << 20) + 1])).await;
+        let status = raw.refusal(method, body(framed(1, &gzip(&vec![0; (16 << 20) + 1])))).await;
         assert_eq!((status.code(), reason(&status).0.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
         assert!(status.message().contains("16777216 bytes"), "{status:?}");
     }
@@ -27,8 +27,7 @@ async fn a_message_that_is_too_large_only_when_decompressed() {
     let mut wrong = gzip(&[7; 100]);
     wrong[20] ^= 0x55;
     for damaged in [lying, cut, wrong, b"no gzip".to_vec(), vec![]] {
-        let status =
-            raw.refusal("Search", tonic::body::Body::new(http_body_util::Full::new(framed(1, &damaged).into()))).await;
+        let status = raw.refusal("Search", body(framed(1, &damaged))).await;
         assert_eq!((status.code(), reason(&status).0.as_str()), (Code::InvalidArgument, "INVALID_FIELD"), "{status:?}");
     }
 }

@@ -6,7 +6,7 @@ use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
 use tonic::{Code, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use super::{RawClient, plain, stalled};
+use super::{RawClient, body, framed, stalled};
 use crate::{
     calls::{near, request},
     process::ServerProcess,
@@ -49,7 +49,16 @@ async fn many_large_ingests_stay_within_their_memory_and_give_it_back() {
         let mut calls = tokio::task::JoinSet::new();
         for caller in 0..callers {
             let mut client = connect();
-            calls.spawn(async move { client.ingest(large_request(round, caller)).await.map(|_| ()) });
+            // As clients do, which a busy machine can need.
+            calls.spawn(async move {
+                let request = large_request(round, caller);
+                loop {
+                    match client.ingest(request.clone()).await {
+                        Err(status) if reason(&status).0 == "TOO_MANY_BYTES" => {}
+                        done => return done.map(|_| ()),
+                    }
+                }
+            });
         }
         while !calls.is_empty() {
             let began = Instant::now();
@@ -132,7 +141,7 @@ async fn a_request_that_is_too_large_in_memory_is_refused_with_its_size() {
     let mut document = vector_document("a", &[1.0]);
     document.metadata = Some(prost_types::Struct { fields });
     let message = prost::Message::encode_to_vec(&request("points", vec![document]));
-    let status = RawClient::new(&server.address).refusal("Ingest", plain(&message)).await;
+    let status = RawClient::new(&server.address).refusal("Ingest", body(framed(0, &message))).await;
     assert_eq!((status.code(), reason(&status).0.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
     assert!(status.message().contains("6291456"), "{status:?}");
 }

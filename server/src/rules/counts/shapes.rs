@@ -48,6 +48,7 @@ impl Shape {
         self.0.get((number as usize).checked_sub(1)?)?.as_ref()
     }
 
+    #[cfg(test)]
     pub(super) fn fields(&self) -> impl Iterator<Item = &Field> {
         self.0.iter().flatten()
     }
@@ -57,6 +58,7 @@ impl Shape {
 #[derive(Debug)]
 pub(super) struct Field {
     /// With the name of the message, as in [`LIMITS`].
+    #[cfg(test)]
     pub(super) full_name: String,
     pub(super) name: String,
     number: u32,
@@ -149,12 +151,15 @@ static API: LazyLock<Api> = LazyLock::new(|| {
             let is_within = target.is_some_and(|target| reached[at][target] && reached[target][at]);
             let read = Field {
                 limit: limit(&full_name),
+                #[cfg(test)]
                 full_name,
                 name: field.name().to_owned(),
                 number: field.number() as u32,
                 kind,
                 is_repeated: field.label() == Label::Repeated,
-                is_map: target.is_some_and(|target| messages[target].1.options.as_ref().is_some_and(|o| o.map_entry())),
+                is_map: target.is_some_and(|target| {
+                    messages[target].1.options.as_ref().is_some_and(prost_types::MessageOptions::map_entry)
+                }),
                 is_within,
                 enters: !is_within && target.is_some_and(|target| circle(target).is_some()),
                 counts_apart: target.is_some_and(|target| {
