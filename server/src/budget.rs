@@ -13,6 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What a permit stands for.
 const UNIT: usize = 1024;
+/// Most requests that wait: the beginning of each is in memory too.
+const MAX_WAITING: usize = 128;
 
 /// The budget was used up for as long as a request may wait.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -30,6 +32,8 @@ pub(crate) struct Budget(Arc<BudgetState>);
 struct BudgetState {
     free: Arc<Semaphore>,
     units: usize,
+    /// One permit for each request that may wait.
+    turns: Semaphore,
     /// The right to go beyond the budget. A request that holds bytes already cannot wait in line: those before it may wait
     /// for what it holds. One at a time goes beyond, and so one always ends.
     beyond: Arc<Semaphore>,
@@ -40,7 +44,7 @@ impl Budget {
     pub(crate) fn new(bytes: usize, wait: Duration) -> Self {
         let units = (bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let (free, beyond) = (Arc::new(Semaphore::new(units)), Arc::new(Semaphore::new(1)));
-        Self(Arc::new(BudgetState { free, units, beyond, wait }))
+        Self(Arc::new(BudgetState { free, units, turns: Semaphore::new(MAX_WAITING), beyond, wait }))
     }
 
     /// All that it has.
@@ -74,7 +78,7 @@ impl Held {
 
     /// Holds so many bytes from now on; of more than there are all.
     pub(crate) async fn set(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        let BudgetState { free, units, beyond, wait } = &*self.budget.0;
+        let BudgetState { free, units, turns, beyond, wait } = &*self.budget.0;
         let (wanted, held) = (bytes.div_ceil(UNIT).min(*units), self.units());
         if wanted <= held {
             // Dropped, which gives it back.
@@ -88,6 +92,7 @@ impl Held {
         let more = (wanted - held) as u32;
         match &mut self.permit {
             None => {
+                let Ok(_turn) = turns.try_acquire() else { return Err(Exhausted) };
                 let taking = tokio::time::timeout(*wait, Arc::clone(free).acquire_many_owned(more));
                 self.permit = Some(taking.await.map_err(|_| Exhausted)?.map_err(|_| Exhausted)?);
             }
@@ -162,6 +167,19 @@ mod tests {
         held(&budget, 10 * UNIT).await.expect("all");
         held(&budget, 99 * UNIT).await.expect("as much as there is");
         assert_eq!(budget.0.free.available_permits(), 10);
+    }
+
+    #[tokio::test]
+    async fn only_so_many_wait() {
+        let budget = Budget::new(UNIT, Duration::from_secs(60));
+        let first = held(&budget, UNIT).await.expect("free");
+        let mut waiting: Vec<_> = (0..MAX_WAITING).map(|_| Box::pin(held(&budget, UNIT))).collect();
+        for waiting in &mut waiting {
+            assert!(futures_util::poll!(waiting).is_pending());
+        }
+        assert!(held(&budget, UNIT).await.is_err());
+        drop(first);
+        waiting.swap_remove(0).await.expect("its turn");
     }
 
     #[tokio::test]

@@ -59,7 +59,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a call that arrive before they are asked for: those of a message that waits for its part of the budget.
 const STREAM_WINDOW: u32 = 512 * 1024;
 /// The same for all calls of a connection: some of them may wait without stopping the others.
-const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
+const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
 
 /// Serves until `shutdown`, then lets running calls finish. The caller owns the port and the signals.
 ///

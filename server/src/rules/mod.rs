@@ -108,7 +108,7 @@ impl From<Violation> for Violations {
 
 impl FromIterator<Violation> for Violations {
     fn from_iter<I: IntoIterator<Item = Violation>>(violations: I) -> Self {
-        Self(violations.into_iter().collect())
+        Self(violations.into_iter().take(MAX_VIOLATIONS).collect())
     }
 }
 
