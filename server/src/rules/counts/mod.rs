@@ -18,6 +18,8 @@ use super::{Violation, Violations};
 
 /// Messages within each other that prost decodes; it refuses what is deeper.
 const MAX_DEPTH: usize = 100;
+/// Up to here errors say how many there are; to count on would only take time.
+const MAX_COUNTED: usize = 100_000;
 /// What an allocation takes beside what was asked for.
 const ALLOCATION: usize = 16;
 /// Elements that a `Vec` and a map make room for with their first.
@@ -90,7 +92,7 @@ impl Walk {
             if field.is_repeated {
                 let limit = if field.is_within { entered } else { field.limit };
                 self.count(field, limit, field.elements(content)).map_err(|rule| {
-                    let all = count(message, number, field);
+                    let all = count(message, number, field, rule.counted());
                     let path = if field.is_within { String::new() } else { field.name.clone() };
                     Stop::TooMany { path, rule: rule.with(all), limit: limit.filter(|_| field.is_within) }
                 })?;
@@ -106,7 +108,7 @@ impl Walk {
             } else {
                 self.message(inner, content, entered, depth + 1)
             };
-            walked.map_err(|stop| stop.within(field, || count(&message[..at], number, field)))?;
+            walked.map_err(|stop| stop.within(field, || count(&message[..at], number, field, usize::MAX)))?;
         }
         Ok(())
     }
@@ -167,10 +169,17 @@ struct Rule {
 }
 
 impl Rule {
+    /// How far to count.
+    fn counted(&self) -> usize {
+        MAX_COUNTED.max(self.most + 1)
+    }
+
     /// In the words of the other rules, with how many there are in one list.
     fn with(&self, all: usize) -> String {
         let Self { most, things, .. } = self;
-        if all > *most || !self.sums {
+        if all >= self.counted() {
+            format!("must have at most {most} {things}, not {all} or more")
+        } else if all > *most || !self.sums {
             format!("must have at most {most} {things}, not {all}")
         } else {
             format!("must have at most {most} {things}")
@@ -191,10 +200,10 @@ fn content<'a>(number: u32, wire_type: WireType, rest: &mut &'a [u8]) -> Result<
     Ok(Some(content))
 }
 
-/// How many elements of a field a message has, as far as it can be read.
-fn count(mut message: &[u8], wanted: u32, field: &Field) -> usize {
+/// How many elements of a field a message has, as far as it can be read, up to `most`.
+fn count(mut message: &[u8], wanted: u32, field: &Field, most: usize) -> usize {
     let mut elements = 0;
-    while !message.is_empty() {
+    while !message.is_empty() && elements < most {
         let Ok((number, wire_type)) = decode_key(&mut message) else { break };
         let Ok(content) = content(number, wire_type, &mut message) else { break };
         if number == wanted {
