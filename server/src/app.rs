@@ -11,6 +11,10 @@ use crate::{embed::Embedders, store::Store};
 pub struct Limits {
     /// Maximum size of a request in bytes.
     pub max_request_bytes: usize,
+    /// Maximum number of bytes of requests, and of what is made of them, in memory at a time.
+    pub max_bytes_in_flight: usize,
+    /// Maximum time that a request waits for its part of them.
+    pub bytes_wait: Duration,
     /// Maximum size of a response in bytes.
     pub max_response_bytes: usize,
     /// Maximum number of documents that one call deletes or changes by a filter.
@@ -31,10 +35,20 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+impl Limits {
+    /// The part of the bytes in flight that requests of documents share. The rest is for all others, so that a search never
+    /// waits for an ingest.
+    pub(crate) fn ingest_bytes(&self) -> usize {
+        self.max_bytes_in_flight - self.max_bytes_in_flight / 4
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             max_request_bytes: 16 * 1024 * 1024,
+            max_bytes_in_flight: 256 * 1024 * 1024,
+            bytes_wait: Duration::from_secs(30),
             max_response_bytes: 16 * 1024 * 1024,
             max_bulk_documents: 100_000,
             call_timeout: Duration::from_secs(30),

@@ -1,5 +1,6 @@
 //! Work that keeps a processor or a disk busy, away from the threads that answer calls.
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Span;
 
@@ -25,4 +26,18 @@ pub(crate) fn blocking<T: Send + 'static>(
             Err(_) => Stopped,
         })
     }
+}
+
+/// Runs `future`. A poll of it that `is_heavy` announces moves the other tasks of its thread to another one first, for work
+/// that cannot be taken out of it. On a runtime with a single thread nothing moves.
+pub(crate) async fn beside<F: Future>(is_heavy: impl Fn() -> bool, future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| {
+        if is_heavy() && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+            tokio::task::block_in_place(|| future.as_mut().poll(context))
+        } else {
+            future.as_mut().poll(context)
+        }
+    })
+    .await
 }

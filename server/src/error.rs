@@ -8,6 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     blocking::Stopped,
+    budget::Exhausted,
     embed::EmbedError,
     rules::{Violation, Violations},
     store::{StoreError, log},
@@ -34,6 +35,9 @@ pub(crate) enum Error {
     DeadlineExceeded,
     #[error("{0}")]
     TooLarge(String),
+    /// Other requests use up what requests may take.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     #[error("{0}")]
     Unauthenticated(&'static str),
     #[error("the server is shutting down")]
@@ -51,7 +55,7 @@ pub(crate) enum Error {
 
 /// When a call that met a busy or absent database is worth repeating.
 const RETRY_DATABASE: Duration = Duration::from_secs(1);
-/// When a call that found too many others waiting is worth repeating.
+/// When a call that found too many others before it is worth repeating.
 const RETRY_BUSY: Duration = Duration::from_secs(1);
 /// When another server, or this one after its restart, can be expected to answer.
 const RETRY_SHUTDOWN: Duration = Duration::from_secs(1);
@@ -112,6 +116,11 @@ impl Error {
         }
     }
 
+    /// A message of more bytes than the limit.
+    pub(crate) fn message_too_large(limit: usize) -> Self {
+        Self::TooLarge(format!("a message may have at most {limit} bytes; send fewer documents at a time"))
+    }
+
     /// A message that is no protobuf, or nested too deeply; `why` is what tonic says of it.
     pub(crate) fn undecodable(why: &str) -> Self {
         let why = why.strip_prefix(UNDECODABLE).unwrap_or(why);
@@ -132,6 +141,7 @@ impl Error {
             Self::IndexUnsupported(_) => answer(Code::FailedPrecondition, ErrorReason::IndexUnsupported),
             Self::DeadlineExceeded => answer(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded),
             Self::TooLarge(_) => answer(Code::ResourceExhausted, ErrorReason::MessageTooLarge),
+            Self::Exhausted(_) => answer(Code::ResourceExhausted, ErrorReason::TooManyBytes).retry(RETRY_BUSY),
             Self::Unauthenticated(_) => answer(Code::Unauthenticated, ErrorReason::Unauthenticated),
             Self::ShuttingDown => answer(Code::Unavailable, ErrorReason::ShuttingDown).retry(RETRY_SHUTDOWN),
             Self::Internal(_) => answer(Code::Internal, ErrorReason::Internal),

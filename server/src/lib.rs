@@ -6,6 +6,7 @@
 
 mod app;
 mod blocking;
+mod budget;
 mod chunk;
 mod config;
 mod embed;

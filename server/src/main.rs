@@ -7,6 +7,10 @@ use std::process::ExitCode;
 use pgfox_server::Cli;
 use program::Failure;
 
+/// Gives back what large requests took, where the allocator of the system would keep it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::read();
     // The crates that speak TLS are built without a provider of their own, so that there is one. It fails only when there

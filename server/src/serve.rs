@@ -14,10 +14,12 @@ use tonic::{
 
 use crate::{
     app::{App, Limits},
+    budget::Budget,
     embed::{Embedders, EmbeddingConfig},
     health,
     layers::{
         auth::ApiKeys,
+        messages::Messages,
         telemetry::{self, Telemetry},
         transport,
         web::{Origin, Web},
@@ -54,6 +56,11 @@ pub async fn migrate(store: StoreConfig, wait: Duration) -> anyhow::Result<()> {
 /// How long a client may take to answer whether it is still there.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Most bytes of a call that arrive before they are asked for: those of a message that waits for its part of the budget.
+const STREAM_WINDOW: u32 = 512 * 1024;
+/// The same for all calls of a connection: some of them may wait without stopping the others.
+const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
+
 /// Serves until `shutdown`, then lets running calls finish. The caller owns the port and the signals.
 ///
 /// # Errors
@@ -87,6 +94,8 @@ pub async fn serve(
         .accept_http1(web.is_some())
         .http2_keepalive_interval(Some(limits.keepalive))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.max_concurrent_calls);
     if let Some(age) = limits.max_connection_age {
         server = server.max_connection_age(age);
@@ -97,6 +106,11 @@ pub async fn serve(
             .tls_config(ServerTlsConfig::new().identity(identity))
             .context("the TLS certificate or key cannot be used")?;
     }
+    let messages = Messages {
+        max_bytes: limits.max_request_bytes,
+        ingest: Budget::new(limits.ingest_bytes(), limits.bytes_wait),
+        others: Budget::new(limits.max_bytes_in_flight - limits.ingest_bytes(), limits.bytes_wait),
+    };
     let telemetry = Telemetry::new();
     let _metrics = metrics.map(|listener| {
         let (store, embedders) = (app.store.clone(), app.embedders.clone());
@@ -106,7 +120,7 @@ pub async fn serve(
     let router = server
         .layer(telemetry)
         .layer(tower::util::option_layer(web))
-        .layer(transport::Transport { max_request_bytes: limits.max_request_bytes })
+        .layer(transport::Transport { messages })
         .add_service(health)
         .add_service(InterceptedService::new(service, api_keys.clone()))
         // Tools that debug ask for either version.

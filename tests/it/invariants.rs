@@ -91,7 +91,7 @@ const FLOORS: [&[&str]; 7] = [
     &["app", "error"],
     &["rules", "chunk"],
     &["embed", "store", "embedded"],
-    &["stats", "blocking"],
+    &["stats", "blocking", "budget"],
 ];
 
 /// The rooms that a source names as `crate::room` or in `use crate::{...}`.

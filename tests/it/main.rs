@@ -38,6 +38,7 @@ mod list_documents; // pages of documents, in order, and what else is told of th
 mod local_model; // the vectors of all-MiniLM-L6-v2 are those of onnxruntime
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
 mod overload_embedding; // searches beside more documents than a model can embed
+mod overload; // requests that take much of the server: hostile counts, compression, bytes in flight
 mod pooled; // through a pooler that loses prepared statements
 mod reference; // docs/reference.md and docs/errors.md are what the protos say
 mod registry; // collections and aliases that several servers change at a time

@@ -101,6 +101,17 @@ impl ServerProcess {
         self.log.lock().unwrap().clone()
     }
 
+    /// Bytes of memory that it has now, and the most that it ever had.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        let pid = self.child.id().expect("the server runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+        let kilobytes = |name: &str| -> usize {
+            let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
+            line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+        };
+        (kilobytes("VmRSS:") * 1024, kilobytes("VmHWM:") * 1024)
+    }
+
     /// As kill -9 does.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("the server runs");

@@ -146,6 +146,9 @@ fn remedy(reason: ErrorReason) -> &'static str {
             "Restore what is missing from a backup, or delete the collection and create it again; the log of the server names it."
         }
         ErrorReason::ServerBusy => "Try again. If it lasts, send fewer calls at a time, or run more servers.",
+        ErrorReason::TooManyBytes => {
+            "Try again, with smaller requests and fewer at a time. If it lasts, raise `--max-bytes-in-flight`."
+        }
         ErrorReason::VersionMismatch => "Read the document again, decide anew, and send its version.",
     }
 }

@@ -217,6 +217,12 @@ pub struct ServerArgs {
     /// Largest request
     #[arg(long, env = "PGFOX_MAX_REQUEST_BYTES", value_name = "BYTES", default_value = "16MB", value_parser = bytes)]
     pub max_request_bytes: u64,
+    /// Most memory for requests at a time, with what is made of them; a quarter is kept for others than requests of documents
+    #[arg(long, env = "PGFOX_MAX_BYTES_IN_FLIGHT", value_name = "BYTES", default_value = "256MB", value_parser = bytes)]
+    pub max_bytes_in_flight: u64,
+    /// Longest time that a request of more than 64 kB waits for its part of them
+    #[arg(long, env = "PGFOX_BYTES_WAIT", value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub bytes_wait: Duration,
     /// Largest response
     #[arg(long, env = "PGFOX_MAX_RESPONSE_BYTES", value_name = "BYTES", default_value = "16MB", value_parser = bytes)]
     pub max_response_bytes: u64,

@@ -60,9 +60,18 @@ impl ServerArgs {
                 )),
             }
         }
+        if self.max_bytes_in_flight / 4 < self.max_request_bytes {
+            warnings.push(
+                "--max-bytes-in-flight is less than four times --max-request-bytes: one of the largest requests takes all \
+                 of it, or is refused"
+                    .into(),
+            );
+        }
         ServerSettings {
             limits: Limits {
                 max_request_bytes: to_usize(self.max_request_bytes),
+                max_bytes_in_flight: to_usize(self.max_bytes_in_flight),
+                bytes_wait: self.bytes_wait,
                 max_response_bytes: to_usize(self.max_response_bytes),
                 max_bulk_documents: self.max_bulk_documents as usize,
                 call_timeout: self.call_timeout,

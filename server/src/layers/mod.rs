@@ -1,6 +1,7 @@
 //! What every call passes before it reaches the service, from the outside in.
 
 pub(crate) mod auth;
+pub(crate) mod messages;
 pub(crate) mod telemetry;
 pub(crate) mod transport;
 pub(crate) mod web;

@@ -6,11 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use tonic::{Code, Status};
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use crate::error::{Error, is_undecodable};
+use super::messages::Messages;
+use crate::{
+    blocking::beside,
+    error::{Error, is_undecodable},
+};
 
 /// When the client gives up, among the extensions of its request. A little earlier in fact, since tonic answers CANCELLED
 /// at the time itself.
@@ -26,16 +31,16 @@ impl ClientDeadline {
 }
 
 /// Wraps the services of a server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Transport {
-    pub(crate) max_request_bytes: usize,
+    pub(crate) messages: Messages,
 }
 
 impl<S> Layer<S> for Transport {
     type Service = TransportService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TransportService { inner, transport: *self }
+        TransportService { inner, transport: self.clone() }
     }
 }
 
@@ -48,8 +53,10 @@ pub(crate) struct TransportService<S> {
 
 impl<S, B, R> Service<Request<B>> for TransportService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<Body>, Response = Response<R>>,
     S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     R: Default,
 {
     type Response = S::Response;
@@ -70,9 +77,12 @@ where
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(deadline);
         }
+        let (request, received) = self.transport.messages.receive(request);
         let answer = self.inner.call(request);
-        let limit = self.transport.max_request_bytes;
+        let limit = self.transport.messages.max_bytes;
         Box::pin(async move {
+            // The bytes of the call are held until its answer is there.
+            let answer = beside(|| received.begin_decoding(), answer);
             let answer = match deadline {
                 None => answer.await?,
                 // The service keeps the deadline too, but only when it has the whole message.
@@ -97,8 +107,7 @@ fn refused_message(headers: &HeaderMap, limit: usize) -> Option<Error> {
     }
     let status = Status::from_header_map(headers)?;
     if status.code() == Code::OutOfRange {
-        let why = format!("a message may have at most {limit} bytes; send fewer documents at a time");
-        return Some(Error::TooLarge(why));
+        return Some(Error::message_too_large(limit));
     }
     is_undecodable(status.code(), status.message()).then(|| Error::undecodable(status.message()))
 }

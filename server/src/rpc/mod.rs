@@ -21,6 +21,7 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::{
     app::{App, Limits},
+    budget::{Budget, Received},
     error::Error,
     layers::transport::ClientDeadline,
     store::Class,
@@ -74,6 +75,8 @@ impl PgfoxService for Service {
     }
 
     async fn ingest(&self, request: Request<v1::IngestRequest>) -> Reply<v1::IngestResponse> {
+        let held = received(request.extensions()).take();
+        let request = request.map(|request| (request, held));
         self.call(Class::Ingest, request, self.limits.ingest_timeout, ingest::ingest).await
     }
 
@@ -168,6 +171,12 @@ impl Service {
 fn client_deadline(extensions: &Extensions) -> Instant {
     const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
     extensions.get::<ClientDeadline>().map_or_else(|| Instant::now() + NO_DEADLINE, |deadline| deadline.0)
+}
+
+/// What the messages of a call hold.
+fn received(extensions: &Extensions) -> Received {
+    // The transport says it of every call; without it nothing is counted.
+    extensions.get().cloned().unwrap_or_else(|| Received::new(Budget::new(usize::MAX, Duration::ZERO)))
 }
 
 /// Runs an operation until its deadline. Dropping it then cancels its query.

@@ -6,9 +6,9 @@ use super::{MAX_DIMENSIONS, Violation, Violations, chunking, chunking::ChunkingS
 use crate::store::{Distance, MetadataIndex, MetadataIndexType, VectorType};
 
 /// Maximum number of metadata indexes of a collection: each costs on every write.
-const MAX_METADATA_INDEXES: usize = 16;
+pub(super) const MAX_METADATA_INDEXES: usize = 16;
 /// Maximum number of aliases of a collection.
-const MAX_ALIASES: usize = 16;
+pub(super) const MAX_ALIASES: usize = 16;
 /// The text search configuration of a collection that names none.
 const DEFAULT_LANGUAGE: &str = "english";
 

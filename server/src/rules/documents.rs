@@ -28,6 +28,9 @@ pub(crate) fn condition(violations: &mut Violations, request: &mut IngestRequest
     let mut conditions: Vec<(&String, &i64)> = request.if_version.iter().collect();
     conditions.sort_unstable();
     for (id, version) in conditions {
+        if violations.is_full() {
+            break;
+        }
         let field = || format!("if_version[\"{}\"]", &id[..id.floor_char_boundary(MAX_ID_BYTES)]);
         if !ids.contains(id.as_str()) {
             violations.push(Violation::new(field(), "must be the id of a document of the request"));
@@ -76,6 +79,9 @@ pub(crate) fn check(
     let mut errors = Vec::new();
     let mut checked: HashMap<String, CheckedDocument> = HashMap::with_capacity(documents.len());
     for (index, document) in documents.into_iter().enumerate() {
+        if violations.is_full() {
+            break;
+        }
         match check_document(index, document, collection, &hasher) {
             Ok(document) => {
                 checked.insert(document.id.clone(), document);

@@ -5,7 +5,7 @@ use prost_types::{FieldMask, Struct, Value, value::Kind};
 use super::{Violation, Violations, filter::read_path};
 
 /// Most paths of a mask.
-const MAX_PATHS: usize = 100;
+pub(super) const MAX_PATHS: usize = 100;
 
 /// Which fields; the id is always there.
 #[derive(Debug)]

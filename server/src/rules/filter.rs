@@ -9,11 +9,11 @@ use super::{Violation, Violations, json};
 use crate::store::{Bound, Filter, Literal, Test};
 
 /// Most filters within each other.
-const MAX_DEPTH: usize = 8;
+pub(super) const MAX_DEPTH: usize = 8;
 /// Most conditions and lists of ids of a filter.
-const MAX_CONDITIONS: usize = 256;
+pub(super) const MAX_CONDITIONS: usize = 256;
 /// Most values in a list.
-const MAX_VALUES: usize = 1_000;
+pub(super) const MAX_VALUES: usize = 1_000;
 /// Most keys of a field.
 const MAX_KEYS: usize = 16;
 /// Most bytes of a field.

@@ -3,6 +3,7 @@
 
 pub(crate) mod chunking;
 pub(crate) mod collections;
+pub(crate) mod counts;
 pub(crate) mod documents;
 pub(crate) mod fields;
 pub(crate) mod filter;
@@ -21,6 +22,12 @@ pub(crate) const MAX_ID_BYTES: usize = 512;
 pub(crate) const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
 /// Most documents or ids in a request.
 pub(crate) const MAX_DOCUMENTS: usize = 1_000;
+/// Most searches of a batch.
+pub(crate) const MAX_SEARCHES: usize = 100;
+/// Most ids of either kind of examples.
+pub(crate) const MAX_EXAMPLES: usize = 100;
+/// Most violations of a request that are collected: more do not fit into the headers of the answer.
+pub(crate) const MAX_VIOLATIONS: usize = 100;
 /// Most results of a search.
 pub(crate) const MAX_LIMIT: i32 = 1_000;
 /// pgvector's most dimensions.
@@ -83,7 +90,12 @@ impl fmt::Display for Violations {
         match &self.0[..] {
             [] => formatter.write_str("the request is invalid"),
             [first] => formatter.write_str(first.to_string().trim_start()),
-            [first, more @ ..] => write!(formatter, "{first} (and {} more; the details name them)", more.len()),
+            [first, more @ ..] => write!(
+                formatter,
+                "{first} (and {}{} more; the details name them)",
+                if more.len() + 1 < MAX_VIOLATIONS { "" } else { "at least " },
+                more.len()
+            ),
         }
     }
 }
@@ -96,7 +108,7 @@ impl From<Violation> for Violations {
 
 impl FromIterator<Violation> for Violations {
     fn from_iter<I: IntoIterator<Item = Violation>>(violations: I) -> Self {
-        Self(violations.into_iter().collect())
+        Self(violations.into_iter().take(MAX_VIOLATIONS).collect())
     }
 }
 
@@ -110,8 +122,16 @@ impl IntoIterator for Violations {
 }
 
 impl Violations {
+    /// Adds a violation, up to [`MAX_VIOLATIONS`].
     pub(crate) fn push(&mut self, violation: Violation) {
-        self.0.push(violation);
+        if !self.is_full() {
+            self.0.push(violation);
+        }
+    }
+
+    /// Whether to look for more is in vain.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= MAX_VIOLATIONS
     }
 
     pub(crate) fn check(&mut self, holds: bool, field: &str, rule: &str) {
@@ -122,7 +142,7 @@ impl Violations {
 
     /// Adds what is wrong with another part of the request.
     pub(crate) fn append(&mut self, found: Self) {
-        self.0.extend(found.0);
+        found.0.into_iter().for_each(|violation| self.push(violation));
     }
 
     /// The same violations of the part of the request at `place`, such as `searches[3]`.
@@ -223,26 +243,28 @@ impl Violations {
         );
     }
 
-    pub(crate) fn id(&mut self, field: &str, id: &str) {
+    /// The id of a document; returns whether it keeps the rules.
+    pub(crate) fn id(&mut self, field: &str, id: &str) -> bool {
         self.check(!id.is_empty(), field, "is required");
         if id.len() > MAX_ID_BYTES {
             self.push(Violation::new(field, format!("must have at most {MAX_ID_BYTES} bytes, not {}", id.len())));
         }
         self.check(!id.contains('\0'), field, "must not contain NUL, which Postgres cannot store");
+        (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains('\0')
     }
 
     /// A list of ids; returns whether it keeps the rules.
     pub(crate) fn ids(&mut self, field: &str, ids: &[String]) -> bool {
-        let before = self.0.len();
+        let mut keeps = !ids.is_empty();
         self.check(!ids.is_empty(), field, "is required");
         if ids.len() > MAX_DOCUMENTS {
             self.push(Violation::new(field, format!("must have at most {MAX_DOCUMENTS} entries, not {}", ids.len())));
             return false;
         }
         for (position, id) in ids.iter().enumerate() {
-            self.id(&format!("{field}[{position}]"), id);
+            keeps &= self.id(&format!("{field}[{position}]"), id);
         }
-        self.0.len() == before
+        keeps
     }
 
     pub(crate) fn text(&mut self, field: &str, text: &str) {

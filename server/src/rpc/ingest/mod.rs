@@ -15,6 +15,7 @@ use pgfox::v1;
 use crate::{
     app::App,
     blocking::blocking,
+    budget::Held,
     chunk::Splitter,
     error::Error,
     rules::{
@@ -32,6 +33,11 @@ use vectors::Vectors;
 /// stored chunk, so that it cannot fail for that.
 const MAX_ATTEMPTS: usize = 4;
 
+/// Most chunks of the documents of a request.
+const MAX_CHUNKS: usize = 20_000;
+/// Up to so many bytes nothing is counted of a request that held nothing before.
+const SMALL: usize = 1024 * 1024;
+
 /// A request that keeps the rules.
 #[derive(Debug)]
 struct CheckedRequest {
@@ -48,7 +54,7 @@ struct CheckedRequest {
 
 pub(super) async fn ingest(
     app: &App,
-    request: v1::IngestRequest,
+    request: (v1::IngestRequest, Held),
     deadline: Instant,
 ) -> Result<v1::IngestResponse, Error> {
     let request = check(app, request).await?;
@@ -56,23 +62,35 @@ pub(super) async fn ingest(
 }
 
 /// The part that needs only the processor: a stream does it for the next request while the one before is stored.
-async fn check(app: &App, mut request: v1::IngestRequest) -> Result<CheckedRequest, Error> {
+async fn check(app: &App, (mut request, held): (v1::IngestRequest, Held)) -> Result<(CheckedRequest, Held), Error> {
     let mut violations = Violations::default();
     violations.name("collection", &request.collection);
     violations.finish()?;
     // Not the cache: documents for a collection that another server has replaced would be checked by the wrong rules.
     let collection = app.store.current_collection(&request.collection).await?;
-    let began = Instant::now();
-    let mut violations = Violations::default();
-    let condition = documents::condition(&mut violations, &mut request);
-    let v1::IngestRequest { documents, sequence, skip_invalid, .. } = request;
-    let (documents, errors) = documents::check(violations, documents, &collection, skip_invalid)?;
-    let documents = Arc::new(documents);
-    Ok(CheckedRequest { collection, documents, condition, skip_invalid, errors, sequence, check: began.elapsed() })
+    let is_large = held.bytes() > 0;
+    let check = move || {
+        let began = Instant::now();
+        let mut violations = Violations::default();
+        let condition = documents::condition(&mut violations, &mut request);
+        let v1::IngestRequest { documents, sequence, skip_invalid, .. } = request;
+        let (documents, errors) = documents::check(violations, documents, &collection, skip_invalid)?;
+        let documents = Arc::new(documents);
+        let check = began.elapsed();
+        let request = CheckedRequest { collection, documents, condition, skip_invalid, errors, sequence, check };
+        Ok((request, held))
+    };
+    if is_large { blocking(check).await? } else { check() }
 }
 
-async fn store(app: &App, request: CheckedRequest, deadline: Instant) -> Result<v1::IngestResponse, Error> {
+async fn store(
+    app: &App,
+    (request, held): (CheckedRequest, Held),
+    deadline: Instant,
+) -> Result<v1::IngestResponse, Error> {
     let mut work = Work {
+        message_bytes: held.bytes(),
+        held,
         app,
         request: &request,
         tasks: request.documents.iter().map(Task::new).collect(),
@@ -97,6 +115,9 @@ struct Work<'a> {
     request: &'a CheckedRequest,
     tasks: Vec<Task<'a>>,
     vectors: Vectors<'a>,
+    held: Held,
+    /// What the request held before anything was made of it.
+    message_bytes: usize,
 }
 
 impl Work<'_> {
@@ -110,7 +131,9 @@ impl Work<'_> {
         self.admit(&mut response)?;
         self.split().await?;
         self.tasks.iter_mut().for_each(|task| task.plan(keep_chunks));
-        self.vectors.embed(self.tasks.iter().flat_map(Task::texts_to_embed).collect()).await?;
+        let texts: Vec<&str> = self.tasks.iter().flat_map(Task::texts_to_embed).collect();
+        self.reserve(texts.len()).await?;
+        self.vectors.embed(texts).await?;
         let embed = began.elapsed() - read;
 
         let new: Vec<NewDocument<'_>> =
@@ -191,13 +214,47 @@ impl Work<'_> {
         let counter = self.app.embedders.token_counter(&model.name).await?;
         let splitter = Splitter { chunking, counter };
         let documents = Arc::clone(&self.request.documents);
-        let split = move || -> Vec<_> {
-            positions.into_iter().map(|position| (position, splitter.split(&documents[position].text))).collect()
+        let split = move || {
+            let mut count = 0;
+            let mut split = Vec::with_capacity(positions.len());
+            for position in positions {
+                let chunks = splitter.split(&documents[position].text);
+                count += chunks.len();
+                // Beyond the bound they are only counted.
+                if count <= MAX_CHUNKS {
+                    split.push((position, chunks));
+                }
+            }
+            (count, split)
         };
-        for (position, chunks) in blocking(split).await? {
+        let (count, split) = blocking(split).await?;
+        if count > MAX_CHUNKS {
+            let rule = format!(
+                "must make at most {MAX_CHUNKS} chunks together, not {count}: send fewer of them in a request, or use a \
+                 collection with larger chunks or less overlap"
+            );
+            return Err(Error::invalid("documents", rule));
+        }
+        for (position, chunks) in split {
             self.tasks[position].chunks = Some(chunks);
         }
         Ok(())
+    }
+
+    /// Counts the vectors of so many texts among the bytes of the request, before they are made.
+    async fn reserve(&mut self, texts: usize) -> Result<(), Error> {
+        let bytes = texts * self.request.collection.definition.dimensions * size_of::<f32>();
+        let most = self.app.limits.ingest_bytes() / 2;
+        if bytes > most {
+            let rule = format!(
+                "must make at most {most} bytes of vectors together, not {bytes} in {texts} vectors: send fewer of them in a \
+                 request, or use a collection with larger chunks or less overlap"
+            );
+            return Err(Error::invalid("documents", rule));
+        }
+        // Once as they are made, and once as they are sent to the database.
+        let bytes = self.message_bytes + 2 * bytes;
+        if bytes > SMALL { Ok(self.held.set(bytes).await?) } else { Ok(()) }
     }
 
     fn count(&self, response: &mut v1::IngestResponse, written: Written) {

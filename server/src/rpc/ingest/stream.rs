@@ -12,8 +12,10 @@ use tracing::Instrument as _;
 use super::CheckedRequest;
 use crate::{
     app::App,
+    blocking::beside,
+    budget::{Held, Received},
     error::Error,
-    rpc::{RESPONSES_QUEUED, client_deadline},
+    rpc::{RESPONSES_QUEUED, client_deadline, received},
 };
 
 /// Requests that are checked and wait to be stored.
@@ -25,8 +27,9 @@ pub(in crate::rpc) fn ingest_stream(
     request: Request<Streaming<v1::IngestRequest>>,
 ) -> ReceiverStream<Result<v1::IngestResponse, Status>> {
     let deadline = client_deadline(request.extensions());
+    let received = received(request.extensions());
     let (responses, stream) = mpsc::channel(RESPONSES_QUEUED);
-    let answering = run(app.clone(), request.into_inner(), responses, deadline);
+    let answering = run(app.clone(), (request.into_inner(), received), responses, deadline);
     tokio::spawn(answering.in_current_span());
     ReceiverStream::new(stream)
 }
@@ -35,7 +38,7 @@ pub(in crate::rpc) fn ingest_stream(
 /// refused, the deadline passes or the server shuts down.
 async fn run(
     app: App,
-    requests: Streaming<v1::IngestRequest>,
+    requests: (Streaming<v1::IngestRequest>, Received),
     responses: mpsc::Sender<Result<v1::IngestResponse, Status>>,
     deadline: Instant,
 ) {
@@ -70,15 +73,15 @@ async fn run(
 /// Reads requests and checks them; the first that is refused is the last.
 async fn read(
     app: App,
-    mut requests: Streaming<v1::IngestRequest>,
-    checked: mpsc::Sender<Result<CheckedRequest, Error>>,
+    (mut requests, received): (Streaming<v1::IngestRequest>, Received),
+    checked: mpsc::Sender<Result<(CheckedRequest, Held), Error>>,
 ) {
     loop {
         let request = tokio::select! {
             biased;
             () = app.draining.cancelled() => Err(Error::ShuttingDown),
-            message = requests.message() => match message {
-                Ok(Some(request)) => super::check(&app, request).await,
+            message = beside(|| received.begin_decoding(), requests.message()) => match message {
+                Ok(Some(request)) => super::check(&app, (request, received.take())).await,
                 Ok(None) => return,
                 Err(status) => Err(Error::from_transport(status)),
             },

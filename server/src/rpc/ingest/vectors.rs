@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use crate::{app::App, embed::Embeddings, error::Error, rpc::embedding::check_embedding, store::Collection};
 
+/// Texts that are embedded at a time: what that takes beside their vectors is bounded, however many a request makes.
+const PIECE: usize = 4_096;
+
 pub(super) struct Vectors<'a> {
     app: &'a App,
     collection: &'a Collection,
@@ -32,17 +35,19 @@ impl<'a> Vectors<'a> {
             return Ok(());
         }
         let prefix = &definition.document_prefix;
-        let embedded = if prefix.is_empty() {
-            self.app.embedders.embed(model, &texts).await?
-        } else {
-            let prefixed: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
-            let prefixed: Vec<&str> = prefixed.iter().map(String::as_str).collect();
-            self.app.embedders.embed(model, &prefixed).await?
-        };
-        for vector in embedded.values.chunks_exact(definition.dimensions) {
-            check_embedding(self.collection, vector)?;
+        for texts in texts.chunks(PIECE) {
+            let embedded = if prefix.is_empty() {
+                self.app.embedders.embed(model, texts).await?
+            } else {
+                let prefixed: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
+                let prefixed: Vec<&str> = prefixed.iter().map(String::as_str).collect();
+                self.app.embedders.embed(model, &prefixed).await?
+            };
+            for vector in embedded.values.chunks_exact(definition.dimensions) {
+                check_embedding(self.collection, vector)?;
+            }
+            self.embeddings.append(embedded);
         }
-        self.embeddings.append(embedded);
         Ok(())
     }
 

@@ -22,12 +22,10 @@ use super::{
 use crate::{
     app::App,
     error::Error,
-    rules::{Violation, Violations},
+    rules::{MAX_SEARCHES, Violation, Violations},
     store::{Collection, StoreError},
 };
 
-/// Most searches of a batch.
-const MAX_SEARCHES: usize = 100;
 /// Searches of a batch that run at a time: one caller must not take every connection.
 const CONCURRENCY: usize = 4;
 

@@ -8,7 +8,7 @@ use super::diversity::Diversity;
 use crate::{
     app::App,
     error::Error,
-    rules::{MAX_LIMIT, Violation, Violations, fields::Fields, filter},
+    rules::{MAX_EXAMPLES, MAX_LIMIT, Violation, Violations, fields::Fields, filter},
     store::{self, Fusion, MAX_EF_SEARCH, SearchSettings, Words},
 };
 
@@ -16,8 +16,6 @@ use crate::{
 const DEFAULT_LIMIT: i32 = 10;
 /// pgvector's most lists, and so most probes.
 const MAX_PROBES: i32 = 32_768;
-/// Most ids of either kind of examples.
-const MAX_EXAMPLES: usize = 100;
 /// Most candidates of a fusion, and of a choice of results that differ.
 const MAX_CANDIDATES: i32 = 1_000;
 const MAX_WEIGHT: f32 = 1_000.0;
@@ -163,7 +161,9 @@ fn check_query(violations: &mut Violations, mode: SearchMode, query: Option<&Que
                     violations.push(Violation::new(field, rule));
                     continue;
                 }
-                ids.iter().enumerate().for_each(|(i, id)| violations.id(&format!("{field}[{i}]"), id));
+                for (i, id) in ids.iter().enumerate() {
+                    violations.id(&format!("{field}[{i}]"), id);
+                }
             }
             "examples"
         }
