@@ -9,6 +9,8 @@ use program::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::read();
+    // When that fails the log says what was not hidden.
+    let _ = pgfox_server::hide_passwords();
     // The crates that speak TLS are built without a provider of their own, so that there is one. It fails only when there
     // is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,14 +1,14 @@
 //! The connection to a provider: where it is, what goes into every request, and how an answer is read.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use async_openai::{config::Config, error::OpenAIError, middleware::HttpRequestFactory};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, InvalidHeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    OPENAI_BASE_URL, OpenAiConfig,
+    OPENAI_BASE_URL, OpenAiConfig, ProviderKey,
     failure::{Failure, Kind},
 };
 use crate::embed::ConfigError;
@@ -30,8 +30,7 @@ pub(super) fn client(config: &OpenAiConfig) -> Result<Client, ConfigError> {
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     base_url: reqwest::Url,
-    key: SecretString,
-    headers: HeaderMap,
+    key: Option<ProviderKey>,
 }
 
 impl Endpoint {
@@ -44,14 +43,10 @@ impl Endpoint {
             return Err(invalid("it has the form http://host:port/v1 or https://host/v1".to_owned()));
         }
 
-        let mut headers = HeaderMap::new();
         if let Some(key) = &config.api_key {
-            let bearer = format!("Bearer {}", key.expose_secret());
-            let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| ConfigError::ApiKey)?;
-            bearer.set_sensitive(true);
-            headers.insert(AUTHORIZATION, bearer);
+            bearer(key).map_err(|_| ConfigError::ApiKey)?;
         }
-        Ok(Self { base_url, key: config.api_key.clone().unwrap_or_default(), headers })
+        Ok(Self { base_url, key: config.api_key.clone() })
     }
 
     fn http_client(&self) -> Result<reqwest::Client, ConfigError> {
@@ -81,9 +76,16 @@ impl Endpoint {
     }
 }
 
+fn bearer(key: &ProviderKey) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.current().expose_secret()))?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
+}
+
 impl Config for Endpoint {
     fn headers(&self) -> HeaderMap {
-        self.headers.clone()
+        // A key that replaces the first one was checked as that was.
+        self.key.iter().filter_map(|key| Some((AUTHORIZATION, bearer(key).ok()?))).collect()
     }
 
     fn url(&self, path: &str) -> String {
@@ -99,7 +101,9 @@ impl Config for Endpoint {
     }
 
     fn api_key(&self) -> &SecretString {
-        &self.key
+        // The headers hold it, which can change.
+        static NONE: LazyLock<SecretString> = LazyLock::new(SecretString::default);
+        &NONE
     }
 }
 
@@ -107,7 +111,7 @@ impl Config for Endpoint {
 async fn send(
     client: reqwest::Client,
     request: HttpRequestFactory,
-    key: SecretString,
+    key: Option<ProviderKey>,
     max_bytes: usize,
 ) -> Result<reqwest::Response, OpenAIError> {
     let fail = |failure: Failure| OpenAIError::Boxed(Box::new(failure));
@@ -124,6 +128,7 @@ async fn send(
     }
     if !status.is_success() {
         let mut failure = Failure::from_answer(status, response.headers(), &body);
+        let key = key.map(|key| key.current()).unwrap_or_default();
         if !key.expose_secret().is_empty() {
             failure.why = failure.why.replace(key.expose_secret(), "***");
         }

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -39,6 +39,30 @@ const MAX_CUTS: usize = 16;
 /// The server's own idea of a batch is not learned below this, so that one odd refusal does not slow everything down.
 const MIN_LEARNED_BATCH_TEXTS: usize = 8;
 
+/// The key of a provider. Clones share it, so that replacing it replaces it for the requests that follow.
+///
+/// `Debug` does not show it.
+#[derive(Clone, Debug)]
+pub struct ProviderKey(Arc<RwLock<SecretString>>);
+
+impl ProviderKey {
+    /// Requests send the `other` key from now on.
+    pub fn replace(&self, other: &Self) {
+        let other = other.current();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = other;
+    }
+
+    fn current(&self) -> SecretString {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl From<&str> for ProviderKey {
+    fn from(key: &str) -> Self {
+        Self(Arc::new(RwLock::new(key.into())))
+    }
+}
+
 /// Where the provider is and how it is used.
 ///
 /// `Debug` does not show the key.
@@ -47,7 +71,7 @@ pub struct OpenAiConfig {
     /// The address up to and without `/embeddings`, such as `http://127.0.0.1:11434/v1`. Default: `OPENAI_BASE_URL`.
     pub base_url: Option<String>,
     /// Sent as a bearer token. Optional with a base URL: local servers often need none.
-    pub api_key: Option<SecretString>,
+    pub api_key: Option<ProviderKey>,
     /// Texts per request, 1 to 2048 (OpenAI's limit). Default 128. When the provider takes fewer, that is learned from its refusals.
     pub max_batch_texts: usize,
     /// Bytes of text per request; a longer text is cut there. Default 256 KiB. A token has at least one byte, so that this
