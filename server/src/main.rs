@@ -2,7 +2,7 @@
 
 mod program;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use pgfox_server::Cli;
 use program::Failure;
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("pgfox-server: cannot start threads: {error}");
+            complain(&format!("cannot start threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -25,14 +25,19 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Settings(errors)) => {
             for error in errors {
-                eprintln!("pgfox-server: {error}");
+                complain(&error);
             }
-            eprintln!("See pgfox-server --help.");
+            complain("See pgfox-server --help.");
             ExitCode::from(2)
         }
         Err(Failure::Failed(error)) => {
-            eprintln!("pgfox-server: {error:#}");
+            complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// As `eprintln!`, which panics when the terminal is gone.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "pgfox-server: {text}");
 }

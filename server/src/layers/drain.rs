@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either};
 use http::{HeaderMap, Request, Response};
 use hyper::body::{Frame, SizeHint};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -45,10 +46,7 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = futures_util::future::Either<
-        S::Future,
-        futures_util::future::BoxFuture<'static, Result<Response<Body>, S::Error>>,
-    >;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response<Body>, S::Error>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -56,25 +54,27 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let draining = self.draining.clone();
-        if request.uri().path().starts_with(REFLECTION) {
-            let answer = self.inner.call(request);
-            let end =
-                |body| Body::new(Ending { body: Some(body), draining: Draining::new(draining), as_trailers: true });
-            return futures_util::future::Either::Right(Box::pin(async move { Ok(answer.await?.map(end)) }));
+        let end = move |body, is_answer| {
+            Body::new(Ending { body: Some(body), draining: Draining::new(draining.clone()), is_answer })
+        };
+        let is_reflection = request.uri().path().starts_with(REFLECTION);
+        let answer = self.inner.call(request.map(|body| end(body, false)));
+        match is_reflection {
+            true => Either::Right(Box::pin(async move { Ok(answer.await?.map(|body| end(body, true))) })),
+            false => Either::Left(answer),
         }
-        let end = |body| Body::new(Ending { body: Some(body), draining: Draining::new(draining), as_trailers: false });
-        futures_util::future::Either::Left(self.inner.call(request.map(end)))
     }
 }
 
-/// A body that does not outlive the drain: what has arrived of it can be read, and it fails instead of waiting for more.
+/// A body that does not outlive the drain. What has arrived of a request can be read, and it fails instead of waiting for
+/// more.
 #[derive(Debug)]
 struct Ending {
     /// `None` after the end.
     body: Option<Body>,
     draining: Draining,
-    /// Whether the end is told as that of an answer.
-    as_trailers: bool,
+    /// An answer ends with the status of the call, even if its service is done because the request has failed.
+    is_answer: bool,
 }
 
 impl hyper::body::Body for Ending {
@@ -85,16 +85,19 @@ impl hyper::body::Body for Ending {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
+        let Self { body: rest, draining, is_answer } = &mut *self;
+        let Some(body) = rest else { return Poll::Ready(None) };
+        if !(*is_answer && draining.token.is_cancelled())
+            && let Poll::Ready(frame) = Pin::new(body).poll_frame(context)
+        {
             return Poll::Ready(frame);
         }
-        if self.draining.poll(context).is_pending() {
+        if draining.poll(context).is_pending() {
             return Poll::Pending;
         }
-        self.body = None;
+        *rest = None;
         let status = Status::from(Error::ShuttingDown);
-        if !self.as_trailers {
+        if !*is_answer {
             return Poll::Ready(Some(Err(status)));
         }
         let mut trailers = HeaderMap::new();

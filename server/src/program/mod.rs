@@ -175,7 +175,9 @@ fn init_log(args: &LogArgs) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse(&args.log)
         .map_err(|error| Failure::Settings(vec![format!("--log {:?}: {error}", args.log)]))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A terminal that is gone takes no lines. To say so there would be a panic, and calls would not finish.
+    let log = tracing_subscriber::fmt().log_internal_errors(false);
+    let log = log.with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
         // The span is the call, with its id.

@@ -45,8 +45,8 @@ impl Signals {
                     std::process::exit(EXIT_INTERRUPTED);
                 }
                 asked_to_end = true;
-                tracing::info!("stopping: running calls finish first; a second signal stops at once");
                 stopping.cancel();
+                tracing::info!("stopping: running calls finish first; a second signal stops at once");
             }
         });
         Ok(Signals { stopping: token, reload })

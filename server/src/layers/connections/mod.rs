@@ -148,6 +148,7 @@ impl Connections {
         let service = Serving { service, caller: Arc::clone(&caller) };
         let mut connection = pin!(self.http.serve_connection(stream, service));
         let oldest = caller.since + self.limits.max_connection_age.unwrap_or(NEVER);
+        clock.as_mut().reset(first_call.min(oldest));
         let mut leaving = false;
         loop {
             tokio::select! {
@@ -163,25 +164,20 @@ impl Connections {
                     }
                 }
                 () = &mut clock => {
-                    let idle = caller.last_call() + self.limits.max_connection_idle;
-                    let next = if caller.slot.is_kept() { oldest.min(idle) } else { first_call };
-                    if Instant::now() < next {
-                        clock.as_mut().reset(next);
+                    let (is_kept, now) = (caller.slot.is_kept(), Instant::now());
+                    let due = if is_kept { caller.last_call() + self.limits.max_connection_idle } else { first_call };
+                    if now < due.min(oldest) {
+                        clock.as_mut().reset(due.min(oldest));
                         continue;
                     }
-                    match caller.slot.is_kept() {
-                        false if leaving => {
-                            caller.slot.stats().silent.add(1);
-                            return;
-                        }
-                        false => clock.as_mut().reset(Instant::now() + LEAVING),
-                        true => {
-                            if idle <= oldest && !leaving {
-                                caller.slot.stats().idle.add(1);
-                            }
-                            clock.as_mut().reset(Instant::now() + NEVER);
-                        }
+                    if leaving && !is_kept {
+                        return;
                     }
+                    if !leaving && due <= now {
+                        let stats = caller.slot.stats();
+                        if is_kept { stats.idle.add(1) } else { stats.silent.add(1) }
+                    }
+                    clock.as_mut().reset(now + if is_kept { NEVER } else { LEAVING });
                 }
             }
             leaving = true;
