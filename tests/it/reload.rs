@@ -24,6 +24,10 @@ fn write_secret(path: &Path, text: &str) {
 
 /// A server without a terminal, as a service manager starts it.
 async fn start(settings: &[(&str, &Path)]) -> ServerProcess {
+    start_on(settings, Some(create_database(&cluster(18).postgres).await)).await
+}
+
+async fn start_on(settings: &[(&str, &Path)], database_url: Option<String>) -> ServerProcess {
     let server = command("pgfox-server");
     // The child of a test leads no group, so that setsid becomes the server instead of starting it.
     let mut detached = tokio::process::Command::new("setsid");
@@ -31,7 +35,7 @@ async fn start(settings: &[(&str, &Path)]) -> ServerProcess {
     for (name, value) in server.as_std().get_envs() {
         detached.env(name, value.unwrap_or_default());
     }
-    detached.env("DATABASE_URL", create_database(&cluster(18).postgres).await).kill_on_drop(true);
+    detached.envs(database_url.map(|url| ("DATABASE_URL", url))).kill_on_drop(true);
     detached.envs(settings.iter().copied()).stdin(Stdio::null());
     ServerProcess::spawn(detached).await
 }
@@ -86,6 +90,38 @@ async fn keys_are_read_again() {
     assert_eq!(call(&mut client, SECOND).await, Code::Ok);
     write_secret(&keys, &format!("{FIRST}\n{SECOND}\n"));
     eventually("both are known", async || call(&mut client, FIRST).await == Code::Ok).await;
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn the_password_of_the_database_is_read_again() {
+    let postgres = &cluster(18).postgres;
+    let admin = sql(postgres.database_url()).await;
+    admin.batch_execute("CREATE ROLE rotated SUPERUSER LOGIN PASSWORD 'one'").await.unwrap();
+    let database_url = create_database(postgres).await;
+    let (_, place) = database_url.rsplit_once('@').unwrap();
+    let url = |password: &str, place: &str| format!("postgresql://rotated:{password}@{place}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("url");
+    write_secret(&file, &url("one", place));
+    let server = start_on(&[("PGFOX_DATABASE_URL_FILE", &file)], None).await;
+    let channel = Channel::from_shared(format!("http://{}", server.address)).unwrap().connect_lazy();
+    let mut client = PgfoxServiceClient::new(channel);
+    eventually("the server is ready", async || call(&mut client, FIRST).await == Code::Ok).await;
+
+    let end = "ALTER ROLE rotated PASSWORD 'two';
+               SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rotated'";
+    admin.batch_execute(end).await.unwrap();
+    eventually("the old password is of no use", async || call(&mut client, FIRST).await != Code::Ok).await;
+    write_secret(&file, &url("two", place));
+    eventually("the new password is in use", async || call(&mut client, FIRST).await == Code::Ok).await;
+
+    // Not another database in its place.
+    write_secret(&file, postgres.database_url());
+    server.signal("HUP");
+    log_has(&server, "another database takes a restart").await;
+    assert_eq!(call(&mut client, FIRST).await, Code::Ok);
+    assert!(!server.log().contains("two@"), "{}", server.log());
     server.kill().await;
 }
 

@@ -11,6 +11,8 @@ mod files;
 mod server;
 mod value;
 
+use std::sync::{Arc, OnceLock};
+
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use args::{Cli, Command, DatabaseUrlArgs, HealthcheckArgs, LogArgs, LogFormat, MigrateArgs, ServeArgs};
@@ -57,6 +59,8 @@ pub struct DatabaseSettings {
     /// `None`: the embedded default.
     pub url: Option<SecretString>,
     direct_url: Option<SecretString>,
+    /// What connects once there is something to, for a URL that changes.
+    connector: Arc<OnceLock<Connector>>,
     schema: String,
     migrate: Migrate,
     pool: PoolOptions,
@@ -78,6 +82,8 @@ impl DatabaseSettings {
             Connector::new(&dsn)
         };
         let through = connector(url)?;
+        // The first one, if there were several.
+        let _ = self.connector.set(through.clone());
         let direct = self.direct_url.as_ref().map(connector).transpose()?;
         if !self.pool.unnamed_statements && Dsn::parse(url.expose_secret())?.hints_at_unnamed_statements() {
             warnings.push(
@@ -120,6 +126,7 @@ impl Settings {
         let mut files = WatchedFiles::default();
         args.server.watch(&server, &mut files);
         args.embedding.watch(&embedding, &mut files);
+        args.database.url.watch(&database, &mut files);
         let (listen, metrics_listen) = (args.server.listen.clone(), args.server.metrics_listen.clone());
         Ok(Settings { embedded, listen, metrics_listen, warnings, files, database, embedding, server })
     }
@@ -220,6 +227,21 @@ impl UrlArgs {
         }
         Some(url.trim().into())
     }
+
+    /// Has the URL be read again from its file: its user and password can change.
+    fn watch(&self, database: &DatabaseSettings, files: &mut WatchedFiles) {
+        let Some(file) = &self.database_url_file else { return };
+        let (args, connector) = (self.clone(), Arc::clone(&database.connector));
+        files.add("the URL of the database", vec![file.clone()], move || {
+            let mut errors = Vec::new();
+            let url = args.read(&mut errors);
+            let (Some(url), true) = (url, errors.is_empty()) else { return Err(errors) };
+            let told = |error: &dyn std::fmt::Display| vec![format!("--database-url-file: {error}")];
+            let dsn = Dsn::parse(url.expose_secret()).map_err(|error| told(&error))?;
+            let new = Connector::new(&dsn).map_err(|error| told(&error))?;
+            connector.get().map_or(Ok(()), |connector| connector.replace(&new).map_err(|error| told(&error)))
+        });
+    }
 }
 
 impl DatabaseArgs {
@@ -257,6 +279,7 @@ impl DatabaseArgs {
         DatabaseSettings {
             url,
             direct_url,
+            connector: Arc::default(),
             schema: self.schema.clone(),
             migrate: if self.migrate { Migrate::Always } else { Migrate::IfEmpty },
             pool: PoolOptions {
