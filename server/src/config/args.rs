@@ -15,8 +15,8 @@ Secrets are never flags:
 
 Exit codes: 0 done, 1 failed, 2 the settings are wrong.
 Stop with Ctrl-C or SIGTERM: running calls finish first. A second signal stops at once.
-SIGHUP reads the files with keys and the certificate again, which happens anyway soon after they change. To a server in a
-terminal it means that the terminal is gone: it stops as with SIGTERM.";
+SIGHUP reads the files with keys and the certificate again, which also happens when they change.
+When a terminal closes, its SIGHUP stops the server as SIGTERM does.";
 
 /// Semantic search on PostgreSQL and pgvector over gRPC.
 ///
