@@ -27,6 +27,12 @@ pub struct Limits {
     pub fill_up: Duration,
     /// Maximum number of concurrent calls on one connection.
     pub max_concurrent_calls: u32,
+    /// Maximum number of connections.
+    pub max_connections: usize,
+    /// Maximum time from connecting to the first call that is not refused for want of a key.
+    pub first_call: Duration,
+    /// Time without a call after which a client is asked to reconnect.
+    pub max_connection_idle: Duration,
     /// Interval between pings to an idle client.
     pub keepalive: Duration,
     /// Age at which a client is asked to reconnect once its calls have ended. `None`: never.
@@ -55,6 +61,9 @@ impl Default for Limits {
             ingest_timeout: Duration::from_secs(600),
             fill_up: Duration::from_secs(2),
             max_concurrent_calls: 256,
+            max_connections: 10_000,
+            first_call: Duration::from_secs(20),
+            max_connection_idle: Duration::from_secs(3600),
             keepalive: Duration::from_secs(30),
             max_connection_age: None,
             drain: Duration::from_secs(30),

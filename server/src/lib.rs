@@ -23,13 +23,14 @@ mod store;
 pub use app::Limits;
 pub use config::{
     Cli, Command, DatabaseUrlArgs, Dirs, FETCHED_MODEL, HealthcheckArgs, LogArgs, LogFormat, MigrateArgs, ServeArgs,
-    Settings, default_dirs,
+    Settings, WatchedFiles, default_dirs, hide_passwords, shown_password,
 };
 pub use embed::{
-    ConfigError, EmbedError, Embedders, EmbeddingConfig, LocalConfig, LocalModel, Model, OpenAiConfig, Purpose,
+    ConfigError, EmbedError, Embedders, EmbeddingConfig, LocalConfig, LocalModel, Model, OpenAiConfig, ProviderKey,
+    Purpose,
 };
 pub use embedded::{Cache, EmbeddedError, EmbeddedPostgres, Options as EmbeddedOptions, Progress, stored_database_url};
-pub use layers::{auth::ApiKeys, web::Origin};
+pub use layers::{auth::ApiKeys, connections::Certificate, web::Origin};
 pub use serve::{ServeConfig, migrate, serve};
 pub use store::{Connector, Dsn, Migrate, PoolOptions, SCHEMA_VERSION, StoreConfig};
 

@@ -2,7 +2,7 @@
 
 mod program;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use pgfox_server::Cli;
 use program::Failure;
@@ -13,13 +13,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::read();
+    // When that fails the log says what was not hidden.
+    let _ = pgfox_server::hide_passwords();
     // The crates that speak TLS are built without a provider of their own, so that there is one. It fails only when there
     // is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("pgfox-server: cannot start threads: {error}");
+            complain(&format!("cannot start threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -27,14 +29,19 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Settings(errors)) => {
             for error in errors {
-                eprintln!("pgfox-server: {error}");
+                complain(&error);
             }
-            eprintln!("See pgfox-server --help.");
+            complain("See pgfox-server --help.");
             ExitCode::from(2)
         }
         Err(Failure::Failed(error)) => {
-            eprintln!("pgfox-server: {error:#}");
+            complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// As `eprintln!`, which panics when the terminal is gone.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "pgfox-server: {text}");
 }

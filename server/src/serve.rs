@@ -8,9 +8,9 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{
     codec::CompressionEncoding,
-    service::interceptor::InterceptedService,
-    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
+    service::{Routes, interceptor::InterceptedService},
 };
+use tower::Layer as _;
 
 use crate::{
     app::{App, Limits},
@@ -19,6 +19,8 @@ use crate::{
     health,
     layers::{
         auth::ApiKeys,
+        connections::{Certificate, Connections, Slots},
+        drain::Drain,
         messages::Messages,
         telemetry::{self, Telemetry},
         transport,
@@ -36,8 +38,8 @@ pub struct ServeConfig {
     pub embedding: EmbeddingConfig,
     pub limits: Limits,
     pub api_keys: ApiKeys,
-    /// Certificate chain and key, PEM.
-    pub tls: Option<(Vec<u8>, Vec<u8>)>,
+    /// Without one the server speaks plain text.
+    pub tls: Option<Certificate>,
     /// Where Prometheus reads the metrics; `None`: nowhere.
     pub metrics: Option<TcpListener>,
     /// Whose pages may call by gRPC-Web. Without any there is neither that nor HTTP/1.1.
@@ -52,14 +54,6 @@ pub struct ServeConfig {
 pub async fn migrate(store: StoreConfig, wait: Duration) -> anyhow::Result<()> {
     Ok(health::prepare(&Store::new(store), Migrate::Always, wait).await?)
 }
-
-/// How long a client may take to answer whether it is still there.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Most bytes of a call that arrive before they are asked for: those of a message that waits for its part of the budget.
-const STREAM_WINDOW: u32 = 512 * 1024;
-/// The same for all calls of a connection: some of them may wait without stopping the others.
-const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
 
 /// Serves until `shutdown`, then lets running calls finish. The caller owns the port and the signals.
 ///
@@ -90,22 +84,9 @@ pub async fn serve(
     };
 
     let web = Web::new(web_origins);
-    let mut server = Server::builder()
-        .accept_http1(web.is_some())
-        .http2_keepalive_interval(Some(limits.keepalive))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(limits.max_concurrent_calls);
-    if let Some(age) = limits.max_connection_age {
-        server = server.max_connection_age(age);
-    }
-    if let Some((certificate, key)) = tls {
-        let identity = Identity::from_pem(certificate, key);
-        server = server
-            .tls_config(ServerTlsConfig::new().identity(identity))
-            .context("the TLS certificate or key cannot be used")?;
-    }
+    let connections =
+        Connections::new(Arc::clone(&limits), tls.as_ref(), web.is_some()).context("TLS cannot be used")?;
+    let slots = Slots::new(limits.max_connections, app.draining.child_token());
     let messages = Messages {
         max_bytes: limits.max_request_bytes,
         ingest: Budget::new(limits.ingest_bytes(), limits.bytes_wait),
@@ -114,27 +95,24 @@ pub async fn serve(
     let telemetry = Telemetry::new();
     let _metrics = metrics.map(|listener| {
         let (store, embedders) = (app.store.clone(), app.embedders.clone());
-        let metrics = telemetry::Metrics { rpcs: telemetry.rpcs(), store, embedders };
+        let connections = Arc::clone(&slots);
+        let metrics = telemetry::Metrics { rpcs: telemetry.rpcs(), connections, store, embedders };
         AbortOnDropHandle::new(tokio::spawn(telemetry::http::serve(listener, metrics)))
     });
-    let router = server
-        .layer(telemetry)
-        .layer(tower::util::option_layer(web))
-        .layer(transport::Transport { messages })
-        .add_service(health)
+    let routes = Routes::new(health)
         .add_service(InterceptedService::new(service, api_keys.clone()))
         // Tools that debug ask for either version.
         .add_service(InterceptedService::new(reflection().build_v1()?, api_keys.clone()))
         .add_service(InterceptedService::new(reflection().build_v1alpha()?, api_keys));
-
-    let drained = app.draining.clone();
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let running = router.serve_with_incoming_shutdown(incoming, async move { drained.cancelled().await });
+    let transport = transport::Transport { messages };
+    let service = transport.layer(Drain(app.draining.clone()).layer(routes.prepare()));
+    let service = telemetry.layer(tower::util::option_layer(web).layer(service));
+    let running = connections.serve(listener, slots, service, app.draining.clone());
     let mut running = AbortOnDropHandle::new(tokio::spawn(running));
 
     let states = health::report(&reporter, app.store.readiness(), app.embedders.provider_outage());
     tokio::select! {
-        ended = &mut running => ended?.context("the server ended")?,
+        ended = &mut running => ended.context("the server ended")?,
         watched = health::watch_database(&app.store, migrate) => watched?,
         () = states => {}
         () = shutdown => {}
@@ -143,7 +121,7 @@ pub async fn serve(
     health::leave(&mut reporter).await;
     app.draining.cancel();
     match tokio::time::timeout(limits.drain, &mut running).await {
-        Ok(ended) => ended?.context("the server ended")?,
+        Ok(ended) => ended.context("the server ended")?,
         Err(_) => tracing::warn!("some calls did not finish in time"),
     }
     let (hits, misses) = app.embedders.query_cache_hits_and_misses();

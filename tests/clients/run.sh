@@ -74,7 +74,7 @@ openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=pgfox-test -keyout "
 openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout "$work/key.pem" -out "$work/request.pem" 2>/dev/null
 openssl x509 -req -in "$work/request.pem" -CA "$work/ca.pem" -CAkey "$work/ca.key" -CAcreateserial -days 2 -out "$work/cert.pem" \
     -extfile <(echo 'subjectAltName=DNS:localhost,IP:127.0.0.1') 2>/dev/null
-start tls env DATABASE_URL="$("$server" database-url)" PGFOX_API_KEYS=story-key "$server" --listen 127.0.0.1:0 \
+start tls env DATABASE_URL="$("$server" database-url)" PGFOX_API_KEYS=story-key-of-many-characters "$server" --listen 127.0.0.1:0 \
     --tls-cert "$work/cert.pem" --tls-key "$work/key.pem"
 tls=$address
 dead=127.0.0.1:$(free_port)
@@ -86,7 +86,7 @@ for language in "${languages[@]}"; do
     began=$SECONDS
     code=0
     PGFOX_SERVER=$plain PGFOX_CUT_SERVER=$address PGFOX_DEAD_SERVER=$dead PGFOX_TLS_SERVER=$tls \
-        PGFOX_CA=$work/ca.pem PGFOX_API_KEY=story-key STORY_COLLECTION=story_$language \
+        PGFOX_CA=$work/ca.pem PGFOX_API_KEY=story-key-of-many-characters STORY_COLLECTION=story_$language \
         timeout 900 "$here/$language/run.sh" >"$log" 2>&1 </dev/null || code=$?
     steps=$(grep -c '^ok ' "$log" || true)
     # One that tells nothing proves nothing.

@@ -37,14 +37,16 @@ mod invariants; // what ARCHITECTURE.md says is absent
 mod list_documents; // pages of documents, in order, and what else is told of them
 mod local_model; // the vectors of all-MiniLM-L6-v2 are those of onnxruntime
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
-mod overload_embedding; // searches beside more documents than a model can embed
 mod overload; // requests that take much of the server: hostile counts, compression, bytes in flight
+mod overload_embedding; // searches beside more documents than a model can embed
 mod pooled; // through a pooler that loses prepared statements
 mod reference; // docs/reference.md and docs/errors.md are what the protos say
 mod registry; // collections and aliases that several servers change at a time
+mod reload; // keys and certificates that change while a server runs
 mod round_trips; // how often a call waits for the database
 mod search_batch; // several searches, one call to embed them
 mod searching; // the nearest, limits, settings, and what is said of the result
+mod strangers; // connections without a call, and too many of them
 mod surface; // reflection, health, deadlines, gzip, keys, TLS, shutdown
 mod telemetry; // metrics by HTTP, ids of calls, logs as JSON
 mod tls; // every sslmode against a Postgres with TLS

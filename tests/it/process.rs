@@ -81,7 +81,9 @@ impl ServerProcess {
         let kept = Arc::clone(&log);
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                if let Some((_, address)) = line.split_once("listening on http://") {
+                if line.contains("listening on http")
+                    && let Some((_, address)) = line.split_once("://")
+                {
                     // In a line of JSON a quote ends it.
                     let address = address.split('"').next().unwrap_or_default().trim();
                     let _ = sender.try_send(address.to_owned());
@@ -117,10 +119,18 @@ impl ServerProcess {
         self.child.kill().await.expect("the server runs");
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("the server runs")
+    }
+
     /// As `kill`, a service manager or Kubernetes does.
     pub(crate) fn terminate(&self) {
-        let pid = self.child.id().expect("the server runs").to_string();
-        let status = Command::new("/bin/sh").args(["-c", "kill -TERM \"$1\"", "sh", &pid]).status();
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.pid());
+        let status = Command::new("/bin/sh").args(["-c", &kill]).status();
         assert!(status.expect("a shell").success());
     }
 

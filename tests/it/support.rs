@@ -15,8 +15,8 @@ use std::{
 
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
 use pgfox_server::{
-    ApiKeys, Cache, Connector, Dsn, EmbeddedOptions, EmbeddedPostgres, EmbeddingConfig, Limits, LocalConfig, Migrate,
-    OpenAiConfig, Origin, PoolOptions, Progress, ServeConfig, StoreConfig,
+    ApiKeys, Cache, Certificate, Connector, Dsn, EmbeddedOptions, EmbeddedPostgres, EmbeddingConfig, Limits,
+    LocalConfig, Migrate, OpenAiConfig, Origin, PoolOptions, Progress, ServeConfig, StoreConfig,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Status, transport::Channel};
@@ -128,7 +128,7 @@ pub(crate) struct Setup {
     pub(crate) openai: OpenAiConfig,
     pub(crate) limits: Limits,
     pub(crate) api_keys: ApiKeys,
-    pub(crate) tls: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) tls: Option<Certificate>,
     /// Whether the server has a port for metrics.
     pub(crate) metrics: bool,
     pub(crate) web_origins: Vec<Origin>,

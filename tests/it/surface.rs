@@ -4,7 +4,7 @@ mod calls;
 mod ending;
 
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
-use pgfox_server::ApiKeys;
+use pgfox_server::{ApiKeys, Certificate};
 use prost::Message as _;
 use rstest::rstest;
 use tokio_stream::StreamExt as _;
@@ -247,7 +247,7 @@ async fn tls_is_served_from_a_certificate_and_its_key() {
     let key = certificate.signing_key.serialize_pem();
     let database_url = crate::support::create_database(&cluster(18).postgres).await;
     let mut setup = Setup::new(database_url);
-    setup.tls = Some((pem.clone().into_bytes(), key.into_bytes()));
+    setup.tls = Some(Certificate::from_pem(pem.as_bytes(), key.as_bytes()).unwrap());
     let server = setup.start().await;
 
     let mut options = pgfox_client::ConnectOptions::new(format!("https://{}", server.address));

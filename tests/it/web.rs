@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, Version, body::Bytes, header::HeaderName};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use pgfox::v1;
-use pgfox_server::ApiKeys;
+use pgfox_server::{ApiKeys, Certificate};
 use prost::Message;
 use tonic::{Code, client::GrpcService as _, codec::CompressionEncoding::Gzip};
 
@@ -279,7 +279,8 @@ async fn a_page_searches_over_tls() {
     let certificate = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
     let pem = certificate.cert.pem();
     let mut setup = Setup::new(create_database(&cluster(18).postgres).await);
-    setup.tls = Some((pem.clone().into_bytes(), certificate.signing_key.serialize_pem().into_bytes()));
+    setup.tls =
+        Some(Certificate::from_pem(pem.as_bytes(), certificate.signing_key.serialize_pem().as_bytes()).unwrap());
     for_pages(&mut setup);
     let server = setup.start().await;
 

@@ -14,7 +14,9 @@ Secrets are never flags:
   PGFOX_API_KEYS                keys that callers present, separated by commas
 
 Exit codes: 0 done, 1 failed, 2 the settings are wrong.
-Stop with Ctrl-C or SIGTERM: running calls finish first. A second signal stops at once.";
+Stop with Ctrl-C or SIGTERM: running calls finish first. A second signal stops at once.
+SIGHUP reads the files with keys and the certificate again, which also happens when they change.
+When a terminal closes, its SIGHUP stops the server as SIGTERM does.";
 
 /// Semantic search on PostgreSQL and pgvector over gRPC.
 ///
@@ -151,7 +153,7 @@ pub struct HealthcheckArgs {
     /// Address that the server listens on
     #[arg(long, env = "PGFOX_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     pub listen: String,
-    /// Certificate of the server, when it serves TLS; it must be exactly this one
+    /// Certificate of the server, when it serves TLS; beyond this machine it must be exactly this one
     #[arg(long, env = "PGFOX_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// Service to ask for, such as pgfox.embedder; empty is the server as a whole
@@ -205,7 +207,7 @@ pub struct ServerArgs {
     /// Private key of the certificate in PEM
     #[arg(long, env = "PGFOX_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// File with the keys that callers present, one per line; PGFOX_API_KEYS holds them too
+    /// File with the keys that callers present, one per line, each at least 16 characters; PGFOX_API_KEYS holds them too
     #[arg(long, env = "PGFOX_API_KEYS_FILE", value_name = "FILE")]
     pub api_keys_file: Option<PathBuf>,
     /// Listen beyond this machine without API keys
@@ -243,6 +245,17 @@ pub struct ServerArgs {
     /// Longest time for the exact search that fills up a result which the index left short
     #[arg(long, env = "PGFOX_FILL_UP_TIMEOUT", value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub fill_up_timeout: Duration,
+    /// Most connections, bounded by the files that the process may open. When all have made a call, new ones are refused;
+    /// else the oldest that has made none is closed
+    #[arg(long, env = "PGFOX_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+    /// Longest time from connecting to a first call, TLS included; a call without a valid key does not count
+    #[arg(long, env = "PGFOX_FIRST_CALL_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = duration)]
+    pub first_call_timeout: Duration,
+    /// Time without a call after which a client is asked to connect again when it needs to
+    #[arg(long, env = "PGFOX_MAX_CONNECTION_IDLE", value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub max_connection_idle: Duration,
     /// Pause after which a silent connection is asked whether it is still there
     #[arg(long, env = "PGFOX_KEEPALIVE", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub keepalive: Duration,

@@ -5,18 +5,24 @@
 //! violations at once.
 
 mod args;
+mod command_line;
 mod dirs;
+mod files;
 mod server;
 mod value;
+
+use std::sync::{Arc, OnceLock};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use args::{Cli, Command, DatabaseUrlArgs, HealthcheckArgs, LogArgs, LogFormat, MigrateArgs, ServeArgs};
 use args::{DatabaseArgs, DemoArgs, EmbeddedArgs, EmbeddingArgs, ServerArgs, UrlArgs};
+pub use command_line::{hide_passwords, shown_password};
 pub use dirs::{Dirs, default_dirs};
+pub use files::WatchedFiles;
 
 use crate::{
-    embed::{EmbeddingConfig, FetchModel, LocalConfig, OpenAiConfig, shown_url},
+    embed::{EmbeddingConfig, FetchModel, LocalConfig, OpenAiConfig, ProviderKey, shown_url},
     embedded::{Cache, Options, Progress},
     serve::ServeConfig,
     store::{Connector, Dsn, DsnError, Migrate, PoolOptions, StoreConfig},
@@ -25,8 +31,11 @@ use crate::{
 /// The local model that is used when no other is configured; its weights are fetched.
 pub const FETCHED_MODEL: &str = "local/all-MiniLM-L6-v2";
 
+/// Files that a server opens beside its connections: logs, models, certificates, the embedded default.
+const OTHER_FILES: usize = 100;
+
 /// What the settings say, before the database is up.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Settings {
     /// How to run the embedded default.
     pub embedded: Options,
@@ -36,6 +45,8 @@ pub struct Settings {
     pub metrics_listen: Option<String>,
     /// What may go on but should be known, one text each.
     pub warnings: Vec<String>,
+    /// The files to read again while the server runs.
+    pub files: WatchedFiles,
     /// The database.
     pub database: DatabaseSettings,
     embedding: EmbeddingConfig,
@@ -48,6 +59,8 @@ pub struct DatabaseSettings {
     /// `None`: the embedded default.
     pub url: Option<SecretString>,
     direct_url: Option<SecretString>,
+    /// What connects once there is something to, for a URL that changes.
+    connector: Arc<OnceLock<Connector>>,
     schema: String,
     migrate: Migrate,
     pool: PoolOptions,
@@ -69,6 +82,8 @@ impl DatabaseSettings {
             Connector::new(&dsn)
         };
         let through = connector(url)?;
+        // The first one, if there were several.
+        let _ = self.connector.set(through.clone());
         let direct = self.direct_url.as_ref().map(connector).transpose()?;
         if !self.pool.unnamed_statements && Dsn::parse(url.expose_secret())?.hints_at_unnamed_statements() {
             warnings.push(
@@ -108,8 +123,12 @@ impl Settings {
         if !errors.is_empty() {
             return Err(errors);
         }
+        let mut files = WatchedFiles::default();
+        args.server.watch(&server, &mut files);
+        args.embedding.watch(&embedding, &mut files);
+        args.database.url.watch(&database, &mut files);
         let (listen, metrics_listen) = (args.server.listen.clone(), args.server.metrics_listen.clone());
-        Ok(Settings { embedded, listen, metrics_listen, warnings, database, embedding, server })
+        Ok(Settings { embedded, listen, metrics_listen, warnings, files, database, embedding, server })
     }
 
     /// The settings of the demo: the embedded default whatever the environment says, for this machine only.
@@ -132,6 +151,7 @@ impl Settings {
             listen: args.listen.to_string(),
             metrics_listen: None,
             warnings: Vec::new(),
+            files: WatchedFiles::default(),
             database,
             embedding: EmbeddingConfig {
                 default_model: Some(FETCHED_MODEL.to_owned()),
@@ -159,6 +179,23 @@ impl Settings {
         needs_fetched_model(&self.embedding)
     }
 
+    /// Bounds the connections by the files that the process may open, of which the database and the providers need some.
+    pub fn bound_connections(&mut self, open_files: u64) {
+        let pools =
+            self.database.pool.max_size + 2 * self.database.build_concurrency + self.embedding.openai.concurrency;
+        let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
+        let others = (pools + OTHER_FILES).min(open_files / 2);
+        let most = (open_files - others).max(1);
+        let wanted = &mut self.server.limits.max_connections;
+        if *wanted > most {
+            self.warnings.push(format!(
+                "at most {most} connections instead of {wanted} (--max-connections), since the process may open {open_files} \
+                 files: raise the limit with `ulimit -n` or LimitNOFILE= of systemd"
+            ));
+            *wanted = most;
+        }
+    }
+
     /// The configuration of the server with the database at `url`, and what may go on but should be known. The listener for
     /// metrics is the caller's to add.
     ///
@@ -183,12 +220,27 @@ impl UrlArgs {
             // Either could be the one that was forgotten in the environment, and so the wrong database.
             errors.push("--database-url (DATABASE_URL) and --database-url-file: give one of them".into());
         }
-        let url = value::read_file("--database-url-file", path, errors)?;
+        let url = value::read_secret("--database-url-file", path, errors)?;
         if url.trim().is_empty() {
             // Not the embedded database in its place.
             errors.push(format!("--database-url-file {}: there is nothing in it", path.display()));
         }
         Some(url.trim().into())
+    }
+
+    /// Has the URL be read again from its file: its user and password can change.
+    fn watch(&self, database: &DatabaseSettings, files: &mut WatchedFiles) {
+        let Some(file) = &self.database_url_file else { return };
+        let (args, connector) = (self.clone(), Arc::clone(&database.connector));
+        files.add("the URL of the database", vec![file.clone()], move || {
+            let mut errors = Vec::new();
+            let url = args.read(&mut errors);
+            let (Some(url), true) = (url, errors.is_empty()) else { return Err(errors) };
+            let told = |error: &dyn std::fmt::Display| vec![format!("--database-url-file: {error}")];
+            let dsn = Dsn::parse(url.expose_secret()).map_err(|error| told(&error))?;
+            let new = Connector::new(&dsn).map_err(|error| told(&error))?;
+            connector.get().map_or(Ok(()), |connector| connector.replace(&new).map_err(|error| told(&error)))
+        });
     }
 }
 
@@ -227,6 +279,7 @@ impl DatabaseArgs {
         DatabaseSettings {
             url,
             direct_url,
+            connector: Arc::default(),
             schema: self.schema.clone(),
             migrate: if self.migrate { Migrate::Always } else { Migrate::IfEmpty },
             pool: PoolOptions {
@@ -283,16 +336,9 @@ impl EmbeddingArgs {
         {
             errors.push(format!("--openai-base-url {:?}: expected http://... or https://...", shown_url(url)));
         }
-        let file = self.openai_api_key_file.as_ref();
-        let from_file = file.and_then(|path| value::read_file("--openai-api-key-file", path, errors));
-        let api_key = from_file.or_else(|| value::variable(&["OPENAI_API_KEY", "OPENAI_KEY"]));
-        let api_key = api_key.map(|key| key.trim().to_owned());
-        if api_key.as_ref().is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic())) {
-            errors.push("the OpenAI API key holds characters that a key cannot have".into());
-        }
         let openai = OpenAiConfig {
             base_url: self.openai_base_url.clone(),
-            api_key: api_key.map(SecretString::from),
+            api_key: self.read_api_key(errors),
             max_batch_texts: self.embed_batch_size as usize,
             concurrency: self.embed_concurrency as usize,
             request_timeout: self.embed_timeout,
@@ -326,6 +372,32 @@ impl EmbeddingArgs {
             },
             query_cache_bytes: self.query_cache,
         }
+    }
+}
+
+impl EmbeddingArgs {
+    fn read_api_key(&self, errors: &mut Vec<String>) -> Option<ProviderKey> {
+        let file = self.openai_api_key_file.as_ref();
+        let from_file = file.and_then(|path| value::read_secret("--openai-api-key-file", path, errors));
+        let api_key = from_file.or_else(|| value::variable(&["OPENAI_API_KEY", "OPENAI_KEY"]))?;
+        if !api_key.trim().bytes().all(|byte| byte.is_ascii_graphic()) {
+            errors.push("the OpenAI API key holds characters that a key cannot have".into());
+        }
+        Some(ProviderKey::from(api_key.trim()))
+    }
+
+    /// Has the key be read again from its file.
+    fn watch(&self, embedding: &EmbeddingConfig, files: &mut WatchedFiles) {
+        let (Some(file), Some(key)) = (&self.openai_api_key_file, &embedding.openai.api_key) else { return };
+        let (args, key) = (self.clone(), key.clone());
+        files.add("the key of the provider", vec![file.clone()], move || {
+            let mut errors = Vec::new();
+            let new = args.read_api_key(&mut errors);
+            if let (Some(new), true) = (new, errors.is_empty()) {
+                key.replace(&new);
+            }
+            if errors.is_empty() { Ok(()) } else { Err(errors) }
+        });
     }
 }
 

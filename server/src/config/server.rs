@@ -2,24 +2,24 @@
 
 use std::net::ToSocketAddrs as _;
 
-use secrecy::{ExposeSecret as _, SecretString};
-
 use super::{
-    ServerArgs,
-    value::{self, read_file},
+    ServerArgs, WatchedFiles,
+    value::{self, read_file, read_secret},
 };
 use crate::{
     app::Limits,
-    layers::{auth::ApiKeys, web::Origin},
+    layers::{auth::ApiKeys, connections::Certificate, web::Origin},
 };
+
+/// Fewest characters of a key, so that nobody guesses it.
+const MIN_KEY_CHARS: usize = 16;
 
 /// The gRPC server.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ServerSettings {
     pub(super) limits: Limits,
     pub(super) api_keys: ApiKeys,
-    /// Certificate chain and key, PEM.
-    pub(super) tls: Option<(Vec<u8>, Vec<u8>)>,
+    pub(super) tls: Option<Certificate>,
     pub(super) web_origins: Vec<Origin>,
 }
 
@@ -78,55 +78,88 @@ impl ServerArgs {
                 ingest_timeout: self.ingest_timeout,
                 fill_up: self.fill_up_timeout,
                 max_concurrent_calls: self.max_calls_per_connection,
+                max_connections: self.max_connections as usize,
+                first_call: self.first_call_timeout,
+                max_connection_idle: self.max_connection_idle,
                 keepalive: self.keepalive,
                 max_connection_age: self.max_connection_age,
                 drain: self.drain_timeout,
             },
-            api_keys: ApiKeys::new(api_keys.iter().map(SecretString::expose_secret)),
+            api_keys,
             tls,
             web_origins: self.web_origins.clone(),
         }
     }
 
-    /// Keys of the variable, separated by commas, and of the file, one per line.
-    fn read_api_keys(&self, errors: &mut Vec<String>) -> Vec<SecretString> {
-        let from_variable = value::variable(&["PGFOX_API_KEYS"]).unwrap_or_default();
-        let from_file = self
-            .api_keys_file
-            .as_ref()
-            .and_then(|path| read_file("--api-keys-file", path, errors))
-            .inspect(|text| {
-                if key_lines(text).next().is_none() {
-                    errors.push("--api-keys-file: there is no key in it".into());
+    /// Has the files of keys and of the certificate be read again.
+    pub(super) fn watch(&self, settings: &ServerSettings, files: &mut WatchedFiles) {
+        if let Some(file) = &self.api_keys_file {
+            let (args, keys) = (self.clone(), settings.api_keys.clone());
+            files.add("API keys", vec![file.clone()], move || {
+                let mut errors = Vec::new();
+                let new = args.read_api_keys(&mut errors);
+                if !errors.is_empty() {
+                    return Err(errors);
                 }
-            })
-            .unwrap_or_default();
-        let keys: Vec<&str> = from_variable.split(',').map(str::trim).chain(key_lines(&from_file)).collect();
-        let keys = keys.into_iter().filter(|key| !key.is_empty());
-        keys.inspect(|key| {
-            // The key itself must not be shown.
-            if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-                errors.push("an API key holds white space or characters beyond ASCII, which no header carries".into());
-            }
-        })
-        .map(SecretString::from)
-        .collect()
+                keys.replace(&new);
+                Ok(())
+            });
+        }
+        if let (Some(tls), Some(chain), Some(key)) = (&settings.tls, &self.tls_cert, &self.tls_key) {
+            let (args, tls) = (self.clone(), tls.clone());
+            files.add("the certificate", vec![chain.clone(), key.clone()], move || {
+                let mut errors = Vec::new();
+                match args.read_tls(&mut errors) {
+                    Some(new) if errors.is_empty() => tls.replace(&new),
+                    _ => return Err(errors),
+                }
+                Ok(())
+            });
+        }
     }
 
-    fn read_tls(&self, errors: &mut Vec<String>) -> Option<(Vec<u8>, Vec<u8>)> {
+    /// Keys of the variable, separated by commas, and of the file, one per line.
+    fn read_api_keys(&self, errors: &mut Vec<String>) -> ApiKeys {
+        let from_variable = value::variable(&["PGFOX_API_KEYS"]).unwrap_or_default();
+        let from_variable = from_variable.split(',').map(str::trim).filter(|key| !key.is_empty());
+        let mut keys: Vec<(&str, &str)> = from_variable.map(|key| ("PGFOX_API_KEYS", key)).collect();
+        let from_file = self.api_keys_file.as_ref().and_then(|path| read_secret("--api-keys-file", path, errors));
+        if let Some(text) = &from_file {
+            let before = keys.len();
+            keys.extend(key_lines(text).map(|key| ("--api-keys-file", key)));
+            if keys.len() == before {
+                errors.push("--api-keys-file: there is no key in it".into());
+            }
+        }
+        // The keys themselves must not be shown.
+        for (setting, key) in &keys {
+            if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+                errors.push(format!(
+                    "{setting}: a key holds white space or characters beyond ASCII, which no header carries"
+                ));
+            } else if key.len() < MIN_KEY_CHARS {
+                errors.push(format!(
+                    "{setting}: a key has {} characters, and one that nobody guesses has at least {MIN_KEY_CHARS}: make one \
+                     by `openssl rand -hex 32`",
+                    key.len()
+                ));
+            }
+        }
+        ApiKeys::new(keys.into_iter().map(|(_, key)| key))
+    }
+
+    fn read_tls(&self, errors: &mut Vec<String>) -> Option<Certificate> {
         match (self.tls_cert.as_ref(), self.tls_key.as_ref()) {
             (None, None) => None,
             (Some(certificate), Some(key)) => {
-                let certificate = read_file("--tls-cert", certificate, errors);
-                let key = read_file("--tls-key", key, errors);
-                let pem = |text: &str, label: &str| text.contains("-----BEGIN ") && text.contains(label);
-                if certificate.as_ref().is_some_and(|text| !pem(text, "CERTIFICATE-----")) {
-                    errors.push("--tls-cert: there is no certificate in PEM in it".into());
-                }
-                if key.as_ref().is_some_and(|text| !pem(text, "PRIVATE KEY-----")) {
-                    errors.push("--tls-key: there is no private key in PEM in it".into());
-                }
-                Some((certificate?.into_bytes(), key?.into_bytes()))
+                let chain = read_file("--tls-cert", certificate, errors);
+                let private = read_secret("--tls-key", key, errors);
+                let read = Certificate::from_pem(chain?.as_bytes(), private?.as_bytes());
+                read.map_err(|error| {
+                    let (certificate, key) = (certificate.display(), key.display());
+                    errors.push(format!("--tls-cert {certificate} and --tls-key {key}: {error}"));
+                })
+                .ok()
             }
             (Some(_), None) => {
                 errors.push("--tls-cert needs --tls-key".into());

@@ -1,6 +1,8 @@
 //! Tests of the settings as a whole. The environment of the test process is left alone: variables are tested with the
 //! real binary.
 
+use std::{os::unix::fs::PermissionsExt as _, path::Path};
+
 use clap::{CommandFactory as _, Parser as _};
 
 use super::*;
@@ -10,6 +12,13 @@ fn serve(flags: &[&str]) -> ServeArgs {
     command = command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
     let matches = command.try_get_matches_from(flags).unwrap();
     clap::FromArgMatches::from_arg_matches(&matches).map(|cli: Cli| cli.serve).unwrap()
+}
+
+/// A file that only its owner can read.
+fn secret_file(path: &Path, text: &str) -> String {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 fn read(flags: &[&str]) -> Result<Settings, Vec<String>> {
@@ -38,9 +47,8 @@ fn flags_go_to_serve_without_a_subcommand() {
 #[test]
 fn a_bind_beyond_loopback_needs_keys_or_insecure() {
     let dir = tempfile::tempdir().unwrap();
-    let keys = dir.path().join("keys");
-    std::fs::write(&keys, "# who\nsecret-1\n\n  secret-2  \n").unwrap();
-    let keys = keys.to_str().unwrap();
+    let text = "# who\nsecret-1-of-many-characters\n\n  secret-2-of-many-characters  \n";
+    let keys = &secret_file(&dir.path().join("keys"), text);
 
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051"] {
         let errors = read(&["--listen", listen]).unwrap_err();
@@ -103,9 +111,7 @@ fn all_violations_are_reported_at_once() {
 #[test]
 fn the_local_model_is_fetched_when_it_is_the_default() {
     let dir = tempfile::tempdir().unwrap();
-    let key = dir.path().join("key");
-    std::fs::write(&key, "sk-1\n").unwrap();
-    let key = key.to_str().unwrap();
+    let key = &secret_file(&dir.path().join("key"), "sk-1\n");
     let fetched = |flags: &[&str]| read(flags).unwrap().needs_fetched_model();
 
     assert!(!fetched(&["--openai-api-key-file", key]));
@@ -135,11 +141,7 @@ fn the_defaults_are_those_of_the_library() {
 #[test]
 fn the_database_can_be_named_by_a_file() {
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
+    let write = |name: &str, text: &str| secret_file(&dir.path().join(name), text);
     let url = |flags: &[&str]| read(flags).unwrap().database.url.map(|url| url.expose_secret().to_owned());
     let file = write("url", "postgresql://fox:secret@127.0.0.1/x\n");
     assert_eq!(url(&["--database-url-file", &file]).as_deref(), Some("postgresql://fox:secret@127.0.0.1/x"));
@@ -153,11 +155,51 @@ fn the_database_can_be_named_by_a_file() {
 }
 
 #[test]
+fn files_that_others_can_read_or_write_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    let file = &secret_file(&path, "hidden-1-of-many-characters\n");
+    let pair = ["--tls-cert", file, "--tls-key", file];
+    for (mode, refused) in [(0o400, false), (0o640, false), (0o660, false), (0o644, true), (0o602, true), (0o444, true)]
+    {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        for flags in
+            [&["--api-keys-file", file][..], &["--openai-api-key-file", file], &["--database-url-file", file], &pair]
+        {
+            let errors = read(flags).err().unwrap_or_default();
+            let told = errors.iter().filter(|error| error.contains("chmod 640") && error.contains(file.as_str()));
+            assert_eq!(told.count() == 1, refused, "{mode:o} {flags:?}: {errors:?}");
+            assert!(!format!("{errors:?}").contains("hidden"), "{errors:?}");
+        }
+    }
+}
+
+#[test]
+fn short_keys_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = secret_file(&dir.path().join("keys"), "fifteen-letters\nsixteen-letters-\n");
+    let errors = read(&["--api-keys-file", &file]).unwrap_err();
+    assert!(errors.len() == 1 && errors[0].contains("15") && errors[0].contains("openssl rand -hex 32"), "{errors:?}");
+    assert!(!errors[0].contains("fifteen"), "{errors:?}");
+}
+
+#[test]
+fn connections_leave_files_for_others() {
+    let mut settings = read(&["--max-connections", "500"]).unwrap();
+    settings.bound_connections(1_000_000);
+    assert_eq!((settings.server.limits.max_connections, settings.warnings.len()), (500, 0));
+    settings.bound_connections(400);
+    let most = settings.server.limits.max_connections;
+    assert!((200..300).contains(&most), "{most}");
+    assert!(settings.warnings[0].contains("ulimit -n") && settings.warnings[0].contains(&most.to_string()));
+    settings.bound_connections(64);
+    assert_eq!(settings.server.limits.max_connections, 32);
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("file");
-    std::fs::write(&file, "hidden-1\n").unwrap();
-    let file = file.to_str().unwrap();
+    let file = &secret_file(&dir.path().join("file"), "hidden-1-of-many-characters\n");
     let args = serve(&[
         "--database-url",
         "postgresql://fox:hidden-2@127.0.0.1/x",

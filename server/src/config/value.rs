@@ -1,6 +1,6 @@
 //! How values of settings are written.
 
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 /// The first of the environment variables that is set and not empty. For secrets, which have no flag.
 pub(super) fn variable(names: &[&str]) -> Option<String> {
@@ -18,6 +18,21 @@ pub(super) fn read_file(setting: &str, path: &Path, errors: &mut Vec<String>) ->
             None
         }
     }
+}
+
+/// Reads a file that holds a secret, which is one no longer if every user of the machine can read or write it.
+pub(super) fn read_secret(setting: &str, path: &Path, errors: &mut Vec<String>) -> Option<String> {
+    const READ_OR_WRITE_BY_OTHERS: u32 = 0o006;
+    let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777).unwrap_or_default();
+    if mode & READ_OR_WRITE_BY_OTHERS != 0 {
+        let path = path.display();
+        errors.push(format!(
+            "{setting} {path}: every user of this machine can read or change it (mode {mode:04o}): run `chmod 640 {path}`, \
+             or mount it with the mode 0440"
+        ));
+        return None;
+    }
+    read_file(setting, path, errors)
 }
 
 /// Reads a time such as "500ms", "30s", "5m" or "1h".

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use self::{
     local::LocalModel,
     local_models::LocalConfig,
-    openai::OpenAiConfig,
+    openai::{OpenAiConfig, ProviderKey},
     registry::{Embedders, EmbeddingConfig},
 };
 pub(crate) use self::{

@@ -1,6 +1,8 @@
 //! What every call passes before it reaches the service, from the outside in.
 
 pub(crate) mod auth;
+pub(crate) mod connections;
+pub(crate) mod drain;
 pub(crate) mod messages;
 pub(crate) mod telemetry;
 pub(crate) mod transport;

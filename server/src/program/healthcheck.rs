@@ -1,6 +1,6 @@
 //! `pgfox-server healthcheck`: for container health checks and scripts.
 
-use std::{path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use hyper_util::rt::TokioIo;
@@ -51,7 +51,7 @@ async fn connect(address: String, certificate: Option<&Path>) -> anyhow::Result<
         return endpoint.connect().await.with_context(|| format!("cannot connect to {address}"));
     };
     let certificate = CertificateDer::from_pem_file(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let connector = connector(certificate)?;
+    let connector = connector(certificate, is_here(&address))?;
     let connect = move |_| {
         let (connector, address) = (connector.clone(), address.clone());
         async move {
@@ -64,9 +64,16 @@ async fn connect(address: String, certificate: Option<&Path>) -> anyhow::Result<
     Ok(endpoint.connect_with_connector(tower::service_fn(connect)).await?)
 }
 
-fn connector(certificate: CertificateDer<'static>) -> anyhow::Result<TlsConnector> {
+/// Whether nobody but this machine can answer at an address.
+fn is_here(address: &str) -> bool {
+    address
+        .parse::<SocketAddr>()
+        .map_or_else(|_| address.starts_with("localhost:"), |address| address.ip().is_loopback())
+}
+
+fn connector(certificate: CertificateDer<'static>, any: bool) -> anyhow::Result<TlsConnector> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Pinned { certificate, provider: Arc::clone(&provider) };
+    let verifier = Pinned { certificate, any, provider: Arc::clone(&provider) };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -76,11 +83,12 @@ fn connector(certificate: CertificateDer<'static>) -> anyhow::Result<TlsConnecto
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Accepts exactly one certificate. The server is asked by its local address, which its certificate does not name, and
-/// which authority has issued that does not matter here.
+/// Accepts exactly one certificate, or any from this machine, where it may have been renewed since. The server is asked by
+/// its local address, which its certificate does not name, and which authority has issued that does not matter here.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,
+    any: bool,
     provider: Arc<CryptoProvider>,
 }
 
@@ -93,7 +101,7 @@ impl ServerCertVerifier for Pinned {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if *end_entity == self.certificate {
+        if self.any || *end_entity == self.certificate {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(rustls::Error::General("the server has another certificate than --tls-cert".into()))
@@ -126,6 +134,12 @@ impl ServerCertVerifier for Pinned {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_this_machine_answers_at_its_loopback_addresses() {
+        assert!(is_here("127.0.0.1:1") && is_here("[::1]:1") && is_here("localhost:1"));
+        assert!(!is_here("192.0.2.1:1") && !is_here("localhost.example.com:1"));
+    }
 
     #[test]
     fn every_address_is_asked_on_this_machine() {

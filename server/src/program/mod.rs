@@ -2,23 +2,21 @@
 
 mod demo;
 mod healthcheck;
+mod open_files;
+mod signals;
 
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
 use pgfox_server::{
     Cli, Command, DatabaseUrlArgs, EmbeddedOptions, EmbeddedPostgres, LogArgs, LogFormat, MigrateArgs, ServeArgs,
-    ServeConfig, Settings, stored_database_url,
+    ServeConfig, Settings, shown_password, stored_database_url,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-/// What a program that a signal ends exits with: 128 and the number of SIGINT.
-const EXIT_INTERRUPTED: i32 = 130;
+use self::signals::Signals;
 
 /// Why the program ends before its work is done.
 pub(crate) enum Failure {
@@ -40,8 +38,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Serve(args)) => serve(&args).await,
         Some(Command::Demo(args)) => {
             init_log(&args.log)?;
-            let settings = Settings::read_demo(&args).map_err(Failure::Settings)?;
-            let stopping = on_signal()?;
+            let mut settings = Settings::read_demo(&args).map_err(Failure::Settings)?;
+            settings.bound_connections(open_files::raise());
+            let stopping = Signals::listen()?.stopping;
             Ok(demo::run(settings, args.listen, args.exit, stopping).await?)
         }
         Some(Command::Migrate(args)) => migrate(&args).await,
@@ -52,9 +51,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 
 async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     init_log(&args.log)?;
-    let settings = Settings::read(args).map_err(Failure::Settings)?;
+    warn(shown_password().as_slice());
+    let mut settings = Settings::read(args).map_err(Failure::Settings)?;
+    settings.bound_connections(open_files::raise());
     warn(&settings.warnings);
-    let stopping = on_signal()?;
+    let Signals { stopping, reload } = Signals::listen()?;
+    let _watching = AbortOnDropHandle::new(tokio::spawn(std::mem::take(&mut settings.files).watch(reload)));
     // Bound first: an address in use shows before a database is started.
     let listener = bind(&settings.listen, "--listen").await?;
     let metrics = match &settings.metrics_listen {
@@ -73,8 +75,9 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
 
 async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
     init_log(&args.log)?;
+    warn(shown_password().as_slice());
     let (embedded, database) = Settings::read_migrate(args).map_err(Failure::Settings)?;
-    let stopping = on_signal()?;
+    let stopping = Signals::listen()?.stopping;
     let work = async {
         let (url, postgres) = start_database(database.url.clone(), &embedded).await?;
         let (store, warnings) = database.into_store(&url)?;
@@ -172,35 +175,15 @@ fn init_log(args: &LogArgs) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse(&args.log)
         .map_err(|error| Failure::Settings(vec![format!("--log {:?}: {error}", args.log)]))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A terminal that is gone takes no lines. To say so there would be a panic, and calls would not finish.
+    let log = tracing_subscriber::fmt().log_internal_errors(false);
+    let log = log.with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
         // The span is the call, with its id.
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
     }
     Ok(())
-}
-
-/// A token that the first SIGTERM or SIGINT cancels; the second one ends the process.
-fn on_signal() -> anyhow::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-    let token = CancellationToken::new();
-    let stopping = token.clone();
-    tokio::spawn(async move {
-        for attempt in 0.. {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if attempt > 0 {
-                std::process::exit(EXIT_INTERRUPTED);
-            }
-            tracing::info!("stopping: running calls finish first; a second signal stops at once");
-            stopping.cancel();
-        }
-    });
-    Ok(token)
 }
 
 /// Runs `work`, but no longer than until a signal comes.

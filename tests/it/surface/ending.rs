@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use http_body_util::StreamBody;
+use hyper::body::{Bytes, Frame};
+use hyper_util::{client::legacy, rt::TokioExecutor};
+
 use super::*;
 use crate::{
     process::{ServerProcess, command},
@@ -48,6 +52,78 @@ async fn calls_finish_and_streams_end_after_what_they_stored() {
     let stored: i64 =
         sql(&database_url).await.query_one("SELECT count(*) FROM pgfox.points", &[]).await.unwrap().get(0);
     assert_eq!(stored, 200);
+}
+
+#[tokio::test]
+async fn nothing_that_waits_for_its_caller_holds_up_the_end() {
+    use tokio::io::AsyncWriteExt as _;
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest,
+    };
+    let server = Server::start_with(18, |setup| {
+        setup.limits.drain = AN_HOUR;
+        setup.limits.first_call = AN_HOUR;
+    })
+    .await;
+    fill(&mut server.client()).await;
+    let shutting_down = |status: &Status| {
+        assert_eq!((status.code(), reason(status).0.as_str()), (Code::Unavailable, "SHUTTING_DOWN"), "{status:?}");
+    };
+
+    // Connections without a call.
+    let silent = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+    let mut half_open = tokio::net::TcpStream::connect(&server.address).await.unwrap();
+    half_open.write_all(b"PRI * HTTP/2.0").await.unwrap();
+    let connected = Channel::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap();
+    // Calls of which no message, or only its first bytes, have come.
+    let half_sent = |service: &str, begin: &'static [u8]| {
+        let transport = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+        let sent = tokio_stream::once(Ok::<_, Status>(Frame::data(Bytes::from_static(begin))));
+        let body = StreamBody::new(sent.chain(tokio_stream::pending()));
+        let request = hyper::Request::post(format!("http://{}/{service}", server.address))
+            .header("content-type", "application/grpc")
+            .body(tonic::body::Body::new(body))
+            .unwrap();
+        tokio::spawn(transport.request(request))
+    };
+    let mut unary = Vec::new();
+    for service in ["pgfox.v1.PgfoxService/Ingest", "pgfox.v1.PgfoxService/Search", "grpc.health.v1.Health/Check"] {
+        unary.push((service, half_sent(service, b"\0\0\0\0")));
+        unary.push((service, half_sent(service, b"\0\0\0\x01\0the beginning")));
+    }
+    // Streams whose callers say nothing more.
+    let (ingest, receiver) = tokio::sync::mpsc::channel(1);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut ingested = server.client().ingest_stream(requests).await.unwrap().into_inner();
+    let (questions, receiver) = tokio::sync::mpsc::channel(1);
+    let list = MessageRequest::ListServices(String::new());
+    questions.send(ServerReflectionRequest { host: String::new(), message_request: Some(list) }).await.unwrap();
+    let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut reflection = ServerReflectionClient::new(server.channel.clone());
+    let mut answers = reflection.server_reflection_info(requests).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
+    let watch = HealthCheckRequest { service: String::new() };
+    let mut watch = HealthClient::new(server.channel.clone()).watch(watch).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+
+    // The calls are on their way meanwhile.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let stopping = tokio::spawn(server.stop());
+    shutting_down(&ingested.message().await.expect_err("the server is going away"));
+    shutting_down(&answers.message().await.expect_err("the server is going away"));
+    while let Ok(Some(message)) = watch.message().await {
+        assert_ne!(message.status(), ServingStatus::Serving);
+    }
+    for (service, answer) in unary {
+        // Health without a call before it may lose its connection instead.
+        if !service.contains("Health") {
+            let answer = answer.await.unwrap().unwrap();
+            shutting_down(&Status::from_header_map(answer.headers()).expect("a status"));
+        }
+    }
+    stopping.await.unwrap().unwrap();
+    drop((silent, half_open, connected, ingest, questions));
 }
 
 #[tokio::test]

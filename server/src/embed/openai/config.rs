@@ -1,6 +1,10 @@
 //! The settings of a provider.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 
@@ -8,6 +12,30 @@ use super::message::shown_url;
 
 /// OpenAI's own address, used when there is a key and no base URL.
 pub(super) const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+
+/// The key of a provider. Clones share it, so that replacing it replaces it for the requests that follow.
+///
+/// `Debug` does not show it.
+#[derive(Clone, Debug)]
+pub struct ProviderKey(Arc<RwLock<SecretString>>);
+
+impl ProviderKey {
+    /// Requests send the `other` key from now on.
+    pub fn replace(&self, other: &Self) {
+        let other = other.current();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = other;
+    }
+
+    pub(super) fn current(&self) -> SecretString {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl From<&str> for ProviderKey {
+    fn from(key: &str) -> Self {
+        Self(Arc::new(RwLock::new(key.into())))
+    }
+}
 
 /// Where the provider is and how it is used.
 ///
@@ -17,7 +45,7 @@ pub struct OpenAiConfig {
     /// The address up to and without `/embeddings`, such as `http://127.0.0.1:11434/v1`. Default: `OPENAI_BASE_URL`.
     pub base_url: Option<String>,
     /// Sent as a bearer token. Optional with a base URL: local servers often need none.
-    pub api_key: Option<SecretString>,
+    pub api_key: Option<ProviderKey>,
     /// Texts per request, 1 to 2048 (OpenAI's limit). Default 128. When the provider takes fewer, that is learned from its refusals.
     pub max_batch_texts: usize,
     /// Bytes of text per request; a longer text is cut there. Default 256 KiB. A token has at least one byte, so that this
@@ -76,5 +104,10 @@ impl OpenAiConfig {
     /// Whether the server offers `openai/...` models: it has a key or a base URL.
     pub fn is_enabled(&self) -> bool {
         self.base_url.is_some() || self.api_key.is_some()
+    }
+
+    /// The key that requests send now, empty without one.
+    pub(super) fn current_key(&self) -> SecretString {
+        self.api_key.as_ref().map(ProviderKey::current).unwrap_or_default()
     }
 }

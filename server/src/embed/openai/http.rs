@@ -1,14 +1,14 @@
 //! The connection to a provider: where it is, what goes into every request, and how an answer is read.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::LazyLock, time::Duration};
 
 use async_openai::{config::Config, error::OpenAIError, middleware::HttpRequestFactory};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, InvalidHeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    config::{OPENAI_BASE_URL, OpenAiConfig},
+    config::{OPENAI_BASE_URL, OpenAiConfig, ProviderKey},
     failure::{Failure, Kind},
     message::shown_url,
 };
@@ -36,8 +36,7 @@ pub(super) fn client(config: &OpenAiConfig) -> Result<(Client, String), ConfigEr
 #[derive(Clone)]
 pub(super) struct Endpoint {
     base_url: reqwest::Url,
-    key: SecretString,
-    headers: HeaderMap,
+    key: Option<ProviderKey>,
 }
 
 impl Endpoint {
@@ -50,14 +49,10 @@ impl Endpoint {
             return Err(invalid("it has the form http://host:port/v1 or https://host/v1".to_owned()));
         }
 
-        let mut headers = HeaderMap::new();
         if let Some(key) = &config.api_key {
-            let bearer = format!("Bearer {}", key.expose_secret());
-            let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| ConfigError::ApiKey)?;
-            bearer.set_sensitive(true);
-            headers.insert(AUTHORIZATION, bearer);
+            bearer(key).map_err(|_| ConfigError::ApiKey)?;
         }
-        Ok(Self { base_url, key: config.api_key.clone().unwrap_or_default(), headers })
+        Ok(Self { base_url, key: config.api_key.clone() })
     }
 
     fn http_client(&self) -> Result<reqwest::Client, ConfigError> {
@@ -93,9 +88,16 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+fn bearer(key: &ProviderKey) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.current().expose_secret()))?;
+    bearer.set_sensitive(true);
+    Ok(bearer)
+}
+
 impl Config for Endpoint {
     fn headers(&self) -> HeaderMap {
-        self.headers.clone()
+        // A key that replaces the first one was checked as that was.
+        self.key.iter().filter_map(|key| Some((AUTHORIZATION, bearer(key).ok()?))).collect()
     }
 
     fn url(&self, path: &str) -> String {
@@ -111,7 +113,9 @@ impl Config for Endpoint {
     }
 
     fn api_key(&self) -> &SecretString {
-        &self.key
+        // The headers hold it, which can change.
+        static NONE: LazyLock<SecretString> = LazyLock::new(SecretString::default);
+        &NONE
     }
 }
 
@@ -119,10 +123,11 @@ impl Config for Endpoint {
 async fn send(
     client: reqwest::Client,
     request: HttpRequestFactory,
-    key: SecretString,
+    key: Option<ProviderKey>,
     max_bytes: usize,
 ) -> Result<reqwest::Response, OpenAIError> {
     let fail = |failure: Failure| OpenAIError::Boxed(Box::new(failure));
+    let key = key.map(|key| key.current()).unwrap_or_default();
     let key = key.expose_secret();
     let mut response = client.execute(request.build().await?).await.map_err(|error| fail(lost(error, key)))?;
     let status = response.status();

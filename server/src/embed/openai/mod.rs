@@ -34,7 +34,7 @@ mod http;
 mod message;
 mod reply;
 
-pub use self::config::OpenAiConfig;
+pub use self::config::{OpenAiConfig, ProviderKey};
 pub(crate) use self::message::shown_url;
 
 /// The first pause before a retry; it doubles with every attempt.
@@ -279,7 +279,7 @@ impl OpenAi {
             Ok(Ok(reply)) => reply
                 .into_vectors(texts.len())
                 .map_err(|why| Failure::new(Kind::Garbage, format!("gives an answer that is not usable, with {why}"))),
-            Ok(Err(error)) => Err(into_failure(error, config.api_key.as_ref().map_or("", |key| key.expose_secret()))),
+            Ok(Err(error)) => Err(into_failure(error, config.current_key().expose_secret())),
             Err(_) => {
                 let why = format!("did not answer within {:?}", config.request_timeout);
                 Err(Failure::new(Kind::Unavailable, why))

@@ -6,18 +6,18 @@ use http::{Method, Request, Response, StatusCode, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
+use crate::layers::connections::{Acceptor, Slots};
 
-/// Most connections at a time; further ones wait. A few are enough for those who scrape.
-const MAX_CONNECTIONS: usize = 16;
+/// Most connections at a time. A few are enough for those who scrape.
+const MAX_CONNECTIONS: usize = 64;
 /// Longest time that a connection lives. Each has one request, so that nobody keeps the others out.
 const MAX_CONNECTION_TIME: Duration = Duration::from_secs(10);
 /// Most bytes of the head of a request.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// How long to wait when a connection cannot be accepted, which is mostly for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -26,26 +26,24 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Metrics) {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(metrics));
     let registry = Arc::new(registry);
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    // The semaphore is never closed.
-    while let Ok(permit) = Arc::clone(&connections).acquire_owned().await {
-        let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
-            Err(error) => {
-                tracing::debug!("a connection to the metrics was not accepted: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+    let slots = Slots::new(MAX_CONNECTIONS, CancellationToken::new());
+    let mut acceptor = Acceptor::new(listener, slots, "the metrics");
+    loop {
+        let (socket, slot) = acceptor.accept().await;
         let registry = Arc::clone(&registry);
         tokio::spawn(async move {
-            let _permit = permit;
-            let service = service_fn(async |request| Ok::<_, Infallible>(answer(&registry, &request)));
+            let service = service_fn(async |request| {
+                slot.keep();
+                Ok::<_, Infallible>(answer(&registry, &request))
+            });
             let mut http = http1::Builder::new();
             http.keep_alive(false).max_buf_size(MAX_HEAD_BYTES);
             let served = http.serve_connection(TokioIo::new(socket), service);
             // Whoever scrapes tells when it did not get its answer.
-            let _ = tokio::time::timeout(MAX_CONNECTION_TIME, served).await;
+            tokio::select! {
+                _ = tokio::time::timeout(MAX_CONNECTION_TIME, served) => {}
+                () = slot.ended() => {}
+            }
         });
     }
 }

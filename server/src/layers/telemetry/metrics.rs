@@ -13,6 +13,7 @@ use tonic::Code;
 
 use crate::{
     embed::{self, Embedders},
+    layers::connections::Slots,
     stats::Histogram,
     store::Store,
 };
@@ -92,6 +93,7 @@ impl Rpcs {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) rpcs: Arc<Rpcs>,
+    pub(crate) connections: Arc<Slots>,
     pub(crate) store: Store,
     pub(crate) embedders: Embedders,
 }
@@ -100,6 +102,7 @@ impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Out(encoder);
         self.encode_rpcs(&mut out)?;
+        self.encode_connections(&mut out)?;
         self.encode_store(&mut out)?;
         self.encode_embedders(&mut out)
     }
@@ -119,6 +122,19 @@ impl Metrics {
             }
         }
         Ok(())
+    }
+
+    fn encode_connections(&self, out: &mut Out<'_>) -> fmt::Result {
+        let stats = &self.connections.stats;
+        out.gauge("pgfox_connections", "Open connections of callers", self.connections.count() as u64)?;
+        let ended = [
+            ("refused", &stats.refused),
+            ("replaced", &stats.replaced),
+            ("silent", &stats.silent),
+            ("idle", &stats.idle),
+        ];
+        let help = "Connections of callers that the server refused or closed, by reason";
+        out.counters("pgfox_connections_closed", help, "reason", ended.map(|(reason, count)| (reason, count.get())))
     }
 
     fn encode_store(&self, out: &mut Out<'_>) -> fmt::Result {

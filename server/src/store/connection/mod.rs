@@ -15,7 +15,12 @@ mod statements;
 mod tls;
 mod values;
 
-use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_postgres::{
@@ -43,21 +48,22 @@ const MAX_NOTICES: usize = 64;
 /// Notices of the server (`NOTICE: hnsw graph no longer fits into maintenance_work_mem ...`), in order.
 pub(super) type Notices = mpsc::Receiver<DbError>;
 
-/// Opens connections to one database. Cheap to clone.
+/// Opens connections to one database. Clones share how, so that replacing it replaces it for all of them.
 #[derive(Clone)]
-pub struct Connector {
-    config: Arc<Config>,
+pub struct Connector(Arc<RwLock<Arc<Target>>>);
+
+/// How to connect.
+struct Target {
+    config: Config,
     tls: MakeRustlsConnect,
     timeout: Duration,
-    target: Arc<str>,
+    /// For people, without the password.
+    name: Arc<str>,
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector")
-            .field("config", &self.config)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
+        f.debug_tuple("Connector").field(&self.target().name).finish_non_exhaustive()
     }
 }
 
@@ -98,12 +104,33 @@ impl Connector {
         };
         debug_assert_eq!(dsn.tls.is_none(), dsn.config.get_ssl_mode() == SslMode::Disable);
         let tls = tls::client_config(dsn.tls.as_ref().unwrap_or(&NO_TLS))?;
-        Ok(Connector {
-            config: Arc::new(dsn.config.clone()),
+        Ok(Connector(Arc::new(RwLock::new(Arc::new(Target {
+            config: dsn.config.clone(),
             tls: MakeRustlsConnect::new(tls),
             timeout: dsn.connect_timeout,
-            target: dsn.describe().into(),
-        })
+            name: dsn.describe().into(),
+        })))))
+    }
+
+    /// Connects as `other` does from now on: with another user or password. Open connections go on.
+    ///
+    /// # Errors
+    /// When `other` is for another database, of which nothing is known here: a text for people.
+    pub fn replace(&self, other: &Connector) -> Result<(), String> {
+        let (old, new) = (self.target(), other.target());
+        let place = |target: &Target| {
+            let Target { config, .. } = target;
+            (config.get_hosts().to_vec(), config.get_ports().to_vec(), config.get_dbname().map(str::to_owned))
+        };
+        if place(&old) != place(&new) {
+            return Err(format!("{} is not {}: another database takes a restart", new.name, old.name));
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+
+    fn target(&self) -> Arc<Target> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// One connection outside of any pool, for work that takes long or holds session state. It closes when the client is
@@ -113,12 +140,13 @@ impl Connector {
     /// `ConnectError`.
     pub async fn connect(&self) -> Result<(Client, Notices), ConnectError> {
         let (sender, notices) = mpsc::channel(MAX_NOTICES);
-        let attempt = timeout(self.timeout, self.config.connect(self.tls.clone()));
-        let target = || Arc::clone(&self.target);
+        let target = self.target();
+        let name = || Arc::clone(&target.name);
+        let attempt = timeout(target.timeout, target.config.connect(target.tls.clone()));
         let (client, connection) = attempt
             .await
-            .map_err(|_| ConnectError::Timeout { target: target(), after: self.timeout })?
-            .map_err(|source| ConnectError::Refused { target: target(), source })?;
+            .map_err(|_| ConnectError::Timeout { target: name(), after: target.timeout })?
+            .map_err(|source| ConnectError::Refused { target: name(), source })?;
         drive(connection, Some(sender));
         Ok((client, notices))
     }

@@ -100,7 +100,7 @@ impl Connector {
             waiting: options.max_waiting,
             wait: options.wait_timeout,
         };
-        let opener = Opener::new(self.config.as_ref().clone(), self.tls.clone(), self.timeout, options);
+        let opener = Opener::new(self.clone(), options);
         let shared = Shared { opener, idle: Mutex::new(Some(Vec::new())), trusted_since: Mutex::default() };
         Pool { gate: Gate::new(limits), shared: Arc::new(shared) }
     }

@@ -220,7 +220,7 @@ async fn settle(session: &Session, pool: &Shared) -> bool {
         return result.is_ok();
     }
     let cancel = async {
-        if let Err(error) = session.client.cancel_token().cancel_query(pool.opener.tls.clone()).await {
+        if let Err(error) = session.client.cancel_token().cancel_query(pool.opener.tls()).await {
             log::warn(format!("cannot cancel an abandoned statement: {}", explain(&error)));
         }
         rollback.await

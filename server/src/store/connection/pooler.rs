@@ -21,7 +21,7 @@ impl Connector {
         let (preparing, _notices) = self.connect().await?;
         let (other, _notices) = self.connect().await?;
         let probed = probe(&preparing, &other).await;
-        probed.map_err(|source| ConnectError::Refused { target: self.target.clone(), source })
+        probed.map_err(|source| ConnectError::Refused { target: self.target().name.clone(), source })
     }
 }
 

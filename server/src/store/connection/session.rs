@@ -11,11 +11,11 @@ use std::{
 
 use rand::RngExt as _;
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    PoolError, PoolOptions, drive,
+    Connector, PoolError, PoolOptions, drive,
     statements::{Seen, Statements},
 };
 
@@ -28,9 +28,7 @@ const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Opens a pool's sessions.
 pub(super) struct Opener {
-    config: Config,
-    pub(super) tls: MakeRustlsConnect,
-    timeout: Duration,
+    connector: Connector,
     pub(super) options: PoolOptions,
     /// Raised when prepared statements and types may have changed.
     generation: AtomicU64,
@@ -74,14 +72,15 @@ impl State {
 }
 
 impl Opener {
-    pub(super) fn new(config: Config, tls: MakeRustlsConnect, timeout: Duration, options: PoolOptions) -> Self {
-        Self { config, tls, timeout, options, generation: AtomicU64::new(0), places: Arc::default() }
+    pub(super) fn new(connector: Connector, options: PoolOptions) -> Self {
+        Self { connector, options, generation: AtomicU64::new(0), places: Arc::default() }
     }
 
     /// Opens a session.
     pub(super) async fn open(&self) -> Result<Session, PoolError> {
         let place = Arc::clone(&self.places);
-        let opening = timeout(self.timeout, self.config.connect(self.tls.clone()));
+        let target = self.connector.target();
+        let opening = timeout(target.timeout, target.config.connect(target.tls.clone()));
         let (client, connection) = opening.await.map_err(|_| PoolError::NoAnswer)??;
         // Not all at the same time: each a little earlier than it would have to be.
         let share = rand::rng().random_range(0.75..=1.0);
@@ -102,6 +101,11 @@ impl Opener {
             most_collections: (self.options.max_collections as f64 * share).ceil() as usize,
             _place: place,
         })
+    }
+
+    /// The TLS of its connections, for a request to cancel a statement.
+    pub(super) fn tls(&self) -> MakeRustlsConnect {
+        self.connector.target().tls.clone()
     }
 
     /// Makes a session fit for the next call.

@@ -157,6 +157,11 @@ impl Dsn {
         Ok(Dsn { config, tls, connect_timeout, warnings, hints_at_unnamed_statements })
     }
 
+    /// Whether it holds a secret.
+    pub fn has_password(&self) -> bool {
+        self.config.get_password().is_some()
+    }
+
     /// `user@host:port/database`, for logs: everything but the password.
     pub fn describe(&self) -> String {
         let ports = self.config.get_ports();
