@@ -72,13 +72,13 @@ impl Callers {
             Ok(Err(status)) => status,
             Err(_) => Status::deadline_exceeded("no answer"),
         };
-        self.report.count("calls failed", 1);
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.clone());
         let named = reason.as_ref().and_then(|reason| ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}")));
         if let Some(reason) = named.filter(|reason| expected.contains(reason)) {
             return Outcome::Refused(reason);
         }
+        self.report.count(&format!("failed: {:?}, {}", status.code(), reason.as_deref().unwrap_or("the client's own")), 1);
         let told = || format!("{method} of server {}: {:?}, {reason:?}: {}", server + 1, status.code(), status.message());
         // The client's own errors, such as those of a broken connection, have a source and no details.
         let is_own = reason.is_none() && (status.source().is_some() || matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled));

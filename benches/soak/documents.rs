@@ -132,8 +132,12 @@ pub(crate) fn vector(id: &str, number: u64) -> Vec<f32> {
     std::iter::repeat_with(next).take(DIMENSIONS).collect()
 }
 
-/// The vector that the text of a document or of a chunk of one has; `None` for other texts.
+/// The vector that the text of a document or of a chunk of one has; `None` for half of one.
 pub(crate) fn embed(text: &str) -> Option<Vec<f32>> {
+    if !text.contains("Document") {
+        // The server asks for the dimensions by a text of its own.
+        return Some(vector(text, 0));
+    }
     let (id, rest) = text.split_once("Document ")?.1.split_once(" holds number ")?;
     let number = rest.split_once(' ')?.0.parse().ok()?;
     Some(vector(id, number))

@@ -307,7 +307,7 @@ impl Plan {
             }
         }
         // Long enough for health to notice, or too short for that.
-        let is_long = self.random.random_bool(if self.is_quick { 0.15 } else { 0.4 });
+        let is_long = self.random.random_bool(if self.is_quick { 0.1 } else { 0.4 });
         let milliseconds = match (is_long, self.is_quick) {
             (true, true) => 8_500..9_500,
             (true, false) => 9_000..15_000,

@@ -22,6 +22,9 @@ const DESCRIPTORS_SLACK: usize = 10;
 /// How long connections of callers that are gone may be kept: until keepalive has missed them.
 const LET_GO: Duration = Duration::from_secs(25);
 
+/// How long the numbers to compare with must stay the same.
+const UNCHANGED: Duration = Duration::from_secs(3);
+
 /// A server in a time without faults.
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
@@ -84,6 +87,8 @@ impl Resources {
         let sql = world.postgres.connect().await?;
         fill_pools(workload).await;
         let began = Instant::now();
+        let mut last = (0, [0; 2]);
+        let mut unchanged_since = began;
         let (connections, descriptors) = loop {
             tokio::time::sleep(Duration::from_millis(500)).await;
             let count = "SELECT count(*) FROM pg_stat_activity
@@ -94,13 +99,29 @@ impl Resources {
                 let folder = format!("/proc/{}/fd", replica.pid().await.unwrap_or(0));
                 *descriptors = fs::read_dir(folder).map_or(0, Iterator::count);
             }
-            let is_as_before = connections <= self.connections.unwrap_or(i64::MAX)
-                && self.after_warm_up.iter().zip(&descriptors).all(|(before, now)| *now <= before.descriptors);
-            if is_as_before || began.elapsed() > LET_GO {
+            if last != (connections, descriptors) {
+                last = (connections, descriptors);
+                unchanged_since = Instant::now();
+            }
+            let is_done = match self.connections {
+                None => unchanged_since.elapsed() > UNCHANGED,
+                Some(before) => {
+                    let mut servers = self.after_warm_up.iter().zip(&descriptors);
+                    connections <= before && servers.all(|(before, now)| *now <= before.descriptors)
+                }
+            };
+            if is_done || began.elapsed() > LET_GO {
                 break (connections, descriptors);
             }
         };
         world.report.say(format_args!("{connections} connections to Postgres, descriptors {descriptors:?}"));
+        if self.connections.is_some_and(|before| connections > before) {
+            let list = "SELECT format('%s since %s: %s', state, now() - state_change, left(query, 100)) FROM pg_stat_activity
+                        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY state_change";
+            for session in sql.query(list, &[]).await? {
+                world.report.say(session.get::<_, String>(0));
+            }
+        }
         let report = &world.report;
         let most = 2 * POOL_SIZE as i64 + 8;
         let Some(before) = self.connections else {
