@@ -78,10 +78,13 @@ impl Callers {
         if let Some(reason) = named.filter(|reason| expected.contains(reason)) {
             return Outcome::Refused(reason);
         }
-        self.report.count(&format!("failed: {:?}, {}", status.code(), reason.as_deref().unwrap_or("the client's own")), 1);
-        let told = || format!("{method} of server {}: {:?}, {reason:?}: {}", server + 1, status.code(), status.message());
+        self.report
+            .count(&format!("failed: {:?}, {}", status.code(), reason.as_deref().unwrap_or("the client's own")), 1);
+        let told =
+            || format!("{method} of server {}: {:?}, {reason:?}: {}", server + 1, status.code(), status.message());
         // The client's own errors, such as those of a broken connection, have a source and no details.
-        let is_own = reason.is_none() && (status.source().is_some() || matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled));
+        let is_own = reason.is_none()
+            && (status.source().is_some() || matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled));
         let is_passing = matches!(
             status.code(),
             Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted

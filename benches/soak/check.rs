@@ -93,13 +93,16 @@ async fn rows(world: &World, sql: &tokio_postgres::Client, store: Store) -> anyh
         }
     }
     // The view joins: what it leaves out is a leftover.
-    let id: i64 =
-        sql.query_one("SELECT id FROM pgfox_internal.collections WHERE name = $1", &[&name]).await?.get(0);
+    let id: i64 = sql.query_one("SELECT id FROM pgfox_internal.collections WHERE name = $1", &[&name]).await?.get(0);
     let space: i64 = sql
         .query_one("SELECT id FROM pgfox_internal.embedding_spaces WHERE collection_id = $1 AND active", &[&id])
         .await?
         .get(0);
-    let expected = [(format!("documents_{id}"), chunks.len()), (format!("chunks_{id}"), rows.len()), (format!("embeddings_{id}_{space}"), rows.len())];
+    let expected = [
+        (format!("documents_{id}"), chunks.len()),
+        (format!("chunks_{id}"), rows.len()),
+        (format!("embeddings_{id}_{space}"), rows.len()),
+    ];
     for (table, expected) in expected {
         let count: i64 = sql.query_one(&format!("SELECT count(*) FROM pgfox_internal.{table}"), &[]).await?.get(0);
         if count != expected as i64 {
@@ -123,7 +126,9 @@ async fn builds(world: &World, sql: &tokio_postgres::Client, told: &Acknowledged
             break;
         }
         if began.elapsed() > BUILDS_END {
-            world.report.violation(Kind::Service, format!("{left} builds or invalid indexes are left after {BUILDS_END:?}"));
+            world
+                .report
+                .violation(Kind::Service, format!("{left} builds or invalid indexes are left after {BUILDS_END:?}"));
             break;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -160,7 +165,9 @@ async fn collections(world: &World, sql: &tokio_postgres::Client, told: &Acknowl
         for lost in base.union(&keep.collections).filter(|name| !found.contains(*name)) {
             report.violation(Kind::Lost, format!("the collection {lost} is gone from server {}", server + 1));
         }
-        let known = |name: &&String| !base.contains(*name) && !keep.collections.contains(*name) && !keep.perhaps.contains(*name);
+        let known = |name: &&String| {
+            !base.contains(*name) && !keep.collections.contains(*name) && !keep.perhaps.contains(*name)
+        };
         for stranger in found.iter().filter(known) {
             report.violation(Kind::Doubled, format!("the collection {stranger} is there though it was deleted"));
         }

@@ -50,7 +50,8 @@ impl Store {
 
     /// The text of a document. Each chunk of it says which document and number it belongs to.
     pub(crate) fn text(self, id: &str, number: u64) -> String {
-        let paragraph = |i: u64| format!("Document {id} holds number {number} in paragraph {i}, as all of its others do.");
+        let paragraph =
+            |i: u64| format!("Document {id} holds number {number} in paragraph {i}, as all of its others do.");
         let paragraphs = if self == Self::Passages { 1 + number % MAX_PARAGRAPHS } else { 1 };
         (0..paragraphs).map(paragraph).collect::<Vec<_>>().join("\n\n")
     }
@@ -75,10 +76,7 @@ impl Store {
             Some(Json::NumberValue(number)) => Some(number as u64),
             _ => None,
         };
-        let state = State {
-            number: number("number").ok_or("its metadata has no number")?,
-            mark: number("mark"),
-        };
+        let state = State { number: number("number").ok_or("its metadata has no number")?, mark: number("mark") };
         if document.text != self.text(&document.id, state.number) {
             return Err(format!("its metadata says {}, its text {:?}", state.number, document.text));
         }

@@ -130,7 +130,9 @@ impl Fault {
     /// What a server has to say meanwhile.
     pub(crate) fn truth(self, server: usize) -> Truth {
         match self {
-            Self::Database(at, Trouble::Refuse | Trouble::Stop | Trouble::HalfOpen) if at == server => Truth::NotServing,
+            Self::Database(at, Trouble::Refuse | Trouble::Stop | Trouble::HalfOpen) if at == server => {
+                Truth::NotServing
+            }
             Self::StopPostgres => Truth::NotServing,
             Self::StopServer(at) | Self::KillServer(at) | Self::RestartServer(at) if at == server => Truth::Any,
             Self::StopBackends | Self::RestartPostgres(_) | Self::FillConnections => Truth::Any,
@@ -221,9 +223,11 @@ impl Fault {
                 return Ok(ended);
             }
             Self::RestartPostgres(_) => {
-                let accepts = async { while world.postgres.connect().await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }};
+                let accepts = async {
+                    while world.postgres.connect().await.is_err() {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                };
                 tokio::time::timeout(POSTGRES_RESTART, accepts).await.context("Postgres does not come back")?;
             }
             Self::Provider(_) => world.provider.becomes(Mood::Well),
@@ -258,13 +262,10 @@ async fn terminate_backends(world: &World) -> anyhow::Result<()> {
 /// The documents of a collection, locked against everything.
 async fn lock(world: &World, store: Store) -> anyhow::Result<tokio_postgres::Client> {
     let session = world.postgres.connect().await?;
-    let id: i64 = session
-        .query_one("SELECT id FROM pgfox_internal.collections WHERE name = $1", &[&store.name()])
-        .await?
-        .get(0);
-    let lock = format!(
-        "SET lock_timeout = '1s'; BEGIN; LOCK TABLE pgfox_internal.documents_{id} IN ACCESS EXCLUSIVE MODE"
-    );
+    let id: i64 =
+        session.query_one("SELECT id FROM pgfox_internal.collections WHERE name = $1", &[&store.name()]).await?.get(0);
+    let lock =
+        format!("SET lock_timeout = '1s'; BEGIN; LOCK TABLE pgfox_internal.documents_{id} IN ACCESS EXCLUSIVE MODE");
     for _ in 0..30 {
         if session.batch_execute(&lock).await.is_ok() {
             return Ok(session);
@@ -300,7 +301,8 @@ impl Plan {
         let mut faults: Vec<Fault> = Vec::new();
         let count = if self.random.random_bool(0.3) { 2 } else { 1 };
         while faults.len() < count {
-            let fits = |fault: &Fault| is_allowed(fault) && faults.iter().all(|other| other.subject() != fault.subject());
+            let fits =
+                |fault: &Fault| is_allowed(fault) && faults.iter().all(|other| other.subject() != fault.subject());
             match self.deck.iter().rposition(fits) {
                 Some(position) => faults.push(self.deck.remove(position)),
                 None => self.deck = Fault::all(&mut self.random),

@@ -22,6 +22,9 @@ pub(crate) const LATE: Duration = Duration::from_secs(5);
 /// What a server answers; `None` when it does not.
 type Answer = Option<bool>;
 
+/// The changes of what a server answers, and when.
+type Said = Arc<Mutex<Vec<(Instant, Answer)>>>;
+
 /// What a server has to say during a fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Truth {
@@ -37,7 +40,9 @@ impl Truth {
     /// What is true of two faults at once.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Self::NotServing, Self::Serving | Self::NotServing) | (Self::Serving, Self::NotServing) => Self::NotServing,
+            (Self::NotServing, Self::Serving | Self::NotServing) | (Self::Serving, Self::NotServing) => {
+                Self::NotServing
+            }
             (Self::Serving, Self::Serving) => Self::Serving,
             _ => Self::Any,
         }
@@ -46,8 +51,7 @@ impl Truth {
 
 /// Asks both servers again and again, not through the proxies. Stops when dropped.
 pub(crate) struct Watcher {
-    /// The changes of what each says, and when.
-    said: [Arc<Mutex<Vec<(Instant, Answer)>>>; 2],
+    said: [Said; 2],
     tasks: Vec<JoinHandle<()>>,
     report: Arc<Report>,
 }
@@ -60,7 +64,7 @@ impl Drop for Watcher {
 
 impl Watcher {
     pub(crate) fn start(world: &World) -> Self {
-        let said: [Arc<Mutex<Vec<_>>>; 2] = Default::default();
+        let said: [Said; 2] = Default::default();
         let watch = |position: usize| {
             let address = world.replicas[position].address.subscribe();
             tokio::spawn(ask(address, Arc::clone(&said[position])))
@@ -137,7 +141,7 @@ impl Watcher {
     }
 }
 
-async fn ask(mut address: watch::Receiver<String>, said: Arc<Mutex<Vec<(Instant, Answer)>>>) {
+async fn ask(mut address: watch::Receiver<String>, said: Said) {
     loop {
         let Ok(endpoint) = Endpoint::from_shared(format!("http://{}", *address.borrow_and_update())) else { return };
         let mut client = HealthClient::new(endpoint.connect_timeout(TIMEOUT).connect_lazy());

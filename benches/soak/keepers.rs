@@ -46,8 +46,7 @@ fn with<T>(keep: &Keep, change: impl FnOnce(&mut Kept) -> T) -> T {
 
 /// Builds an index and waits until it is ready.
 async fn build(mut client: Client, store: Store, spec: v1::IndexSpec) -> Result<v1::IndexPhase, Status> {
-    let request =
-        v1::BuildIndexRequest { collection: store.name().to_owned(), spec: Some(spec), ..Default::default() };
+    let request = v1::BuildIndexRequest { collection: store.name().to_owned(), spec: Some(spec), ..Default::default() };
     let mut progress = client.build_index(timed(request)).await?.into_inner();
     let mut phase = v1::IndexPhase::Unspecified;
     while let Some(message) = progress.message().await? {
@@ -109,8 +108,7 @@ pub(crate) async fn churner(workload: Arc<Workload>, keep: Arc<Keep>) -> Option<
         let name = format!("churn_{churn}");
         let created = workload.until_done(async |server| {
             let embedding = v1::Embedding { dimensions: DIMENSIONS as i32, ..Default::default() };
-            let collection =
-                v1::Collection { name: name.clone(), embedding: Some(embedding), ..Default::default() };
+            let collection = v1::Collection { name: name.clone(), embedding: Some(embedding), ..Default::default() };
             let request = timed(v1::CreateCollectionRequest { collection: Some(collection) });
             let call = |mut client: Client| async move { unary(client.create_collection(request)).await };
             // An earlier attempt may have done it.
@@ -159,11 +157,8 @@ pub(crate) async fn mover(workload: Arc<Workload>, keep: Arc<Keep>) -> Option<()
     for move_ in 0_usize.. {
         let store = [Store::Points, Store::Texts][move_ % 2];
         let moved = workload.until_done(async |server| {
-            let collection = v1::Collection {
-                name: store.name().to_owned(),
-                aliases: vec![ALIAS.to_owned()],
-                ..Default::default()
-            };
+            let collection =
+                v1::Collection { name: store.name().to_owned(), aliases: vec![ALIAS.to_owned()], ..Default::default() };
             let update_mask = Some(FieldMask { paths: vec!["aliases".to_owned()] });
             let request = timed(v1::UpdateCollectionRequest { collection: Some(collection), update_mask });
             let call = |mut client: Client| async move { unary(client.update_collection(request)).await };

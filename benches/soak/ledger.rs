@@ -32,7 +32,8 @@ impl Entry {
         let known = self.known;
         let is_rewritten = self.perhaps.iter().any(Option::is_some);
         let may_exist = known.is_some() || is_rewritten;
-        let number = known.is_some_and(|known| known.number == found.number) || self.perhaps.contains(&Some(found.number));
+        let number =
+            known.is_some_and(|known| known.number == found.number) || self.perhaps.contains(&Some(found.number));
         let mark = match found.mark {
             None => known.is_some_and(|known| known.mark.is_none()) || is_rewritten,
             mark @ Some(new) => known.is_some_and(|known| known.mark == mark) || self.perhaps_marked.contains(&new),

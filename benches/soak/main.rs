@@ -67,7 +67,8 @@ struct Arguments {
 
 impl Arguments {
     fn read() -> anyhow::Result<Self> {
-        let mut found = Self { time: Duration::from_secs(60), seed: rand::rng().random_range(0..1_000_000), is_json: false };
+        let mut found =
+            Self { time: Duration::from_secs(60), seed: rand::rng().random_range(0..1_000_000), is_json: false };
         let mut arguments = setup::arguments().into_iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
@@ -115,7 +116,11 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     world.stop().await?;
-    if arguments.is_json { report.print_json() } else { report.print() }
+    if arguments.is_json {
+        report.print_json();
+    } else {
+        report.print();
+    }
     ran?;
     ensure!(report.is_clean(), "something is wrong; --seed {} makes the same faults again", arguments.seed);
     Ok(())
@@ -244,11 +249,8 @@ impl Soak<'_> {
             self.health.check_during(server, truth, began, ending, name);
         }
         let service = self.world.wait_for_service(ended, BACK, name);
-        let (service, (), ()) = tokio::join!(
-            service,
-            self.health.check_after(0, ended, name),
-            self.health.check_after(1, ended, name)
-        );
+        let (service, (), ()) =
+            tokio::join!(service, self.health.check_after(0, ended, name), self.health.check_after(1, ended, name));
         service?;
         tokio::time::sleep(Duration::from_millis(pauses.random_range(200..1500))).await;
         Ok(())

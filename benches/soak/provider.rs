@@ -117,7 +117,9 @@ async fn answer(mood: Arc<AtomicU8>, request: Request<Incoming>) -> io::Result<R
     };
     let mut response = Response::new(text.to_string());
     *response.status_mut() = status.try_into().map_err(io::Error::other)?;
-    response.headers_mut().insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
     Ok(response)
 }
 

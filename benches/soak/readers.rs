@@ -35,7 +35,9 @@ pub(crate) fn read(workload: &Workload, store: Store, document: &v1::Document) -
         Ok(state) => Some(state),
         Err(what) => {
             let id = &document.id;
-            workload.report.violation(Kind::Torn, format!("{id} of {}, version {}: {what}", store.name(), document.version));
+            workload
+                .report
+                .violation(Kind::Torn, format!("{id} of {}, version {}: {what}", store.name(), document.version));
             None
         }
     }
@@ -87,7 +89,9 @@ async fn search(workload: &Workload, server: usize, store: Store, request: v1::S
     }
     let distances = response.results.iter().filter_map(|result| result.distance);
     if !distances.is_sorted() && response.results.iter().all(|result| result.full_text_rank.is_none()) {
-        workload.report.violation(Kind::Error, format!("results of {} are not sorted: {:?}", store.name(), response.results));
+        workload
+            .report
+            .violation(Kind::Error, format!("results of {} are not sorted: {:?}", store.name(), response.results));
     }
     Some(ids)
 }
@@ -97,7 +101,8 @@ pub(crate) async fn searcher(workload: Arc<Workload>, mut random: StdRng) -> Opt
     loop {
         let turn = workload.turn().await?;
         let store = Store::ALL[random.random_range(0..Store::ALL.len())];
-        let (writer, group, member) = (random.random_range(0..3), random.random_range(0..5), random.random_range(0..20));
+        let (writer, group, member) =
+            (random.random_range(0..3), random.random_range(0..5), random.random_range(0..20));
         let id = format!("writer{writer}.{group}-{member}");
         let number = random.random_range(0..1000);
         let text = store.text(&id, number);

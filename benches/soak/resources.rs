@@ -66,7 +66,12 @@ impl Resources {
                 world.report.figure(format!("MB of server {} after its warm-up", server + 1), megabytes(memory));
                 continue;
             }
-            world.report.say(format_args!("server {}: {} MB, {} MB after its warm-up", server + 1, memory >> 20, known.memory >> 20));
+            world.report.say(format_args!(
+                "server {}: {} MB, {} MB after its warm-up",
+                server + 1,
+                memory >> 20,
+                known.memory >> 20
+            ));
             world.report.figure(format!("MB of server {} in the end", server + 1), megabytes(memory));
             let most = (known.memory as f64 * MEMORY_FACTOR) as u64 + MEMORY_SLACK;
             if memory > most {
@@ -116,7 +121,8 @@ impl Resources {
         };
         world.report.say(format_args!("{connections} connections to Postgres, descriptors {descriptors:?}"));
         if self.connections.is_some_and(|before| connections > before) {
-            let list = "SELECT format('%s since %s: %s', state, now() - state_change, left(query, 100)) FROM pg_stat_activity
+            let list =
+                "SELECT format('%s since %s: %s', state, now() - state_change, left(query, 100)) FROM pg_stat_activity
                         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY state_change";
             for session in sql.query(list, &[]).await? {
                 world.report.say(session.get::<_, String>(0));
@@ -131,7 +137,8 @@ impl Resources {
                 held.descriptors = now;
             }
             if connections > most {
-                report.violation(Kind::Growth, format!("{connections} connections to Postgres, at most {most} expected"));
+                report
+                    .violation(Kind::Growth, format!("{connections} connections to Postgres, at most {most} expected"));
             }
             return Ok(());
         };
@@ -143,7 +150,8 @@ impl Resources {
         for (server, (held, now)) in self.after_warm_up.iter().zip(descriptors).enumerate() {
             report.figure(format!("descriptors of server {} in the end", server + 1), now as f64);
             if now > held.descriptors + DESCRIPTORS_SLACK {
-                let what = format!("server {} has {now} descriptors, after the warm-up {}", server + 1, held.descriptors);
+                let what =
+                    format!("server {} has {now} descriptors, after the warm-up {}", server + 1, held.descriptors);
                 report.violation(Kind::Growth, what);
             }
         }

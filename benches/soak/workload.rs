@@ -144,7 +144,8 @@ impl Writer {
     fn acknowledged(&self, ids: &BTreeSet<String>, number: u64, response: &v1::IngestResponse) {
         let told = response.upserted_count + response.unchanged_count;
         if told != ids.len() as i32 || !response.errors.is_empty() {
-            let what = format!("{} documents were sent to {}, and the answer is {response:?}", ids.len(), self.store.name());
+            let what =
+                format!("{} documents were sent to {}, and the answer is {response:?}", ids.len(), self.store.name());
             self.workload.report.violation(Kind::Lost, what);
         }
         for id in ids {
@@ -193,7 +194,8 @@ impl Writer {
         let workload = Arc::clone(&self.workload);
         while !left.is_empty() {
             let turn = workload.turn().await?;
-            let requests: Vec<_> = (0_i64..).zip(&left).map(|(at, (ids, number))| self.request(ids, *number, at)).collect();
+            let requests: Vec<_> =
+                (0_i64..).zip(&left).map(|(at, (ids, number))| self.request(ids, *number, at)).collect();
             let server = workload.server();
             let (sender, mut acknowledged) = tokio::sync::mpsc::unbounded_channel();
             let call = |mut client: Client| async move {
