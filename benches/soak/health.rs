@@ -84,6 +84,9 @@ impl Watcher {
 
     /// When a server first said `serving` in a time.
     fn first(&self, server: usize, serving: bool, from: Instant, to: Instant) -> Option<Instant> {
+        if from >= to {
+            return None;
+        }
         let said = self.said(server);
         let before = said.iter().rev().find(|(at, _)| *at <= from).filter(|(_, answer)| *answer == Some(serving));
         let during = || said.iter().find(|(at, answer)| *at > from && *at <= to && *answer == Some(serving));

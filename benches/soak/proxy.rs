@@ -157,8 +157,14 @@ async fn carry(mut inward: TcpStream, mut weather: watch::Receiver<Weather>, sil
     }
     // One end is let go here.
     let rest = match silent {
-        Silent::Inward => Some(inward),
-        Silent::Outward => outward,
+        Silent::Inward => {
+            drop(outward);
+            Some(inward)
+        }
+        Silent::Outward => {
+            drop(inward);
+            outward
+        }
     };
     if let Some(mut rest) = rest {
         let mut buffer = [0; 4096];
