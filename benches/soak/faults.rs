@@ -288,24 +288,29 @@ pub(crate) struct Plan {
     random: StdRng,
     deck: Vec<Fault>,
     is_quick: bool,
+    /// Part of the names of those that are made; empty: all are.
+    only: String,
 }
 
 impl Plan {
-    pub(crate) fn new(random: StdRng, is_quick: bool) -> Self {
-        Self { random, deck: Vec::new(), is_quick }
+    pub(crate) fn new(random: StdRng, is_quick: bool, only: String) -> Self {
+        Self { random, deck: Vec::new(), is_quick, only }
     }
 
     /// The next round, in which only some servers may be replaced.
     pub(crate) fn next(&mut self, may_replace: [bool; 2]) -> Round {
         let is_allowed = |fault: &Fault| fault.replaces().is_none_or(|server| may_replace[server]);
         let mut faults: Vec<Fault> = Vec::new();
-        let count = if self.random.random_bool(0.3) { 2 } else { 1 };
+        let count = if self.only.is_empty() && self.random.random_bool(0.3) { 2 } else { 1 };
         while faults.len() < count {
             let fits =
                 |fault: &Fault| is_allowed(fault) && faults.iter().all(|other| other.subject() != fault.subject());
             match self.deck.iter().rposition(fits) {
                 Some(position) => faults.push(self.deck.remove(position)),
-                None => self.deck = Fault::all(&mut self.random),
+                None => {
+                    self.deck = Fault::all(&mut self.random);
+                    self.deck.retain(|fault| fault.to_string().contains(&self.only));
+                }
             }
         }
         // Long enough for health to notice, or too short for that.

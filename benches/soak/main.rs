@@ -4,6 +4,7 @@
 //! cargo bench -p pgfox-server --bench soak                                 # a minute
 //! cargo bench -p pgfox-server --bench soak -- --time 30m                   # as before a release
 //! cargo bench -p pgfox-server --bench soak -- --time 30m --seed 7 --json   # the same faults again
+//! cargo bench -p pgfox-server --bench soak -- --only "SIGKILL of server"   # those with such a name
 //! ```
 //!
 //! The seed decides which faults come, in which order, and how long they last. It fails when anything acknowledged is lost,
@@ -57,23 +58,29 @@ const BACK: Duration = Duration::from_secs(5);
 const QUICK: Duration = Duration::from_secs(5 * 60);
 /// What is stored is compared this often, and in the end.
 const CHECK_EVERY: Duration = Duration::from_secs(3 * 60);
-const USAGE: &str = "usage: soak [--time 30m] [--seed NUMBER] [--json]";
+const USAGE: &str = "usage: soak [--time 30m] [--seed NUMBER] [--only FAULT] [--json]";
 
 struct Arguments {
     time: Duration,
     seed: u64,
+    only: String,
     is_json: bool,
 }
 
 impl Arguments {
     fn read() -> anyhow::Result<Self> {
-        let mut found =
-            Self { time: Duration::from_secs(60), seed: rand::rng().random_range(0..1_000_000), is_json: false };
+        let mut found = Self {
+            time: Duration::from_secs(60),
+            seed: rand::rng().random_range(0..1_000_000),
+            only: String::new(),
+            is_json: false,
+        };
         let mut arguments = setup::arguments().into_iter();
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--json" => found.is_json = true,
                 "--seed" => found.seed = arguments.next().and_then(|seed| seed.parse().ok()).context(USAGE)?,
+                "--only" => found.only = arguments.next().context(USAGE)?,
                 "--time" => found.time = arguments.next().as_deref().and_then(duration).context(USAGE)?,
                 _ => anyhow::bail!(USAGE),
             }
@@ -154,7 +161,7 @@ async fn soak(world: &World, arguments: &Arguments) -> anyhow::Result<()> {
         calm: Duration::from_secs(if is_quick { 3 } else { 15 }),
     };
     let mut tasks = soak.tasks(arguments.seed);
-    let mut plan = Plan::new(random(arguments.seed, "faults"), is_quick);
+    let mut plan = Plan::new(random(arguments.seed, "faults"), is_quick, arguments.only.clone());
     let mut pauses = random(arguments.seed, "pauses");
     let began = Instant::now();
     let mut checked = None;
