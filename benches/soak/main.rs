@@ -201,7 +201,7 @@ async fn set_up(world: &World) -> anyhow::Result<()> {
     for store in Store::ALL {
         client.create_collection(v1::CreateCollectionRequest { collection: Some(store.collection()) }).await?;
     }
-    world.wait_for_service(Instant::now(), BACK * 2, "the start").await
+    world.wait_for_service(Instant::now(), BACK * 2, Duration::ZERO, "the start").await
 }
 
 impl Soak<'_> {
@@ -238,6 +238,7 @@ impl Soak<'_> {
         report.say(format_args!("{name}, for {:.1?}", round.lasts));
         names.iter().for_each(|name| report.count(&format!("times: {name}"), 1));
 
+        let before = self.world.time_service().await.with_context(|| format!("before {name}"))?;
         let mut underway = Vec::new();
         for fault in &round.faults {
             underway.push((fault, fault.begin(self.world).await?));
@@ -255,7 +256,7 @@ impl Soak<'_> {
             let truth = truths.reduce(health::Truth::and).unwrap_or(health::Truth::Any);
             self.health.check_during(server, truth, began, ending, name);
         }
-        let service = self.world.wait_for_service(ended, BACK, name);
+        let service = self.world.wait_for_service(ended, BACK, before, name);
         let (service, (), ()) =
             tokio::join!(service, self.health.check_after(0, ended, name), self.health.check_after(1, ended, name));
         service?;
