@@ -19,6 +19,8 @@ const TURN: Duration = Duration::from_secs(20);
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How often the other call is made.
 const OTHER_EVERY: Duration = Duration::from_millis(50);
+/// The time in which callers begin.
+const SPREAD: Duration = Duration::from_secs(1);
 /// What a caller waits for after an error that names no time.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -115,6 +117,7 @@ async fn search(client: &mut Client, query: &[f32]) -> Result<v1::SearchResponse
 /// One caller, which waits as it is asked to.
 async fn call(mut client: Client, query: Vec<f32>, until: Instant) -> Times {
     let mut times = Times::default();
+    tokio::time::sleep(SPREAD.mul_f64(rand::random_range(0.0..1.0))).await;
     while Instant::now() < until {
         let began = Instant::now();
         let Err(status) = search(&mut client, &query).await else {
@@ -129,7 +132,8 @@ async fn call(mut client: Client, query: Vec<f32>, until: Instant) -> Times {
         } else {
             times.failed.push(status);
         }
-        tokio::time::sleep(retry.unwrap_or(RETRY)).await;
+        // Not all at the same time again.
+        tokio::time::sleep(retry.unwrap_or(RETRY).mul_f64(rand::random_range(1.0..1.5))).await;
     }
     times
 }
