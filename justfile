@@ -28,6 +28,10 @@ test *args:
 pooler:
     .ci/steps/pooler
 
+# Two servers under random faults for a minute, or longer: `just soak --time 30m --seed 7`
+soak *args:
+    .ci/steps/soak {{ args }}
+
 # The first command of the README
 demo:
     .ci/steps/demo

@@ -37,13 +37,19 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// With other settings.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let cache = std::env::var_os("PGFOX_CACHE_DIR")
             .map(PathBuf::from)
             .or_else(|| Some(pgfox_server::default_dirs()?.cache))
             .context("there is no home folder: set PGFOX_CACHE_DIR")?;
         let cache = Cache { dir: cache, timeout: Duration::from_secs(1800), progress: Progress::Stderr };
-        let options = EmbeddedOptions::new(folder.path().join("data"), cache);
+        let mut options = EmbeddedOptions::new(folder.path().join("data"), cache);
+        options.settings = owned(settings);
         let postgres = EmbeddedPostgres::start(&options).await?;
         Ok(Self { postgres, options, _folder: folder })
     }
@@ -52,13 +58,18 @@ impl Postgres {
     pub(crate) async fn restart(self, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let Self { postgres, mut options, _folder } = self;
         postgres.stop().await;
-        options.settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        options.settings = owned(settings);
         let postgres = EmbeddedPostgres::start(&options).await?;
         Ok(Self { postgres, options, _folder })
     }
 
     pub(crate) fn url(&self) -> &str {
         self.postgres.database_url()
+    }
+
+    /// The process id of the postmaster; `None` while it is down. It is started again when it dies.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.postgres.pid()
     }
 
     /// psql, pgbench and the like.
@@ -110,10 +121,15 @@ impl Postgres {
     }
 }
 
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
 /// The server, as `cargo bench` has built it: optimised.
 pub(crate) struct Server {
     child: Child,
-    address: String,
+    /// Host and port.
+    pub(crate) address: String,
     /// What it logs.
     pub(crate) log: mpsc::UnboundedReceiver<String>,
 }
@@ -136,6 +152,19 @@ impl Server {
     }
 
     async fn start_program(postgres: &Postgres, program: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        // With a provider, which nothing asks here, the local model is not fetched.
+        let server = Self::launch(program, arguments, postgres.url(), "http://127.0.0.1:9/v1").await?;
+        server.ready().await?;
+        Ok(server)
+    }
+
+    /// Starts the server with a database and a provider, and waits until it listens.
+    pub(crate) async fn launch(
+        program: &Path,
+        arguments: &[&str],
+        database_url: &str,
+        provider_url: &str,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         // Settings of whoever runs the benchmark must not change what it measures.
         let foreign =
@@ -146,9 +175,8 @@ impl Server {
         let mut child = command
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
-            .env("DATABASE_URL", postgres.url())
-            // With a provider, which nothing asks here, the local model is not fetched.
-            .env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+            .env("DATABASE_URL", database_url)
+            .env("OPENAI_BASE_URL", provider_url)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -174,9 +202,7 @@ impl Server {
             }
             said.push(line);
         };
-        let server = Self { child, address, log };
-        server.ready().await?;
-        Ok(server)
+        Ok(Self { child, address, log })
     }
 
     async fn ready(&self) -> anyhow::Result<()> {
@@ -195,8 +221,13 @@ impl Server {
         Ok(PgfoxServiceClient::new(channel).max_encoding_message_size(usize::MAX))
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().unwrap_or(0)
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<std::process::ExitStatus> {
+        Ok(self.child.wait().await?)
     }
 
     pub(crate) fn processor_time(&self) -> Duration {

@@ -5,6 +5,7 @@
 //! cargo bench -p pgfox-server --bench search -- --filtered  # filters of every selectivity at 100,000, in about a minute
 //! cargo bench -p pgfox-server --bench search -- --sizing    # the embedded settings at 100,000, in about five
 //! cargo bench -p pgfox-server --bench search -- --collections  # thousands of collections, in about six
+//! cargo bench -p pgfox-server --bench search -- --callers 1000  # far more callers than can be served, in about a minute
 //! cargo bench -p pgfox-server --bench search -- --against /path/to/pgfox-server  # another build, in about three
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! `taskset -c 0,1 cargo bench ...` gives them two.
 
 mod against;
+mod callers;
 mod collections;
 mod filtered;
 #[path = "../setup.rs"]
@@ -54,8 +56,9 @@ type Client = PgfoxServiceClient<Channel>;
 async fn main() -> anyhow::Result<()> {
     let arguments = setup::arguments();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let is_known = matches!(arguments[..], [] | ["--filtered" | "--sizing" | "--collections"] | ["--against", _]);
-    ensure!(is_known, "usage: search [--filtered | --sizing | --collections | --against PROGRAM]");
+    let is_known =
+        matches!(arguments[..], [] | ["--filtered" | "--sizing" | "--collections"] | ["--callers" | "--against", _]);
+    ensure!(is_known, "usage: search [--filtered | --sizing | --collections | --callers COUNT | --against PROGRAM]");
     let postgres = Postgres::start().await?;
     if arguments == ["--sizing"] {
         return sizing::run(postgres).await;
@@ -67,6 +70,11 @@ async fn main() -> anyhow::Result<()> {
     }
     if arguments == ["--collections"] {
         let measured = collections::run(&postgres).await;
+        postgres.stop().await;
+        return measured;
+    }
+    if let ["--callers", count] = arguments[..] {
+        let measured = callers::run(&postgres, count.parse()?).await;
         postgres.stop().await;
         return measured;
     }
@@ -125,8 +133,23 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
 }
 
 /// Creates the collection, stores documents in it and builds the index.
-async fn fill(
-    mut client: Client,
+async fn fill(mut client: Client, documents: usize, document: impl FnMut(usize) -> v1::Document) -> anyhow::Result<()> {
+    store(&mut client, documents, document).await?;
+    let kind = index_spec::Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 });
+    let spec = v1::IndexSpec { kind: Some(kind), allow_few_rows: false };
+    let request = v1::BuildIndexRequest { collection: COLLECTION.into(), spec: Some(spec), ..Default::default() };
+    let mut progress = client.build_index(request).await?.into_inner();
+    let mut phase = v1::IndexPhase::Unspecified;
+    while let Some(message) = progress.message().await? {
+        phase = message.phase();
+    }
+    ensure!(phase == v1::IndexPhase::Ready, "the index was not built");
+    Ok(())
+}
+
+/// Creates the collection and stores documents in it.
+async fn store(
+    client: &mut Client,
     documents: usize,
     mut document: impl FnMut(usize) -> v1::Document,
 ) -> anyhow::Result<()> {
@@ -138,15 +161,6 @@ async fn fill(
         let documents = (first..documents.min(first + PER_REQUEST)).map(&mut document).collect();
         client.ingest(v1::IngestRequest { collection: COLLECTION.into(), documents, ..Default::default() }).await?;
     }
-    let kind = index_spec::Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 });
-    let spec = v1::IndexSpec { kind: Some(kind), allow_few_rows: false };
-    let request = v1::BuildIndexRequest { collection: COLLECTION.into(), spec: Some(spec), ..Default::default() };
-    let mut progress = client.build_index(request).await?.into_inner();
-    let mut phase = v1::IndexPhase::Unspecified;
-    while let Some(message) = progress.message().await? {
-        phase = message.phase();
-    }
-    ensure!(phase == v1::IndexPhase::Ready, "the index was not built");
     Ok(())
 }
 

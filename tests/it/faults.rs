@@ -3,6 +3,7 @@
 mod database;
 mod health;
 mod killed;
+mod lost;
 mod missing;
 mod provider;
 mod refusals;

@@ -47,6 +47,11 @@ impl Proxy {
         Self { address, weather, task }
     }
 
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// The URL of a database, through the proxy.
     pub(crate) fn through(&self, database_url: &str) -> String {
         let (user, host) = database_url.rsplit_once('@').expect("a user");

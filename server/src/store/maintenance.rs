@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::{
     StoreError,
     connection::{
-        Connector, Notices,
+        Connector, Dedicated, Notices,
         sqlstate::{Kind, classify},
     },
 };
@@ -52,7 +52,7 @@ const SETTINGS: [(&str, &str); 25] = [
 ];
 
 /// A session of its own for work that takes long.
-pub(super) async fn connect(connector: &Connector) -> Result<(Client, Notices), StoreError> {
+pub(super) async fn connect(connector: &Connector) -> Result<(Dedicated, Notices), StoreError> {
     /// A timeout that is shorter than a busy machine needs for the first statement may end more than one of them.
     const ATTEMPTS: u32 = 5;
     let mut attempt = 1;

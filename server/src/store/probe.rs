@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::timeout};
-use tokio_postgres::Client;
 
 use super::{
-    Store, StoreError, maintenance,
+    Store, StoreError,
+    connection::Dedicated,
+    maintenance,
     schema::{self, Extension, Migrate},
 };
 
@@ -42,7 +43,7 @@ impl Readiness {
 pub(crate) struct Probe {
     store: Store,
     /// Kept between two questions.
-    client: Option<Client>,
+    client: Option<Dedicated>,
 }
 
 impl Probe {
@@ -81,7 +82,7 @@ impl Probe {
     async fn ask_twice(&mut self, first: Duration) -> Result<Extension, StoreError> {
         let names = &self.store.inner.names;
         if let Some(client) = self.client.take() {
-            match timeout(first, schema::probe(&client, names)).await {
+            match timeout(first, schema::probe(&*client, names)).await {
                 Ok(Err(StoreError::Unavailable { .. })) => {}
                 Ok(answer) => {
                     self.client = Some(client);
@@ -91,7 +92,7 @@ impl Probe {
             }
         }
         let (client, _notices) = self.store.inner.config.connector.connect().await?;
-        let answer = schema::probe(&client, names).await;
+        let answer = schema::probe(&*client, names).await;
         self.client = Some(client);
         answer
     }

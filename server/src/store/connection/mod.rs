@@ -18,11 +18,16 @@ mod values;
 use std::{
     fmt,
     future::poll_fn,
+    ops::Deref,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_postgres::{
     AsyncMessage, Client, Config, Socket,
     config::SslMode,
@@ -44,6 +49,9 @@ pub(super) use values::{Element, Foreign, Typed};
 
 /// Notices that one connection holds for its owner; further ones are lost (they are in the log at level debug).
 const MAX_NOTICES: usize = 64;
+
+/// How long the server may take to answer what is under way when a connection is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Notices of the server (`NOTICE: hnsw graph no longer fits into maintenance_work_mem ...`), in order.
 pub(super) type Notices = mpsc::Receiver<DbError>;
@@ -133,12 +141,11 @@ impl Connector {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One connection outside of any pool, for work that takes long or holds session state. It closes when the client is
-    /// dropped.
+    /// One connection outside of any pool, for work that takes long or holds session state.
     ///
     /// # Errors
     /// `ConnectError`.
-    pub async fn connect(&self) -> Result<(Client, Notices), ConnectError> {
+    pub async fn connect(&self) -> Result<(Dedicated, Notices), ConnectError> {
         let (sender, notices) = mpsc::channel(MAX_NOTICES);
         let target = self.target();
         let name = || Arc::clone(&target.name);
@@ -147,8 +154,35 @@ impl Connector {
             .await
             .map_err(|_| ConnectError::Timeout { target: name(), after: target.timeout })?
             .map_err(|source| ConnectError::Refused { target: name(), source })?;
-        drive(connection, Some(sender));
-        Ok((client, notices))
+        let (_dropped, dropped) = oneshot::channel();
+        let mut driving = drive(connection, Some(sender));
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = &mut driving => return,
+                _ = dropped => {}
+            }
+            if timeout(CLOSE_TIMEOUT, &mut driving).await.is_err() {
+                driving.abort();
+            }
+        });
+        Ok((Dedicated { client, _dropped }, notices))
+    }
+}
+
+/// A connection outside of any pool. It closes when this is dropped, soon also when the server still owes an answer: one
+/// that leads nowhere would owe it for ever.
+#[derive(Debug)]
+pub struct Dedicated {
+    client: Client,
+    /// Tells by its end.
+    _dropped: oneshot::Sender<()>,
+}
+
+impl Deref for Dedicated {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
     }
 }
 

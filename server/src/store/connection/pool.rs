@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::watch;
+
 use super::{
     Connection, Connector,
     gate::{Class, Gate, Limits, Refused},
@@ -101,7 +103,7 @@ impl Connector {
             wait: options.wait_timeout,
         };
         let opener = Opener::new(self.clone(), options);
-        let shared = Shared { opener, idle: Mutex::new(Some(Vec::new())), trusted_since: Mutex::default() };
+        let shared = Shared { opener, idle: Mutex::new(Some(Vec::new())), trusted_since: watch::Sender::default() };
         Pool { gate: Gate::new(limits), shared: Arc::new(shared) }
     }
 }
@@ -119,7 +121,7 @@ pub(super) struct Shared {
     /// The one used last is the last. `None`: the pool is closed.
     idle: Mutex<Option<Vec<Session>>>,
     /// What was opened before may be dead without knowing.
-    trusted_since: Mutex<Option<Instant>>,
+    trusted_since: watch::Sender<Option<Instant>>,
 }
 
 impl fmt::Debug for Pool {
@@ -182,11 +184,14 @@ impl Pool {
 
     /// Closes the connections that are open now instead of lending them again, for when they may lead nowhere.
     pub fn distrust(&self) {
-        let mut since = self.shared.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
-        // A database that stays as it is shall not cost each call a connection.
-        if since.is_none_or(|since| since.elapsed() > DISTRUST_AGAIN) {
-            *since = Some(Instant::now());
-        }
+        self.shared.trusted_since.send_if_modified(|since| {
+            // A database that stays as it is shall not cost each call a connection.
+            let is_new = since.is_none_or(|since| since.elapsed() > DISTRUST_AGAIN);
+            if is_new {
+                *since = Some(Instant::now());
+            }
+            is_new
+        });
     }
 
     /// Forgets all prepared statements, for when types or tables were replaced under them.
@@ -220,7 +225,7 @@ impl Shared {
     /// what its catalog says of it, else the one that has served the fewest. `None` where a new one is better and can be
     /// opened.
     fn take(&self, collection: Option<i64>, may_open: bool) -> Result<Option<Session>, PoolError> {
-        let trusted_since = *self.trusted_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let trusted_since = *self.trusted_since.borrow();
         let mut guard = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = guard.as_mut().ok_or(PoolError::Closed)?;
         idle.retain(|session| session.is_usable() && trusted_since.is_none_or(|since| session.opened() >= since));
@@ -240,6 +245,13 @@ impl Shared {
             return Ok(None);
         }
         Ok(Some(self.opener.refresh(idle.remove(position))))
+    }
+
+    /// Waits until a session may be dead without knowing.
+    pub(super) async fn suspects(&self, session: &Session) {
+        let mut trusted_since = self.trusted_since.subscribe();
+        // It fails only when the pool is gone, which `self` keeps.
+        let _ = trusted_since.wait_for(|since| since.is_some_and(|since| session.opened() < since)).await;
     }
 
     /// Takes a session back, or closes it.

@@ -18,6 +18,8 @@ const GRACE: Duration = Duration::from_millis(50);
 
 /// How long a cancelled statement may take to end before its connection is given up.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same from when the connection is suspected to lead nowhere: others wait for its permit.
+const SUSPECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A pooled connection in use. Call [`done`](Self::done) when nothing is under way any more; dropping it instead settles
 /// it first: an open transaction is rolled back, and a statement that still runs is cancelled.
@@ -225,8 +227,16 @@ async fn settle(session: &Session, pool: &Shared) -> bool {
         }
         rollback.await
     };
-    if timeout(SETTLE_TIMEOUT, cancel).await.is_err() {
-        log::warn(format!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs()));
+    let suspected = async {
+        pool.suspects(session).await;
+        tokio::time::sleep(SUSPECT_TIMEOUT).await;
+    };
+    tokio::select! {
+        _ = cancel => {}
+        () = tokio::time::sleep(SETTLE_TIMEOUT) => {
+            log::warn(format!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs()));
+        }
+        () = suspected => log::warn("an abandoned statement is not waited for: its connection may lead nowhere".into()),
     }
     // Nobody knows when a cancel arrives; late, it would hit the statement of the connection's next user.
     false

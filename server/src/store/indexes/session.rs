@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::Client;
 
 use crate::store::{
     Store, StoreError,
-    connection::Notices,
+    connection::{Dedicated, Notices},
     maintenance::{self, ANSWER_TIMEOUT},
 };
 
@@ -20,7 +19,7 @@ const MAX_SILENCE_SECONDS: f64 = 10.0;
 
 /// A session that holds the lock of a job. Whoever holds it is the only one to create or drop the indexes of the job.
 pub(super) struct Session {
-    pub(super) client: Client,
+    pub(super) client: Dedicated,
     pub(super) notices: Notices,
     pid: i32,
     key: i32,
