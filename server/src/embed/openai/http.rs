@@ -25,10 +25,10 @@ pub(super) fn client(config: &OpenAiConfig) -> Result<(Client, String), ConfigEr
     let host = endpoint.base_url.host_str().unwrap_or_default();
     let host = endpoint.base_url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let http = endpoint.http_client()?;
-    let (key, max_bytes) = (endpoint.key.clone(), config.max_reply_bytes);
+    let max_bytes = config.max_reply_bytes;
     let client = Client::build(http.clone(), endpoint);
     // in place of async-openai's own way to send, which retries
-    let send = move |request: HttpRequestFactory| send(http.clone(), request, key.clone(), max_bytes);
+    let send = move |request: HttpRequestFactory| send(http.clone(), request, max_bytes);
     Ok((client.with_http_service(tower::service_fn(send)), host))
 }
 
@@ -123,13 +123,15 @@ impl Config for Endpoint {
 async fn send(
     client: reqwest::Client,
     request: HttpRequestFactory,
-    key: Option<ProviderKey>,
     max_bytes: usize,
 ) -> Result<reqwest::Response, OpenAIError> {
     let fail = |failure: Failure| OpenAIError::Boxed(Box::new(failure));
-    let key = key.map(|key| key.current()).unwrap_or_default();
+    let request = request.build().await?;
+    // That of this request, since it can change.
+    let bearer = request.headers().get(AUTHORIZATION).and_then(|bearer| bearer.to_str().ok()).unwrap_or_default();
+    let key = SecretString::from(bearer.trim_start_matches("Bearer "));
     let key = key.expose_secret();
-    let mut response = client.execute(request.build().await?).await.map_err(|error| fail(lost(error, key)))?;
+    let mut response = client.execute(request).await.map_err(|error| fail(lost(error, key)))?;
     let status = response.status();
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| fail(lost(error, key)))? {
