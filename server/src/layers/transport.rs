@@ -17,8 +17,8 @@ use crate::{
     error::{Error, is_undecodable},
 };
 
-/// When the client gives up, among the extensions of its request. A little earlier in fact, since tonic answers CANCELLED
-/// at the time itself.
+/// When the client gives up, among the extensions of its request. A little earlier in fact, so that the answer arrives in
+/// time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientDeadline(pub(crate) Instant);
 
