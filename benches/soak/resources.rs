@@ -16,6 +16,9 @@ use super::{
 /// How much more memory than after the warm-up a server may hold: 10 %, and what an allocator keeps by chance.
 const MEMORY_FACTOR: f64 = 1.1;
 const MEMORY_SLACK: u64 = 8 << 20;
+/// The same where the warm-up is too short for an allocator to have met every kind of call.
+const SHORT_WARM_UP: Duration = Duration::from_secs(100);
+const SHORT_MEMORY_SLACK: u64 = 32 << 20;
 /// Connections and descriptors that come and go.
 const CONNECTIONS_SLACK: i64 = 2;
 const DESCRIPTORS_SLACK: usize = 10;
@@ -45,6 +48,7 @@ pub(crate) struct Resources {
 impl Resources {
     /// Looks at the memory for as long as `calm`, while the workload goes on.
     pub(crate) async fn memory(&mut self, world: &World, calm: Duration, warm_up: Duration) {
+        let slack = if warm_up < SHORT_WARM_UP { SHORT_MEMORY_SLACK } else { MEMORY_SLACK };
         let mut looks: [Vec<u64>; 2] = Default::default();
         let began = Instant::now();
         while began.elapsed() < calm {
@@ -73,7 +77,7 @@ impl Resources {
                 known.memory >> 20
             ));
             world.report.figure(format!("MB of server {} in the end", server + 1), megabytes(memory));
-            let most = (known.memory as f64 * MEMORY_FACTOR) as u64 + MEMORY_SLACK;
+            let most = (known.memory as f64 * MEMORY_FACTOR) as u64 + slack;
             if memory > most {
                 let what = format!(
                     "server {} holds {:.1} MB, after its warm-up {:.1}",
