@@ -116,7 +116,8 @@ impl Resources {
                 None => unchanged_since.elapsed() > UNCHANGED,
                 Some(before) => {
                     let mut servers = self.after_warm_up.iter().zip(&descriptors);
-                    connections <= before && servers.all(|(before, now)| *now <= before.descriptors)
+                    connections <= before + CONNECTIONS_SLACK
+                        && servers.all(|(before, now)| *now <= before.descriptors + DESCRIPTORS_SLACK)
                 }
             };
             if is_done || began.elapsed() > LET_GO {
@@ -124,7 +125,7 @@ impl Resources {
             }
         };
         world.report.say(format_args!("{connections} connections to Postgres, descriptors {descriptors:?}"));
-        if self.connections.is_some_and(|before| connections > before) {
+        if self.connections.is_some_and(|before| connections > before + CONNECTIONS_SLACK) {
             let list =
                 "SELECT format('%s since %s: %s', state, now() - state_change, left(query, 100)) FROM pg_stat_activity
                         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY state_change";
