@@ -16,6 +16,9 @@ use super::{
 /// How much more memory than after the warm-up a server may hold: 10 %, and what an allocator keeps by chance.
 const MEMORY_FACTOR: f64 = 1.1;
 const MEMORY_SLACK: u64 = 8 << 20;
+/// The same where the warm-up is too short for an allocator to have met every kind of call.
+const SHORT_WARM_UP: Duration = Duration::from_secs(100);
+const SHORT_MEMORY_SLACK: u64 = 32 << 20;
 /// Connections and descriptors that come and go.
 const CONNECTIONS_SLACK: i64 = 2;
 const DESCRIPTORS_SLACK: usize = 10;
@@ -45,6 +48,7 @@ pub(crate) struct Resources {
 impl Resources {
     /// Looks at the memory for as long as `calm`, while the workload goes on.
     pub(crate) async fn memory(&mut self, world: &World, calm: Duration, warm_up: Duration) {
+        let slack = if warm_up < SHORT_WARM_UP { SHORT_MEMORY_SLACK } else { MEMORY_SLACK };
         let mut looks: [Vec<u64>; 2] = Default::default();
         let began = Instant::now();
         while began.elapsed() < calm {
@@ -73,7 +77,7 @@ impl Resources {
                 known.memory >> 20
             ));
             world.report.figure(format!("MB of server {} in the end", server + 1), megabytes(memory));
-            let most = (known.memory as f64 * MEMORY_FACTOR) as u64 + MEMORY_SLACK;
+            let most = (known.memory as f64 * MEMORY_FACTOR) as u64 + slack;
             if memory > most {
                 let what = format!(
                     "server {} holds {:.1} MB, after its warm-up {:.1}",
@@ -112,7 +116,8 @@ impl Resources {
                 None => unchanged_since.elapsed() > UNCHANGED,
                 Some(before) => {
                     let mut servers = self.after_warm_up.iter().zip(&descriptors);
-                    connections <= before && servers.all(|(before, now)| *now <= before.descriptors)
+                    connections <= before + CONNECTIONS_SLACK
+                        && servers.all(|(before, now)| *now <= before.descriptors + DESCRIPTORS_SLACK)
                 }
             };
             if is_done || began.elapsed() > LET_GO {
@@ -120,7 +125,7 @@ impl Resources {
             }
         };
         world.report.say(format_args!("{connections} connections to Postgres, descriptors {descriptors:?}"));
-        if self.connections.is_some_and(|before| connections > before) {
+        if self.connections.is_some_and(|before| connections > before + CONNECTIONS_SLACK) {
             let list =
                 "SELECT format('%s since %s: %s', state, now() - state_change, left(query, 100)) FROM pg_stat_activity
                         WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY state_change";
