@@ -8,8 +8,9 @@ use pgfox_server::Cli;
 use program::Failure;
 
 /// Gives back what large requests took, where the allocator of the system would keep it.
+#[cfg(target_os = "linux")]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::read();

@@ -61,6 +61,7 @@ impl Probe {
         }
         match asked.unwrap_or_else(|_| Err(StoreError::unavailable("it does not answer"))) {
             Ok(extension) => {
+                self.store.inner.pool.close_suspects();
                 self.store.set_ready(extension);
                 Ok(())
             }

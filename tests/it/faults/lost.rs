@@ -7,14 +7,15 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::{
     proxy::Proxy,
-    support::{Setup, cluster, create_database, vector_document, vectors},
+    support::{Setup, cluster, create_database, vector_document, vectors, waiting_for_locks},
 };
 
 /// A server that has one pooled connection, or `pool_size`, and reaches its database through a proxy.
 async fn start(pool_size: usize) -> (Proxy, Server) {
     let database_url = create_database(&cluster(18).postgres).await;
     let proxy = Proxy::start(&database_url).await;
-    let setup = Setup { pool_size, health_timeout: Duration::from_secs(1), ..Setup::new(proxy.through(&database_url)) };
+    let (health_timeout, pool_wait) = (Duration::from_secs(1), Duration::from_secs(20));
+    let setup = Setup { pool_size, pool_wait, health_timeout, ..Setup::new(proxy.through(&database_url)) };
     let server = setup.start().await;
     server.ready().await;
     let mut client = server.client();
@@ -49,6 +50,34 @@ async fn a_lost_connection_keeps_no_socket() {
     }
     // One in the pool, one of the probe.
     eventually("what was lost is closed", async || connected_to(proxy.port()) <= 2).await;
+}
+
+#[tokio::test]
+async fn calls_on_lost_connections_end_soon_and_make_room() {
+    const POOL_SIZE: usize = 2;
+    let (proxy, server) = start(POOL_SIZE).await;
+    let lock = server.sql().await;
+    let holder: i32 = lock.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    lock.batch_execute("BEGIN; LOCK TABLE pgfox_internal.documents_1 IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let searches: JoinSet<_> = (0..POOL_SIZE)
+        .map(|_| {
+            let mut client = server.client();
+            async move { search(&mut client, "points", &[1.0, 2.0, 3.0]).await }
+        })
+        .collect();
+    eventually("both wait", async || waiting_for_locks(&server.database_url).await == POOL_SIZE as i64).await;
+
+    proxy.lose();
+    server.sql().await.execute("SELECT pg_terminate_backend($1)", &[&holder]).await.unwrap();
+    let began = Instant::now();
+    let found = search(&mut server.client(), "points", &[1.0, 2.0, 3.0]).await.unwrap();
+    assert_eq!(found.results.len(), 1);
+    for lost in searches.join_all().await {
+        let status = lost.expect_err("its answer is lost");
+        assert_eq!(told(&status), expected(Code::Unavailable, "DATABASE_UNAVAILABLE", true), "{status:?}");
+    }
+    // They have 30 s.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

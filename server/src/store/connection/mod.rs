@@ -187,10 +187,7 @@ impl Deref for Dedicated {
 }
 
 /// Moves a connection's messages until its client is dropped; notices go to the log and to whom they concern.
-fn drive(
-    mut connection: tokio_postgres::Connection<Socket, TlsStream>,
-    notices: Option<mpsc::Sender<DbError>>,
-) -> JoinHandle<()> {
+fn drive(mut connection: Driven, notices: Option<mpsc::Sender<DbError>>) -> JoinHandle<()> {
     tokio::spawn(async move {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             match message {
@@ -210,5 +207,8 @@ fn drive(
         }
     })
 }
+
+/// What moves the messages of a connection.
+type Driven = tokio_postgres::Connection<Socket, TlsStream>;
 
 type TlsStream = <<MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect as TlsConnect<Socket>>::Stream;

@@ -18,6 +18,9 @@ use super::{
 /// How long after connections became suspect they can become so again.
 const DISTRUST_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long statements on suspect connections may go on after the database has answered on a new one.
+const SUSPECTS_MAY_RUN: Duration = Duration::from_secs(1);
+
 /// How a pool is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolOptions {
@@ -192,6 +195,15 @@ impl Pool {
             }
             is_new
         });
+    }
+
+    /// Closes the suspects that are still in use. For when the database answers on a new connection: what they wait for is
+    /// lost.
+    pub fn close_suspects(&self) {
+        let since = *self.shared.trusted_since.borrow();
+        if let Some(since) = since.filter(|since| since.elapsed() > SUSPECTS_MAY_RUN) {
+            self.shared.opener.close_before(since);
+        }
     }
 
     /// Forgets all prepared statements, for when types or tables were replaced under them.

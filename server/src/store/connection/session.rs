@@ -10,12 +10,13 @@ use std::{
 };
 
 use rand::RngExt as _;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::watch, time::timeout};
 use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Connector, PoolError, PoolOptions, drive,
+    Connector, Driven, PoolError, PoolOptions, drive,
     statements::{Seen, Statements},
 };
 
@@ -34,12 +35,14 @@ pub(super) struct Opener {
     generation: AtomicU64,
     /// Each session holds a clone.
     places: Arc<()>,
+    /// Sessions opened before are closed, also those that are in use.
+    closed_before: watch::Sender<Option<Instant>>,
 }
 
 /// A session of the database with what it has gathered.
 pub(super) struct Session {
     pub(super) client: Client,
-    task: JoinHandle<()>,
+    _task: AbortOnDropHandle<()>,
     state: Mutex<State>,
     opened: Instant,
     /// When to replace it.
@@ -73,7 +76,13 @@ impl State {
 
 impl Opener {
     pub(super) fn new(connector: Connector, options: PoolOptions) -> Self {
-        Self { connector, options, generation: AtomicU64::new(0), places: Arc::default() }
+        Self {
+            connector,
+            options,
+            generation: AtomicU64::new(0),
+            places: Arc::default(),
+            closed_before: watch::Sender::default(),
+        }
     }
 
     /// Opens a session.
@@ -93,7 +102,7 @@ impl Opener {
         let opened = Instant::now();
         Ok(Session {
             client,
-            task: drive(connection, None),
+            _task: self.drive(connection, opened),
             state: Mutex::new(state),
             opened,
             // Safe from overflow: a lifetime of centuries is none.
@@ -101,6 +110,23 @@ impl Opener {
             most_collections: (self.options.max_collections as f64 * share).ceil() as usize,
             _place: place,
         })
+    }
+
+    /// Moves a session's messages until it is dropped or closed.
+    fn drive(&self, connection: Driven, opened: Instant) -> AbortOnDropHandle<()> {
+        let mut closed_before = self.closed_before.subscribe();
+        let driving = AbortOnDropHandle::new(drive(connection, None));
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::select! {
+                _ = driving => {}
+                _ = closed_before.wait_for(|before| before.is_some_and(|before| opened < before)) => {}
+            }
+        }))
+    }
+
+    /// Closes the sessions that were opened before, also those that are in use.
+    pub(super) fn close_before(&self, before: Instant) {
+        self.closed_before.send_if_modified(|closed| closed.replace(before) != Some(before));
     }
 
     /// The TLS of its connections, for a request to cancel a statement.
@@ -167,11 +193,5 @@ impl Session {
     /// Whether another call can have it: it is connected, has not lived too long, and has not gathered too much.
     pub(super) fn is_usable(&self) -> bool {
         !self.client.is_closed() && self.state().collections.len() < self.most_collections && Instant::now() < self.ends
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
