@@ -1,11 +1,12 @@
 //! `pgfox ingest`: documents from files, folders and stdin into a collection.
 
-use std::{cell::RefCell, collections::VecDeque, convert::Infallible, path::PathBuf, time::Duration};
+mod report;
+
+use std::{cell::RefCell, convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use pgfox_client::{Client, IngestCause, IngestError, IngestEvent, IngestOptions, IngestTotals, error, v1};
-use serde_json::json;
+use pgfox_client::{Client, IngestCause, IngestError, IngestOptions, error, v1};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
@@ -15,13 +16,10 @@ use super::{
     failure::{Exit, Failure},
     output,
     progress::Progress,
-    read::{self, Format, Names, Place, Problem, Record},
+    read::{self, ColumnType, Format, Names, Options, Quote, Record},
 };
+use report::Report;
 
-/// Skipped documents that are listed one by one; with --json all are.
-const MAX_LISTED: u64 = 20;
-/// Widest id in a message.
-const MAX_ID_COLUMNS: usize = 80;
 /// Documents per request where the server computes the vectors itself: few, so that the progress moves.
 const DOCUMENTS_PER_LOCAL_REQUEST: usize = 100;
 
@@ -38,9 +36,11 @@ const DOCUMENTS_PER_LOCAL_REQUEST: usize = 100;
 Formats:
   .jsonl .ndjson  one document per line, with any of these fields and an id:
                   {\"id\": \"1\", \"text\": \"...\", \"vector\": [0.1, 0.2], \"metadata\": {\"year\": 1999}}
-  .json           an array of such documents
+                  Every other field becomes metadata too.
+  .json           an array of such documents, or one object after the other
   .csv .tsv       the columns id, text and vector (a JSON array); every other column becomes
-                  metadata, as a string, under its name without `metadata.`
+                  metadata under its name without `metadata.`, as a string unless the header
+                  says more: year:number, seen:time, ok:bool
   .txt .md        one document; its id is the path as given, below a folder the path relative to it
 
 Examples:
@@ -48,9 +48,10 @@ Examples:
   pgfox ingest notes ~/notes --create --distance cosine
   pgfox ingest books books/*.md --create --chunking markdown
   pgfox ingest products products.csv --id-field sku --text-fields name,description
+  pgfox ingest products products.csv --infer-types
   pgfox ingest trec corpus.jsonl --create --id-field _id --text-fields title,text
-  psql -Atc \"SELECT json_build_object('id', id, 'text', title) FROM film\" |
-    pgfox ingest films - --format jsonl")]
+  psql -Atc \"SELECT row_to_json(item) FROM item\" |
+    pgfox ingest items - --format jsonl --text-fields content --vector-field embedding")]
 pub(crate) struct Ingest {
     /// Name of the collection
     collection: String,
@@ -75,9 +76,27 @@ pub(crate) struct Ingest {
     /// The field or column that is the vector, in CSV as a JSON array
     #[arg(long, alias = "vector-column", default_value = "vector", value_name = "NAME")]
     vector_field: String,
+    /// The fields or columns that become metadata, of the object `metadata` too [default: every other one]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    metadata_fields: Option<Vec<String>>,
+    /// Keep numbers in the metadata as strings that a double would change, instead of refusing the document
+    #[arg(long)]
+    inexact_as_strings: bool,
+    /// Leave the character U+0000 out of texts and metadata, since Postgres cannot store it
+    #[arg(long)]
+    strip_nul: bool,
     /// CSV: what separates cells [default: a comma, in .tsv files a tab]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
+    /// CSV: what stands around cells that hold a separator, or none [default: a double quote, in .tsv files none]
+    #[arg(long, value_name = "CHAR", value_parser = quote)]
+    quote: Option<Quote>,
+    /// CSV: what the cells of a column are: number, time, bool or string [default: string, or as the header says]
+    #[arg(long, value_name = "NAME:TYPE,...", value_delimiter = ',', value_parser = read::column_type)]
+    types: Vec<ColumnType>,
+    /// CSV: take the types of columns from the first 1,000 rows, and say which
+    #[arg(long)]
+    infer_types: bool,
     /// Store only documents whose id does not exist; the others stay as they are
     #[arg(long)]
     only_if_absent: bool,
@@ -99,6 +118,14 @@ fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
+fn quote(text: &str) -> Result<Quote, String> {
+    match text {
+        "none" | "" => Ok(Quote::None),
+        _ if text.len() == 1 => Ok(Quote::Byte(text.as_bytes()[0])),
+        _ => Err("write one ASCII character, or none".to_owned()),
+    }
+}
+
 impl Ingest {
     pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
         if !self.create && !self.settings.is_empty() {
@@ -110,13 +137,8 @@ impl Ingest {
                 .with_hint("pgfox reads .jsonl, .json, .csv, .txt and .md files; --format is for single files"));
         }
         let client = globals.connect().await?;
-        let collection = self.collection(&client, globals).await?;
-        let names = Names {
-            id: self.id_field.clone(),
-            texts: self.text_fields.clone(),
-            vector: self.vector_field.clone(),
-            delimiter: self.delimiter,
-        };
+        let (collection, is_made) = self.collection(&client, globals).await?;
+        let reading = self.reading();
         let mut options = IngestOptions {
             skip_invalid: true,
             only_if_absent: self.only_if_absent,
@@ -131,7 +153,7 @@ impl Ingest {
 
         let progress = Progress::new(!globals.quiet && !globals.json, bytes_total);
         let report = RefCell::new(Report::new(globals.json, progress)?);
-        let chunks = ReceiverStream::new(read::start(sources, names)?);
+        let chunks = ReceiverStream::new(read::start(sources, reading)?);
         let documents = chunks.flat_map(futures_util::stream::iter).filter_map(|record| {
             std::future::ready(match record {
                 Record::Document(document, place) => {
@@ -140,6 +162,10 @@ impl Ingest {
                 }
                 Record::Problem(problem) => {
                     report.borrow_mut().unreadable(&problem);
+                    None
+                }
+                Record::Note(text) => {
+                    report.borrow_mut().progress.remark(&text);
                     None
                 }
             })
@@ -153,6 +179,9 @@ impl Ingest {
             Ok(totals) => (totals, None),
             Err(IngestError { cause, acknowledged }) => (acknowledged, Some(failure(cause))),
         };
+        if is_made && totals.upserted == 0 && (failure.is_some() || report.skipped > 0) {
+            self.unmake(&client, globals).await;
+        }
         report.finish(&self.collection, &totals, globals, failure.is_some())?;
         match failure {
             Some(failure) => Err(failure.with_hint("run the same command again: what is stored already costs nothing")),
@@ -161,15 +190,35 @@ impl Ingest {
         }
     }
 
-    /// The collection, made if need be.
-    async fn collection(&self, client: &Client, globals: &Globals) -> Result<v1::Collection, Failure> {
+    /// How to read the files.
+    fn reading(&self) -> Options {
+        // An empty list is written as an empty name.
+        let picked = |fields: &Vec<String>| fields.iter().filter(|field| !field.is_empty()).cloned().collect();
+        Options {
+            names: Names {
+                id: self.id_field.clone(),
+                texts: self.text_fields.clone(),
+                vector: self.vector_field.clone(),
+                metadata: self.metadata_fields.as_ref().map(picked),
+            },
+            delimiter: self.delimiter,
+            quote: self.quote,
+            types: self.types.clone(),
+            infers_types: self.infer_types,
+            keeps_digits: self.inexact_as_strings,
+            strips_nul: self.strip_nul,
+        }
+    }
+
+    /// The collection, made if need be, and whether it was.
+    async fn collection(&self, client: &Client, globals: &Globals) -> Result<(v1::Collection, bool), Failure> {
         let mut client = client.clone();
         let name = self.collection.clone();
         match client.get_collection(v1::GetCollectionRequest { name: name.clone() }).await {
             Ok(response) => {
                 let collection = response.into_inner().collection.unwrap_or_default();
                 self.settings.check(&collection)?;
-                return Ok(collection);
+                return Ok((collection, false));
             }
             Err(status) if status.code() == Code::NotFound && self.create => {}
             Err(status) if status.code() == Code::NotFound => {
@@ -183,16 +232,30 @@ impl Ingest {
                 if !globals.quiet && !globals.json {
                     output::note(&format!("made the collection {name}\n"));
                 }
-                Ok(response.into_inner().collection.unwrap_or_default())
+                Ok((response.into_inner().collection.unwrap_or_default(), true))
             }
             // Somebody else was faster.
             Err(status) if status.code() == Code::AlreadyExists => {
                 let response = client.get_collection(v1::GetCollectionRequest { name }).await?;
                 let collection = response.into_inner().collection.unwrap_or_default();
                 self.settings.check(&collection)?;
-                Ok(collection)
+                Ok((collection, false))
             }
             Err(status) => Err(status.into()),
+        }
+    }
+
+    /// Removes the collection that was made for nothing, unless somebody else has stored something in it. When that fails,
+    /// the failure that led here says more.
+    async fn unmake(&self, client: &Client, globals: &Globals) {
+        let mut client = client.clone();
+        let count = v1::CountDocumentsRequest { collection: self.collection.clone(), ..Default::default() };
+        let is_empty = client.count_documents(count).await.is_ok_and(|response| response.into_inner().count == 0);
+        let name = self.collection.clone();
+        if is_empty && client.delete_collection(v1::DeleteCollectionRequest { name }).await.is_ok() {
+            if !globals.quiet && !globals.json {
+                output::note(&format!("removed the collection {} again, since nothing was stored\n", self.collection));
+            }
         }
     }
 }
@@ -210,163 +273,4 @@ fn failure(cause: IngestCause) -> Failure {
             Failure::refused(cause.to_string())
         }
     }
-}
-
-/// What the user hears: progress, what was skipped and where it stands, and the totals.
-struct Report {
-    progress: Progress,
-    is_json: bool,
-    /// Where the documents stand that are not acknowledged yet, oldest first.
-    places: VecDeque<Place>,
-    /// Documents acknowledged so far.
-    acknowledged: u64,
-    skipped: u64,
-}
-
-impl Report {
-    /// With JSON the list of what is skipped is written as it grows, since it can be longer than memory.
-    fn new(is_json: bool, progress: Progress) -> Result<Self, Failure> {
-        if is_json {
-            output::print("{\"skipped\":[")?;
-        }
-        Ok(Self { progress, is_json, places: VecDeque::new(), acknowledged: 0, skipped: 0 })
-    }
-
-    fn observe(&mut self, event: &IngestEvent<'_>) {
-        match event {
-            IngestEvent::Interrupted { status, pause } => self.progress.remark(&format!(
-                "{}; trying again in {}\n",
-                error::transport_cause(status),
-                output::seconds(pause.as_secs_f64())
-            )),
-            IngestEvent::Acknowledged { totals, skipped } => {
-                let acknowledged = totals.documents - std::mem::replace(&mut self.acknowledged, totals.documents);
-                let first = totals.documents - acknowledged;
-                let count = self.places.len().min(acknowledged as usize);
-                let places: Vec<Place> = self.places.drain(..count).collect();
-                for document in *skipped {
-                    if let Some(place) = places.get((document.position - first) as usize) {
-                        let reason = output::reason_name(document.reason);
-                        self.skip(place, None, Some(&document.id), reason, &document.message);
-                    }
-                }
-                self.progress.update(totals.documents, places.last().map_or(0, |place| place.bytes_read));
-            }
-        }
-    }
-
-    fn unreadable(&mut self, problem: &Problem) {
-        self.skip(&problem.place, problem.column, None, "UNREADABLE", &problem.message);
-    }
-
-    fn skip(&mut self, place: &Place, column: Option<usize>, id: Option<&str>, reason: &str, message: &str) {
-        self.skipped += 1;
-        if self.is_json {
-            let separator = if self.skipped == 1 { "" } else { "," };
-            let skipped = json!({
-                "source": *place.source,
-                "line": place.line,
-                "column": column,
-                "id": id,
-                "reason": reason,
-                "message": message,
-            });
-            // Whatever keeps stdout from being written shows again at the end.
-            let _ = output::print(&format!("{separator}{skipped}"));
-            return;
-        }
-        if self.skipped > MAX_LISTED {
-            return;
-        }
-        let mut text = format!("skipped {}", place.source);
-        for number in [place.line, column.map(|column| column as u64)].into_iter().flatten() {
-            text += &format!(":{number}");
-        }
-        if let Some(id) = id {
-            text += &format!(" {}", output::one_line(id, MAX_ID_COLUMNS));
-        }
-        self.progress.note(&format!("{text}: {message}\n"));
-        if self.skipped == MAX_LISTED {
-            self.progress.note("further skipped documents are only counted; --json lists them all\n");
-        }
-    }
-
-    fn finish(
-        &self,
-        collection: &str,
-        totals: &IngestTotals,
-        globals: &Globals,
-        has_failed: bool,
-    ) -> Result<(), Failure> {
-        self.progress.clear();
-        let seconds = self.progress.seconds();
-        if self.is_json {
-            let summary = json!({
-                "collection": collection,
-                "complete": !has_failed,
-                "documents": totals.documents,
-                "upserted_count": totals.upserted,
-                "updated_count": totals.updated,
-                "unchanged_count": totals.unchanged,
-                "skipped_count": self.skipped,
-                "existing_count": totals.existing,
-                "embedded_count": totals.embedded,
-                "truncated_count": totals.truncated,
-                "full_text_cut_count": totals.full_text_cut,
-                "unembedded_count": totals.unembedded,
-                "usage": { "tokens": totals.tokens },
-                "seconds": (seconds * 1e3).round() / 1e3,
-            });
-            // The object that `new` began goes on with the fields of this one.
-            return output::print(&format!("],{}\n", &summary.to_string()[1..]));
-        }
-        if globals.quiet {
-            return Ok(());
-        }
-        output::print(&summary(collection, totals, self.skipped, seconds))
-    }
-}
-
-fn summary(collection: &str, totals: &IngestTotals, skipped: u64, seconds: f64) -> String {
-    let inserted = totals.upserted - totals.updated.min(totals.upserted);
-    let rate = (totals.documents as f64 / seconds.max(0.001)) as u64;
-    let mut text = format!(
-        "{collection}: {} in {} ({}/s): {} new, {} changed, {} unchanged, {} skipped\n",
-        output::counted(totals.documents, "document"),
-        output::seconds(seconds),
-        output::count(rate),
-        output::count(inserted),
-        output::count(totals.updated),
-        output::count(totals.unchanged),
-        output::count(skipped),
-    );
-    let repeated =
-        totals.documents.saturating_sub(totals.upserted + totals.unchanged + totals.existing + totals.skipped);
-    if repeated > 0 {
-        text += &format!("{} replaced by a later one with the same id\n", output::counted(repeated, "document"));
-    }
-    if totals.existing > 0 {
-        text += &format!("{} left alone, since their ids exist\n", output::counted(totals.existing, "document"));
-    }
-    if totals.unembedded > 0 {
-        text +=
-            &format!("{} without a text: search does not find them\n", output::counted(totals.unembedded, "document"));
-    }
-    if totals.truncated > 0 {
-        text += &format!(
-            "{} longer than the model reads: their vectors stand for the beginning\n",
-            output::counted(totals.truncated, "document")
-        );
-    }
-    if totals.full_text_cut > 0 {
-        text += &format!(
-            "{} with so long a text that full-text search knows the beginning only\n",
-            output::counted(totals.full_text_cut, "document")
-        );
-    }
-    if totals.embedded > 0 || totals.tokens > 0 {
-        let texts = output::counted(totals.embedded, "text");
-        text += &format!("{texts} embedded, {}\n", output::counted(totals.tokens, "token"));
-    }
-    text
 }

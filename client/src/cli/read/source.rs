@@ -13,7 +13,7 @@ use std::{
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{Flaw, Format, Names, Place, Records, Stopped, csv, jsonl, text};
+use super::{Flaw, Format, Options, Place, Quote, Records, Stopped, csv, json, text};
 use crate::cli::failure::Failure;
 
 const BUFFER_BYTES: usize = 128 << 10;
@@ -144,24 +144,35 @@ impl Source {
         Place { source: Arc::clone(&self.name), line, bytes_read: self.bytes_read.load(Ordering::Relaxed) }
     }
 
+    /// How messages name it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Reads the whole source.
-    pub(super) fn read(&self, names: &Names, records: &mut Records) -> Result<(), Stopped> {
+    pub(super) fn read(&self, options: &Options, records: &mut Records) -> Result<(), Stopped> {
         let reader = match self.open() {
             Ok(reader) => reader,
             Err(flaw) => return records.push(Err(flaw), self.place(None)),
         };
         match self.format {
-            Format::Jsonl => jsonl::read_lines(self, reader, names, records),
-            Format::Json => jsonl::read_json(self, reader, names, records),
-            Format::Csv => csv::read(self, reader, names, self.delimiter(names), records),
+            Format::Jsonl | Format::Json => json::read(self, reader, options, records),
+            Format::Csv => csv::read(self, reader, options, self.dialect(options), records),
             Format::Text | Format::Markdown => records.push(text::read(reader, &self.id), self.place(None)),
         }
     }
 
-    fn delimiter(&self, names: &Names) -> u8 {
+    fn dialect(&self, options: &Options) -> csv::Dialect {
         let name = self.name.to_lowercase();
         let is_tabs = name.trim_end_matches(".gz").ends_with(".tsv");
-        names.delimiter.unwrap_or(if is_tabs { b'\t' } else { b',' })
+        let quote = options.quote.unwrap_or(if is_tabs { Quote::None } else { Quote::Byte(b'"') });
+        csv::Dialect {
+            delimiter: options.delimiter.unwrap_or(if is_tabs { b'\t' } else { b',' }),
+            quote: match quote {
+                Quote::None => None,
+                Quote::Byte(byte) => Some(byte),
+            },
+        }
     }
 
     fn open(&self) -> Result<Box<dyn BufRead>, Flaw> {
