@@ -1,8 +1,9 @@
 //! `pgfox ingest`: documents from files, folders and stdin into a collection.
 
+mod prune;
 mod report;
 
-use std::{cell::RefCell, convert::Infallible, path::PathBuf, time::Duration};
+use std::{cell::RefCell, collections::HashSet, convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::Args;
 use futures_util::StreamExt as _;
@@ -16,8 +17,9 @@ use super::{
     failure::{Exit, Failure},
     output,
     progress::Progress,
-    read::{self, ColumnType, Format, Names, Options, Quote, Record},
+    read::{self, ColumnType, Format, Globs, Names, Options, Quote, Record, Search},
 };
+use prune::Pruned;
 use report::Report;
 
 /// Documents per request where the server computes the vectors itself: few, so that the progress moves.
@@ -26,7 +28,7 @@ const DOCUMENTS_PER_LOCAL_REQUEST: usize = 100;
 /// Store documents from files, folders and stdin
 ///
 /// Reads JSON Lines, JSON arrays, CSV, plain text and Markdown, each also with gzip. A folder is read with everything
-/// below it, except hidden files and what .gitignore names. Of a repeated id the last one wins; documents that are stored
+/// below it, except hidden files and what .gitignore names; files of other formats are counted. Of a repeated id the last one wins; documents that are stored
 /// already just as they are cost nothing, so the same command can be run again at any time.
 ///
 /// Documents that cannot be read or that the server refuses are skipped and listed, and the exit code is 1. A broken
@@ -41,11 +43,16 @@ Formats:
   .csv .tsv       the columns id, text and vector (a JSON array); every other column becomes
                   metadata under its name without `metadata.`, as a string unless the header
                   says more: year:number, seen:time, ok:bool
-  .txt .md        one document; its id is the path as given, below a folder the path relative to it
+  .md .mdx        one document; its path, title, heading and front matter become metadata
+  .txt .rst       one document, with its path
+The id of such a file is its path below the folder that is given, or below --root. Of a single file
+it is the path below the current folder.
 
 Examples:
   pgfox ingest films films.jsonl.gz --create
   pgfox ingest notes ~/notes --create --distance cosine
+  pgfox ingest notes ~/notes --prune                   what is gone; with --yes delete it
+  pgfox ingest docs . --include '*.md' --exclude drafts/
   pgfox ingest books books/*.md --create --chunking markdown
   pgfox ingest products products.csv --id-field sku --text-fields name,description
   pgfox ingest products products.csv --infer-types
@@ -67,6 +74,21 @@ pub(crate) struct Ingest {
     /// Id of a single text or Markdown file
     #[arg(long)]
     id: Option<String>,
+    /// Folder that the ids of files are relative to [default: the folder that is given, for files the current one]
+    #[arg(long, value_name = "FOLDER")]
+    root: Option<PathBuf>,
+    /// Only files of folders that match, as in .gitignore, such as '*.md' or '/docs'; can be repeated
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+    /// No files of folders that match; can be repeated
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Name the documents of the folder whose files are gone; with --yes delete them
+    #[arg(long)]
+    prune: bool,
+    /// With --prune, delete
+    #[arg(short, long, requires = "prune")]
+    yes: bool,
     /// The field of JSON documents, or the column of CSV, that is the id
     #[arg(long, alias = "id-column", default_value = "id", value_name = "NAME")]
     id_field: String,
@@ -131,10 +153,26 @@ impl Ingest {
         if !self.create && !self.settings.is_empty() {
             return Err(Failure::usage("the collection flags say how to make a collection").with_hint("add --create"));
         }
-        let (sources, bytes_total) = read::find(&self.paths, self.format, self.id.as_deref())?;
-        if sources.is_empty() {
-            return Err(Failure::usage("there is no file of a known format in the folder")
-                .with_hint("pgfox reads .jsonl, .json, .csv, .txt and .md files; --format is for single files"));
+        let search = Search {
+            format: self.format,
+            id: self.id.clone(),
+            root: self.root.clone(),
+            globs: Globs::new(&self.include, &self.exclude)?,
+        };
+        let found = read::find(&self.paths, &search)?;
+        if self.prune && !found.has_only_folders {
+            return Err(Failure::usage("--prune is for folders: a single file says nothing about others"));
+        }
+        let (ignored, files, folders) = (found.ignored.clone(), found.ids(), found.folders.clone());
+        if found.sources.is_empty() {
+            let ignored = ignored.note().unwrap_or_default();
+            return Err(Failure::usage(
+                format!("there is no file of a known format in the folder; {ignored}")
+                    .trim_end_matches(['\n', ' ', ';']),
+            )
+            .with_hint(
+                "pgfox reads .jsonl, .json, .csv, .tsv, .txt, .rst, .md and .mdx files; --format is for single files",
+            ));
         }
         let client = globals.connect().await?;
         let (collection, is_made) = self.collection(&client, globals).await?;
@@ -151,9 +189,9 @@ impl Ingest {
             options.documents_per_request = DOCUMENTS_PER_LOCAL_REQUEST;
         }
 
-        let progress = Progress::new(!globals.quiet && !globals.json, bytes_total);
-        let report = RefCell::new(Report::new(globals.json, progress)?);
-        let chunks = ReceiverStream::new(read::start(sources, reading)?);
+        let progress = Progress::new(!globals.quiet && !globals.json, found.bytes_total);
+        let report = RefCell::new(Report::new(globals.json, progress, ignored)?);
+        let chunks = ReceiverStream::new(read::start(found.sources, reading)?);
         let documents = chunks.flat_map(futures_util::stream::iter).filter_map(|record| {
             std::future::ready(match record {
                 Record::Document(document, place) => {
@@ -165,7 +203,7 @@ impl Ingest {
                     None
                 }
                 Record::Note(text) => {
-                    report.borrow_mut().progress.remark(&text);
+                    report.borrow_mut().note(text);
                     None
                 }
             })
@@ -174,7 +212,7 @@ impl Ingest {
             report.borrow_mut().observe(&event);
         })
         .await;
-        let report = report.into_inner();
+        let mut report = report.into_inner();
         let (totals, failure) = match outcome {
             Ok(totals) => (totals, None),
             Err(IngestError { cause, acknowledged }) => (acknowledged, Some(failure(cause))),
@@ -182,12 +220,33 @@ impl Ingest {
         if is_made && totals.upserted == 0 && (failure.is_some() || report.skipped > 0) {
             self.unmake(&client, globals).await;
         }
+        let mut failure = failure;
+        if self.prune && failure.is_none() {
+            match self.prune(&client, &folders, &files, &search.globs).await {
+                Ok(pruned) => report.pruned = Some(pruned),
+                Err(cause) => failure = Some(cause),
+            }
+        }
         report.finish(&self.collection, &totals, globals, failure.is_some())?;
         match failure {
             Some(failure) => Err(failure.with_hint("run the same command again: what is stored already costs nothing")),
             None if report.skipped > 0 => Err(Failure::silent()),
             None => Ok(()),
         }
+    }
+
+    async fn prune(
+        &self,
+        client: &Client,
+        folders: &[String],
+        files: &HashSet<String>,
+        globs: &Globs,
+    ) -> Result<Pruned, Failure> {
+        let mut pruned = prune::find(client, &self.collection, folders, files, globs).await?;
+        if self.yes {
+            pruned.delete(client, &self.collection).await?;
+        }
+        Ok(pruned)
     }
 
     /// How to read the files.

@@ -5,6 +5,7 @@ mod commands; // exit codes, errors, search, get, delete, health
 mod csv; // quotes that do not pair, types of cells
 mod evaluate; // evaluate and search --batch
 mod filters; // --where, and what takes it: search, list, count, delete, update-metadata
+mod folders; // ids of files, what is left out, --prune
 mod formats; // every input format, and what is wrong with input
 mod help; // golden files of --help
 mod index; // build-index and how it attaches again

@@ -5,16 +5,19 @@ use std::collections::VecDeque;
 use pgfox_client::{IngestEvent, IngestTotals, error};
 use serde_json::json;
 
+use super::prune::Pruned;
 use crate::cli::{
     Globals,
     failure::Failure,
     output,
     progress::Progress,
-    read::{Place, Problem},
+    read::{Ignored, Place, Problem},
 };
 
 /// Skipped documents that are listed one by one; with --json all are.
 const MAX_LISTED: u64 = 20;
+/// Notes in JSON.
+const MAX_NOTES: usize = 1_000;
 /// Widest id in a message.
 const MAX_ID_COLUMNS: usize = 80;
 
@@ -27,15 +30,25 @@ pub(super) struct Report {
     /// Documents acknowledged so far.
     acknowledged: u64,
     pub(super) skipped: u64,
+    /// Files of folders that are not read.
+    ignored: Ignored,
+    /// What the user should know, for JSON.
+    notes: Vec<String>,
+    /// What `--prune` found.
+    pub(super) pruned: Option<Pruned>,
 }
 
 impl Report {
     /// With JSON the list of what is skipped is written as it grows, since it can be longer than memory.
-    pub(super) fn new(is_json: bool, progress: Progress) -> Result<Self, Failure> {
+    pub(super) fn new(is_json: bool, progress: Progress, ignored: Ignored) -> Result<Self, Failure> {
         if is_json {
             output::print("{\"skipped\":[")?;
         }
-        Ok(Self { progress, is_json, places: VecDeque::new(), acknowledged: 0, skipped: 0 })
+        if let Some(note) = ignored.note() {
+            progress.remark(&note);
+        }
+        let (places, notes) = (VecDeque::new(), Vec::new());
+        Ok(Self { progress, is_json, places, acknowledged: 0, skipped: 0, ignored, notes, pruned: None })
     }
 
     pub(super) fn observe(&mut self, event: &IngestEvent<'_>) {
@@ -58,6 +71,14 @@ impl Report {
                 }
                 self.progress.update(totals.documents, places.last().map_or(0, |place| place.bytes_read));
             }
+        }
+    }
+
+    /// What the user should know without anything being wrong.
+    pub(super) fn note(&mut self, text: String) {
+        self.progress.remark(&text);
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(text.trim_end().to_owned());
         }
     }
 
@@ -107,7 +128,7 @@ impl Report {
         self.progress.clear();
         let seconds = self.progress.seconds();
         if self.is_json {
-            let summary = json!({
+            let mut summary = json!({
                 "collection": collection,
                 "complete": !has_failed,
                 "documents": totals.documents,
@@ -121,15 +142,21 @@ impl Report {
                 "full_text_cut_count": totals.full_text_cut,
                 "unembedded_count": totals.unembedded,
                 "usage": { "tokens": totals.tokens },
+                "ignored_files": self.ignored.counts,
+                "notes": self.notes,
                 "seconds": (seconds * 1e3).round() / 1e3,
             });
+            if let Some(pruned) = &self.pruned {
+                summary["pruned"] = json!({ "ids": pruned.ids, "deleted": pruned.is_deleted });
+            }
             // The object that `new` began goes on with the fields of this one.
             return output::print(&format!("],{}\n", &summary.to_string()[1..]));
         }
         if globals.quiet {
             return Ok(());
         }
-        output::print(&summary(collection, totals, self.skipped, seconds))
+        let pruned = self.pruned.as_ref().map(Pruned::summary).unwrap_or_default();
+        output::print(&(summary(collection, totals, self.skipped, seconds) + &pruned))
     }
 }
 

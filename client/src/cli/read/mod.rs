@@ -5,12 +5,13 @@ mod cells;
 mod csv;
 pub(crate) mod document;
 mod fields;
+mod folder;
 mod json;
 mod nul;
 pub(crate) mod number;
 mod quotes;
 mod source;
-mod text;
+pub(crate) mod text;
 pub(crate) mod value;
 
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use tokio::sync::mpsc;
 
 pub(crate) use cells::{ColumnType, column_type};
 pub(crate) use fields::Names;
-pub(crate) use source::{Source, find};
+pub(crate) use folder::{Globs, Ignored};
+pub(crate) use source::{Search, Source, find};
 
 /// Largest record of a file in bytes, such as one line: a text of 8 MiB in which every character is escaped, and room for
 /// metadata and vector.
