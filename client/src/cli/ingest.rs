@@ -24,6 +24,12 @@ use report::Report;
 
 /// Documents per request where the server computes the vectors itself: few, so that the progress moves.
 const DOCUMENTS_PER_LOCAL_REQUEST: usize = 100;
+/// Bytes of documents per request there: some hundred chunks, which take about a second.
+const BYTES_PER_LOCAL_REQUEST: usize = 64 << 10;
+/// Bytes of documents per request where a provider embeds their chunks.
+const BYTES_PER_CHUNKED_REQUEST: usize = 512 << 10;
+/// How often the progress is shown, whether or not something was acknowledged.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Store documents from files, folders and stdin
 ///
@@ -183,14 +189,19 @@ impl Ingest {
             retry_timeout: self.retry_timeout,
             ..Default::default()
         };
+        let has_chunks = collection.chunking.is_some_and(|chunking| chunking.method() != v1::ChunkingMethod::None);
+        let is_local = collection.embedding.is_some_and(|embedding| embedding.model.starts_with("local/"));
+        if has_chunks || is_local {
+            options.bytes_per_request = if is_local { BYTES_PER_LOCAL_REQUEST } else { BYTES_PER_CHUNKED_REQUEST };
+        }
         if let Some(batch_size) = self.batch_size {
             options.documents_per_request = batch_size.into();
-        } else if collection.embedding.is_some_and(|embedding| embedding.model.starts_with("local/")) {
+        } else if is_local {
             options.documents_per_request = DOCUMENTS_PER_LOCAL_REQUEST;
         }
 
         let progress = Progress::new(!globals.quiet && !globals.json, found.bytes_total);
-        let report = RefCell::new(Report::new(globals.json, progress, ignored)?);
+        let report = RefCell::new(Report::new(globals.json, has_chunks, progress, ignored)?);
         let chunks = ReceiverStream::new(read::start(found.sources, reading)?);
         let documents = chunks.flat_map(futures_util::stream::iter).filter_map(|record| {
             std::future::ready(match record {
@@ -208,14 +219,21 @@ impl Ingest {
                 }
             })
         });
-        let outcome = pgfox_client::ingest(&client, &self.collection, documents, &options, |event| {
+        let ingest = pgfox_client::ingest(&client, &self.collection, documents, &options, |event| {
             report.borrow_mut().observe(&event);
-        })
-        .await;
+        });
+        let outcome = unless_interrupted(ingest, || report.borrow_mut().tick()).await;
         let mut report = report.into_inner();
         let (totals, failure) = match outcome {
-            Ok(totals) => (totals, None),
-            Err(IngestError { cause, acknowledged }) => (acknowledged, Some(failure(cause))),
+            Some(Ok(totals)) => (totals, None),
+            Some(Err(IngestError { cause, acknowledged })) => (acknowledged, Some(failure(cause))),
+            None => {
+                let stored = output::counted(report.totals.upserted + report.totals.unchanged, "document");
+                (
+                    report.totals.clone(),
+                    Some(Failure::new(Exit::Interrupted, format!("interrupted: {stored} are stored"))),
+                )
+            }
         };
         if is_made && totals.upserted == 0 && (failure.is_some() || report.skipped > 0) {
             self.unmake(&client, globals).await;
@@ -315,6 +333,37 @@ impl Ingest {
             if !globals.quiet && !globals.json {
                 output::note(&format!("removed the collection {} again, since nothing was stored\n", self.collection));
             }
+        }
+    }
+}
+
+/// Works until the end, and calls `tick` every second. None: the user or the system wants this program to end.
+async fn unless_interrupted<T>(work: impl Future<Output = T>, mut tick: impl FnMut()) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    let mut interval = tokio::time::interval(TICK);
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let mut interrupted = std::pin::pin!(async {
+        match &mut terminate {
+            Some(terminate) => tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            },
+            None => drop(tokio::signal::ctrl_c().await),
+        }
+    });
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut interrupted => {
+                // Whoever asks twice does not want to wait for what is left to do.
+                tokio::spawn(async {
+                    let _ = tokio::signal::ctrl_c().await;
+                    std::process::exit(i32::from(Exit::Interrupted as u8));
+                });
+                return None;
+            }
+            done = &mut work => return Some(done),
+            _ = interval.tick() => tick(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::{
     Globals,
     failure::Failure,
     output,
-    progress::Progress,
+    progress::{Done, Progress},
     read::{Ignored, Place, Problem},
 };
 
@@ -27,8 +27,12 @@ pub(super) struct Report {
     is_json: bool,
     /// Where the documents stand that are not acknowledged yet, oldest first.
     pub(super) places: VecDeque<Place>,
-    /// Documents acknowledged so far.
-    acknowledged: u64,
+    /// What is acknowledged so far.
+    pub(super) totals: IngestTotals,
+    /// Bytes of the input that led to it.
+    bytes_read: u64,
+    /// Whether texts are embedded in chunks.
+    has_chunks: bool,
     pub(super) skipped: u64,
     /// Files of folders that are not read.
     ignored: Ignored,
@@ -40,15 +44,25 @@ pub(super) struct Report {
 
 impl Report {
     /// With JSON the list of what is skipped is written as it grows, since it can be longer than memory.
-    pub(super) fn new(is_json: bool, progress: Progress, ignored: Ignored) -> Result<Self, Failure> {
+    pub(super) fn new(is_json: bool, has_chunks: bool, progress: Progress, ignored: Ignored) -> Result<Self, Failure> {
         if is_json {
             output::print("{\"skipped\":[")?;
         }
         if let Some(note) = ignored.note() {
             progress.remark(&note);
         }
-        let (places, notes) = (VecDeque::new(), Vec::new());
-        Ok(Self { progress, is_json, places, acknowledged: 0, skipped: 0, ignored, notes, pruned: None })
+        Ok(Self {
+            progress,
+            is_json,
+            places: VecDeque::new(),
+            totals: IngestTotals::default(),
+            bytes_read: 0,
+            has_chunks,
+            skipped: 0,
+            ignored,
+            notes: Vec::new(),
+            pruned: None,
+        })
     }
 
     pub(super) fn observe(&mut self, event: &IngestEvent<'_>) {
@@ -59,9 +73,9 @@ impl Report {
                 output::seconds(pause.as_secs_f64())
             )),
             IngestEvent::Acknowledged { totals, skipped } => {
-                let acknowledged = totals.documents - std::mem::replace(&mut self.acknowledged, totals.documents);
-                let first = totals.documents - acknowledged;
-                let count = self.places.len().min(acknowledged as usize);
+                let first = self.totals.documents;
+                self.totals = (*totals).clone();
+                let count = self.places.len().min((totals.documents - first) as usize);
                 let places: Vec<Place> = self.places.drain(..count).collect();
                 for document in *skipped {
                     if let Some(place) = places.get((document.position - first) as usize) {
@@ -69,9 +83,20 @@ impl Report {
                         self.skip(place, None, Some(&document.id), reason, &document.message);
                     }
                 }
-                self.progress.update(totals.documents, places.last().map_or(0, |place| place.bytes_read));
+                self.bytes_read = places.last().map_or(self.bytes_read, |place| place.bytes_read);
+                self.tick();
             }
         }
+    }
+
+    /// Shows how far it is.
+    pub(super) fn tick(&mut self) {
+        self.progress.update(Done {
+            documents: self.totals.documents,
+            chunks: self.has_chunks.then_some(self.totals.embedded),
+            waiting: self.places.len() as u64,
+            bytes_read: self.bytes_read,
+        });
     }
 
     /// What the user should know without anything being wrong.
