@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Store documents from files, folders and stdin
 ///
-/// Reads JSON Lines, JSON arrays, CSV, plain text and Markdown, each also with gzip. A folder is read with everything
+/// Reads JSON Lines, JSON arrays, CSV, Parquet, plain text and Markdown, all but Parquet also with gzip. A folder is read with everything
 /// below it, except hidden files and what .gitignore names; files of other formats are counted. Of a repeated id the last one wins; documents that are stored
 /// already just as they are cost nothing, so the same command can be run again at any time.
 ///
@@ -49,6 +49,7 @@ Formats:
   .csv .tsv       the columns id, text and vector (a JSON array); every other column becomes
                   metadata under its name without `metadata.`, as a string unless the header
                   says more: year:number, seen:time, ok:bool
+  .parquet        the same columns with the types that they have; a vector is a list of floats
   .md .mdx        one document; its path, title, heading and front matter become metadata
   .txt .rst       one document, with its path
 The id of such a file is its path below the folder that is given, or below --root. Of a single file
@@ -62,6 +63,7 @@ Examples:
   pgfox ingest books books/*.md --create --chunking markdown
   pgfox ingest products products.csv --id-field sku --text-fields name,description
   pgfox ingest products products.csv --infer-types
+  pgfox ingest questions train.parquet --text-fields question --number-records
   pgfox ingest trec corpus.jsonl --create --id-field _id --text-fields title,text
   psql -Atc \"SELECT row_to_json(item) FROM item\" |
     pgfox ingest items - --format jsonl --text-fields content --vector-field embedding")]
@@ -110,6 +112,9 @@ pub(crate) struct Ingest {
     /// Keep numbers in the metadata as strings that a double would change, instead of refusing the document
     #[arg(long)]
     inexact_as_strings: bool,
+    /// Give records without an id the name of their file and their number as one, such as train.parquet:17
+    #[arg(long)]
+    number_records: bool,
     /// Leave the character U+0000 out of texts and metadata, since Postgres cannot store it
     #[arg(long)]
     strip_nul: bool,
@@ -177,7 +182,7 @@ impl Ingest {
                     .trim_end_matches(['\n', ' ', ';']),
             )
             .with_hint(
-                "pgfox reads .jsonl, .json, .csv, .tsv, .txt, .rst, .md and .mdx files; --format is for single files",
+                "pgfox reads .jsonl, .json, .csv, .tsv, .parquet, .txt, .rst, .md and .mdx files; --format is for single files",
             ));
         }
         let client = globals.connect().await?;
@@ -283,6 +288,7 @@ impl Ingest {
             types: self.types.clone(),
             infers_types: self.infer_types,
             keeps_digits: self.inexact_as_strings,
+            numbers_records: self.number_records,
             strips_nul: self.strip_nul,
         }
     }

@@ -198,7 +198,7 @@ fn columns(header: &ByteRecord, options: &Options, dialect: Dialect) -> Result<V
     let typed: Vec<(&str, Option<Type>)> =
         headers.iter().map(|header| if is_own(header) { (*header, None) } else { Type::of_header(header) }).collect();
     let plain: Vec<&str> = typed.iter().map(|(name, _)| *name).collect();
-    names.check_columns(&plain).map_err(|flaw| match separator(&headers, dialect) {
+    options.check_columns(&plain).map_err(|flaw| match separator(&headers, dialect) {
         Some(separator) => Flaw {
             message: format!("{}; if {separator} separates the cells, add --delimiter '{separator}'", flaw.message),
             ..flaw

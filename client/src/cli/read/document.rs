@@ -60,7 +60,7 @@ pub(super) fn parse(json: &str, options: &Options) -> Result<Document, Flaw> {
             }
         }
     }
-    if !has_id {
+    if !has_id && !(options.numbers_records && around(&fields).is_none()) {
         return Err(no_id(&fields, names));
     }
     match other {
@@ -103,7 +103,7 @@ fn no_id(fields: &[(Cow<'_, str>, &RawValue)], names: &Names) -> Flaw {
     let list = if list.is_empty() { "it is empty".to_owned() } else { format!("it has {}", list.join(", ")) };
     let hint = match guess.iter().find(|guess| fields.iter().any(|(name, _)| name == *guess)) {
         Some(found) => format!("if that is the id, add --id-field {found}"),
-        None => "--id-field names the one that is the id".to_owned(),
+        None => "--id-field names the one that is the id, and --number-records does without".to_owned(),
     };
     Flaw::new(match around(fields) {
         Some(around) => around,

@@ -68,12 +68,13 @@ impl Names {
     }
 
     /// Refuses the columns of a file that lack the id, or both the text and the vector.
-    pub(super) fn check_columns(&self, columns: &[&str]) -> Result<(), Flaw> {
+    pub(super) fn check_columns(&self, columns: &[&str], is_numbered: bool) -> Result<(), Flaw> {
         let has = |name: &str| columns.contains(&name);
         let list = columns.join(", ");
-        if !has(&self.id) {
+        if !has(&self.id) && !is_numbered {
             return Err(Flaw::new(format!(
-                "there is no column `{}`, only: {list}; --id-field names the one with the ids",
+                "there is no column `{}`, only: {list}; --id-field names the one with the ids, and \
+                 --number-records does without",
                 self.id
             )));
         }

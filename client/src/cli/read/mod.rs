@@ -9,6 +9,7 @@ mod folder;
 mod json;
 mod nul;
 pub(crate) mod number;
+mod parquet;
 mod quotes;
 mod source;
 pub(crate) mod text;
@@ -49,6 +50,8 @@ pub(crate) enum Format {
     Json,
     /// Comma-separated values with a header
     Csv,
+    /// Parquet, from files only
+    Parquet,
     /// One plain text, one document
     Text,
     /// One Markdown text, one document
@@ -69,8 +72,17 @@ pub(crate) struct Options {
     pub(crate) infers_types: bool,
     /// Whether numbers that a double does not keep become strings. Else they are refused.
     pub(crate) keeps_digits: bool,
+    /// Whether records without an id get the name of their file and their number as one.
+    pub(crate) numbers_records: bool,
     /// Whether U+0000, which Postgres cannot store, is left out of texts and metadata.
     pub(crate) strips_nul: bool,
+}
+
+impl Options {
+    /// Refuses the columns of a file that lack what is needed.
+    fn check_columns(&self, columns: &[&str]) -> Result<(), Flaw> {
+        self.names.check_columns(columns, self.numbers_records)
+    }
 }
 
 /// What stands around cells of CSV.
@@ -114,12 +126,24 @@ pub(crate) enum Record {
 pub(crate) fn start(sources: Vec<Source>, options: Options) -> std::io::Result<mpsc::Receiver<Vec<Record>>> {
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
-        let mut records = Records { sender, chunk: Vec::new(), chunk_bytes: 0, strips_nul: options.strips_nul };
+        let mut records = Records::new(sender, &options);
         // The only error is that nobody listens any more.
-        let _ =
-            sources.iter().try_for_each(|source| source.read(&options, &mut records)).and_then(|()| records.flush());
+        let _ = sources
+            .iter()
+            .try_for_each(|source| read_source(source, &options, &mut records))
+            .and_then(|()| records.flush());
     })?;
     Ok(receiver)
+}
+
+/// A reader that panics must not look like the end of the file.
+fn read_source(source: &Source, options: &Options, records: &mut Records) -> Result<(), Stopped> {
+    records.begin(source.id());
+    let read = std::panic::AssertUnwindSafe(|| source.read(options, records));
+    std::panic::catch_unwind(read).unwrap_or_else(|_| {
+        let flaw = Flaw::new("a fault in the reader, so the rest of the file is left out: is the file damaged?");
+        records.push(Err(flaw), source.place(None))
+    })
 }
 
 /// Nobody wants more records.
@@ -132,13 +156,36 @@ pub(crate) struct Records {
     chunk: Vec<Record>,
     chunk_bytes: usize,
     strips_nul: bool,
+    numbers_records: bool,
+    /// The file that is read.
+    file: String,
+    /// Its records so far.
+    count: u64,
 }
 
 impl Records {
+    fn new(sender: mpsc::Sender<Vec<Record>>, options: &Options) -> Self {
+        let Options { strips_nul, numbers_records, .. } = *options;
+        let (chunk, file) = (Vec::new(), String::new());
+        Self { sender, chunk, chunk_bytes: 0, strips_nul, numbers_records, file, count: 0 }
+    }
+
+    /// A file begins.
+    fn begin(&mut self, file: &str) {
+        file.clone_into(&mut self.file);
+        self.count = 0;
+    }
+
     /// Takes one parsed record. Refuses what the server is known to refuse and what would not fit into a request.
     fn push(&mut self, parsed: Result<Document, Flaw>, place: Place) -> Result<(), Stopped> {
-        let strip = |document| if self.strips_nul { nul::strip(document) } else { document };
-        let record = match parsed.map(strip).and_then(check_size) {
+        self.count += 1;
+        let amend = |mut document: Document| {
+            if self.numbers_records && document.id.is_empty() {
+                document.id = format!("{}:{}", self.file, self.count);
+            }
+            if self.strips_nul { nul::strip(document) } else { document }
+        };
+        let record = match parsed.map(amend).and_then(check_size) {
             Ok(document) => {
                 self.chunk_bytes += document.encoded_len();
                 Record::Document(document, place)

@@ -16,14 +16,14 @@ use flate2::bufread::MultiGzDecoder;
 use super::{
     Flaw, Format, Options, Place, Quote, Records, Stopped, csv,
     folder::{Entry, Globs, Ignored, absolute, files_below, relative_to, slashes},
-    json,
+    json, parquet,
     text::{self, Origin},
 };
 use crate::cli::failure::Failure;
 
 const BUFFER_BYTES: usize = 128 << 10;
 const STDIN: &str = "-";
-const ADD_FORMAT: &str = "add --format jsonl, json, csv, text or markdown";
+const ADD_FORMAT: &str = "add --format jsonl, json, csv, parquet, text or markdown";
 
 /// One file, or stdin.
 #[derive(Debug)]
@@ -150,6 +150,11 @@ fn cannot_read(path: &Path, error: &io::Error) -> Failure {
 fn stdin(search: &Search) -> Result<(Format, String), Failure> {
     let format =
         search.format.ok_or_else(|| Failure::usage("stdin has no name that tells the format").with_hint(ADD_FORMAT))?;
+    if format == Format::Parquet {
+        return Err(
+            Failure::usage("Parquet cannot be read from stdin, since its end comes first").with_hint("name a file")
+        );
+    }
     if is_text(format) && search.id.is_none() {
         return Err(Failure::usage("a text from stdin has no name to be its id").with_hint("add --id ID"));
     }
@@ -195,6 +200,7 @@ fn format_of(path: &Path) -> Option<Format> {
         "jsonl" | "ndjson" => Some(Format::Jsonl),
         "json" => Some(Format::Json),
         "csv" | "tsv" => Some(Format::Csv),
+        "parquet" => Some(Format::Parquet),
         "txt" | "text" | "rst" => Some(Format::Text),
         "md" | "markdown" | "mdx" => Some(Format::Markdown),
         _ => None,
@@ -207,6 +213,16 @@ impl Source {
         Place { source: Arc::clone(&self.name), line, bytes_read: self.bytes_read.load(Ordering::Relaxed) }
     }
 
+    /// The id of the text, or the name of the file in those of its records.
+    pub(super) fn id(&self) -> &str {
+        if self.origin.id.is_empty() { &self.name } else { &self.origin.id }
+    }
+
+    /// Counts bytes that were read without [`Source::open`].
+    pub(super) fn advance(&self, bytes: u64) {
+        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// How messages name it.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -214,6 +230,9 @@ impl Source {
 
     /// Reads the whole source.
     pub(super) fn read(&self, options: &Options, records: &mut Records) -> Result<(), Stopped> {
+        if self.format == Format::Parquet {
+            return parquet::read(self, &self.path, options, records);
+        }
         let reader = match self.open() {
             Ok(reader) => reader,
             Err(flaw) => return records.push(Err(flaw), self.place(None)),
@@ -221,15 +240,17 @@ impl Source {
         match self.format {
             Format::Jsonl | Format::Json => json::read(self, reader, options, records),
             Format::Csv => csv::read(self, reader, options, self.dialect(options), records),
-            Format::Text | Format::Markdown => match text::read(reader, self.format, &self.origin, &options.names) {
-                Ok((document, notes)) => {
-                    for note in notes {
-                        records.note(format!("{}: {note}\n", self.name))?;
+            Format::Parquet | Format::Text | Format::Markdown => {
+                match text::read(reader, self.format, &self.origin, &options.names) {
+                    Ok((document, notes)) => {
+                        for note in notes {
+                            records.note(format!("{}: {note}\n", self.name))?;
+                        }
+                        records.push(Ok(document), self.place(None))
                     }
-                    records.push(Ok(document), self.place(None))
+                    Err(flaw) => records.push(Err(flaw), self.place(None)),
                 }
-                Err(flaw) => records.push(Err(flaw), self.place(None)),
-            },
+            }
         }
     }
 
