@@ -219,7 +219,7 @@ impl Ingest {
                     None
                 }
                 Record::Note(text) => {
-                    report.borrow_mut().note(text);
+                    report.borrow_mut().note(&text);
                     None
                 }
             })
@@ -335,10 +335,9 @@ impl Ingest {
         let count = v1::CountDocumentsRequest { collection: self.collection.clone(), ..Default::default() };
         let is_empty = client.count_documents(count).await.is_ok_and(|response| response.into_inner().count == 0);
         let name = self.collection.clone();
-        if is_empty && client.delete_collection(v1::DeleteCollectionRequest { name }).await.is_ok() {
-            if !globals.quiet && !globals.json {
-                output::note(&format!("removed the collection {} again, since nothing was stored\n", self.collection));
-            }
+        let is_removed = is_empty && client.delete_collection(v1::DeleteCollectionRequest { name }).await.is_ok();
+        if is_removed && !globals.quiet && !globals.json {
+            output::note(&format!("removed the collection {} again, since nothing was stored\n", self.collection));
         }
     }
 }

@@ -100,8 +100,8 @@ impl Report {
     }
 
     /// What the user should know without anything being wrong.
-    pub(super) fn note(&mut self, text: String) {
-        self.progress.remark(&text);
+    pub(super) fn note(&mut self, text: &str) {
+        self.progress.remark(text);
         if self.notes.len() < MAX_NOTES {
             self.notes.push(text.trim_end().to_owned());
         }

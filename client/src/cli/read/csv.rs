@@ -213,7 +213,7 @@ fn columns(header: &ByteRecord, options: &Options, dialect: Dialect) -> Result<V
         )));
     }
     let picked = names.metadata.iter().flatten();
-    if let Some(column) = picked.map(|name| name.as_str()).find(|column| missing(column)) {
+    if let Some(column) = picked.map(String::as_str).find(|column| missing(column)) {
         return Err(Flaw::new(format!(
             "there is no column `{column}`, which --metadata-fields names, only: {}",
             plain.join(", ")

@@ -60,7 +60,8 @@ pub(super) fn parse(json: &str, options: &Options) -> Result<Document, Flaw> {
             }
         }
     }
-    if !has_id && !(options.numbers_records && around(&fields).is_none()) {
+    let is_numbered = options.numbers_records && around(&fields).is_none();
+    if !has_id && !is_numbered {
         return Err(no_id(&fields, names));
     }
     match other {

@@ -26,7 +26,7 @@ pub(super) fn read(source: &Source, path: &Path, options: &Options, records: &mu
     let unreadable = |error: ParquetError| Flaw::new(format!("it cannot be read as Parquet: {error}"));
     let opened = File::open(path)
         .map_err(|error| Flaw::new(format!("cannot open it: {error}")))
-        .and_then(|file| Ok((file.metadata().map_or(0, |metadata| metadata.len()), file)))
+        .map(|file| (file.metadata().map_or(0, |metadata| metadata.len()), file))
         .and_then(|(bytes, file)| Ok((bytes, SerializedFileReader::new(file).map_err(unreadable)?)));
     let (bytes, reader) = match opened {
         Ok(opened) => opened,
