@@ -3,6 +3,7 @@
 use prost_types::{Timestamp, Value, value::Kind};
 
 use super::number;
+use crate::cli::filter::read_time;
 
 /// What the cells of a column are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -84,9 +85,9 @@ fn parse_bool(cell: &str) -> Option<bool> {
     }
 }
 
-/// A date, or a time as RFC 3339 or Postgres writes it; without an offset it is UTC.
+/// A date or a time as filters take it; without an offset it is UTC.
 fn parse_time(cell: &str) -> Option<Timestamp> {
-    cell.trim().parse().ok()
+    read_time(cell.trim())
 }
 
 /// Finds the type that all cells of a column have.
