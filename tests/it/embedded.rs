@@ -98,6 +98,36 @@ async fn data_is_kept_over_a_restart_16() {
     data_is_kept_over_a_restart(16).await;
 }
 
+async fn letters_beyond_ascii_are_letters(major: u32) {
+    let dir = tempfile::tempdir().unwrap();
+    let postgres = EmbeddedPostgres::start(&options(dir.path(), major)).await.unwrap();
+    for (expression, value) in [
+        ("lower('ÄÉЯ')", "äéя"),
+        ("'FÜCHSE' ILIKE 'füchse' AND 'Ä' ~* 'ä'", "t"),
+        ("to_tsvector('simple', '„ÄPFEL“—Füchse')", "'füchse':2 'äpfel':1"),
+        // By bytes, whatever the language.
+        ("'Z' < 'a' AND 'z' < 'ä'", "t"),
+        ("datcollate || ' ' || datctype FROM pg_database WHERE datname = current_database()", "C C.UTF-8"),
+    ] {
+        assert_eq!(psql(&postgres, &format!("SELECT {expression}")).as_deref(), Ok(value), "{expression}");
+    }
+    if major >= 17 {
+        let locale = "datlocprovider::text || datlocale FROM pg_database WHERE datname = current_database()";
+        assert_eq!(psql(&postgres, &format!("SELECT {locale}")).as_deref(), Ok("bC.UTF-8"));
+    }
+    postgres.stop().await;
+}
+
+#[tokio::test]
+async fn letters_beyond_ascii_are_letters_18() {
+    letters_beyond_ascii_are_letters(18).await;
+}
+
+#[tokio::test]
+async fn letters_beyond_ascii_are_letters_16() {
+    letters_beyond_ascii_are_letters(16).await;
+}
+
 #[tokio::test]
 async fn runs_as_a_normal_user() {
     if !is_root() {

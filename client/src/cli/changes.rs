@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Globals, failure::Failure, filter::Where, output, search::read_argument};
 
 /// Ids per request: the server's limit.
-const IDS_PER_REQUEST: usize = 1_000;
+pub(crate) const IDS_PER_REQUEST: usize = 1_000;
 
 /// Which documents to change. Never all of them by omission.
 #[derive(Args)]

@@ -15,7 +15,7 @@ use super::{
 /// Ids per GetDocuments: few, so that long texts stay below the 16 MiB of a response.
 const IDS_PER_GET: usize = 100;
 /// Documents per ListDocuments: the server's limit. A page of large ones ends earlier.
-const PAGE_SIZE: i32 = 1_000;
+pub(crate) const PAGE_SIZE: i32 = 1_000;
 /// Documents of a list without `--limit`, unless it is an export.
 const DEFAULT_LISTED: u64 = 100;
 /// Widest column of ids, so that the text keeps its place.

@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Refused = 1,
     Usage = 2,
     Connect = 3,
+    /// As shells have it for a program that Ctrl-C ends.
+    Interrupted = 130,
 }
 
 #[derive(Debug)]
@@ -63,7 +65,7 @@ impl Failure {
                 "the server is {}; --server or PGFOX_SERVER names another one, and `pgfox-server` starts one",
                 globals.server
             )),
-            Exit::Refused | Exit::Usage => self.hint.clone(),
+            Exit::Refused | Exit::Usage | Exit::Interrupted => self.hint.clone(),
         }
     }
 

@@ -357,7 +357,7 @@ fn join(mut filters: Vec<Filter>, list: fn(FilterList) -> Node) -> Filter {
 }
 
 /// A time in any spelling that the server reads in metadata; without a zone it is in UTC.
-fn read_time(text: &str) -> Option<Timestamp> {
+pub(crate) fn read_time(text: &str) -> Option<Timestamp> {
     let mut text = text.strip_suffix("UTC").map_or(text, str::trim_end).replace(',', ".");
     // Seconds are what the parser must have.
     const MINUTES: usize = "2024-05-01T12:00".len();

@@ -1,11 +1,13 @@
 //! `pgfox ingest`: documents from files, folders and stdin into a collection.
 
-use std::{cell::RefCell, collections::VecDeque, convert::Infallible, path::PathBuf, time::Duration};
+mod prune;
+mod report;
+
+use std::{cell::RefCell, collections::HashSet, convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use pgfox_client::{Client, IngestCause, IngestError, IngestEvent, IngestOptions, IngestTotals, error, v1};
-use serde_json::json;
+use pgfox_client::{Client, IngestCause, IngestError, IngestOptions, error, v1};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
@@ -15,20 +17,24 @@ use super::{
     failure::{Exit, Failure},
     output,
     progress::Progress,
-    read::{self, Format, Names, Place, Problem, Record},
+    read::{self, ColumnType, Format, Globs, Names, Options, Quote, Record, Search},
 };
+use prune::Pruned;
+use report::Report;
 
-/// Skipped documents that are listed one by one; with --json all are.
-const MAX_LISTED: u64 = 20;
-/// Widest id in a message.
-const MAX_ID_COLUMNS: usize = 80;
 /// Documents per request where the server computes the vectors itself: few, so that the progress moves.
 const DOCUMENTS_PER_LOCAL_REQUEST: usize = 100;
+/// Bytes of documents per request there: some hundred chunks, which take about a second.
+const BYTES_PER_LOCAL_REQUEST: usize = 64 << 10;
+/// Bytes of documents per request where a provider embeds their chunks.
+const BYTES_PER_CHUNKED_REQUEST: usize = 512 << 10;
+/// How often the progress is shown, whether or not something was acknowledged.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Store documents from files, folders and stdin
 ///
-/// Reads JSON Lines, JSON arrays, CSV, plain text and Markdown, each also with gzip. A folder is read with everything
-/// below it, except hidden files and what .gitignore names. Of a repeated id the last one wins; documents that are stored
+/// Reads JSON Lines, JSON arrays, CSV, Parquet, plain text and Markdown, all but Parquet also with gzip. A folder is read with everything
+/// below it, except hidden files and what .gitignore names; files of other formats are counted. Of a repeated id the last one wins; documents that are stored
 /// already just as they are cost nothing, so the same command can be run again at any time.
 ///
 /// Documents that cannot be read or that the server refuses are skipped and listed, and the exit code is 1. A broken
@@ -38,19 +44,29 @@ const DOCUMENTS_PER_LOCAL_REQUEST: usize = 100;
 Formats:
   .jsonl .ndjson  one document per line, with any of these fields and an id:
                   {\"id\": \"1\", \"text\": \"...\", \"vector\": [0.1, 0.2], \"metadata\": {\"year\": 1999}}
-  .json           an array of such documents
+                  Every other field becomes metadata too.
+  .json           an array of such documents, or one object after the other
   .csv .tsv       the columns id, text and vector (a JSON array); every other column becomes
-                  metadata, as a string, under its name without `metadata.`
-  .txt .md        one document; its id is the path as given, below a folder the path relative to it
+                  metadata under its name without `metadata.`, as a string unless the header
+                  says more: year:number, seen:time, ok:bool
+  .parquet        the same columns with the types that they have; a vector is a list of floats
+  .md .mdx        one document; its path, title, heading and front matter become metadata
+  .txt .rst       one document, with its path
+The id of such a file is its path below the folder that is given, or below --root. Of a single file
+it is the path below the current folder.
 
 Examples:
   pgfox ingest films films.jsonl.gz --create
   pgfox ingest notes ~/notes --create --distance cosine
+  pgfox ingest notes ~/notes --prune                   what is gone; with --yes delete it
+  pgfox ingest docs . --include '*.md' --exclude drafts/
   pgfox ingest books books/*.md --create --chunking markdown
   pgfox ingest products products.csv --id-field sku --text-fields name,description
+  pgfox ingest products products.csv --infer-types
+  pgfox ingest questions train.parquet --text-fields question --number-records
   pgfox ingest trec corpus.jsonl --create --id-field _id --text-fields title,text
-  psql -Atc \"SELECT json_build_object('id', id, 'text', title) FROM film\" |
-    pgfox ingest films - --format jsonl")]
+  psql -Atc \"SELECT row_to_json(item) FROM item\" |
+    pgfox ingest items - --format jsonl --text-fields content --vector-field embedding")]
 pub(crate) struct Ingest {
     /// Name of the collection
     collection: String,
@@ -66,6 +82,21 @@ pub(crate) struct Ingest {
     /// Id of a single text or Markdown file
     #[arg(long)]
     id: Option<String>,
+    /// Folder that the ids of files are relative to [default: the folder that is given, for files the current one]
+    #[arg(long, value_name = "FOLDER")]
+    root: Option<PathBuf>,
+    /// Only files of folders that match, as in .gitignore, such as '*.md' or '/docs'; can be repeated
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+    /// No files of folders that match; can be repeated
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Name the documents of the folder whose files are gone; with --yes delete them
+    #[arg(long)]
+    prune: bool,
+    /// With --prune, delete
+    #[arg(short, long, requires = "prune")]
+    yes: bool,
     /// The field of JSON documents, or the column of CSV, that is the id
     #[arg(long, alias = "id-column", default_value = "id", value_name = "NAME")]
     id_field: String,
@@ -75,9 +106,30 @@ pub(crate) struct Ingest {
     /// The field or column that is the vector, in CSV as a JSON array
     #[arg(long, alias = "vector-column", default_value = "vector", value_name = "NAME")]
     vector_field: String,
+    /// The fields or columns that become metadata, of the object `metadata` too [default: every other one]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    metadata_fields: Option<Vec<String>>,
+    /// Keep numbers in the metadata as strings that a double would change, instead of refusing the document
+    #[arg(long)]
+    inexact_as_strings: bool,
+    /// Give records without an id the name of their file and their number as one, such as train.parquet:17
+    #[arg(long)]
+    number_records: bool,
+    /// Leave the character U+0000 out of texts and metadata, since Postgres cannot store it
+    #[arg(long)]
+    strip_nul: bool,
     /// CSV: what separates cells [default: a comma, in .tsv files a tab]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
+    /// CSV: what stands around cells that hold a separator, or none [default: a double quote, in .tsv files none]
+    #[arg(long, value_name = "CHAR", value_parser = quote)]
+    quote: Option<Quote>,
+    /// CSV: what the cells of a column are: number, time, bool or string [default: string, or as the header says]
+    #[arg(long, value_name = "NAME:TYPE,...", value_delimiter = ',', value_parser = read::column_type)]
+    types: Vec<ColumnType>,
+    /// CSV: take the types of columns from the first 1,000 rows, and say which
+    #[arg(long)]
+    infer_types: bool,
     /// Store only documents whose id does not exist; the others stay as they are
     #[arg(long)]
     only_if_absent: bool,
@@ -99,39 +151,63 @@ fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
+fn quote(text: &str) -> Result<Quote, String> {
+    match text {
+        "none" | "" => Ok(Quote::None),
+        _ if text.len() == 1 => Ok(Quote::Byte(text.as_bytes()[0])),
+        _ => Err("write one ASCII character, or none".to_owned()),
+    }
+}
+
 impl Ingest {
     pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
         if !self.create && !self.settings.is_empty() {
             return Err(Failure::usage("the collection flags say how to make a collection").with_hint("add --create"));
         }
-        let (sources, bytes_total) = read::find(&self.paths, self.format, self.id.as_deref())?;
-        if sources.is_empty() {
-            return Err(Failure::usage("there is no file of a known format in the folder")
-                .with_hint("pgfox reads .jsonl, .json, .csv, .txt and .md files; --format is for single files"));
+        let search = Search {
+            format: self.format,
+            id: self.id.clone(),
+            root: self.root.clone(),
+            globs: Globs::new(&self.include, &self.exclude)?,
+        };
+        let found = read::find(&self.paths, &search)?;
+        if self.prune && !found.has_only_folders {
+            return Err(Failure::usage("--prune is for folders: a single file says nothing about others"));
+        }
+        let (ignored, files, folders) = (found.ignored.clone(), found.ids(), found.folders.clone());
+        if found.sources.is_empty() {
+            let ignored = ignored.note().unwrap_or_default();
+            return Err(Failure::usage(
+                format!("there is no file of a known format in the folder; {ignored}")
+                    .trim_end_matches(['\n', ' ', ';']),
+            )
+            .with_hint(
+                "pgfox reads .jsonl, .json, .csv, .tsv, .parquet, .txt, .rst, .md and .mdx files; --format is for single files",
+            ));
         }
         let client = globals.connect().await?;
-        let collection = self.collection(&client, globals).await?;
-        let names = Names {
-            id: self.id_field.clone(),
-            texts: self.text_fields.clone(),
-            vector: self.vector_field.clone(),
-            delimiter: self.delimiter,
-        };
+        let (collection, is_made) = self.collection(&client, globals).await?;
+        let reading = self.reading();
         let mut options = IngestOptions {
             skip_invalid: true,
             only_if_absent: self.only_if_absent,
             retry_timeout: self.retry_timeout,
             ..Default::default()
         };
+        let has_chunks = collection.chunking.is_some_and(|chunking| chunking.method() != v1::ChunkingMethod::None);
+        let is_local = collection.embedding.is_some_and(|embedding| embedding.model.starts_with("local/"));
+        if has_chunks || is_local {
+            options.bytes_per_request = if is_local { BYTES_PER_LOCAL_REQUEST } else { BYTES_PER_CHUNKED_REQUEST };
+        }
         if let Some(batch_size) = self.batch_size {
             options.documents_per_request = batch_size.into();
-        } else if collection.embedding.is_some_and(|embedding| embedding.model.starts_with("local/")) {
+        } else if is_local {
             options.documents_per_request = DOCUMENTS_PER_LOCAL_REQUEST;
         }
 
-        let progress = Progress::new(!globals.quiet && !globals.json, bytes_total);
-        let report = RefCell::new(Report::new(globals.json, progress)?);
-        let chunks = ReceiverStream::new(read::start(sources, names)?);
+        let progress = Progress::new(!globals.quiet && !globals.json, found.bytes_total);
+        let report = RefCell::new(Report::new(globals.json, has_chunks, progress, ignored)?);
+        let chunks = ReceiverStream::new(read::start(found.sources, reading)?);
         let documents = chunks.flat_map(futures_util::stream::iter).filter_map(|record| {
             std::future::ready(match record {
                 Record::Document(document, place) => {
@@ -142,17 +218,38 @@ impl Ingest {
                     report.borrow_mut().unreadable(&problem);
                     None
                 }
+                Record::Note(text) => {
+                    report.borrow_mut().note(&text);
+                    None
+                }
             })
         });
-        let outcome = pgfox_client::ingest(&client, &self.collection, documents, &options, |event| {
+        let ingest = pgfox_client::ingest(&client, &self.collection, documents, &options, |event| {
             report.borrow_mut().observe(&event);
-        })
-        .await;
-        let report = report.into_inner();
+        });
+        let outcome = unless_interrupted(ingest, || report.borrow_mut().tick()).await;
+        let mut report = report.into_inner();
         let (totals, failure) = match outcome {
-            Ok(totals) => (totals, None),
-            Err(IngestError { cause, acknowledged }) => (acknowledged, Some(failure(cause))),
+            Some(Ok(totals)) => (totals, None),
+            Some(Err(IngestError { cause, acknowledged })) => (acknowledged, Some(failure(cause))),
+            None => {
+                let stored = output::counted(report.totals.upserted + report.totals.unchanged, "document");
+                (
+                    report.totals.clone(),
+                    Some(Failure::new(Exit::Interrupted, format!("interrupted: {stored} are stored"))),
+                )
+            }
         };
+        if is_made && totals.upserted == 0 && (failure.is_some() || report.skipped > 0) {
+            self.unmake(&client, globals).await;
+        }
+        let mut failure = failure;
+        if self.prune && failure.is_none() {
+            match self.prune(&client, &folders, &files, &search.globs).await {
+                Ok(pruned) => report.pruned = Some(pruned),
+                Err(cause) => failure = Some(cause),
+            }
+        }
         report.finish(&self.collection, &totals, globals, failure.is_some())?;
         match failure {
             Some(failure) => Err(failure.with_hint("run the same command again: what is stored already costs nothing")),
@@ -161,15 +258,50 @@ impl Ingest {
         }
     }
 
-    /// The collection, made if need be.
-    async fn collection(&self, client: &Client, globals: &Globals) -> Result<v1::Collection, Failure> {
+    async fn prune(
+        &self,
+        client: &Client,
+        folders: &[String],
+        files: &HashSet<String>,
+        globs: &Globs,
+    ) -> Result<Pruned, Failure> {
+        let mut pruned = prune::find(client, &self.collection, folders, files, globs).await?;
+        if self.yes {
+            pruned.delete(client, &self.collection).await?;
+        }
+        Ok(pruned)
+    }
+
+    /// How to read the files.
+    fn reading(&self) -> Options {
+        // An empty list is written as an empty name.
+        let picked = |fields: &Vec<String>| fields.iter().filter(|field| !field.is_empty()).cloned().collect();
+        Options {
+            names: Names {
+                id: self.id_field.clone(),
+                texts: self.text_fields.clone(),
+                vector: self.vector_field.clone(),
+                metadata: self.metadata_fields.as_ref().map(picked),
+            },
+            delimiter: self.delimiter,
+            quote: self.quote,
+            types: self.types.clone(),
+            infers_types: self.infer_types,
+            keeps_digits: self.inexact_as_strings,
+            numbers_records: self.number_records,
+            strips_nul: self.strip_nul,
+        }
+    }
+
+    /// The collection, made if need be, and whether it was.
+    async fn collection(&self, client: &Client, globals: &Globals) -> Result<(v1::Collection, bool), Failure> {
         let mut client = client.clone();
         let name = self.collection.clone();
         match client.get_collection(v1::GetCollectionRequest { name: name.clone() }).await {
             Ok(response) => {
                 let collection = response.into_inner().collection.unwrap_or_default();
                 self.settings.check(&collection)?;
-                return Ok(collection);
+                return Ok((collection, false));
             }
             Err(status) if status.code() == Code::NotFound && self.create => {}
             Err(status) if status.code() == Code::NotFound => {
@@ -183,16 +315,60 @@ impl Ingest {
                 if !globals.quiet && !globals.json {
                     output::note(&format!("made the collection {name}\n"));
                 }
-                Ok(response.into_inner().collection.unwrap_or_default())
+                Ok((response.into_inner().collection.unwrap_or_default(), true))
             }
             // Somebody else was faster.
             Err(status) if status.code() == Code::AlreadyExists => {
                 let response = client.get_collection(v1::GetCollectionRequest { name }).await?;
                 let collection = response.into_inner().collection.unwrap_or_default();
                 self.settings.check(&collection)?;
-                Ok(collection)
+                Ok((collection, false))
             }
             Err(status) => Err(status.into()),
+        }
+    }
+
+    /// Removes the collection that was made for nothing, unless somebody else has stored something in it. When that fails,
+    /// the failure that led here says more.
+    async fn unmake(&self, client: &Client, globals: &Globals) {
+        let mut client = client.clone();
+        let count = v1::CountDocumentsRequest { collection: self.collection.clone(), ..Default::default() };
+        let is_empty = client.count_documents(count).await.is_ok_and(|response| response.into_inner().count == 0);
+        let name = self.collection.clone();
+        let is_removed = is_empty && client.delete_collection(v1::DeleteCollectionRequest { name }).await.is_ok();
+        if is_removed && !globals.quiet && !globals.json {
+            output::note(&format!("removed the collection {} again, since nothing was stored\n", self.collection));
+        }
+    }
+}
+
+/// Works until the end, and calls `tick` every second. None: the user or the system wants this program to end.
+async fn unless_interrupted<T>(work: impl Future<Output = T>, mut tick: impl FnMut()) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    let mut interval = tokio::time::interval(TICK);
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let mut interrupted = std::pin::pin!(async {
+        match &mut terminate {
+            Some(terminate) => tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            },
+            None => drop(tokio::signal::ctrl_c().await),
+        }
+    });
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut interrupted => {
+                // Whoever asks twice does not want to wait for what is left to do.
+                tokio::spawn(async {
+                    let _ = tokio::signal::ctrl_c().await;
+                    std::process::exit(i32::from(Exit::Interrupted as u8));
+                });
+                return None;
+            }
+            done = &mut work => return Some(done),
+            _ = interval.tick() => tick(),
         }
     }
 }
@@ -210,163 +386,4 @@ fn failure(cause: IngestCause) -> Failure {
             Failure::refused(cause.to_string())
         }
     }
-}
-
-/// What the user hears: progress, what was skipped and where it stands, and the totals.
-struct Report {
-    progress: Progress,
-    is_json: bool,
-    /// Where the documents stand that are not acknowledged yet, oldest first.
-    places: VecDeque<Place>,
-    /// Documents acknowledged so far.
-    acknowledged: u64,
-    skipped: u64,
-}
-
-impl Report {
-    /// With JSON the list of what is skipped is written as it grows, since it can be longer than memory.
-    fn new(is_json: bool, progress: Progress) -> Result<Self, Failure> {
-        if is_json {
-            output::print("{\"skipped\":[")?;
-        }
-        Ok(Self { progress, is_json, places: VecDeque::new(), acknowledged: 0, skipped: 0 })
-    }
-
-    fn observe(&mut self, event: &IngestEvent<'_>) {
-        match event {
-            IngestEvent::Interrupted { status, pause } => self.progress.remark(&format!(
-                "{}; trying again in {}\n",
-                error::transport_cause(status),
-                output::seconds(pause.as_secs_f64())
-            )),
-            IngestEvent::Acknowledged { totals, skipped } => {
-                let acknowledged = totals.documents - std::mem::replace(&mut self.acknowledged, totals.documents);
-                let first = totals.documents - acknowledged;
-                let count = self.places.len().min(acknowledged as usize);
-                let places: Vec<Place> = self.places.drain(..count).collect();
-                for document in *skipped {
-                    if let Some(place) = places.get((document.position - first) as usize) {
-                        let reason = output::reason_name(document.reason);
-                        self.skip(place, None, Some(&document.id), reason, &document.message);
-                    }
-                }
-                self.progress.update(totals.documents, places.last().map_or(0, |place| place.bytes_read));
-            }
-        }
-    }
-
-    fn unreadable(&mut self, problem: &Problem) {
-        self.skip(&problem.place, problem.column, None, "UNREADABLE", &problem.message);
-    }
-
-    fn skip(&mut self, place: &Place, column: Option<usize>, id: Option<&str>, reason: &str, message: &str) {
-        self.skipped += 1;
-        if self.is_json {
-            let separator = if self.skipped == 1 { "" } else { "," };
-            let skipped = json!({
-                "source": *place.source,
-                "line": place.line,
-                "column": column,
-                "id": id,
-                "reason": reason,
-                "message": message,
-            });
-            // Whatever keeps stdout from being written shows again at the end.
-            let _ = output::print(&format!("{separator}{skipped}"));
-            return;
-        }
-        if self.skipped > MAX_LISTED {
-            return;
-        }
-        let mut text = format!("skipped {}", place.source);
-        for number in [place.line, column.map(|column| column as u64)].into_iter().flatten() {
-            text += &format!(":{number}");
-        }
-        if let Some(id) = id {
-            text += &format!(" {}", output::one_line(id, MAX_ID_COLUMNS));
-        }
-        self.progress.note(&format!("{text}: {message}\n"));
-        if self.skipped == MAX_LISTED {
-            self.progress.note("further skipped documents are only counted; --json lists them all\n");
-        }
-    }
-
-    fn finish(
-        &self,
-        collection: &str,
-        totals: &IngestTotals,
-        globals: &Globals,
-        has_failed: bool,
-    ) -> Result<(), Failure> {
-        self.progress.clear();
-        let seconds = self.progress.seconds();
-        if self.is_json {
-            let summary = json!({
-                "collection": collection,
-                "complete": !has_failed,
-                "documents": totals.documents,
-                "upserted_count": totals.upserted,
-                "updated_count": totals.updated,
-                "unchanged_count": totals.unchanged,
-                "skipped_count": self.skipped,
-                "existing_count": totals.existing,
-                "embedded_count": totals.embedded,
-                "truncated_count": totals.truncated,
-                "full_text_cut_count": totals.full_text_cut,
-                "unembedded_count": totals.unembedded,
-                "usage": { "tokens": totals.tokens },
-                "seconds": (seconds * 1e3).round() / 1e3,
-            });
-            // The object that `new` began goes on with the fields of this one.
-            return output::print(&format!("],{}\n", &summary.to_string()[1..]));
-        }
-        if globals.quiet {
-            return Ok(());
-        }
-        output::print(&summary(collection, totals, self.skipped, seconds))
-    }
-}
-
-fn summary(collection: &str, totals: &IngestTotals, skipped: u64, seconds: f64) -> String {
-    let inserted = totals.upserted - totals.updated.min(totals.upserted);
-    let rate = (totals.documents as f64 / seconds.max(0.001)) as u64;
-    let mut text = format!(
-        "{collection}: {} in {} ({}/s): {} new, {} changed, {} unchanged, {} skipped\n",
-        output::counted(totals.documents, "document"),
-        output::seconds(seconds),
-        output::count(rate),
-        output::count(inserted),
-        output::count(totals.updated),
-        output::count(totals.unchanged),
-        output::count(skipped),
-    );
-    let repeated =
-        totals.documents.saturating_sub(totals.upserted + totals.unchanged + totals.existing + totals.skipped);
-    if repeated > 0 {
-        text += &format!("{} replaced by a later one with the same id\n", output::counted(repeated, "document"));
-    }
-    if totals.existing > 0 {
-        text += &format!("{} left alone, since their ids exist\n", output::counted(totals.existing, "document"));
-    }
-    if totals.unembedded > 0 {
-        text +=
-            &format!("{} without a text: search does not find them\n", output::counted(totals.unembedded, "document"));
-    }
-    if totals.truncated > 0 {
-        text += &format!(
-            "{} longer than the model reads: their vectors stand for the beginning\n",
-            output::counted(totals.truncated, "document")
-        );
-    }
-    if totals.full_text_cut > 0 {
-        text += &format!(
-            "{} with so long a text that full-text search knows the beginning only\n",
-            output::counted(totals.full_text_cut, "document")
-        );
-    }
-    if totals.embedded > 0 || totals.tokens > 0 {
-        let texts = output::counted(totals.embedded, "text");
-        text += &format!("{texts} embedded, {}\n", output::counted(totals.tokens, "token"));
-    }
-    text
 }

@@ -34,10 +34,11 @@ Environment:
   PGFOX_API_KEY   API key of the server, or use --api-key-file
 
 Exit codes:
-  0  done
-  1  the server said no, or documents were skipped
-  2  the command line or its input cannot be used
-  3  the server cannot be reached";
+  0    done
+  1    the server said no, or documents were skipped
+  2    the command line or its input cannot be used
+  3    the server cannot be reached
+  130  Ctrl-C ended an ingest; it says what is stored";
 
 /// Semantic search on PostgreSQL and pgvector: the command line of a pgfox server.
 #[derive(Parser)]

@@ -9,6 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output;
 
+/// Time after which the first line is due, so that one sees soon that something happens.
+const FIRST_LINE: Duration = Duration::from_secs(1);
 /// Time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// The bar moves at least this often, so that one sees that it lives.
@@ -21,18 +23,19 @@ pub(crate) fn is_terminal() -> bool {
 
 /// Lets a line through now and then.
 pub(crate) struct Throttle {
-    last: Instant,
+    due: Instant,
 }
 
 impl Throttle {
     pub(crate) fn new() -> Self {
-        Self { last: Instant::now() }
+        Self { due: Instant::now() + LINE_INTERVAL }
     }
 
     pub(crate) fn is_due(&mut self) -> bool {
-        let is_due = self.last.elapsed() >= LINE_INTERVAL;
+        let now = Instant::now();
+        let is_due = now >= self.due;
         if is_due {
-            self.last = Instant::now();
+            self.due = now + LINE_INTERVAL;
         }
         is_due
     }
@@ -43,6 +46,19 @@ pub(crate) struct Progress {
     started: Instant,
     /// Size of the input. None: it is not known before the end.
     bytes_total: Option<u64>,
+}
+
+/// How far an ingest is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Done {
+    /// Documents that are stored.
+    pub(crate) documents: u64,
+    /// Chunks of them that were embedded. None: the collection has no chunking.
+    pub(crate) chunks: Option<u64>,
+    /// Documents that were read and are not stored yet.
+    pub(crate) waiting: u64,
+    /// Bytes of the input that led to the stored documents.
+    pub(crate) bytes_read: u64,
 }
 
 enum Display {
@@ -64,7 +80,7 @@ impl Progress {
             bar.enable_steady_tick(TICK);
             Display::Bar(bar)
         } else {
-            Display::Lines(Throttle::new())
+            Display::Lines(Throttle { due: Instant::now() + FIRST_LINE })
         };
         Self { display, started: Instant::now(), bytes_total }
     }
@@ -73,20 +89,19 @@ impl Progress {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// `documents` are stored, which `bytes_read` of the input led to.
-    pub(crate) fn update(&mut self, documents: u64, bytes_read: u64) {
+    /// Shows how far it is, when that is due. To be called every second, whatever happens.
+    pub(crate) fn update(&mut self, done: Done) {
+        let elapsed = self.started.elapsed();
         match &mut self.display {
             Display::Off => {}
             Display::Lines(throttle) => {
                 if throttle.is_due() {
-                    output::note(
-                        &(status(documents, self.started.elapsed(), bytes_read, self.bytes_total, true) + "\n"),
-                    );
+                    output::note(&(status(done, elapsed, self.bytes_total, true) + "\n"));
                 }
             }
             Display::Bar(bar) => {
-                bar.set_position(bytes_read);
-                bar.set_message(status(documents, self.started.elapsed(), bytes_read, self.bytes_total, false));
+                bar.set_position(done.bytes_read);
+                bar.set_message(status(done, elapsed, self.bytes_total, false));
             }
         }
     }
@@ -113,12 +128,20 @@ impl Progress {
     }
 }
 
-fn status(documents: u64, elapsed: Duration, bytes_read: u64, bytes_total: Option<u64>, with_percent: bool) -> String {
+fn status(done: Done, elapsed: Duration, bytes_total: Option<u64>, with_percent: bool) -> String {
     let seconds = elapsed.as_secs_f64().max(0.001);
-    let mut text =
-        format!("{}, {}/s", output::counted(documents, "document"), output::count((documents as f64 / seconds) as u64));
-    if let Some(total) = bytes_total.filter(|total| *total > 0 && bytes_read > 0) {
-        let fraction = (bytes_read as f64 / total as f64).min(1.0);
+    let rated = |count: u64, noun: &str| {
+        format!("{}, {}/s", output::counted(count, noun), output::count((count as f64 / seconds) as u64))
+    };
+    let mut text = rated(done.documents, "document");
+    if let Some(chunks) = done.chunks {
+        text += &format!("; {}", rated(chunks, "chunk"));
+    }
+    if done.documents == 0 && done.waiting > 0 {
+        text += &format!("; {} sent", output::counted(done.waiting, "document"));
+    }
+    if let Some(total) = bytes_total.filter(|total| *total > 0 && done.bytes_read > 0) {
+        let fraction = (done.bytes_read as f64 / total as f64).min(1.0);
         if with_percent {
             text += &format!(", {:.0}%", fraction * 100.0);
         }
@@ -133,8 +156,13 @@ mod tests {
 
     #[test]
     fn status_has_rate_and_remaining_time() {
-        let text = status(5_000, Duration::from_secs(10), 250, Some(1_000), true);
+        let done = Done { documents: 5_000, bytes_read: 250, ..Done::default() };
+        let text = status(done, Duration::from_secs(10), Some(1_000), true);
         assert_eq!(text, "5,000 documents, 500/s, 25%, about 30 s left");
-        assert_eq!(status(1, Duration::from_secs(1), 250, None, true), "1 document, 1/s");
+        let done = Done { documents: 1, chunks: Some(40), bytes_read: 250, waiting: 3 };
+        assert_eq!(status(done, Duration::from_secs(2), None, true), "1 document, 0/s; 40 chunks, 20/s");
+        let done = Done { waiting: 100, chunks: Some(0), ..Done::default() };
+        let text = status(done, Duration::from_secs(1), Some(1_000), true);
+        assert_eq!(text, "0 documents, 0/s; 0 chunks, 0/s; 100 documents sent");
     }
 }

@@ -2,11 +2,15 @@
 //! exit codes, resuming. The real server is tested in the workspace's integration tests.
 
 mod commands; // exit codes, errors, search, get, delete, health
+mod csv; // quotes that do not pair, types of cells
 mod evaluate; // evaluate and search --batch
 mod filters; // --where, and what takes it: search, list, count, delete, update-metadata
+mod folders; // ids of files, what is left out, --prune
 mod formats; // every input format, and what is wrong with input
 mod help; // golden files of --help
 mod index; // build-index and how it attaches again
+mod json; // flat records, whole files, numbers that would change
+mod parquet; // Parquet files, and records without ids
 mod proxy; // a TCP proxy that cuts connections
 mod resume; // ingest over broken connections and busy servers
 mod server; // the server in memory

@@ -190,3 +190,53 @@ async fn an_unknown_collection_names_the_way_out() {
     let output = pgfox(&endpoint, &["ingest", "films", "Cargo.toml", "--format", "text"]).await;
     output.expect(1).says(&["there is no collection `films`", "add --create"]);
 }
+
+/// Starts an ingest of 1,000 documents into a server that takes a second for 10, and kills it with `signal` once `stored`
+/// are there. Returns the exit code and what it said.
+async fn interrupted(signal: &str, json: bool, stored: usize) -> (Option<i32>, String, String) {
+    let mut films = collection("films");
+    let method = v1::ChunkingMethod::Markdown.into();
+    films.chunking = Some(v1::Chunking { method, ..Default::default() });
+    let (server, endpoint) = Server::with_collection(films).await;
+    server.lock().ingest_pause = Duration::from_millis(700);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.jsonl"), lines(1_000, 1_000)).unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_pgfox"));
+    command.args(["ingest", "films", "a.jsonl", "--batch-size", "10"]).current_dir(folder.path());
+    if json {
+        command.arg("--json");
+    }
+    let (stdout, stderr) = (std::process::Stdio::piped(), std::process::Stdio::piped());
+    let child = command.env("PGFOX_SERVER", endpoint).stdout(stdout).stderr(stderr).kill_on_drop(true).spawn().unwrap();
+    let started = Instant::now();
+    while server.lock().stored < stored || started.elapsed() < Duration::from_millis(1_500) {
+        assert!(started.elapsed() < Duration::from_secs(60), "nothing is stored");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let pid = child.id().unwrap().to_string();
+    let kill = format!("kill -{signal} \"$1\"");
+    assert!(std::process::Command::new("/bin/sh").args(["-c", &kill, "sh", &pid]).status().unwrap().success());
+    let output = tokio::time::timeout(Duration::from_secs(30), child.wait_with_output()).await.unwrap().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn an_interrupted_ingest_says_what_is_stored_and_how_to_go_on() {
+    let (code, stdout, stderr) = interrupted("INT", false, 20).await;
+    assert_eq!(code, Some(130), "{stderr}");
+    // The first line of progress comes in the first second or so, with what is in chunks.
+    assert!(stderr.contains("/s; ") && stderr.contains(" chunks, "), "{stderr}");
+    assert!(
+        stderr.contains("error: interrupted: ") && stderr.contains(" are stored\nhint: run the same command again")
+    );
+    assert!(stdout.starts_with("films: "), "{stdout}");
+
+    let (code, stdout, stderr) = interrupted("TERM", true, 20).await;
+    assert_eq!(code, Some(130), "{stderr}");
+    let summary: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(summary["complete"], false);
+    assert!(summary["documents"].as_u64().unwrap() >= 10, "{stdout}");
+    let error: serde_json::Value = serde_json::from_str(&stderr).unwrap();
+    assert_eq!(error["error"]["exit_code"], 130);
+}

@@ -299,13 +299,22 @@ impl PgfoxService for Server {
         Ok(Response::new(UpdateCollectionResponse { collection: request.collection }))
     }
 
-    /// Two documents per page, so that the client has to turn pages. A filter holds for all.
+    /// Two documents per page, so that the client has to turn pages. A filter holds for all but those of another source.
     async fn list_documents(&self, request: Request<ListDocumentsRequest>) -> Reply<ListDocumentsResponse> {
         let request = request.into_inner();
         let mut state = self.lock();
         state.list_requests.push(request.clone());
         let (_, stored) = state.collections.get(&request.collection).ok_or_else(|| not_found(&request.collection))?;
-        let mut rest = stored.values().filter(|document| document.id > request.page_token);
+        let is_asked_for = |document: &&Document| match request.filter.as_ref().and_then(|filter| filter.node.as_ref())
+        {
+            Some(filter::Node::Condition(Condition { field, test: Some(condition::Test::Equals(source)) }))
+                if field == "source" =>
+            {
+                document.metadata.as_ref().and_then(|metadata| metadata.fields.get(field)) == Some(source)
+            }
+            _ => true,
+        };
+        let mut rest = stored.values().filter(|document| document.id > request.page_token).filter(is_asked_for);
         let documents: Vec<Document> = rest.by_ref().take(2.min(request.page_size as usize)).cloned().collect();
         let next_page_token = rest.next().and(documents.last()).map(|last| last.id.clone()).unwrap_or_default();
         let time = prost_types::Timestamp { seconds: 1_714_521_600, nanos: 250_000_000 };

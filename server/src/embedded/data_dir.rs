@@ -32,6 +32,13 @@ use super::{
 const INCLUDE: &str = "\n# Settings that pgfox-server writes at every start. Change them with ALTER SYSTEM.\n\
     include_if_exists = '../postgres.conf'\n";
 
+/// The first version of PostgreSQL with a provider of locales of its own.
+const BUILTIN_LOCALES_MAJOR: u32 = 17;
+
+/// Character types for a new cluster, the best first; the system may lack some. The parser of full-text search follows it
+/// whatever the provider of locales is: with C every character beyond ASCII is a letter, quotation marks and dashes too.
+const CHARACTER_TYPES: [&str; 3] = ["C.UTF-8", "en_US.UTF-8", "C"];
+
 /// How long initdb and the single-user mode may take.
 const SETUP_LIMIT: Duration = Duration::from_secs(300);
 
@@ -174,17 +181,33 @@ impl DataDir {
                 user::give_to(path, user)?;
             }
         }
-        let mut command = user::command(&binaries.bin.join("initdb"), user, &self.path);
-        command
-            .args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"])
-            .arg("--pgdata")
-            .arg(&new)
-            .arg("--pwfile")
-            .arg(&password_file);
-        if options.settings.iter().any(|(name, value)| name == "fsync" && value == "off") {
-            command.arg("--no-sync");
+        let initdb = |character_type: &str| {
+            let mut command = user::command(&binaries.bin.join("initdb"), user, &self.path);
+            command
+                .args(["--username=postgres", "--auth=scram-sha-256", "--no-instructions", "--encoding=UTF8"])
+                // Messages, and text compared by bytes.
+                .args(["--locale=C", "--lc-ctype", character_type])
+                .arg("--pgdata")
+                .arg(&new)
+                .arg("--pwfile")
+                .arg(&password_file);
+            if binaries.major >= BUILTIN_LOCALES_MAJOR {
+                // Still compared by bytes, with the letters of Unicode, and the same on every system.
+                command.args(["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]);
+            }
+            if options.settings.iter().any(|(name, value)| name == "fsync" && value == "off") {
+                command.arg("--no-sync");
+            }
+            self.run(command, "initdb", None)
+        };
+        let mut result = Ok(());
+        for character_type in CHARACTER_TYPES {
+            result = initdb(character_type).await;
+            let is_unknown = |output: &str| output.contains("invalid locale name");
+            if !matches!(&result, Err(EmbeddedError::Initdb { output, .. }) if is_unknown(output)) {
+                break;
+            }
         }
-        let result = self.run(command, "initdb", None).await;
         let removed = fs::remove_file(&password_file).map_err(EmbeddedError::io("remove", &password_file));
         result?;
         removed?;

@@ -114,6 +114,13 @@ impl Store {
                         .into(),
                 ));
             }
+            // Only a warning, so nothing depends on it.
+            match timeout(config.health_timeout, schema::letters_warning(&client)).await {
+                Ok(Ok(Some(warning))) => tracing::warn!("{warning}"),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => tracing::debug!("the character type of the database is not known: {error}"),
+                Err(_) => tracing::debug!("the character type of the database is not known"),
+            }
             Ok(extension)
         };
         match prepared.await {

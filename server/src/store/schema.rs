@@ -144,6 +144,34 @@ async fn holders(client: &Client, names: &Names) -> Result<String, StoreError> {
     Ok(client.query_one(sql, &[&names.lock_class]).await?.get(0))
 }
 
+/// What the operator should know about the character type of the database, which none of its users sees otherwise.
+pub(super) async fn letters_warning(client: &Client) -> Result<Option<String>, StoreError> {
+    // What it does says more than what it is called: there are three providers of locales.
+    let sql = "-- letters
+        SELECT lower('Ä') = 'ä', (SELECT count(*) > 1 FROM ts_parse('default', '“a”')),
+               quote_ident(d.datname), d.datctype, current_setting('server_version_num')::int >= 170000
+        FROM pg_database d WHERE d.datname = current_database()";
+    let row = client.query_one(sql, &[]).await?;
+    let (has_case, has_words): (bool, bool) = (row.get(0), row.get(1));
+    let case = "upper and lower case of letters beyond A to Z differ (`Ä` does not match `ä`)";
+    let words =
+        "full-text search takes quotation marks and dashes beyond ASCII for letters (`“fox”` is not found by `fox`)";
+    let problems = match (has_case, has_words) {
+        (true, true) => return Ok(None),
+        (false, true) => case.to_owned(),
+        (true, false) => words.to_owned(),
+        (false, false) => format!("{case}, and {words}"),
+    };
+    let provider = if row.get(4) { "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' " } else { "" };
+    Ok(Some(format!(
+        "the database {} has the character type {} (LC_CTYPE): {problems}. A database keeps its character type: to change \
+         it, dump this one, create another with CREATE DATABASE ... TEMPLATE template0 {provider}LC_COLLATE 'C' \
+         LC_CTYPE 'C.UTF-8', and restore into that; in place of a data folder of an older pgfox start with a new one",
+        row.get::<_, String>(2),
+        row.get::<_, String>(3),
+    )))
+}
+
 /// The version of the schema, if this server can work with it.
 async fn check(client: &Client, names: &Names, migrate: Migrate) -> Result<i32, StoreError> {
     let encoding: String = client.query_one("SELECT current_setting('server_encoding')", &[]).await?.get(0);

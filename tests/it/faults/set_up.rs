@@ -3,7 +3,10 @@
 use rstest::rstest;
 
 use super::*;
-use crate::support::{Setup, cluster, create_database, sql, vector_document, vectors};
+use crate::{
+    process::{ServerProcess, command},
+    support::{Setup, cluster, create_database, sql, vector_document, vectors},
+};
 
 /// A role that may only log in, and the DSN with which it does.
 async fn create_role(database_url: &str) -> (String, String) {
@@ -138,4 +141,31 @@ async fn servers_that_start_together_set_up_one_schema(#[values(16, 18)] major: 
     assert_eq!(applied, i64::from(pgfox_server::SCHEMA_VERSION));
     servers.0.client().create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
     ingest(&mut servers.3.client(), "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_database_with_the_letters_of_ascii_is_named_at_start(#[values(16, 18)] major: u32) {
+    let usual = create_database(&cluster(major).postgres).await;
+    let (host, name) = usual.rsplit_once('/').unwrap();
+    let ascii = format!("{name}_ascii");
+    let create = format!("CREATE DATABASE {ascii} LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    sql(&usual).await.batch_execute(&create).await.unwrap();
+    for (database_url, warns) in [(format!("{host}/{ascii}"), true), (usual.clone(), false)] {
+        let server = ServerProcess::start(&database_url, "127.0.0.1:0").await;
+        eventually("it is ready", async || {
+            let health = command("pgfox").args(["--server", &server.address, "health"]).output().await;
+            health.is_ok_and(|output| output.status.success())
+        })
+        .await;
+        // The warning comes before.
+        let log = server.log();
+        assert_eq!(log.contains("has the character type C (LC_CTYPE)"), warns, "{log}");
+        if warns {
+            let remedy =
+                if major >= 17 { "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'" } else { "LC_CTYPE 'C.UTF-8'" };
+            assert!(log.contains(&format!("the database {ascii} ")) && log.contains(remedy), "{log}");
+        }
+        server.kill().await;
+    }
 }

@@ -4,7 +4,7 @@ use prost_types::Value;
 use unicode_width::UnicodeWidthChar as _;
 
 use super::Error;
-use crate::cli::{json::MAX_EXACT_INTEGER, read::value};
+use crate::cli::read::{number, value};
 
 /// Characters of the expression shown before and after the place of an error.
 const SHOWN_BEFORE: usize = 50;
@@ -110,9 +110,8 @@ impl<'a> Lexer<'a> {
             _ => return error(format!("`{text}` is not a number; strings stand in quotes")),
         };
         let digits = text.trim_start_matches(['-', '+']);
-        let is_integer = digits.bytes().all(|byte| byte.is_ascii_digit());
-        if is_integer && !digits.parse::<u64>().is_ok_and(|integer| integer <= MAX_EXACT_INTEGER) {
-            return error(format!("the integer {text} would lose digits, since numbers are doubles"));
+        if !number::is_exact(digits) {
+            return error(format!("the number {text} would lose digits, since numbers are doubles"));
         }
         self.advance(bytes);
         Ok(Some(number))

@@ -1,182 +1,216 @@
-//! Parses one JSON document straight into a message, without a tree in between.
+//! Parses one JSON document: the fields of a [`Names`], and every other field as metadata.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use pgfox_client::v1::{Document, Vector};
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::{
-    Flaw, Names,
-    value::{Metadata, message},
+    Flaw, Names, Options,
+    fields::{Draft, Role},
+    number,
+    value::{Metadata, Nested, message},
 };
 
-/// Parses `{"id": ..., "text": ..., "vector": [...], "metadata": {...}}`, or with other names for the first three.
-pub(super) fn parse(json: &str, names: &Names) -> Result<Document, Flaw> {
-    let mut parser = serde_json::Deserializer::from_str(json);
-    let document = DocumentSeed { names }.deserialize(&mut parser).map_err(|error| flaw(&error))?;
-    parser.end().map_err(|error| flaw(&error))?;
-    Ok(document)
-}
+/// What `get` and `list` print beside the document, always together, and nobody can set.
+const OUTPUT_ONLY: [&str; 3] = ["version", "create_time", "update_time"];
 
-/// The error of one line, whose own position says more than the parser's.
-pub(super) fn flaw(error: &serde_json::Error) -> Flaw {
-    let hint = if error.is_eof() { ": each line is one whole object" } else { "" };
-    let message = message(error) + hint;
-    if error.column() > 0 { Flaw::at(message, error.column()) } else { Flaw::new(message) }
-}
-
-struct DocumentSeed<'a> {
-    names: &'a Names,
-}
-
-impl<'de> DeserializeSeed<'de> for DocumentSeed<'_> {
-    type Value = Document;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for DocumentSeed<'_> {
-    type Value = Document;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(r#"a document such as {"id": "1", "text": "...", "metadata": {}}"#)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
-        let names = self.names;
-        let (mut id, mut vector, mut metadata) = (None, None, None);
-        let mut texts = vec![None; names.texts.len()];
-        while let Some(key) = map.next_key_seed(KeySeed { names })? {
-            match key {
-                Key::Id => put(&mut id, &names.id, map.next_value::<Id>()?)?,
-                Key::Text(i) => put(&mut texts[i], &names.texts[i], map.next_value::<Option<String>>()?)?,
-                Key::Vector => put(&mut vector, &names.vector, map.next_value::<Option<Floats>>()?)?,
-                Key::Metadata => put(&mut metadata, "metadata", map.next_value::<Option<Metadata>>()?)?,
-                Key::OutputOnly => drop(map.next_value::<IgnoredAny>()?),
+/// Parses `{"id": ..., "text": ..., "vector": [...], "metadata": {...}}`, or with other names for the first three. Fields
+/// beside these become metadata too.
+pub(super) fn parse(json: &str, options: &Options) -> Result<Document, Flaw> {
+    let names = &options.names;
+    let Fields(fields) = serde_json::from_str(json).map_err(|error| flaw(&error))?;
+    let is_output = OUTPUT_ONLY.iter().all(|name| fields.iter().any(|(field, _)| field == name));
+    let mut draft = Draft::new(names);
+    let mut has_id = false;
+    let mut other = None;
+    for (i, (name, raw)) in fields.iter().enumerate() {
+        let at = offset(json, raw.get());
+        let wrong = |message: String| Flaw::within(json, at, message);
+        if fields[..i].iter().any(|(before, _)| before == name) {
+            return Err(wrong(format!("the field `{name}` stands there twice")));
+        }
+        let is_null = raw.get() == "null";
+        match names.role(name) {
+            Role::Id => {
+                draft.document.id = id(raw.get()).map_err(wrong)?;
+                has_id = true;
+            }
+            Role::Text(text) => draft.set_text(text, self::text(name, raw.get()).map_err(wrong)?),
+            Role::Vector if is_null => {}
+            Role::Vector => draft.document.vector = Some(vector(raw.get()).map_err(wrong)?),
+            Role::Metadata | Role::LeftOut if name == "metadata" => {
+                let Metadata(metadata) = if is_null { Metadata::default() } else { exact(json, raw, options)? };
+                for (field, value) in metadata.fields {
+                    if names.takes(&field) {
+                        draft.set_metadata(field, value).map_err(|flaw| wrong(flaw.message))?;
+                    }
+                }
+            }
+            Role::LeftOut => {}
+            Role::Metadata if is_output && OUTPUT_ONLY.contains(&name.as_ref()) => {}
+            Role::Metadata => {
+                other.get_or_insert((name, at));
+                if raw.get().starts_with('[') || raw.get().starts_with("\"[") {
+                    names.check_list(name).map_err(|flaw| wrong(flaw.message))?;
+                }
+                let Nested(value) = exact(json, raw, options)?;
+                draft.set_metadata(name.clone().into_owned(), value).map_err(|flaw| wrong(flaw.message))?;
             }
         }
-        let Some(Id(id)) = id else {
-            return Err(de::Error::custom(format!(
-                "the document has no {}: {}, and the first is required",
-                names.id,
-                fields(names)
-            )));
-        };
-        Ok(Document {
-            id,
-            text: super::join(texts.into_iter().map(Option::flatten).map(Option::unwrap_or_default)),
-            vector: vector.flatten().map(|Floats(values)| Vector { values }),
-            metadata: metadata.flatten().map(|Metadata(fields)| fields),
-            ..Default::default()
-        })
+    }
+    let is_numbered = options.numbers_records && around(&fields).is_none();
+    if !has_id && !is_numbered {
+        return Err(no_id(&fields, names));
+    }
+    match other {
+        // A document without a text and a vector is never found.
+        Some((name, at)) if !draft.has_text() && draft.document.vector.is_none() && names.metadata.is_none() => {
+            let message = format!("unknown field `{name}`: {}; {}", described(names), hint(name));
+            Err(Flaw::within(json, at, message))
+        }
+        _ => Ok(draft.finish()),
     }
 }
 
-fn fields(names: &Names) -> String {
+/// The error of one record, whose own position says more than the parser's.
+pub(super) fn flaw(error: &serde_json::Error) -> Flaw {
+    let flaw = Flaw::new(message(error));
+    let lines = (error.line() as u64).saturating_sub(1);
+    Flaw { column: (error.column() > 0).then_some(error.column()), lines, ..flaw }
+}
+
+/// The bytes of a text before a part of it.
+fn offset(json: &str, part: &str) -> usize {
+    (part.as_ptr() as usize).saturating_sub(json.as_ptr() as usize).min(json.len())
+}
+
+fn described(names: &Names) -> String {
     format!("a document has the fields {}, {}, {} and metadata", names.id, names.texts.join(", "), names.vector)
 }
 
-fn put<T, E: de::Error>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), E> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(E::custom(format!("the field `{name}` stands there twice"))),
+fn hint(name: &str) -> String {
+    let short: String = name.chars().take(60).collect();
+    match name {
+        "embedding" | "values" | "vectors" => format!("if it is the vector, add --vector-field {short}"),
+        _ => format!("if it is part of the text, add --text-fields {short},...; other fields become metadata"),
     }
 }
 
-enum Key {
-    Id,
-    /// One of `Names::texts`.
-    Text(usize),
-    Vector,
-    Metadata,
-    /// What `get` and `list` tell of a document and nobody can set.
-    OutputOnly,
+fn no_id(fields: &[(Cow<'_, str>, &RawValue)], names: &Names) -> Flaw {
+    let guess = ["_id", "ID", "Id", "uuid", "key", "doc_id", "docid"];
+    let list: Vec<&str> = fields.iter().take(20).map(|(name, _)| name.as_ref()).collect();
+    let list = if list.is_empty() { "it is empty".to_owned() } else { format!("it has {}", list.join(", ")) };
+    let hint = match guess.iter().find(|guess| fields.iter().any(|(name, _)| name == *guess)) {
+        Some(found) => format!("if that is the id, add --id-field {found}"),
+        None => "--id-field names the one that is the id, and --number-records does without".to_owned(),
+    };
+    Flaw::new(match around(fields) {
+        Some(around) => around,
+        None => format!("the document has no field `{}`: {list}; {hint}", names.id),
+    })
 }
 
-struct KeySeed<'a> {
-    names: &'a Names,
-}
-
-impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
-    type Value = Key;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
-        deserializer.deserialize_identifier(self)
+/// What to do about an object that is no document but holds some.
+fn around(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<String> {
+    let is_object = |raw: &RawValue| raw.get().starts_with('{');
+    let is_list = |raw: &RawValue| {
+        raw.get().strip_prefix('[').is_some_and(|elements| elements.trim_ascii_start().starts_with('{'))
+    };
+    let take_out =
+        |jq: String| format!("take them out, for example with `jq -c {jq} FILE | pgfox ingest ... - --format jsonl`");
+    if let Some((name, _)) = fields.iter().find(|(_, raw)| is_list(raw)) {
+        let path = format!("'.[{}][]'", serde_json::Value::from(name.as_ref()));
+        return Some(format!("it is one object that holds documents in `{name}`: {}", take_out(path)));
     }
+    if fields.is_empty() || !fields.iter().all(|(_, raw)| is_object(raw)) {
+        return None;
+    }
+    let jq = "'to_entries[] | .value + {id: .key}'".to_owned();
+    Some(format!("it is one object that holds documents by their ids: {}", take_out(jq)))
 }
 
-impl Visitor<'_> for KeySeed<'_> {
-    type Value = Key;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field name")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
-        let names = self.names;
-        if name == names.id {
-            return Ok(Key::Id);
+/// Metadata, whose numbers are doubles, without a number that they do not keep.
+fn exact<T: de::DeserializeOwned>(json: &str, raw: &RawValue, options: &Options) -> Result<T, Flaw> {
+    let text = raw.get();
+    let text = match number::first_inexact(text) {
+        None => Cow::Borrowed(text),
+        Some(_) if options.keeps_digits => number::quote_inexact(text),
+        Some(number) => {
+            let message = format!(
+                "the number {} in the metadata would lose digits, since its numbers are doubles: write it as a string, \
+                 or add --inexact-as-strings",
+                text[number.clone()].chars().take(60).collect::<String>()
+            );
+            return Err(Flaw::within(json, offset(json, text) + number.start, message));
         }
-        if let Some(i) = names.texts.iter().position(|text| text == name) {
-            return Ok(Key::Text(i));
-        }
-        if name == names.vector {
-            return Ok(Key::Vector);
-        }
-        let hint = match name {
-            "metadata" => return Ok(Key::Metadata),
-            "version" | "create_time" | "update_time" => return Ok(Key::OutputOnly),
-            "_id" | "ID" | "Id" | "key" => format!("if it is the id, add --id-field {name}"),
-            "title" | "content" | "body" | "document" | "Text" => {
-                format!("if it is part of the text, add --text-fields {name},...; else put it into `metadata`")
-            }
-            "embedding" | "values" | "vectors" => format!("if it is the vector, add --vector-field {name}"),
-            "meta" | "payload" | "attributes" => "did you mean `metadata`?".to_owned(),
-            _ => "put your own fields into `metadata`".to_owned(),
-        };
-        let name: String = name.chars().take(60).collect();
-        Err(E::custom(format!("unknown field `{name}`: {}; {hint}", fields(names))))
-    }
+    };
+    serde_json::from_str(&text).map_err(|error| Flaw::within(json, offset(json, raw.get()), message(&error)))
 }
 
-/// A string, or a whole number as its digits.
-struct Id(String);
+/// The fields of an object in their order, unparsed.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Id {
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct IdVisitor;
-        impl Visitor<'_> for IdVisitor {
-            type Value = Id;
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or a whole number as id")
+                f.write_str(r#"a document such as {"id": "1", "text": "...", "metadata": {}}"#)
             }
 
-            fn visit_str<E>(self, id: &str) -> Result<Id, E> {
-                Ok(Id(id.to_owned()))
-            }
-
-            fn visit_string<E>(self, id: String) -> Result<Id, E> {
-                Ok(Id(id))
-            }
-
-            fn visit_u64<E>(self, id: u64) -> Result<Id, E> {
-                Ok(Id(id.to_string()))
-            }
-
-            fn visit_i64<E>(self, id: i64) -> Result<Id, E> {
-                Ok(Id(id.to_string()))
-            }
-
-            // A fraction, or more than 64 bits: there is more than one way to write it.
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Id, E> {
-                Err(E::custom("the id is a number that is not exact: write it as a string"))
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(Name(name)) = map.next_key()? {
+                    fields.push((name, map.next_value()?));
+                }
+                Ok(Fields(fields))
             }
         }
-        deserializer.deserialize_any(IdVisitor)
+        deserializer.deserialize_map(FieldsVisitor)
     }
+}
+
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A string, or a whole number as its digits.
+fn id(raw: &str) -> Result<String, String> {
+    if raw.starts_with('"') {
+        return serde_json::from_str(raw).map_err(|error| message(&error));
+    }
+    let digits = raw.strip_prefix('-').unwrap_or(raw);
+    if digits.starts_with(|c: char| c.is_ascii_digit()) {
+        return if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            Ok(raw.to_owned())
+        } else {
+            // There is more than one way to write it.
+            Err("the id is a number that is not whole: write it as a string".to_owned())
+        };
+    }
+    Err(format!("expected a string or a whole number as id, not {}", short(raw)))
+}
+
+/// A string, or a number as it is written; null is no text.
+fn text(name: &str, raw: &str) -> Result<String, String> {
+    match raw.as_bytes().first() {
+        Some(b'"') => serde_json::from_str(raw).map_err(|error| message(&error)),
+        Some(b'-' | b'0'..=b'9') => Ok(raw.to_owned()),
+        Some(b'n') => Ok(String::new()),
+        _ => Err(format!("expected a string in the field `{name}`, which is part of the text, not {}", short(raw))),
+    }
+}
+
+/// The beginning of a value, for a message.
+fn short(raw: &str) -> String {
+    let mut text: String = raw.chars().take(30).collect();
+    if text.len() < raw.len() {
+        text.push('…');
+    }
+    text
 }
 
 /// `[0.1, 0.2]`, or `{"values": [0.1, 0.2]}` as protobuf writes a Vector.
@@ -194,10 +228,19 @@ impl<'de> Deserialize<'de> for Floats {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Floats, A::Error> {
                 let mut values = Vec::new();
-                while let Some(value) = elements.next_element()? {
+                while let Some(value) = elements.next_element::<f32>()? {
+                    if !value.is_finite() {
+                        let message = format!("element {} of the vector is too large for a 4-byte float", values.len());
+                        return Err(de::Error::custom(message));
+                    }
                     values.push(value);
                 }
                 Ok(Floats(values))
+            }
+
+            /// As SQL writes a vector into JSON.
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Floats, E> {
+                parse_vector(text).map(|vector| Floats(vector.values)).map_err(E::custom)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Floats, A::Error> {
@@ -218,8 +261,20 @@ impl<'de> Deserialize<'de> for Floats {
     }
 }
 
-/// Parses a vector that stands alone, as in a CSV cell or on the command line.
-pub(crate) fn parse_vector(json: &str) -> Result<Vector, String> {
+/// Parses a vector that stands alone, as in a CSV cell or on the command line: a JSON array, which is how pgvector writes a
+/// vector too, or `{0.1,0.2}` as Postgres writes an array.
+pub(crate) fn parse_vector(text: &str) -> Result<Vector, String> {
+    let text = text.trim();
+    let array =
+        text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).filter(|text| !text.contains(['"', ':']));
+    let json = array.map_or(Cow::Borrowed(text), |elements| Cow::Owned(format!("[{elements}]")));
+    if !json.starts_with(['[', '{']) || json.contains("}/") {
+        return Err("expected an array of numbers as vector, such as [0.1, 0.2]".to_owned());
+    }
+    vector(&json)
+}
+
+fn vector(json: &str) -> Result<Vector, String> {
     serde_json::from_str::<Floats>(json).map(|Floats(values)| Vector { values }).map_err(|error| message(&error))
 }
 
@@ -228,7 +283,7 @@ mod tests {
     use super::*;
 
     fn parse(json: &str) -> Result<Document, Flaw> {
-        super::parse(json, &Names::default())
+        super::parse(json, &Options::default())
     }
 
     fn message(json: &str) -> String {
@@ -261,20 +316,21 @@ mod tests {
         assert_eq!(parse(r#"{"id":-7}"#).unwrap().id, "-7");
         assert_eq!(parse(r#"{"id":18446744073709551615}"#).unwrap().id, "18446744073709551615");
         assert!(message(r#"{"id":1.5}"#).contains("write it as a string"));
-        assert!(message(r#"{"id":18446744073709551616}"#).contains("write it as a string"));
+        assert_eq!(parse(r#"{"id":18446744073709551616}"#).unwrap().id, "18446744073709551616");
         assert!(message(r#"{"id":null}"#).contains("expected a string or a whole number"));
-        assert!(message(r#"{"text":"x"}"#).contains("no id"));
+        assert!(message(r#"{"text":"x"}"#).contains("no field `id`: it has text"));
     }
 
     #[test]
     fn flaws_say_what_to_do() {
         assert!(message(r#"{"id":"a","title":"x"}"#).contains("unknown field `title`"));
-        assert!(message(r#"{"id":"a","genre":"x"}"#).contains("into `metadata`"));
+        assert!(message(r#"{"id":"a","genre":"x"}"#).contains("other fields become metadata"));
         assert!(message(r#"{"_id":"a"}"#).contains("add --id-field _id"));
         assert!(message(r#"{"id":"a","content":"x"}"#).contains("add --text-fields content"));
         assert!(message(r#"{"id":"a","id":"b"}"#).contains("twice"));
         assert!(message(r#"{"id":"a","metadata":[1]}"#).contains("not a JSON object"));
         assert!(message(r#"{"id":"a","vector":["1"]}"#).contains("expected f32"));
+        assert!(message(r#"{"id":"a","vector":[1e39]}"#).contains("out of range"));
         assert!(message(r#"{"id":"a""#).contains("ends too early"));
         assert!(message(r#"{"id":"a"} {"id":"b"}"#).contains("trailing characters"));
         assert!(message("[1]").contains("a document such as"));
@@ -288,15 +344,55 @@ mod tests {
             id: "_id".into(),
             texts: vec!["title".into(), "text".into()],
             vector: "embedding".into(),
-            delimiter: None,
+            metadata: None,
         };
-        let parse = |json| super::parse(json, &names);
+        let options = Options { names, ..Options::default() };
+        let parse = |json| super::parse(json, &options);
         let document = parse(r#"{"text":"A fox.","_id":"7","title":"Fox","embedding":[1],"metadata":{}}"#).unwrap();
         assert_eq!((document.id.as_str(), document.text.as_str()), ("7", "Fox A fox."));
         assert_eq!(document.vector.unwrap().values, [1.0]);
         assert_eq!(parse(r#"{"_id":"7","title":"","text":"A fox."}"#).unwrap().text, "A fox.");
         assert_eq!(parse(r#"{"_id":"7"}"#).unwrap().text, "");
-        assert!(parse(r#"{"id":"7"}"#).unwrap_err().message.contains("the fields _id, title, text, embedding and"));
+        assert!(parse(r#"{"id":"7"}"#).unwrap_err().message.contains("no field `_id`: it has id"));
+        assert!(
+            parse(r#"{"_id":"7","x":1}"#).unwrap_err().message.contains("the fields _id, title, text, embedding and")
+        );
+        assert_eq!(parse(r#"{"_id":"7","title":1984,"text":null}"#).unwrap().text, "1984");
+    }
+
+    #[test]
+    fn other_fields_become_metadata() {
+        let metadata = |document: Document| crate::cli::json::metadata(&document.metadata.unwrap()).to_string();
+        let json = r#"{"id":1,"text":"b","year":1999,"url":"u","metadata":{"seen":true},"version":"2"}"#;
+        let expected = r#"{"seen":true,"url":"u","version":"2","year":1999}"#;
+        assert_eq!(metadata(parse(json).unwrap()), expected);
+        let names = Names { metadata: Some(vec!["year".into()]), ..Names::default() };
+        let picked = super::parse(json, &Options { names, ..Options::default() }).unwrap();
+        assert_eq!(metadata(picked), r#"{"year":1999}"#);
+        let twice = message(r#"{"id":1,"text":"b","year":1999,"metadata":{"year":1999}}"#);
+        assert_eq!(twice, "the metadata has the field `year` twice");
+        assert!(message(r#"{"id":1,"text":"b","embedding":[1]}"#).contains("add --vector-field embedding"));
+    }
+
+    #[test]
+    fn vectors_are_read_as_sql_writes_them() {
+        let vector = |json: &str| parse(json).unwrap().vector.unwrap().values;
+        assert_eq!(vector(r#"{"id":1,"vector":"[1,-0.5]"}"#), [1.0, -0.5]);
+        assert_eq!(vector(r#"{"id":1,"vector":"{1,-0.5}"}"#), [1.0, -0.5]);
+        assert!(message(r#"{"id":1,"vector":"{1:0.5}/3"}"#).contains("expected an array"));
+    }
+
+    #[test]
+    fn numbers_are_kept_or_refused() {
+        let json = r#"{"id":1,"text":"b","n":1.5,"big":9007199254740993}"#;
+        let flaw = parse(json).unwrap_err();
+        assert!(flaw.message.contains("the number 9007199254740993") && flaw.message.contains("--inexact-as-strings"));
+        assert_eq!(flaw.column, Some(34));
+        assert!(message(r#"{"id":1,"metadata":{"a":[{"b":18446744073709551616}]}}"#).contains("18446744073709551616"));
+        assert!(message(r#"{"id":1,"metadata":{"b":0.12345678901234567891}}"#).contains("lose digits"));
+        let kept = super::parse(json, &Options { keeps_digits: true, ..Options::default() }).unwrap();
+        let metadata = crate::cli::json::metadata(&kept.metadata.unwrap()).to_string();
+        assert_eq!(metadata, r#"{"big":"9007199254740993","n":1.5}"#);
     }
 
     #[test]

@@ -1,11 +1,18 @@
 //! Reads documents out of files, folders and stdin, of any size in constant memory: one thread parses and hands over chunks
 //! through a bounded channel. What cannot be read is a [`Problem`] with its place, and reading goes on.
 
+mod cells;
 mod csv;
 pub(crate) mod document;
-mod jsonl;
+mod fields;
+mod folder;
+mod json;
+mod nul;
+pub(crate) mod number;
+mod parquet;
+mod quotes;
 mod source;
-mod text;
+pub(crate) mod text;
 pub(crate) mod value;
 
 use std::sync::Arc;
@@ -14,7 +21,10 @@ use pgfox_client::v1::Document;
 use prost::Message as _;
 use tokio::sync::mpsc;
 
-pub(crate) use source::{Source, find};
+pub(crate) use cells::{ColumnType, column_type};
+pub(crate) use fields::Names;
+pub(crate) use folder::{Globs, Ignored};
+pub(crate) use source::{Search, Source, find};
 
 /// Largest record of a file in bytes, such as one line: a text of 8 MiB in which every character is escaped, and room for
 /// metadata and vector.
@@ -40,41 +50,47 @@ pub(crate) enum Format {
     Json,
     /// Comma-separated values with a header
     Csv,
+    /// Parquet, from files only
+    Parquet,
     /// One plain text, one document
     Text,
     /// One Markdown text, one document
     Markdown,
 }
 
-/// How the fields of JSON documents, and the columns of CSV, are called.
-#[derive(Debug, Clone)]
-pub(crate) struct Names {
-    pub(crate) id: String,
-    /// What becomes the text, joined by spaces.
-    pub(crate) texts: Vec<String>,
-    pub(crate) vector: String,
+/// How to read what is in the files.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    pub(crate) names: Names,
     /// What separates the cells of CSV. None: a comma, or a tab in a file named .tsv.
     pub(crate) delimiter: Option<u8>,
+    /// What stands around cells of CSV. None: a double quote, or nothing in a file named .tsv.
+    pub(crate) quote: Option<Quote>,
+    /// The types of CSV columns.
+    pub(crate) types: Vec<ColumnType>,
+    /// Whether the first rows tell the types of the other columns.
+    pub(crate) infers_types: bool,
+    /// Whether numbers that a double does not keep become strings. Else they are refused.
+    pub(crate) keeps_digits: bool,
+    /// Whether records without an id get the name of their file and their number as one.
+    pub(crate) numbers_records: bool,
+    /// Whether U+0000, which Postgres cannot store, is left out of texts and metadata.
+    pub(crate) strips_nul: bool,
 }
 
-impl Default for Names {
-    fn default() -> Self {
-        Self { id: "id".to_owned(), texts: vec!["text".to_owned()], vector: "vector".to_owned(), delimiter: None }
+impl Options {
+    /// Refuses the columns of a file that lack what is needed.
+    fn check_columns(&self, columns: &[&str]) -> Result<(), Flaw> {
+        self.names.check_columns(columns, self.numbers_records)
     }
 }
 
-/// The parts of a text that are not empty, with a space between them.
-fn join(parts: impl Iterator<Item = String>) -> String {
-    let mut text = String::new();
-    for part in parts.filter(|part| !part.is_empty()) {
-        if text.is_empty() {
-            text = part;
-        } else {
-            text.push(' ');
-            text.push_str(&part);
-        }
-    }
-    text
+/// What stands around cells of CSV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quote {
+    /// Nothing: a quote is an ordinary character.
+    None,
+    Byte(u8),
 }
 
 /// Where a record stands.
@@ -102,17 +118,32 @@ pub(crate) struct Problem {
 pub(crate) enum Record {
     Document(Document, Place),
     Problem(Problem),
+    /// What the user should know, a line.
+    Note(String),
 }
 
 /// Starts reading. The thread ends with the last source, or when the receiver is dropped.
-pub(crate) fn start(sources: Vec<Source>, names: Names) -> std::io::Result<mpsc::Receiver<Vec<Record>>> {
+pub(crate) fn start(sources: Vec<Source>, options: Options) -> std::io::Result<mpsc::Receiver<Vec<Record>>> {
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
-        let mut records = Records { sender, chunk: Vec::new(), chunk_bytes: 0 };
+        let mut records = Records::new(sender, &options);
         // The only error is that nobody listens any more.
-        let _ = sources.iter().try_for_each(|source| source.read(&names, &mut records)).and_then(|()| records.flush());
+        let _ = sources
+            .iter()
+            .try_for_each(|source| read_source(source, &options, &mut records))
+            .and_then(|()| records.flush());
     })?;
     Ok(receiver)
+}
+
+/// A reader that panics must not look like the end of the file.
+fn read_source(source: &Source, options: &Options, records: &mut Records) -> Result<(), Stopped> {
+    records.begin(source.id());
+    let read = std::panic::AssertUnwindSafe(|| source.read(options, records));
+    std::panic::catch_unwind(read).unwrap_or_else(|_| {
+        let flaw = Flaw::new("a fault in the reader, so the rest of the file is left out: is the file damaged?");
+        records.push(Err(flaw), source.place(None))
+    })
 }
 
 /// Nobody wants more records.
@@ -124,18 +155,55 @@ pub(crate) struct Records {
     sender: mpsc::Sender<Vec<Record>>,
     chunk: Vec<Record>,
     chunk_bytes: usize,
+    strips_nul: bool,
+    numbers_records: bool,
+    /// The file that is read.
+    file: String,
+    /// Its records so far.
+    count: u64,
 }
 
 impl Records {
+    fn new(sender: mpsc::Sender<Vec<Record>>, options: &Options) -> Self {
+        let Options { strips_nul, numbers_records, .. } = *options;
+        let (chunk, file) = (Vec::new(), String::new());
+        Self { sender, chunk, chunk_bytes: 0, strips_nul, numbers_records, file, count: 0 }
+    }
+
+    /// A file begins.
+    fn begin(&mut self, file: &str) {
+        file.clone_into(&mut self.file);
+        self.count = 0;
+    }
+
     /// Takes one parsed record. Refuses what the server is known to refuse and what would not fit into a request.
     fn push(&mut self, parsed: Result<Document, Flaw>, place: Place) -> Result<(), Stopped> {
-        let record = match parsed.and_then(check_size) {
+        self.count += 1;
+        let amend = |mut document: Document| {
+            if self.numbers_records && document.id.is_empty() {
+                document.id = format!("{}:{}", self.file, self.count);
+            }
+            if self.strips_nul { nul::strip(document) } else { document }
+        };
+        let record = match parsed.map(amend).and_then(check_size) {
             Ok(document) => {
                 self.chunk_bytes += document.encoded_len();
                 Record::Document(document, place)
             }
-            Err(flaw) => Record::Problem(Problem { place, column: flaw.column, message: flaw.message }),
+            Err(flaw) => {
+                let place = Place { line: place.line.map(|line| line + flaw.lines), ..place };
+                Record::Problem(Problem { place, column: flaw.column, message: flaw.message })
+            }
         };
+        self.add(record)
+    }
+
+    /// Hands over what the user should know before the next record.
+    fn note(&mut self, text: String) -> Result<(), Stopped> {
+        self.add(Record::Note(text))
+    }
+
+    fn add(&mut self, record: Record) -> Result<(), Stopped> {
         self.chunk.push(record);
         if self.chunk.len() < CHUNK_RECORDS && self.chunk_bytes < CHUNK_BYTES { Ok(()) } else { self.flush() }
     }
@@ -165,19 +233,29 @@ fn check_size(document: Document) -> Result<Document, Flaw> {
 }
 
 /// What is wrong with a record.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Flaw {
     message: String,
     column: Option<usize>,
+    /// Lines below the first one of the record.
+    lines: u64,
 }
 
 impl Flaw {
     fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), column: None }
+        Self { message: message.into(), ..Self::default() }
     }
 
     fn at(message: impl Into<String>, column: usize) -> Self {
-        Self { message: message.into(), column: Some(column) }
+        Self { column: Some(column), ..Self::new(message) }
+    }
+
+    /// A flaw at a byte of the record.
+    fn within(record: &str, at: usize, message: impl Into<String>) -> Self {
+        let before = &record.as_bytes()[..at];
+        let lines = before.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        Self { lines, ..Self::at(message, at - start + 1) }
     }
 }
 

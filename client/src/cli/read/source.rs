@@ -1,7 +1,7 @@
 //! Finds the files to read, tells their format, and opens them: gzip or not, with a byte order mark or without.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, BufRead, BufReader, Cursor, Read},
     path::{Path, PathBuf},
@@ -13,70 +13,161 @@ use std::{
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{Flaw, Format, Names, Place, Records, Stopped, csv, jsonl, text};
+use super::{
+    Flaw, Format, Options, Place, Quote, Records, Stopped, csv,
+    folder::{Entry, Globs, Ignored, absolute, files_below, relative_to, slashes},
+    json, parquet,
+    text::{self, Origin},
+};
 use crate::cli::failure::Failure;
 
 const BUFFER_BYTES: usize = 128 << 10;
 const STDIN: &str = "-";
+const ADD_FORMAT: &str = "add --format jsonl, json, csv, parquet, text or markdown";
 
 /// One file, or stdin.
 #[derive(Debug)]
 pub(crate) struct Source {
     path: PathBuf,
     format: Format,
-    /// The id of its document, for texts.
-    id: String,
+    /// What a text becomes.
+    origin: Origin,
     /// How messages name it.
     name: Arc<str>,
     /// Counts the bytes that were read of all sources.
     bytes_read: Arc<AtomicU64>,
 }
 
-/// The sources in the order they are read: as given, folders by path. Also the bytes of all of them, when that is known.
-pub(crate) fn find(
-    paths: &[PathBuf],
-    format: Option<Format>,
-    id: Option<&str>,
-) -> Result<(Vec<Source>, Option<u64>), Failure> {
-    let bytes_read = Arc::new(AtomicU64::new(0));
-    let mut sources = Vec::new();
-    let mut bytes_total = Some(0);
-    let mut add = |path: PathBuf, format: Format, id: String, bytes: Option<u64>| {
-        let name = if path.as_os_str() == STDIN { "stdin".into() } else { path.display().to_string().into() };
-        bytes_total = bytes_total.and_then(|total: u64| Some(total + bytes?));
-        sources.push(Source { path, format, id, name, bytes_read: Arc::clone(&bytes_read) });
-    };
-    for path in paths {
-        if path.as_os_str() == STDIN {
-            let format = format.ok_or_else(|| {
-                Failure::usage("stdin has no name that tells the format")
-                    .with_hint("add --format jsonl, json, csv, text or markdown")
-            })?;
-            if is_text(format) && id.is_none() {
-                return Err(Failure::usage("a text from stdin has no name to be its id").with_hint("add --id ID"));
-            }
-            add(path.clone(), format, id.unwrap_or_default().to_owned(), None);
-            continue;
-        }
-        let metadata = std::fs::metadata(path)
-            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-        if metadata.is_dir() {
-            for (path, relative, bytes) in files_below(path)? {
-                if let Some(format) = format_of(&path).map(|by_name| format.unwrap_or(by_name)) {
-                    add(path, format, relative, bytes);
-                }
-            }
-            continue;
-        }
-        let format = format.or_else(|| format_of(path)).ok_or_else(|| {
-            Failure::usage(format!("the name {} does not tell the format", path.display()))
-                .with_hint("add --format jsonl, json, csv, text or markdown")
-        })?;
-        let as_given = slashes(path.strip_prefix("./").unwrap_or(path));
-        add(path.clone(), format, id.map_or(as_given, str::to_owned), metadata.is_file().then_some(metadata.len()));
+/// What to look for.
+#[derive(Debug)]
+pub(crate) struct Search {
+    /// Format of all files, instead of what their names say.
+    pub(crate) format: Option<Format>,
+    /// Id of a single text.
+    pub(crate) id: Option<String>,
+    /// The folder that ids are relative to. None: the folder that is given, for files the current one.
+    pub(crate) root: Option<PathBuf>,
+    /// Which files of folders.
+    pub(crate) globs: Globs,
+}
+
+/// What there is to read.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// In the order they are read: as given, folders by path.
+    pub(crate) sources: Vec<Source>,
+    /// Bytes of all sources, when that is known.
+    pub(crate) bytes_total: Option<u64>,
+    /// Files of folders that are not read.
+    pub(crate) ignored: Ignored,
+    /// The folders, as the metadata of their documents name them.
+    pub(crate) folders: Vec<String>,
+    /// Whether all that was given are folders.
+    pub(crate) has_only_folders: bool,
+}
+
+impl Found {
+    /// The ids of the documents that files become.
+    pub(crate) fn ids(&self) -> HashSet<String> {
+        self.sources.iter().filter(|source| is_text(source.format)).map(|source| source.origin.id.clone()).collect()
     }
-    check_ids(&sources, id)?;
-    Ok((sources, bytes_total))
+}
+
+/// Finds what there is to read.
+pub(crate) fn find(paths: &[PathBuf], search: &Search) -> Result<Found, Failure> {
+    let found = Found { bytes_total: Some(0), has_only_folders: true, ..Found::default() };
+    let mut finder = Finder { search, found, seen: HashSet::new(), bytes_read: Arc::default() };
+    for path in paths {
+        finder.look_at(path)?;
+    }
+    check_ids(&finder.found.sources, search.id.as_deref())?;
+    Ok(finder.found)
+}
+
+struct Finder<'a> {
+    search: &'a Search,
+    found: Found,
+    seen: HashSet<PathBuf>,
+    bytes_read: Arc<AtomicU64>,
+}
+
+impl Finder<'_> {
+    fn look_at(&mut self, path: &Path) -> Result<(), Failure> {
+        if path.as_os_str() == STDIN {
+            self.found.has_only_folders = false;
+            let (format, id) = stdin(self.search)?;
+            self.add(path, format, Origin { id, path: None, source: None }, None);
+            return Ok(());
+        }
+        let root = self.search.root.as_deref();
+        let metadata = std::fs::metadata(path).map_err(|error| cannot_read(path, &error))?;
+        let folder = root.or_else(|| metadata.is_dir().then_some(path));
+        let source = folder.map(|folder| {
+            folder.canonicalize().map(|path| slashes(&path)).map_err(|error| cannot_read(folder, &error))
+        });
+        let source = source.transpose()?;
+        if !metadata.is_dir() {
+            self.found.has_only_folders = false;
+            let format = self.search.format.or_else(|| format_of(path)).ok_or_else(|| {
+                Failure::usage(format!("the name {} does not tell the format", path.display())).with_hint(ADD_FORMAT)
+            })?;
+            let relative = id_of(path, root)?;
+            let id = self.search.id.clone().unwrap_or_else(|| relative.clone());
+            let bytes = metadata.is_file().then_some(metadata.len());
+            self.add(path, format, Origin { id, path: Some(relative), source }, bytes);
+            return Ok(());
+        }
+        self.found.folders.extend(source.clone());
+        for Entry { path, relative, bytes } in files_below(path, &self.search.globs, &mut self.found.ignored)? {
+            let Some(format) = format_of(&path).map(|by_name| self.search.format.unwrap_or(by_name)) else {
+                self.found.ignored.add_file(&path);
+                continue;
+            };
+            let id = if root.is_some() { id_of(&path, root)? } else { relative };
+            self.add(&path, format, Origin { path: Some(id.clone()), id, source: source.clone() }, bytes);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, path: &Path, format: Format, origin: Origin, bytes: Option<u64>) {
+        let is_stdin = path.as_os_str() == STDIN;
+        // A file that is given twice, such as by itself and with its folder, is read once.
+        if !is_stdin && path.canonicalize().is_ok_and(|canonical| !self.seen.insert(canonical)) {
+            return;
+        }
+        let name = if is_stdin { "stdin".into() } else { path.display().to_string().into() };
+        self.found.bytes_total = self.found.bytes_total.and_then(|total| Some(total + bytes?));
+        let bytes_read = Arc::clone(&self.bytes_read);
+        self.found.sources.push(Source { path: path.to_owned(), format, origin, name, bytes_read });
+    }
+}
+
+fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    Failure::usage(format!("cannot read {}: {error}", path.display()))
+}
+
+/// The format of stdin, and the id of its text.
+fn stdin(search: &Search) -> Result<(Format, String), Failure> {
+    let format =
+        search.format.ok_or_else(|| Failure::usage("stdin has no name that tells the format").with_hint(ADD_FORMAT))?;
+    if format == Format::Parquet {
+        return Err(
+            Failure::usage("Parquet cannot be read from stdin, since its end comes first").with_hint("name a file")
+        );
+    }
+    if is_text(format) && search.id.is_none() {
+        return Err(Failure::usage("a text from stdin has no name to be its id").with_hint("add --id ID"));
+    }
+    Ok((format, search.id.clone().unwrap_or_default()))
+}
+
+/// The path of a file relative to the root, else to the current folder, else from the root of the file system.
+fn id_of(path: &Path, root: Option<&Path>) -> Result<String, Failure> {
+    match (relative_to(root.unwrap_or(Path::new(".")), path), root) {
+        (Some(relative), _) => Ok(relative),
+        (None, None) => Ok(slashes(&absolute(path))),
+        (None, Some(root)) => Err(Failure::usage(format!("{} is not below --root {}", path.display(), root.display()))),
+    }
 }
 
 /// Two files must not become the same document unnoticed.
@@ -87,12 +178,12 @@ fn check_ids(sources: &[Source], id: Option<&str>) -> Result<(), Failure> {
     }
     let mut seen: HashMap<&str, &Source> = HashMap::with_capacity(texts.len());
     for source in texts {
-        if let Some(other) = seen.insert(&source.id, source) {
+        if let Some(other) = seen.insert(&source.origin.id, source) {
             return Err(Failure::usage(format!(
                 "{} and {} would both have the id `{}`",
-                other.name, source.name, source.id
+                other.name, source.name, source.origin.id
             ))
-            .with_hint("give the folder above both, so that their paths differ"));
+            .with_hint("give the folder above both, or name it with --root, so that their paths differ"));
         }
     }
     Ok(())
@@ -102,29 +193,6 @@ fn is_text(format: Format) -> bool {
     matches!(format, Format::Text | Format::Markdown)
 }
 
-/// The files below a folder in the order of their paths, with their path relative to it. As git does, hidden files and
-/// those that a .gitignore or .ignore names are left out.
-fn files_below(folder: &Path) -> Result<Vec<(PathBuf, String, Option<u64>)>, Failure> {
-    let mut files = Vec::new();
-    for entry in ignore::WalkBuilder::new(folder).sort_by_file_path(Ord::cmp).build() {
-        let entry = entry.map_err(|error| Failure::usage(format!("cannot read {}: {error}", folder.display())))?;
-        if entry.file_type().is_some_and(|kind| kind.is_file()) {
-            let relative = slashes(entry.path().strip_prefix(folder).unwrap_or(entry.path()));
-            let bytes = entry.metadata().ok().map(|metadata| metadata.len());
-            files.push((entry.into_path(), relative, bytes));
-        }
-    }
-    Ok(files)
-}
-
-fn slashes(path: &Path) -> String {
-    path.components()
-        .map(|part| part.as_os_str().to_string_lossy())
-        .collect::<Vec<_>>()
-        .join("/")
-        .replacen("//", "/", 1)
-}
-
 fn format_of(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
@@ -132,8 +200,9 @@ fn format_of(path: &Path) -> Option<Format> {
         "jsonl" | "ndjson" => Some(Format::Jsonl),
         "json" => Some(Format::Json),
         "csv" | "tsv" => Some(Format::Csv),
-        "txt" | "text" => Some(Format::Text),
-        "md" | "markdown" => Some(Format::Markdown),
+        "parquet" => Some(Format::Parquet),
+        "txt" | "text" | "rst" => Some(Format::Text),
+        "md" | "markdown" | "mdx" => Some(Format::Markdown),
         _ => None,
     }
 }
@@ -144,24 +213,58 @@ impl Source {
         Place { source: Arc::clone(&self.name), line, bytes_read: self.bytes_read.load(Ordering::Relaxed) }
     }
 
+    /// The id of the text, or the name of the file in those of its records.
+    pub(super) fn id(&self) -> &str {
+        if self.origin.id.is_empty() { &self.name } else { &self.origin.id }
+    }
+
+    /// Counts bytes that were read without [`Source::open`].
+    pub(super) fn advance(&self, bytes: u64) {
+        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How messages name it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Reads the whole source.
-    pub(super) fn read(&self, names: &Names, records: &mut Records) -> Result<(), Stopped> {
+    pub(super) fn read(&self, options: &Options, records: &mut Records) -> Result<(), Stopped> {
+        if self.format == Format::Parquet {
+            return parquet::read(self, &self.path, options, records);
+        }
         let reader = match self.open() {
             Ok(reader) => reader,
             Err(flaw) => return records.push(Err(flaw), self.place(None)),
         };
         match self.format {
-            Format::Jsonl => jsonl::read_lines(self, reader, names, records),
-            Format::Json => jsonl::read_json(self, reader, names, records),
-            Format::Csv => csv::read(self, reader, names, self.delimiter(names), records),
-            Format::Text | Format::Markdown => records.push(text::read(reader, &self.id), self.place(None)),
+            Format::Jsonl | Format::Json => json::read(self, reader, options, records),
+            Format::Csv => csv::read(self, reader, options, self.dialect(options), records),
+            Format::Parquet | Format::Text | Format::Markdown => {
+                match text::read(reader, self.format, &self.origin, &options.names) {
+                    Ok((document, notes)) => {
+                        for note in notes {
+                            records.note(format!("{}: {note}\n", self.name))?;
+                        }
+                        records.push(Ok(document), self.place(None))
+                    }
+                    Err(flaw) => records.push(Err(flaw), self.place(None)),
+                }
+            }
         }
     }
 
-    fn delimiter(&self, names: &Names) -> u8 {
+    fn dialect(&self, options: &Options) -> csv::Dialect {
         let name = self.name.to_lowercase();
         let is_tabs = name.trim_end_matches(".gz").ends_with(".tsv");
-        names.delimiter.unwrap_or(if is_tabs { b'\t' } else { b',' })
+        let quote = options.quote.unwrap_or(if is_tabs { Quote::None } else { Quote::Byte(b'"') });
+        csv::Dialect {
+            delimiter: options.delimiter.unwrap_or(if is_tabs { b'\t' } else { b',' }),
+            quote: match quote {
+                Quote::None => None,
+                Quote::Byte(byte) => Some(byte),
+            },
+        }
     }
 
     fn open(&self) -> Result<Box<dyn BufRead>, Flaw> {

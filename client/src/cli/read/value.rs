@@ -5,6 +5,7 @@ use std::fmt;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::number;
 use crate::cli::json::MAX_EXACT_INTEGER;
 
 /// Nested messages that the protobuf decoders of most languages take: 100, less those around the metadata. An object in
@@ -21,7 +22,10 @@ pub(crate) fn parse_value(json: &str) -> Result<(Value, usize), (usize, String)>
     }
     let mut values = serde_json::Deserializer::from_str(json).into_iter::<Any>();
     match values.next() {
-        Some(Ok(Any(value))) => Ok((value, values.byte_offset())),
+        Some(Ok(Any(value))) => match number::first_inexact(&json[..values.byte_offset()]) {
+            Some(number) => Err((number.start, inexact(&json[number]))),
+            None => Ok((value, values.byte_offset())),
+        },
         Some(Err(error)) => {
             let bytes = if error.line() == 1 { error.column().saturating_sub(1) } else { 0 };
             Err((bytes, message(&error)))
@@ -32,10 +36,18 @@ pub(crate) fn parse_value(json: &str) -> Result<(Value, usize), (usize, String)>
 
 /// Parses metadata that stand alone, as on the command line.
 pub(crate) fn parse_metadata(json: &str) -> Result<Struct, String> {
+    if let Some(number) = number::first_inexact(json) {
+        return Err(inexact(&json[number]));
+    }
     serde_json::from_str::<Metadata>(json).map(|Metadata(fields)| fields).map_err(|error| message(&error))
 }
 
+fn inexact(number: &str) -> String {
+    format!("the number {number} would lose digits, since metadata has doubles: write it as a string")
+}
+
 /// A JSON object as metadata.
+#[derive(Default)]
 pub(super) struct Metadata(pub(super) Struct);
 
 impl<'de> Deserialize<'de> for Metadata {
@@ -44,6 +56,15 @@ impl<'de> Deserialize<'de> for Metadata {
             Some(Kind::StructValue(fields)) => Ok(Self(fields)),
             _ => Err(de::Error::custom("`metadata` is not a JSON object")),
         }
+    }
+}
+
+/// The value of one field of the metadata.
+pub(super) struct Nested(pub(super) Value);
+
+impl<'de> Deserialize<'de> for Nested {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ValueSeed { nesting: 0 }.below(3)?.deserialize(deserializer).map(Self)
     }
 }
 
@@ -135,6 +156,9 @@ impl<'de> Visitor<'de> for ValueSeed {
         let seed = self.below(3)?;
         let mut fields = Struct::default();
         while let Some(name) = map.next_key::<String>()? {
+            if fields.fields.contains_key(&name) {
+                return Err(de::Error::custom(format!("the field `{name}` stands there twice")));
+            }
             fields.fields.insert(name, map.next_value_seed(seed)?);
         }
         Ok(kind(Kind::StructValue(fields)))

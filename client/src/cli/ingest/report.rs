@@ -1,0 +1,230 @@
+//! What the user hears of an ingest: progress, what was skipped and where it stands, and the totals.
+
+use std::collections::VecDeque;
+
+use pgfox_client::{IngestEvent, IngestTotals, error};
+use serde_json::json;
+
+use super::prune::Pruned;
+use crate::cli::{
+    Globals,
+    failure::Failure,
+    output,
+    progress::{Done, Progress},
+    read::{Ignored, Place, Problem},
+};
+
+/// Skipped documents that are listed one by one; with --json all are.
+const MAX_LISTED: u64 = 20;
+/// Notes in JSON.
+const MAX_NOTES: usize = 1_000;
+/// Widest id in a message.
+const MAX_ID_COLUMNS: usize = 80;
+
+/// What the user hears: progress, what was skipped and where it stands, and the totals.
+pub(super) struct Report {
+    pub(super) progress: Progress,
+    is_json: bool,
+    /// Where the documents stand that are not acknowledged yet, oldest first.
+    pub(super) places: VecDeque<Place>,
+    /// What is acknowledged so far.
+    pub(super) totals: IngestTotals,
+    /// Bytes of the input that led to it.
+    bytes_read: u64,
+    /// Whether texts are embedded in chunks.
+    has_chunks: bool,
+    pub(super) skipped: u64,
+    /// Files of folders that are not read.
+    ignored: Ignored,
+    /// What the user should know, for JSON.
+    notes: Vec<String>,
+    /// What `--prune` found.
+    pub(super) pruned: Option<Pruned>,
+}
+
+impl Report {
+    /// With JSON the list of what is skipped is written as it grows, since it can be longer than memory.
+    pub(super) fn new(is_json: bool, has_chunks: bool, progress: Progress, ignored: Ignored) -> Result<Self, Failure> {
+        if is_json {
+            output::print("{\"skipped\":[")?;
+        }
+        if let Some(note) = ignored.note() {
+            progress.remark(&note);
+        }
+        Ok(Self {
+            progress,
+            is_json,
+            places: VecDeque::new(),
+            totals: IngestTotals::default(),
+            bytes_read: 0,
+            has_chunks,
+            skipped: 0,
+            ignored,
+            notes: Vec::new(),
+            pruned: None,
+        })
+    }
+
+    pub(super) fn observe(&mut self, event: &IngestEvent<'_>) {
+        match event {
+            IngestEvent::Interrupted { status, pause } => self.progress.remark(&format!(
+                "{}; trying again in {}\n",
+                error::transport_cause(status),
+                output::seconds(pause.as_secs_f64())
+            )),
+            IngestEvent::Acknowledged { totals, skipped } => {
+                let first = self.totals.documents;
+                self.totals = (*totals).clone();
+                let count = self.places.len().min((totals.documents - first) as usize);
+                let places: Vec<Place> = self.places.drain(..count).collect();
+                for document in *skipped {
+                    if let Some(place) = places.get((document.position - first) as usize) {
+                        let reason = output::reason_name(document.reason);
+                        self.skip(place, None, Some(&document.id), reason, &document.message);
+                    }
+                }
+                self.bytes_read = places.last().map_or(self.bytes_read, |place| place.bytes_read);
+                self.tick();
+            }
+        }
+    }
+
+    /// Shows how far it is.
+    pub(super) fn tick(&mut self) {
+        self.progress.update(Done {
+            documents: self.totals.documents,
+            chunks: self.has_chunks.then_some(self.totals.embedded),
+            waiting: self.places.len() as u64,
+            bytes_read: self.bytes_read,
+        });
+    }
+
+    /// What the user should know without anything being wrong.
+    pub(super) fn note(&mut self, text: &str) {
+        self.progress.remark(text);
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(text.trim_end().to_owned());
+        }
+    }
+
+    pub(super) fn unreadable(&mut self, problem: &Problem) {
+        self.skip(&problem.place, problem.column, None, "UNREADABLE", &problem.message);
+    }
+
+    fn skip(&mut self, place: &Place, column: Option<usize>, id: Option<&str>, reason: &str, message: &str) {
+        self.skipped += 1;
+        if self.is_json {
+            let separator = if self.skipped == 1 { "" } else { "," };
+            let skipped = json!({
+                "source": *place.source,
+                "line": place.line,
+                "column": column,
+                "id": id,
+                "reason": reason,
+                "message": message,
+            });
+            // Whatever keeps stdout from being written shows again at the end.
+            let _ = output::print(&format!("{separator}{skipped}"));
+            return;
+        }
+        if self.skipped > MAX_LISTED {
+            return;
+        }
+        let mut text = format!("skipped {}", place.source);
+        for number in [place.line, column.map(|column| column as u64)].into_iter().flatten() {
+            text += &format!(":{number}");
+        }
+        if let Some(id) = id {
+            text += &format!(" {}", output::one_line(id, MAX_ID_COLUMNS));
+        }
+        self.progress.note(&format!("{text}: {message}\n"));
+        if self.skipped == MAX_LISTED {
+            self.progress.note("further skipped documents are only counted; --json lists them all\n");
+        }
+    }
+
+    pub(super) fn finish(
+        &self,
+        collection: &str,
+        totals: &IngestTotals,
+        globals: &Globals,
+        has_failed: bool,
+    ) -> Result<(), Failure> {
+        self.progress.clear();
+        let seconds = self.progress.seconds();
+        if self.is_json {
+            let mut summary = json!({
+                "collection": collection,
+                "complete": !has_failed,
+                "documents": totals.documents,
+                "upserted_count": totals.upserted,
+                "updated_count": totals.updated,
+                "unchanged_count": totals.unchanged,
+                "skipped_count": self.skipped,
+                "existing_count": totals.existing,
+                "embedded_count": totals.embedded,
+                "truncated_count": totals.truncated,
+                "full_text_cut_count": totals.full_text_cut,
+                "unembedded_count": totals.unembedded,
+                "usage": { "tokens": totals.tokens },
+                "ignored_files": self.ignored.counts,
+                "notes": self.notes,
+                "seconds": (seconds * 1e3).round() / 1e3,
+            });
+            if let Some(pruned) = &self.pruned {
+                summary["pruned"] = json!({ "ids": pruned.ids, "deleted": pruned.is_deleted });
+            }
+            // The object that `new` began goes on with the fields of this one.
+            return output::print(&format!("],{}\n", &summary.to_string()[1..]));
+        }
+        if globals.quiet {
+            return Ok(());
+        }
+        let pruned = self.pruned.as_ref().map(Pruned::summary).unwrap_or_default();
+        output::print(&(summary(collection, totals, self.skipped, seconds) + &pruned))
+    }
+}
+
+fn summary(collection: &str, totals: &IngestTotals, skipped: u64, seconds: f64) -> String {
+    let inserted = totals.upserted - totals.updated.min(totals.upserted);
+    let rate = (totals.documents as f64 / seconds.max(0.001)) as u64;
+    let mut text = format!(
+        "{collection}: {} in {} ({}/s): {} new, {} changed, {} unchanged, {} skipped\n",
+        output::counted(totals.documents, "document"),
+        output::seconds(seconds),
+        output::count(rate),
+        output::count(inserted),
+        output::count(totals.updated),
+        output::count(totals.unchanged),
+        output::count(skipped),
+    );
+    let repeated =
+        totals.documents.saturating_sub(totals.upserted + totals.unchanged + totals.existing + totals.skipped);
+    if repeated > 0 {
+        text += &format!("{} replaced by a later one with the same id\n", output::counted(repeated, "document"));
+    }
+    if totals.existing > 0 {
+        text += &format!("{} left alone, since their ids exist\n", output::counted(totals.existing, "document"));
+    }
+    if totals.unembedded > 0 {
+        text +=
+            &format!("{} without a text: search does not find them\n", output::counted(totals.unembedded, "document"));
+    }
+    if totals.truncated > 0 {
+        text += &format!(
+            "{} longer than the model reads: their vectors stand for the beginning\n",
+            output::counted(totals.truncated, "document")
+        );
+    }
+    if totals.full_text_cut > 0 {
+        text += &format!(
+            "{} with so long a text that full-text search knows the beginning only\n",
+            output::counted(totals.full_text_cut, "document")
+        );
+    }
+    if totals.embedded > 0 || totals.tokens > 0 {
+        let texts = output::counted(totals.embedded, "text");
+        text += &format!("{texts} embedded, {}\n", output::counted(totals.tokens, "token"));
+    }
+    text
+}

@@ -1,0 +1,254 @@
+//! Reads JSON as the world writes it: a document per line, an array of documents, or objects over several lines. The first
+//! lines tell which, whatever the file is called.
+
+use std::{
+    cell::Cell,
+    io::{self, BufRead, Cursor, Read},
+    rc::Rc,
+};
+
+use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{
+    Flaw, MAX_RECORD_BYTES, Options, Records, Stopped, document,
+    source::{Source, unreadable},
+    utf8,
+};
+
+pub(super) fn read(
+    source: &Source,
+    mut reader: Box<dyn BufRead>,
+    options: &Options,
+    records: &mut Records,
+) -> Result<(), Stopped> {
+    let mut line = 1;
+    let first = loop {
+        match reader.fill_buf().map(|bytes| bytes.first().copied()) {
+            Ok(None) => return Ok(()),
+            Ok(Some(byte)) if byte.is_ascii_whitespace() => {
+                line += u64::from(byte == b'\n');
+                reader.consume(1);
+            }
+            Ok(Some(byte)) => break byte,
+            Err(error) => return records.push(Err(unreadable(&error)), source.place(Some(line))),
+        }
+    };
+    if first == b'[' {
+        return Whole { source, options, records, position: Rc::new(Position::new(line)) }.array(reader);
+    }
+    let mut lines = Lines { source, options, records, line };
+    let Some(first) = lines.take(&mut reader)? else { return Ok(()) };
+    if !is_cut(&first) {
+        lines.push(&first)?;
+        return lines.read(reader);
+    }
+    // Either the first line is broken, or the object goes on below it.
+    lines.line += 1;
+    let second = lines.take(&mut reader)?;
+    if second.as_deref().is_none_or(is_object) {
+        lines.line -= 1;
+        lines.push(&first)?;
+        lines.line += 1;
+        lines.push(&second.unwrap_or_default())?;
+        return lines.read(reader);
+    }
+    let second = second.unwrap_or_default();
+    let reader = Cursor::new([first, second].concat()).chain(reader);
+    Whole { source, options, records, position: Rc::new(Position::new(line)) }.objects(reader)
+}
+
+/// Whether the JSON of a line is right as far as it goes, and goes on.
+fn is_cut(line: &[u8]) -> bool {
+    !line.is_empty() && serde_json::from_slice::<IgnoredAny>(line).is_err_and(|error| error.is_eof())
+}
+
+fn is_object(line: &[u8]) -> bool {
+    line.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(line).is_ok()
+}
+
+/// One document per line; empty lines are nothing.
+struct Lines<'a> {
+    source: &'a Source,
+    options: &'a Options,
+    records: &'a mut Records,
+    /// The line that was read last.
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The next line. What cannot be read is reported, and None is the end.
+    fn take(&mut self, reader: &mut Box<dyn BufRead>) -> Result<Option<Vec<u8>>, Stopped> {
+        let mut line = Vec::new();
+        match reader.take(MAX_RECORD_BYTES as u64 + 1).read_until(b'\n', &mut line) {
+            Ok(0) => return Ok(None),
+            Ok(bytes) if bytes <= MAX_RECORD_BYTES => return Ok(Some(line)),
+            Ok(_) => {}
+            Err(error) => {
+                self.records.push(Err(unreadable(&error)), self.source.place(Some(self.line)))?;
+                return Ok(None);
+            }
+        }
+        // Not kept for the lines after it.
+        drop(line);
+        let flaw = match reader.skip_until(b'\n') {
+            Ok(_) => Flaw::new(format!("the line has more than 32 MiB; a text has at most 8 MiB{TAKE_OUT}")),
+            Err(error) => unreadable(&error),
+        };
+        self.records.push(Err(flaw), self.source.place(Some(self.line)))?;
+        Ok(Some(Vec::new()))
+    }
+
+    fn push(&mut self, line: &[u8]) -> Result<(), Stopped> {
+        let parsed = match utf8(line.trim_ascii_end()) {
+            Ok(text) if text.trim_ascii_start().is_empty() => return Ok(()),
+            Ok(text) => document::parse(text, self.options),
+            Err(flaw) => Err(flaw),
+        };
+        let parsed = parsed.map_err(|flaw| match flaw.message.starts_with("the JSON ends too early") {
+            true => Flaw { message: flaw.message + ": each line is one whole object", ..flaw },
+            false => flaw,
+        });
+        self.records.push(parsed, self.source.place(Some(self.line)))
+    }
+
+    fn read(mut self, mut reader: Box<dyn BufRead>) -> Result<(), Stopped> {
+        loop {
+            self.line += 1;
+            match self.take(&mut reader)? {
+                Some(line) => self.push(&line)?,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// What to do about one object around all documents.
+const TAKE_OUT: &str = ". If it is one object around the documents, take them out, for example with `jq -c '.data[]'`";
+
+/// Values that may go over lines, read by the parser itself.
+struct Whole<'a> {
+    source: &'a Source,
+    options: &'a Options,
+    records: &'a mut Records,
+    position: Rc<Position>,
+}
+
+impl Whole<'_> {
+    /// An array of documents.
+    fn array(mut self, reader: impl Read) -> Result<(), Stopped> {
+        let position = Rc::clone(&self.position);
+        let mut parser = serde_json::Deserializer::from_reader(Tracked { inner: reader, position });
+        let mut elements = Elements { whole: &mut self, stopped: false };
+        let outcome = parser.deserialize_seq(&mut elements).and_then(|()| parser.end());
+        if elements.stopped {
+            return Err(Stopped);
+        }
+        outcome.or_else(|error| self.broken(&error))
+    }
+
+    /// Objects one after the other.
+    fn objects(mut self, reader: impl Read) -> Result<(), Stopped> {
+        let position = Rc::clone(&self.position);
+        let parser = serde_json::Deserializer::from_reader(Tracked { inner: reader, position });
+        for value in parser.into_iter::<Box<RawValue>>() {
+            match value {
+                Ok(raw) => self.push(&raw)?,
+                Err(error) => return self.broken(&error),
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, raw: &RawValue) -> Result<(), Stopped> {
+        let position = &self.position;
+        position.record_bytes.set(0);
+        let newlines = raw.get().bytes().filter(|byte| *byte == b'\n').count() as u64;
+        // The column where the value starts, if its line is the parser's.
+        let start = (newlines == 0).then(|| position.column.get().saturating_sub(raw.get().len()));
+        let parsed = document::parse(raw.get(), self.options).map_err(|flaw| match (flaw.lines, start) {
+            (0, start) => Flaw { column: start.and_then(|start| Some(start + flaw.column?)), ..flaw },
+            _ => flaw,
+        });
+        let line = position.line.get() - newlines;
+        self.records.push(parsed, self.source.place(Some(line)))
+    }
+
+    fn broken(&mut self, error: &serde_json::Error) -> Result<(), Stopped> {
+        let (line, column) = (self.position.line.get(), self.position.column.get());
+        let flaw = if self.position.record_bytes.get() > MAX_RECORD_BYTES {
+            Flaw::new(format!("a document has more than 32 MiB; the rest of the file is left out{TAKE_OUT}"))
+        } else {
+            let message = document::flaw(error).message;
+            Flaw::at(format!("{message}; the rest of the file is left out"), column.max(1))
+        };
+        self.records.push(Err(flaw), self.source.place(Some(line)))
+    }
+}
+
+/// Where the parser is.
+struct Position {
+    line: Cell<u64>,
+    /// Bytes of the line so far.
+    column: Cell<usize>,
+    /// Bytes since the last value ended.
+    record_bytes: Cell<usize>,
+}
+
+impl Position {
+    fn new(line: u64) -> Self {
+        Self { line: Cell::new(line), column: Cell::new(0), record_bytes: Cell::new(0) }
+    }
+}
+
+/// Counts lines and ends the reading at a value that is too large, before it fills the memory. The parser reads byte by
+/// byte, so that the counts are exact only right above it.
+struct Tracked<R> {
+    inner: R,
+    position: Rc<Position>,
+}
+
+impl<R: Read> Read for Tracked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.inner.read(buffer)?;
+        let position = &self.position;
+        for byte in &buffer[..bytes] {
+            if *byte == b'\n' {
+                position.line.set(position.line.get() + 1);
+                position.column.set(0);
+            } else {
+                position.column.set(position.column.get() + 1);
+            }
+        }
+        position.record_bytes.set(position.record_bytes.get() + bytes);
+        if position.record_bytes.get() > MAX_RECORD_BYTES {
+            return Err(io::Error::other("a value is too large"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Hands over the elements of an array one at a time.
+struct Elements<'a, 'b> {
+    whole: &'a mut Whole<'b>,
+    stopped: bool,
+}
+
+impl<'de> Visitor<'de> for &mut Elements<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of documents")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        // An element is taken raw first, so that one that is no document does not end the file.
+        while let Some(raw) = elements.next_element::<Box<RawValue>>()? {
+            if self.whole.push(&raw).is_err() {
+                self.stopped = true;
+                return Err(serde::de::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
+}
