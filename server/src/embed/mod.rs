@@ -104,6 +104,9 @@ pub enum EmbedError {
     /// The provider refuses the key, the model or the request.
     #[error("{why}")]
     Refused { why: String },
+    /// The provider takes other texts but not that of a query.
+    #[error("{why}")]
+    TextRefused { why: String },
     /// As many calls wait for the model as may.
     #[error("too many calls wait for the embedding model; try again later")]
     Busy,

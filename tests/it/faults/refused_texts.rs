@@ -11,12 +11,12 @@ use crate::{
 /// A server with a collection that the provider embeds.
 async fn start(provider: &Provider, chunking: Option<v1::Chunking>) -> Server {
     let server = Server::start_with(18, |setup| {
-        setup.openai =
-            OpenAiConfig { base_url: Some(provider.base_url()), max_retries: 1, ..OpenAiConfig::default() };
+        setup.openai = OpenAiConfig { base_url: Some(provider.base_url()), max_retries: 1, ..OpenAiConfig::default() };
     })
     .await;
     let embedding = v1::Embedding { model: "openai/fixed-test".into(), ..Default::default() };
-    let collection = v1::Collection { name: "foxes".into(), embedding: Some(embedding), chunking, ..Default::default() };
+    let collection =
+        v1::Collection { name: "foxes".into(), embedding: Some(embedding), chunking, ..Default::default() };
     let request = v1::CreateCollectionRequest { collection: Some(collection) };
     server.client().create_collection(request).await.unwrap();
     server
@@ -38,7 +38,7 @@ fn counts(response: &v1::IngestResponse) -> (i32, i32, i32, i32) {
 }
 
 /// How far the nearest vector is from that of a text.
-async fn distance(client: &mut Client, text: &str) -> f64 {
+async fn distance(client: &mut Client, text: &str) -> f32 {
     search(client, "foxes", &vector(text, DIMENSIONS)).await.unwrap().results[0].distance.unwrap()
 }
 
@@ -48,7 +48,8 @@ async fn one_never_blocks_its_neighbours() {
     let server = start(&provider, None).await;
     let mut client = server.client();
     provider.forbid("secret");
-    let mut documents: Vec<v1::Document> = (0..200).map(|i| text_document(&format!("d{i}"), &format!("fox {i}"))).collect();
+    let mut documents: Vec<v1::Document> =
+        (0..200).map(|i| text_document(&format!("d{i}"), &format!("fox {i}"))).collect();
     documents[17].text = "a secret fox".into();
     documents[130].text = "another secret fox".into();
 
@@ -66,8 +67,17 @@ async fn one_never_blocks_its_neighbours() {
     assert_eq!(named, [(17, "d17"), (130, "d130")]);
     for error in &errors {
         assert_eq!(error.reason(), v1::ErrorReason::TextRefused);
-        assert!(error.message.contains("status 400") && error.message.contains("it says: input is not allowed"), "{error:?}");
+        assert!(
+            error.message.contains("status 400") && error.message.contains("it says: input is not allowed"),
+            "{error:?}"
+        );
     }
+    // So it is with a query, which is not an outage either.
+    let query = Some(v1::search_request::Query::Text("my secret".into()));
+    let request = v1::SearchRequest { collection: "foxes".into(), query, ..Default::default() };
+    let status = client.search(request).await.unwrap_err();
+    assert_eq!(told(&status), expected(Code::InvalidArgument, "TEXT_REFUSED", false));
+    assert_eq!(reason(&status).1, ["text"]);
     assert_eq!(health(&server, "pgfox.embedder").await, ServingStatus::Serving);
     // The rest is stored already, and what the provider takes by now goes in.
     provider.forbid("nothing");
@@ -112,7 +122,8 @@ async fn a_text_that_was_cut_is_embedded_again() {
     assert_eq!(counts(&ingest_all(&mut client, &documents, false).await.unwrap()), (0, 2, 1, 1));
     assert_eq!(version(&mut client).await, 1);
     let mut with_metadata = documents.clone();
-    let fields = [("year".to_owned(), prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(1999.0)) })];
+    let fields =
+        [("year".to_owned(), prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(1999.0)) })];
     with_metadata[0].metadata = Some(prost_types::Struct { fields: fields.into() });
     assert_eq!(counts(&ingest_all(&mut client, &with_metadata, false).await.unwrap()), (1, 1, 1, 1));
     assert_eq!(version(&mut client).await, 2);

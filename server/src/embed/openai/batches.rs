@@ -19,8 +19,8 @@ use crate::{
 const MAX_CUTS: usize = 8;
 
 impl OpenAi {
-    /// Embeds non-empty texts with the model `name`, in as many requests as the limits ask for. A text of a document that
-    /// the provider refuses is named in the result; one of a query is an error.
+    /// Embeds non-empty texts with the model `name`, in as many requests as the limits ask for. A text that the provider
+    /// refuses is named in the result.
     pub(in crate::embed) async fn embed(
         &self,
         name: &str,
@@ -109,7 +109,7 @@ impl OpenAi {
                 Err(Rejected::Error(error)) => return Err(error),
             }
         }
-        if call.purpose == Purpose::Query || !self.takes_others(call, model).await? {
+        if !self.takes_others(call, model).await? {
             return Err(self.embed_error(call, failure));
         }
         let why = failure.describe_text(&self.0.url, call.model);

@@ -296,9 +296,15 @@ mod tests {
         let said = |words: &str| Some(words.to_owned());
         let body = r#"{"error":{"message":"model is loading","code":503}}"#;
         assert_eq!(read(body), Some((Kind::Unavailable, said("model is loading"))));
-        assert_eq!(read(r#"{"error":{"message":"slow down","code":"429"}}"#), Some((Kind::RateLimited, said("slow down"))));
+        assert_eq!(
+            read(r#"{"error":{"message":"slow down","code":"429"}}"#),
+            Some((Kind::RateLimited, said("slow down")))
+        );
         assert_eq!(read(r#"{"error":"no such model"}"#), Some((Kind::Garbage, said("no such model"))));
-        assert_eq!(read(r#"{"code":1113,"msg":"no balance","success":false}"#), Some((Kind::Garbage, said("no balance"))));
+        assert_eq!(
+            read(r#"{"code":1113,"msg":"no balance","success":false}"#),
+            Some((Kind::Garbage, said("no balance")))
+        );
         assert_eq!(read(r#"{"object":"list"}"#), None);
     }
 
@@ -306,7 +312,8 @@ mod tests {
     fn own_words_come_first() {
         let describe = |status: u16, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
-            Failure::from_answer(status, &HeaderMap::new(), body.as_bytes(), "").describe("http://host:8080/v1/embeddings", "m")
+            Failure::from_answer(status, &HeaderMap::new(), body.as_bytes(), "")
+                .describe("http://host:8080/v1/embeddings", "m")
         };
         let key = r#"{"error":{"message":"Incorrect API key provided: sk-abc***xyz.","code":"invalid_api_key"}}"#;
         assert_eq!(

@@ -10,6 +10,7 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::Value;
 
 use crate::embed::Embeddings;
 
@@ -119,10 +120,12 @@ impl<'de> Visitor<'de> for ReplyVisitor {
                     reply.tokens = usage.prompt_tokens.or(usage.total_tokens).unwrap_or(0);
                 }
                 Key::Data => return Err(A::Error::duplicate_field("data")),
-                Key::Error if map.next_value::<Option<IgnoredAny>>()?.is_some() => {
-                    return Err(A::Error::custom("an error"));
+                Key::Error => {
+                    let none = [Value::Null, Value::Bool(false), Value::from(""), Value::from(0)];
+                    if !none.contains(&map.next_value()?) {
+                        return Err(A::Error::custom("an error"));
+                    }
                 }
-                Key::Error => {}
                 Key::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }

@@ -260,7 +260,7 @@ impl Work<'_> {
 
     /// Leaves out the documents with a text that the provider does not take, and takes in what became of the others.
     fn settle(&mut self, response: &mut v1::IngestResponse) -> Result<(), Error> {
-        let mut violations = Violations::default();
+        let mut refused = Vec::new();
         for task in &mut self.tasks {
             let Some(why) = task.refusal(&self.vectors) else {
                 task.settle(&self.vectors);
@@ -271,10 +271,14 @@ impl Work<'_> {
                 let error = documents::document_error(*index, id, v1::ErrorReason::TextRefused, why.to_owned());
                 response.errors.push(error);
             } else {
-                violations.push(documents::refused_text(*index, id, why));
+                refused.push((*index, documents::refused_text(*index, id, why)));
             }
             task.skip();
         }
+        // In the order of the request.
+        response.errors.sort_by_key(|error| error.index);
+        refused.sort_by_key(|(index, _)| *index);
+        let violations: Violations = refused.into_iter().map(|(_, violation)| violation).collect();
         Ok(violations.finish()?)
     }
 
