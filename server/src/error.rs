@@ -253,6 +253,7 @@ fn answer_embed(error: &EmbedError) -> Answer {
         EmbedError::Stopped(_) => answer(Code::Unavailable, Reason::ShuttingDown).retry(RETRY_SHUTDOWN),
         EmbedError::QuotaExhausted { .. } => answer(Code::ResourceExhausted, Reason::ProviderQuotaExhausted),
         EmbedError::Refused { .. } => answer(Code::FailedPrecondition, Reason::ProviderRefused),
+        EmbedError::TextRefused { .. } => answer(Code::InvalidArgument, Reason::TextRefused),
     }
 }
 
@@ -306,6 +307,7 @@ impl From<Error> for Status {
             Error::Store(StoreError::MetadataTooLarge { .. }) => Violation::new("metadata", message.clone()).into(),
             // The model has changed since the collection was created.
             Error::Embed(EmbedError::Dimensions { .. }) => Violation::new("collection", message.clone()).into(),
+            Error::Embed(EmbedError::TextRefused { .. }) => Violation::new("text", message.clone()).into(),
             _ => Violations::default(),
         };
         let mut bytes = 0;

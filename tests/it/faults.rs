@@ -7,6 +7,7 @@ mod lost;
 mod missing;
 mod provider;
 mod refusals;
+mod refused_texts;
 mod set_up;
 
 use pgfox::v1;

@@ -8,7 +8,7 @@ use std::{
 use pgfox_server::{ConfigError, EmbedError, Embedders, EmbeddingConfig, Model, OpenAiConfig};
 
 use crate::{
-    provider::{Answer, DIMENSIONS, Provider, vector},
+    provider::{Answer, DIMENSIONS, Provider, Refusal, vector},
     support::{eventually, in_time},
 };
 
@@ -69,10 +69,11 @@ async fn batches_are_bounded_in_bytes() {
 
     let embeddings = embedders.embed(&model(), &[&short, &short, &long, &too_long, &short]).await.unwrap();
 
-    assert_eq!(embeddings.truncated, [false, false, false, true, false]);
+    assert_eq!(embeddings.truncated, vec![false; 5]);
     for body in provider.bodies() {
-        let bytes: usize = body["input"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().len()).sum();
-        assert!(bytes <= 1000, "{bytes}");
+        let input = body["input"].as_array().unwrap();
+        let bytes: usize = input.iter().map(|text| text.as_str().unwrap().len()).sum();
+        assert!(bytes <= 1000 || input.len() == 1, "{bytes}");
     }
     assert_eq!(provider.requests(), 4);
 }
@@ -193,11 +194,16 @@ async fn refusals_are_not_retried_and_show_neither_key_nor_page() {
         for body in [format!(r#"{{"error":{{"message":"bad key {KEY}"}}}}"#), format!("<html>{KEY}</html>")] {
             let before = provider.requests();
             provider.script(Answer::Raw(status, vec![], body), 1);
-            let error = embedders.embed(&model(), &["fox"]).await.unwrap_err();
+            let error = embedders.embed(&model(), &["fox"]).await;
+            let error = match (status, error) {
+                // It takes the next text, so that this one was refused. A search says the same.
+                (400, Ok(embeddings)) => EmbedError::Refused { why: embeddings.refused[0].1.clone() },
+                (_, error) => error.unwrap_err(),
+            };
             let text = error.to_string();
             assert!(matches!(error, EmbedError::Refused { .. }), "{text}");
             assert!(text.contains(&status.to_string()) && !text.contains(KEY) && !text.contains("html"), "{text}");
-            assert_eq!(provider.requests(), before + 1);
+            assert_eq!(provider.requests(), before + if status == 400 { 2 } else { 1 });
         }
     }
     assert!(!format!("{embedders:?}").contains(KEY));
@@ -275,14 +281,110 @@ async fn a_text_that_is_too_long_is_cut_and_the_others_are_not() {
     assert_eq!(embeddings.truncated.iter().filter(|truncated| **truncated).count(), 1);
     assert!(embeddings.truncated[7]);
     let (seventh, first) = (&embeddings.values[7 * DIMENSIONS..8 * DIMENSIONS], &embeddings.values[..DIMENSIONS]);
-    // 2000 bytes, halved at characters until there are at most 100
-    assert_eq!(seventh, vector(&"ü".repeat(31), DIMENSIONS));
+    // 2000 bytes are cut to the stated 100, or a few less.
+    assert_eq!(seventh, vector(&"ü".repeat(42), DIMENSIONS));
     assert_eq!(first, vector("fox", DIMENSIONS));
     assert_eq!(embeddings.values.len(), 20 * DIMENSIONS);
+    assert_eq!(embeddings.cut, [(7, 84)]);
+    assert!(embeddings.refused.is_empty());
+}
 
-    provider.limit_text_bytes(1);
-    let error = embedders.embed(&model(), &["üüüü"]).await.unwrap_err();
-    assert!(matches!(error, EmbedError::Refused { .. }), "{error}");
+#[tokio::test]
+async fn openais_own_models_get_what_they_read() {
+    let provider = Provider::start().await;
+    let embedders = embedders(config(&provider));
+    let (short, long) = ("fox ".repeat(2_500), "fox ".repeat(10_000));
+    let embeddings = embedders.embed(&model(), &[&short, &long]).await.unwrap();
+    assert_eq!(embeddings.truncated, [false, true]);
+    assert!(embeddings.cut.is_empty(), "the limit is the model's own");
+    let sent = provider.last_body()["input"][1].as_str().unwrap().to_owned();
+    assert_eq!(sent.split_whitespace().count(), 8_191);
+    assert_eq!(provider.requests(), 1);
+}
+
+/// None of these words is known to pgfox; each is what a provider says.
+#[tokio::test]
+async fn limits_in_any_words_stop_only_what_breaks_them() {
+    fn nim(actual: usize, max: usize) -> (u16, String) {
+        (422, format!(r#"{{"detail":"Input length {actual} exceeds maximum allowed token size {max}"}}"#))
+    }
+    fn cohere(actual: usize, max: usize) -> (u16, String) {
+        (400, format!(r#"{{"message":"total number of texts must be at most {max} - received {actual}"}}"#))
+    }
+    fn zhipu(_: usize, _: usize) -> (u16, String) {
+        (400, r#"{"error":{"code":"1210","message":"API 调用参数有误，请检查文档。"}}"#.into())
+    }
+    fn page(_: usize, _: usize) -> (u16, String) {
+        (413, "<html>".into())
+    }
+    let long = "wolf ".repeat(100);
+    let mut texts = vec!["fox"; 300];
+    (texts[5], texts[131]) = (&long, &long);
+    for (refusal, states_limit) in [(nim as Refusal, true), (cohere, false), (zhipu, false), (page, false)] {
+        let provider = Provider::start().await;
+        let embedders = embedders(config(&provider));
+        provider.refuse_with(refusal);
+        provider.limit_texts(96);
+        let fits = vec!["fox"; 300];
+        assert_eq!(embedders.embed(&model(), &fits).await.unwrap().values, expected(&fits));
+        provider.limit_text_bytes(400);
+        let before = provider.requests();
+        let embeddings = embedders.embed(&model(), &texts).await.unwrap();
+        // Two texts of 300, each found by halving what at most 128 are asked for with.
+        assert!(provider.requests() - before <= 50, "{}", provider.requests() - before);
+        let neighbours =
+            |at: usize| &embeddings.values[at * DIMENSIONS..(at + 1) * DIMENSIONS] == vector("fox", DIMENSIONS);
+        assert!((0..300).all(|at| [5, 131].contains(&at) || neighbours(at)));
+        let (cut, refused) = (&embeddings.cut, &embeddings.refused);
+        let positions: Vec<usize> = if states_limit {
+            assert!(cut.iter().all(|(_, bytes)| (380..=400).contains(bytes)), "{cut:?}");
+            cut.iter().map(|(position, _)| *position).collect()
+        } else {
+            assert!(refused.iter().all(|(_, why)| why.contains("refuses this text and takes others")), "{refused:?}");
+            refused.iter().map(|(position, _)| *position).collect()
+        };
+        assert_eq!(positions, [5, 131]);
+        assert_eq!(
+            (cut.len() + refused.len(), embeddings.truncated.iter().filter(|cut| **cut).count()),
+            (2, cut.len())
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_overload_is_waited_out_and_cuts_nothing() {
+    let text = "the quick brown fox ".repeat(71);
+    let words = ["Too many concurrent requests", "the context length of the queue is too large, too many tokens"];
+    for (status, words) in [(503, words[0]), (503, words[1]), (429, words[1]), (400, words[0])] {
+        let provider = Provider::start().await;
+        let embedders = embedders(config(&provider));
+        let body = serde_json::json!({ "error": { "message": words } }).to_string();
+        provider.script(Answer::Raw(status, vec![], body.clone()), 2);
+        let embeddings = embedders.embed(&model(), &[&text]).await.unwrap();
+        assert_eq!(embeddings.values, expected(&[&text]), "{status} {words}");
+        assert_eq!((embeddings.truncated, provider.requests()), (vec![false], 3), "{status} {words}");
+    }
+}
+
+/// Whoever refuses every text refuses the key, the model or the like: that is said once, and soon.
+#[tokio::test]
+async fn a_refusal_of_everything_is_not_one_of_texts() {
+    for status in [400, 413, 422] {
+        let provider = Provider::start().await;
+        let embedders = embedders(config(&provider));
+        provider.script(Answer::Status(status), 1_000);
+        let error = embedders.embed(&model(), &["fox"; 128]).await.unwrap_err();
+        assert!(matches!(error, EmbedError::Refused { .. }), "{status}: {error}");
+        assert_eq!(provider.requests(), 9, "128, 64, ... 1, and another text");
+    }
+    for status in [401, 403, 404, 405] {
+        let provider = Provider::start().await;
+        let embedders = embedders(config(&provider));
+        provider.script(Answer::Status(status), 1_000);
+        let error = embedders.embed(&model(), &["fox"; 128]).await.unwrap_err();
+        assert!(matches!(error, EmbedError::Refused { .. }), "{status}: {error}");
+        assert_eq!(provider.requests(), 1, "{status}");
+    }
 }
 
 #[tokio::test]
@@ -295,9 +397,16 @@ async fn the_providers_own_batch_size_is_learned() {
     assert_eq!(first.values, expected(&texts));
     assert_eq!(first.truncated, vec![false; 128]);
     assert_eq!(provider.requests(), 7); // 128, 64, 32, 32, 64, 32, 32
-    embedders.embed(&model(), &texts).await.unwrap(); // 64, 32, 32, 64, 32, 32
     embedders.embed(&model(), &texts).await.unwrap(); // 32, 32, 32, 32
-    assert_eq!(provider.requests(), 7 + 6 + 4);
+    assert_eq!(provider.requests(), 7 + 4);
+    // It recovers when the limit has gone.
+    provider.limit_texts(0);
+    let texts = vec!["fox"; 4_096];
+    embedders.embed(&model(), &texts).await.unwrap();
+    embedders.embed(&model(), &texts).await.unwrap();
+    let before = provider.requests();
+    embedders.embed(&model(), &texts).await.unwrap();
+    assert_eq!(provider.requests() - before, 32);
 }
 
 #[tokio::test]
@@ -343,14 +452,24 @@ async fn names_and_settings_are_checked() {
     }
 
     let with = |openai| Embedders::new(EmbeddingConfig { openai, ..EmbeddingConfig::default() }).unwrap_err();
-    for url in ["", "localhost:80", "ftp://host/v1", "http://", "http://host/v1?key=1"] {
+    for url in ["", "localhost:80", "ftp://host/v1", "http://", "http://host/v1#key"] {
         let error = with(OpenAiConfig { base_url: Some(url.to_owned()), ..OpenAiConfig::default() });
         assert!(matches!(error, ConfigError::BaseUrl { .. }), "{url}: {error}");
     }
-    for url in ["http://fox:hush@host/v1?key=1", "http://host/v1?key=hush", "http://host/v1#hush", "fox:hush@host"] {
+    for url in [
+        "http://fox:hush@host/v1#a",
+        "http://host/v1?key=hush#a",
+        "http://host/v1#hush",
+        "fox:hush@host",
+        "http://host?key=hush",
+    ] {
         let openai = OpenAiConfig { base_url: Some(url.to_owned()), ..OpenAiConfig::default() };
         assert!(!format!("{openai:?}").contains("hush"), "{openai:?}");
-        let error = with(openai);
+        let Err(error) = Embedders::new(EmbeddingConfig { openai: openai.clone(), ..EmbeddingConfig::default() })
+        else {
+            assert!(!format!("{:?}", embedders(openai)).contains("hush"));
+            continue;
+        };
         assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
     }
     let error = with(OpenAiConfig { api_key: Some("two\nlines".into()), ..OpenAiConfig::default() });
@@ -359,4 +478,71 @@ async fn names_and_settings_are_checked() {
     assert!(matches!(error, ConfigError::Zero { name: "concurrency" }), "{error}");
     let config = EmbeddingConfig { default_model: Some("openai/ada".to_owned()), ..EmbeddingConfig::default() };
     assert!(matches!(Embedders::new(config).unwrap_err(), ConfigError::DefaultModel { .. }));
+}
+
+#[tokio::test]
+async fn addresses_as_people_write_them() {
+    let provider = Provider::start().await;
+    let host = provider.base_url().replace("/v1", "");
+    let azure = "/openai/deployments/small";
+    let version = "?api-version=2024-02-01";
+    let bearer = Some(format!("Bearer {KEY}"));
+    let key = Some(KEY.to_owned());
+    for (base_url, path, authorization, api_key) in [
+        (host.clone(), "/v1/embeddings", &bearer, &None),
+        (format!("{host}/"), "/v1/embeddings", &bearer, &None),
+        (format!("{host}/v1/"), "/v1/embeddings", &bearer, &None),
+        (format!("{host}/v1/embeddings"), "/v1/embeddings", &bearer, &None),
+        (format!("{host}/v1/embeddings/?a=b"), "/v1/embeddings?a=b", &bearer, &None),
+        (format!("{host}{azure}{version}"), &format!("{azure}/embeddings{version}"), &None, &key),
+        (format!("{host}{azure}/embeddings{version}"), &format!("{azure}/embeddings{version}"), &None, &key),
+    ] {
+        let embedders = embedders(OpenAiConfig { base_url: Some(base_url.clone()), ..config(&provider) });
+        assert_eq!(embedders.embed(&model(), &["fox"]).await.unwrap().values, expected(&["fox"]), "{base_url}");
+        assert_eq!(provider.last_address(), (path.to_owned(), api_key.clone()), "{base_url}");
+        assert_eq!(&provider.last_authorization(), authorization, "{base_url}");
+        provider.script(Answer::Status(404), 1);
+        let error = embedders.embed(&model(), &["fox"]).await.unwrap_err().to_string();
+        let (path, _) = path.split_once('?').unwrap_or((path, ""));
+        assert!(error.contains(&format!("at {host}{path} ")) && !error.contains('?'), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_almost_right() {
+    let provider = Provider::start().await;
+    let embedders = embedders(OpenAiConfig { max_retries: 1, ..config(&provider) });
+    let two = Model { dimensions: 2, ..model() };
+    for body in [
+        r#"{"data":[{"index":0,"embedding":[1,2]},{"index":0,"embedding":[3,4]}]}"#,
+        r#"{"data":[{"embedding":[1,2]},{"embedding":[3,4]}],"error":null}"#,
+        r#"{"data":[{"index":1,"embedding":"AABAQAAAgEA="},{"index":0,"embedding":"AACAPwAAAEA="}]}"#,
+    ] {
+        provider.script(Answer::Body(body.to_owned()), 1);
+        assert_eq!(embedders.embed(&two, &["fox", "wolf"]).await.unwrap().values, [1.0, 2.0, 3.0, 4.0], "{body}");
+    }
+    let success = |error: &str| Answer::Body(format!(r#"{{"error":{{"message":"it is full, key {KEY}"{error}}}}}"#));
+    let mixed = r#"{"data":[{"embedding":[1,2]}],"error":{"message":"it is full"}}"#.to_owned();
+    for answer in [success(""), Answer::Body(mixed), Answer::Body(r#"{"code":1113,"msg":"it is full"}"#.into())] {
+        provider.script(answer, 1);
+        let error = embedders.embed(&two, &["fox"]).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, EmbedError::Unavailable { .. }), "{text}");
+        assert!(text.contains("answers with an error") && text.contains("status 200"), "{text}");
+        assert!(text.contains("it says: it is full") && !text.contains(KEY), "{text}");
+    }
+    // Gateways put the status inside.
+    provider.script(success(r#","code":503"#), 1);
+    embedders.embed(&model(), &["fox"]).await.unwrap();
+    provider.script(success(r#","code":401"#), 1);
+    let error = embedders.embed(&model(), &["fox"]).await.unwrap_err();
+    assert!(matches!(error, EmbedError::Refused { .. }), "{error}");
+
+    for words in ["Sorry, your account balance is insufficient", "Country, region, or territory not supported"] {
+        let body = serde_json::json!({ "code": 30001, "message": format!("{words} {KEY}") }).to_string();
+        provider.script(Answer::Raw(403, vec![], body), 1);
+        let error = embedders.embed(&model(), &["fox"]).await.unwrap_err().to_string();
+        assert!(error.contains("status 403); ") && error.contains(&format!("it says: {words}")), "{error}");
+        assert!(!error.contains(KEY), "{error}");
+    }
 }

@@ -53,14 +53,13 @@ pub(crate) enum Answer {
 }
 
 /// Stops when dropped.
-#[derive(Debug)]
 pub(crate) struct Provider {
     address: SocketAddr,
     state: Arc<State>,
     server: JoinHandle<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     script: Mutex<VecDeque<Answer>>,
     /// Body and authorization of each request.
@@ -68,10 +67,19 @@ struct State {
     texts: AtomicUsize,
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
+    /// Path and query, and the header `api-key`, of each request.
+    addresses: Mutex<Vec<(String, Option<String>)>>,
     /// 0 = no limit.
     max_text_bytes: AtomicUsize,
     max_texts: AtomicUsize,
+    /// How limits are refused.
+    refusal: Mutex<Option<Refusal>>,
+    /// A word that no text may have.
+    forbidden: Mutex<Option<String>>,
 }
+
+/// Makes the status and the body of a refusal from what there is and what may be: bytes of a text, or texts.
+pub(crate) type Refusal = fn(actual: usize, max: usize) -> (u16, String);
 
 impl Provider {
     pub(crate) async fn start() -> Self {
@@ -100,7 +108,7 @@ impl Provider {
         release
     }
 
-    /// Refuses longer texts, as OpenAI refuses more tokens than the model reads.
+    /// Refuses longer texts, as vLLM refuses more tokens than the model reads. A token is a byte here.
     pub(crate) fn limit_text_bytes(&self, max: usize) {
         self.state.max_text_bytes.store(max, Ordering::SeqCst);
     }
@@ -108,6 +116,21 @@ impl Provider {
     /// Refuses more texts in a request, as TEI does.
     pub(crate) fn limit_texts(&self, max: usize) {
         self.state.max_texts.store(max, Ordering::SeqCst);
+    }
+
+    /// Refuses what is beyond the limits in other words.
+    pub(crate) fn refuse_with(&self, refusal: Refusal) {
+        *self.state.refusal.lock().unwrap() = Some(refusal);
+    }
+
+    /// Refuses texts that have this word.
+    pub(crate) fn forbid(&self, word: &str) {
+        *self.state.forbidden.lock().unwrap() = Some(word.to_owned());
+    }
+
+    /// Path and query of the last request, and its header `api-key`.
+    pub(crate) fn last_address(&self) -> (String, Option<String>) {
+        self.state.addresses.lock().unwrap().last().expect("a request").clone()
     }
 
     /// Requests so far, whatever the answer.
@@ -208,7 +231,12 @@ type Answered = Result<Response<BoxBody<Bytes, io::Error>>, io::Error>;
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Answered {
     let _under_way = UnderWay::start(&state);
-    let is_embeddings = request.method() == "POST" && request.uri().path() == "/v1/embeddings";
+    let path = request.uri().path();
+    let is_embeddings =
+        request.method() == "POST" && (path == "/v1/embeddings" || path.starts_with("/openai/deployments/"));
+    let api_key = request.headers().get("api-key").map(|value| value.to_str().unwrap().to_owned());
+    let address = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    state.addresses.lock().unwrap().push((address, api_key));
     let authorization = request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
     let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
@@ -273,13 +301,30 @@ fn embeddings(state: &State, body: &Value, dimensions: Option<usize>) -> Answere
     if texts.iter().any(|text| text.is_empty()) {
         return error(400, "input must be non-empty strings", None);
     }
+    let refusal = *state.refusal.lock().unwrap();
+    let forbidden = state.forbidden.lock().unwrap().clone();
+    if let Some(word) = forbidden
+        && texts.iter().any(|text| text.contains(&word))
+    {
+        return error(400, "input is not allowed", None);
+    }
     let max_texts = state.max_texts.load(Ordering::SeqCst);
     if max_texts > 0 && texts.len() > max_texts {
+        if let Some((status, body)) = refusal.map(|refusal| refusal(texts.len(), max_texts)) {
+            return Ok(Response::builder().status(status).body(full(body)).unwrap());
+        }
         return error(422, &format!("batch size {} > maximum allowed batch size {max_texts}", texts.len()), None);
     }
     let max_bytes = state.max_text_bytes.load(Ordering::SeqCst);
-    if max_bytes > 0 && texts.iter().any(|text| text.len() > max_bytes) {
-        return error(400, &format!("This model's maximum context length is {max_bytes} tokens"), None);
+    let longest = texts.iter().map(|text| text.len()).max().unwrap_or_default();
+    if max_bytes > 0 && longest > max_bytes {
+        if let Some((status, body)) = refusal.map(|refusal| refusal(longest, max_bytes)) {
+            return Ok(Response::builder().status(status).body(full(body)).unwrap());
+        }
+        let message = format!(
+            "This model's maximum context length is {max_bytes} tokens. However, you requested {longest} tokens in the input"
+        );
+        return error(400, &message, None);
     }
 
     state.texts.fetch_add(texts.len(), Ordering::SeqCst);

@@ -128,6 +128,9 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::ProviderRateLimited => "Try again later, or raise the limit at the provider.",
         ErrorReason::ProviderQuotaExhausted => "Raise the quota at the provider.",
         ErrorReason::ProviderRefused => "Correct the key that the server has for it, or take a model that it offers.",
+        ErrorReason::TextRefused => {
+            "Shorten the text, or use a collection with chunking. `skip_invalid` stores the other documents."
+        }
         ErrorReason::DeadlineExceeded => "Allow more time, or ask for less at once.",
         ErrorReason::MessageTooLarge => "Send or ask for less at once; the limits are settings of the server.",
         ErrorReason::TooManyDocuments => {

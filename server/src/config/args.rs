@@ -338,7 +338,7 @@ pub struct DatabaseArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Embedding")]
 pub struct EmbeddingArgs {
-    /// Server that speaks OpenAI's API, such as http://127.0.0.1:11434/v1 [default: OpenAI's]
+    /// Server that speaks OpenAI's API, such as http://127.0.0.1:11434/v1; at Azure with ?api-version=... [default: OpenAI's]
     #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL")]
     pub openai_base_url: Option<String>,
     /// File with its key, instead of OPENAI_API_KEY

@@ -157,7 +157,12 @@ mod tests {
         asked.fetch_add(texts.len() as u64, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(20)).await;
         let values = texts.iter().flat_map(|text| [text.len() as f32; 2]).collect();
-        Ok(Embeddings { values, tokens: texts.len() as u64, truncated: vec![false; texts.len()] })
+        Ok(Embeddings {
+            values,
+            tokens: texts.len() as u64,
+            truncated: vec![false; texts.len()],
+            ..Embeddings::default()
+        })
     }
 
     #[tokio::test]

@@ -61,17 +61,25 @@ pub struct Embeddings {
     pub tokens: u64,
     /// For each text, whether it was longer than the model reads. Some providers cut a text and do not tell.
     pub truncated: Vec<bool>,
+    /// Texts, by their position, that were cut to so many bytes because the provider said that it reads no more. It may
+    /// read more another time.
+    pub cut: Vec<(usize, usize)>,
+    /// Texts, by their position, that the provider does not take though it takes others, and why. Their vectors are zeros.
+    pub refused: Vec<(usize, String)>,
 }
 
 impl Embeddings {
     pub(crate) fn append(&mut self, part: Self) {
-        if self.values.capacity() == 0 {
+        if self.truncated.is_empty() && self.values.capacity() == 0 {
             *self = part;
             return;
         }
+        let before = self.truncated.len();
         self.values.extend_from_slice(&part.values);
         self.tokens += part.tokens;
         self.truncated.extend_from_slice(&part.truncated);
+        self.cut.extend(part.cut.into_iter().map(|(position, bytes)| (before + position, bytes)));
+        self.refused.extend(part.refused.into_iter().map(|(position, why)| (before + position, why)));
     }
 }
 
@@ -96,6 +104,9 @@ pub enum EmbedError {
     /// The provider refuses the key, the model or the request.
     #[error("{why}")]
     Refused { why: String },
+    /// The provider takes other texts but not that of a query.
+    #[error("{why}")]
+    TextRefused { why: String },
     /// As many calls wait for the model as may.
     #[error("too many calls wait for the embedding model; try again later")]
     Busy,

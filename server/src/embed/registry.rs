@@ -166,7 +166,7 @@ impl Embedders {
         Ok(Model { name: name.to_owned(), dimensions: expected, ask_dimensions })
     }
 
-    /// Embeds the texts of documents, none of them empty. Dropping the future stops the requests.
+    /// Embeds the texts of documents, none of them empty. Those that a provider refuses are named in the result. Dropping the future stops the requests.
     ///
     /// # Errors
     /// [`EmbedError::Dimensions`] when the model has changed, [`EmbedError::Busy`] when too many calls wait for it, and what
@@ -188,7 +188,13 @@ impl Embedders {
                 embedded
             }
             Embedder::OpenAi(openai) => {
-                let embedded = openai.embed(openai_name(&model.name), model, texts, purpose).await;
+                let mut embedded = openai.embed(openai_name(&model.name), model, texts, purpose).await;
+                if purpose == Purpose::Query
+                    && let Ok(Embeddings { refused, .. }) = &embedded
+                    && let Some((_, why)) = refused.first()
+                {
+                    embedded = Err(EmbedError::TextRefused { why: why.clone() });
+                }
                 if let Err(EmbedError::Dimensions { .. }) = embedded {
                     // another model under the same name
                     self.natural_dimensions().remove(&model.name);
@@ -203,7 +209,7 @@ impl Embedders {
     /// documents.
     ///
     /// # Errors
-    /// As [`Embedders::embed`].
+    /// As [`Embedders::embed`], and [`EmbedError::TextRefused`].
     pub async fn embed_queries(&self, model: &Model, texts: &[&str]) -> Result<QueryEmbeddings, EmbedError> {
         self.0
             .queries
@@ -271,7 +277,7 @@ enum Location<'e, 'n> {
 /// What the end of a call tells of the provider.
 fn report_health<T>(openai: &OpenAi, outcome: &Result<T, EmbedError>) {
     match outcome {
-        Ok(_) => openai.health().works(),
+        Ok(_) | Err(EmbedError::TextRefused { .. }) => openai.health().works(),
         Err(EmbedError::Unavailable { .. } | EmbedError::QuotaExhausted { .. } | EmbedError::Refused { .. }) => {
             openai.health().fails();
         }

@@ -155,6 +155,13 @@ fn invalid_document(index: usize, id: &str, violations: &Violations) -> Document
     document_error(index, id, violations.reason(), message.join("; "))
 }
 
+/// A text that the provider of the model does not take.
+pub(crate) fn refused_text(index: usize, id: &str, why: &str) -> Violation {
+    let field = format!("documents[{index}].text");
+    let description = format!("of the document \"{id}\" cannot be embedded: {why}");
+    Violation { reason: ErrorReason::TextRefused, ..Violation::new(field, description) }
+}
+
 /// Why a document is skipped.
 pub(crate) fn document_error(index: usize, id: &str, reason: ErrorReason, message: String) -> DocumentError {
     // Cut where a character ends.

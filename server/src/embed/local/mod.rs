@@ -129,8 +129,12 @@ impl LocalModel {
             }));
         }
         let dimensions = self.dimensions();
-        let mut embeddings =
-            Embeddings { values: vec![0.0; texts.len() * dimensions], tokens: 0, truncated: vec![false; texts.len()] };
+        let mut embeddings = Embeddings {
+            values: vec![0.0; texts.len() * dimensions],
+            tokens: 0,
+            truncated: vec![false; texts.len()],
+            ..Embeddings::default()
+        };
         while let Some(done) = batches.join_next().await {
             let (start, batch) = match done {
                 Ok(done) => done?,
@@ -210,6 +214,7 @@ impl Model {
             values,
             tokens: tokenized.iter().map(|text| text.ids.len() as u64).sum(),
             truncated: tokenized.iter().map(|text| text.truncated).collect(),
+            ..Embeddings::default()
         })
     }
 }

@@ -42,13 +42,15 @@ impl From<&str> for ProviderKey {
 /// `Debug` shows neither the key nor what is secret in the address.
 #[derive(Clone)]
 pub struct OpenAiConfig {
-    /// The address up to and without `/embeddings`, such as `http://127.0.0.1:11434/v1`. Default: `OPENAI_BASE_URL`.
+    /// The address, with or without `/embeddings`, such as `http://127.0.0.1:11434/v1`; only a host stands for its `/v1`. A
+    /// query is sent with every request. Default: `OPENAI_BASE_URL`.
     pub base_url: Option<String>,
-    /// Sent as a bearer token. Optional with a base URL: local servers often need none.
+    /// Sent as a bearer token, to Azure in the header `api-key`. Optional with a base URL: local servers often need none.
     pub api_key: Option<ProviderKey>,
-    /// Texts per request, 1 to 2048 (OpenAI's limit). Default 128. When the provider takes fewer, that is learned from its refusals.
+    /// Texts per request, 1 to 2048 (OpenAI's limit). Default 128. When the provider takes fewer, that is learned
+    /// from its refusals, and more are tried again from time to time.
     pub max_batch_texts: usize,
-    /// Bytes of text per request; a longer text is cut there. Default 256 KiB. A token has at least one byte, so that this
+    /// Bytes of text per request; a longer text goes alone. Default 256 KiB. A token has at least one byte, so that this
     /// keeps a request below OpenAI's limit of 300,000 tokens.
     pub max_batch_bytes: usize,
     /// Requests under way at a time, over the whole server. A quarter of them, rounded up, is for queries alone, unless it

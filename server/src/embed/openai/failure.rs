@@ -1,4 +1,7 @@
-//! What a failed call to a provider means: worth repeating, too large, or final.
+//! What a failed call to a provider means: worth repeating, perhaps about its texts, or final.
+//!
+//! The status decides. The words of providers differ and change, so that they never decide that a text is too long; at most
+//! their numbers say how long it may be.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,9 +9,11 @@ use reqwest::{
     StatusCode,
     header::{HeaderMap, RETRY_AFTER},
 };
-use serde_json::Value;
 
-use super::message;
+use super::{
+    error_body::{ProviderError, TokenLimit},
+    message,
+};
 use crate::embed::EmbedError;
 
 /// When a caller may come back, if neither the provider nor the retries say.
@@ -30,6 +35,8 @@ pub(super) struct Failure {
     pub(super) said: Option<String>,
     /// What the provider asks to wait.
     pub(super) retry_after: Option<Duration>,
+    /// How many tokens the provider says there are, and how many may be.
+    pub(super) tokens: Option<TokenLimit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +49,8 @@ pub(super) enum Kind {
     Garbage,
     /// The account has used up what it paid for.
     QuotaExhausted,
-    /// Too many texts, or a text that the model cannot read as a whole.
-    TooLarge,
+    /// The provider says no to the request, perhaps because of its texts: their number, their length or what they say.
+    Texts,
     /// Anything else that the provider says no to.
     Refused,
     /// It was not asked: too many wait for it.
@@ -52,7 +59,7 @@ pub(super) enum Kind {
 
 impl Failure {
     pub(super) fn new(kind: Kind, why: impl Into<String>) -> Self {
-        Self { kind, why: why.into(), status: None, said: None, retry_after: None }
+        Self { kind, why: why.into(), status: None, said: None, retry_after: None, tokens: None }
     }
 
     /// Adds the words of someone else; `key` is hidden in them.
@@ -64,21 +71,44 @@ impl Failure {
     pub(super) fn from_answer(status: StatusCode, headers: &HeaderMap, body: &[u8], key: &str) -> Self {
         let error = ProviderError::read(body);
         let kind = classify(status, &error);
-        let is_key = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let why = match kind {
             Kind::Unavailable | Kind::Garbage => "fails",
             Kind::RateLimited => "limits the rate",
             Kind::QuotaExhausted => "says that the quota is used up",
-            Kind::TooLarge => "finds the texts too large",
-            Kind::Refused if is_key => "does not accept the API key of the server, or not for this model",
+            Kind::Refused if status == StatusCode::UNAUTHORIZED => {
+                "does not accept the API key of the server, or not for this model"
+            }
+            Kind::Refused if status == StatusCode::FORBIDDEN => "does not let the server use it, or not this model",
             Kind::Refused if status == StatusCode::NOT_FOUND => "does not know the model or the address",
-            Kind::Refused => "refuses the request",
+            Kind::Texts | Kind::Refused => "refuses the request",
             Kind::Busy => "is busy",
         };
+        let tokens = if kind == Kind::Texts { error.token_limit() } else { None };
         // What it says of a key is mostly the key.
+        let is_key = status == StatusCode::UNAUTHORIZED;
         let said = error.message.filter(|_| !is_key).and_then(|said| message::for_callers(&said, key));
         let retry_after = retry_after(headers, SystemTime::now()).map(|wait| wait.min(MAX_RETRY_AFTER));
-        Self { kind, why: why.to_owned(), status: Some(status), said, retry_after }
+        Self { kind, why: why.to_owned(), status: Some(status), said, retry_after, tokens }
+    }
+
+    /// What an answer with success means that holds an error, in any shape. `None` when it says nothing of one.
+    pub(super) fn from_success(body: &[u8], key: &str) -> Option<Self> {
+        let error = ProviderError::read(body);
+        error.message.as_ref()?;
+        // Gateways pass on the status that they were given.
+        let meant = error.status.and_then(|status| StatusCode::from_u16(status).ok());
+        let failure = match meant.filter(|status| status.is_client_error() || status.is_server_error()) {
+            Some(status) => Self::from_answer(status, &HeaderMap::new(), body, key),
+            None => {
+                let kind = match classify(StatusCode::OK, &error) {
+                    Kind::Refused => Kind::Garbage,
+                    kind => kind,
+                };
+                let said = error.message.and_then(|said| message::for_callers(&said, key));
+                Self { said, ..Self::new(kind, "answers with an error") }
+            }
+        };
+        Some(Self { status: Some(StatusCode::OK), ..failure })
     }
 
     /// Whether the same request may work a little later.
@@ -92,17 +122,26 @@ impl Failure {
     }
 
     /// What callers are told: where it failed and why, what to do, and last what the provider says.
-    pub(super) fn describe(&self, host: &str, model: &str) -> String {
-        let Self { kind, why, status, said, .. } = self;
-        let advice = match kind {
+    pub(super) fn describe(&self, url: &str, model: &str) -> String {
+        let advice = match self.kind {
             Kind::Unavailable | Kind::Busy => "try again later",
             Kind::RateLimited => "try again later, or raise the limit there",
             Kind::Garbage => "check --openai-base-url",
             Kind::QuotaExhausted => "raise the quota there",
-            Kind::TooLarge => "send shorter texts",
-            Kind::Refused => "check the key, the model and --openai-base-url",
+            Kind::Texts | Kind::Refused => "check the key, the model and --openai-base-url",
         };
-        let mut text = format!("the embedding provider at {host} {why} (model \"{model}\"");
+        self.say(url, model, &self.why, advice)
+    }
+
+    /// What callers are told of a text that the provider refuses though it takes others.
+    pub(super) fn describe_text(&self, url: &str, model: &str) -> String {
+        let advice = "shorten the text, or use a collection with chunking";
+        self.say(url, model, "refuses this text and takes others", advice)
+    }
+
+    fn say(&self, url: &str, model: &str, why: &str, advice: &str) -> String {
+        let Self { status, said, .. } = self;
+        let mut text = format!("the embedding provider at {url} {why} (model \"{model}\"");
         if let Some(status) = status {
             text += &format!(", status {}", status.as_u16());
         }
@@ -114,14 +153,14 @@ impl Failure {
         text
     }
 
-    pub(super) fn into_embed_error(self, host: &str, model: &str) -> EmbedError {
-        let why = self.describe(host, model);
+    pub(super) fn into_embed_error(self, url: &str, model: &str) -> EmbedError {
+        let why = self.describe(url, model);
         let retry_after = self.retry_after.unwrap_or(RETRY_LATER);
         match self.kind {
             Kind::Unavailable | Kind::Garbage => EmbedError::Unavailable { why, retry_after },
             Kind::RateLimited => EmbedError::RateLimited { why, retry_after },
             Kind::QuotaExhausted => EmbedError::QuotaExhausted { why },
-            Kind::TooLarge | Kind::Refused => EmbedError::Refused { why },
+            Kind::Texts | Kind::Refused => EmbedError::Refused { why },
             Kind::Busy => EmbedError::Busy,
         }
     }
@@ -134,61 +173,11 @@ fn classify(status: StatusCode, error: &ProviderError) -> Kind {
     }
     match status {
         StatusCode::TOO_MANY_REQUESTS => Kind::RateLimited,
-        StatusCode::PAYLOAD_TOO_LARGE => Kind::TooLarge,
-        // llama.cpp says so with 500
-        _ if error.says_too_large() => Kind::TooLarge,
+        StatusCode::BAD_REQUEST if error.says_overload() => Kind::RateLimited,
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => Kind::Texts,
         StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY => Kind::Unavailable,
         _ if status.is_server_error() => Kind::Unavailable,
         _ => Kind::Refused,
-    }
-}
-
-/// The error in a reply, in any of the shapes that servers use: `{"error": {"message", "type", "code"}}` (OpenAI, vLLM),
-/// the same in a list (Gemini), `{"error": "text"}` (Ollama), `{"message", "type"}` (TEI), `{"detail": ...}` (FastAPI).
-#[derive(Debug, Default)]
-struct ProviderError {
-    /// As it was sent; none when the body is not JSON.
-    message: Option<String>,
-    /// `code` and `type`, where they are strings.
-    codes: Vec<String>,
-}
-
-impl ProviderError {
-    fn read(body: &[u8]) -> Self {
-        let Ok(body) = serde_json::from_slice::<Value>(body) else {
-            return Self::default();
-        };
-        let body = body.get(0).unwrap_or(&body);
-        let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
-        let message = [Some(error), error.get("message"), error.get("detail"), body.get("message")]
-            .into_iter()
-            .flatten()
-            .find_map(Value::as_str)
-            .map(str::to_owned);
-        let codes = ["code", "type"].iter().filter_map(|key| error.get(key)?.as_str().map(str::to_owned)).collect();
-        Self { message, codes }
-    }
-
-    /// Servers have no common code for it, so their words are looked at as well.
-    fn says_too_large(&self) -> bool {
-        const WORDS: [&str; 11] = [
-            "context length",         // OpenAI, vLLM, Ollama
-            "context_length",         // LiteLLM
-            "context size",           // llama.cpp
-            "maximum input length",   // OpenAI
-            "must have less than",    // TEI
-            "batch size",             // TEI, DashScope
-            "in one batch",           // Gemini
-            "too long",               // OpenAI (more than 2048 texts)
-            "too large",              // llama.cpp
-            "too many",               // Mistral (texts, tokens)
-            "max_tokens_per_request", // OpenAI (300,000 tokens)
-        ];
-        let says = |text: &str| {
-            let text = text.to_ascii_lowercase();
-            WORDS.iter().any(|words| text.contains(words))
-        };
-        self.message.as_deref().is_some_and(says) || self.codes.iter().any(|code| says(code))
     }
 }
 
@@ -250,70 +239,91 @@ mod tests {
         for status in [408, 500, 502, 503, 504, 529] {
             assert_eq!(kind(status, "<html>"), Kind::Unavailable, "{status}");
         }
-        for status in [301, 400, 401, 403, 404, 405, 422] {
+        for status in [301, 401, 403, 404, 405] {
             assert_eq!(kind(status, "<html>"), Kind::Refused, "{status}");
+        }
+        for status in [400, 413, 422] {
+            assert_eq!(kind(status, "<html>"), Kind::Texts, "{status}");
         }
     }
 
     #[test]
-    fn too_large_in_the_words_of_each_server() {
-        for (status, body) in [
-            (
-                400,
-                r#"{"error":{"message":"This model's maximum context length is 8192 tokens, however you requested 9000 tokens","type":"invalid_request_error","code":null}}"#,
-            ),
-            (
-                400,
-                r#"{"error":{"message":"Invalid 'input[3]': maximum input length is 8192 tokens.","type":"invalid_request_error"}}"#,
-            ),
-            (400, r#"{"error":{"message":"'$.input' is too long. Maximum length is 2048, but got 2049 items."}}"#),
-            (
-                400,
-                r#"{"error":{"message":"Requested 300001 tokens","type":"max_tokens_per_request","code":"max_tokens_per_request"}}"#,
-            ),
-            (
-                400,
-                r#"{"error":{"message":"the input length exceeds the context length","type":"invalid_request_error"}}"#,
-            ),
-            (400, r#"{"error":"the input length exceeds the context length"}"#),
-            (
-                400,
-                r#"[{"error":{"code":400,"message":"BatchEmbedContentsRequest.requests: at most 100 requests can be in one batch"}}]"#,
-            ),
-            (
-                400,
-                r#"{"object":"error","message":"Too many inputs in request, split into more batches.","type":"invalid_request"}"#,
-            ),
-            (
-                413,
-                r#"{"message":"Input validation error: `inputs` must have less than 512 tokens. Given: 514","type":"Validation"}"#,
-            ),
-            (422, r#"{"message":"batch size 64 > maximum allowed batch size 32","type":"Validation"}"#),
-            (413, "<html>413 Request Entity Too Large</html>"),
-            (
-                500,
-                r#"{"error":{"code":500,"message":"input is too large to process. increase the physical batch size","type":"server_error"}}"#,
-            ),
-        ] {
-            assert_eq!(kind(status, body), Kind::TooLarge, "{body}");
+    fn no_word_makes_an_overload_a_long_text() {
+        for words in ["Too many concurrent requests", "the queue is too long", "batch size too large, context length"] {
+            let body = serde_json::json!({ "error": { "message": words } }).to_string();
+            for status in [500, 502, 503, 529] {
+                assert_eq!(kind(status, &body), Kind::Unavailable, "{status} {words}");
+            }
+            assert_eq!(kind(429, &body), Kind::RateLimited, "{words}");
         }
+        for words in ["Too many concurrent requests", "Rate limit reached", "ThrottlingException"] {
+            let body = serde_json::json!({ "message": words }).to_string();
+            assert_eq!(kind(400, &body), Kind::RateLimited, "{words}");
+        }
+    }
+
+    #[test]
+    fn stated_limits_are_read() {
+        let limit = |status: u16, error: serde_json::Value| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let failure = Failure::from_answer(status, &HeaderMap::new(), error.to_string().as_bytes(), "");
+            failure.tokens.map(|limit| (limit.actual, limit.max))
+        };
+        let says = |message: &str| limit(400, serde_json::json!({ "error": { "message": message } }));
+        let openai = "This model's maximum context length is 8192 tokens, however you requested 9000 tokens \
+                      (9000 in your prompt; 0 for the completion). Please reduce your prompt.";
+        assert_eq!(says(openai), Some((9_000, 8_192)));
+        assert_eq!(says("Input length 700 exceeds maximum allowed token size 512"), Some((700, 512)));
+        assert_eq!(says("`inputs` must have less than 512 tokens. Given: 1,514"), Some((1_514, 512)));
+        let llama = serde_json::json!({ "error": { "message": "too large", "n_prompt_tokens": 700, "n_ctx": 512 } });
+        assert_eq!(limit(400, llama), Some((700, 512)));
+        for message in [
+            "total number of texts must be at most 96 - received 128",
+            "Invalid 'input[3]': the input has too many tokens",
+            "no tokens in text-embedding-3-small",
+            "Rate limit reached: 1000 tokens per minute, requested 1200",
+            "input token count 512",
+        ] {
+            assert_eq!(says(message), None, "{message}");
+        }
+        let overload = serde_json::json!({ "message": "700 tokens, at most 512" });
+        assert_eq!((limit(503, overload.clone()), limit(429, overload)), (None, None));
+    }
+
+    #[test]
+    fn success_with_an_error_is_an_error() {
+        let read = |body: &str| Failure::from_success(body.as_bytes(), "").map(|failure| (failure.kind, failure.said));
+        let said = |words: &str| Some(words.to_owned());
+        let body = r#"{"error":{"message":"model is loading","code":503}}"#;
+        assert_eq!(read(body), Some((Kind::Unavailable, said("model is loading"))));
+        assert_eq!(
+            read(r#"{"error":{"message":"slow down","code":"429"}}"#),
+            Some((Kind::RateLimited, said("slow down")))
+        );
+        assert_eq!(read(r#"{"error":"no such model"}"#), Some((Kind::Garbage, said("no such model"))));
+        assert_eq!(
+            read(r#"{"code":1113,"msg":"no balance","success":false}"#),
+            Some((Kind::Garbage, said("no balance")))
+        );
+        assert_eq!(read(r#"{"object":"list"}"#), None);
     }
 
     #[test]
     fn own_words_come_first() {
         let describe = |status: u16, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
-            Failure::from_answer(status, &HeaderMap::new(), body.as_bytes(), "").describe("host:8080", "m")
+            Failure::from_answer(status, &HeaderMap::new(), body.as_bytes(), "")
+                .describe("http://host:8080/v1/embeddings", "m")
         };
         let key = r#"{"error":{"message":"Incorrect API key provided: sk-abc***xyz.","code":"invalid_api_key"}}"#;
         assert_eq!(
             describe(401, key),
-            "the embedding provider at host:8080 does not accept the API key of the server, or not for this model \
+            "the embedding provider at http://host:8080/v1/embeddings does not accept the API key of the server, or not for this model \
              (model \"m\", status 401); check the key, the model and --openai-base-url"
         );
         assert_eq!(
             describe(400, r#"{"detail":"no\nsuch\u0000 model"}"#),
-            "the embedding provider at host:8080 refuses the request (model \"m\", status 400); \
+            "the embedding provider at http://host:8080/v1/embeddings refuses the request (model \"m\", status 400); \
              check the key, the model and --openai-base-url; it says: no such model"
         );
         for body in ["<html><h1>nginx</h1></html>", r#"{"detail":[{"msg":"field required"}]}"#] {

@@ -4,7 +4,7 @@ use std::{fmt, sync::LazyLock, time::Duration};
 
 use async_openai::{config::Config, error::OpenAIError, middleware::HttpRequestFactory};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, InvalidHeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
@@ -19,23 +19,30 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 
 pub(super) type Client = async_openai::Client<Endpoint>;
 
-/// A client, and the host that it is for, with the port if that is not the usual one. Connects to nothing yet.
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+
+/// Hosts whose key goes into the header `api-key`, as does that of any address with `api-version` in its query.
+const AZURE_HOSTS: [&str; 3] = [".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"];
+
+/// A client, and where its requests go, as callers may know. Connects to nothing yet.
 pub(super) fn client(config: &OpenAiConfig) -> Result<(Client, String), ConfigError> {
     let endpoint = Endpoint::new(config)?;
-    let host = endpoint.base_url.host_str().unwrap_or_default();
-    let host = endpoint.base_url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let url = endpoint.shown_url();
     let http = endpoint.http_client()?;
     let max_bytes = config.max_reply_bytes;
     let client = Client::build(http.clone(), endpoint);
     // in place of async-openai's own way to send, which retries
     let send = move |request: HttpRequestFactory| send(http.clone(), request, max_bytes);
-    Ok((client.with_http_service(tower::service_fn(send)), host))
+    Ok((client.with_http_service(tower::service_fn(send)), url))
 }
 
 /// Address and headers; in place of `OpenAIConfig`, which reads the environment and panics on a key with a line break.
 #[derive(Clone)]
 pub(super) struct Endpoint {
+    /// Without `/embeddings`.
     base_url: reqwest::Url,
+    /// Whether the key goes into `api-key`.
+    is_azure: bool,
     key: Option<ProviderKey>,
 }
 
@@ -43,16 +50,35 @@ impl Endpoint {
     fn new(config: &OpenAiConfig) -> Result<Self, ConfigError> {
         let text = config.base_url.as_deref().unwrap_or(OPENAI_BASE_URL);
         let invalid = |why: String| ConfigError::BaseUrl { url: shown_url(text), why };
-        let base_url = reqwest::Url::parse(text).map_err(|error| invalid(error.to_string()))?;
-        if !matches!(base_url.scheme(), "http" | "https") || base_url.query().is_some() || base_url.fragment().is_some()
-        {
+        let mut base_url = reqwest::Url::parse(text).map_err(|error| invalid(error.to_string()))?;
+        if !matches!(base_url.scheme(), "http" | "https") || base_url.fragment().is_some() {
             return Err(invalid("it has the form http://host:port/v1 or https://host/v1".to_owned()));
         }
 
         if let Some(key) = &config.api_key {
-            bearer(key).map_err(|_| ConfigError::ApiKey)?;
+            secret(key, "").map_err(|_| ConfigError::ApiKey)?;
         }
-        Ok(Self { base_url, key: config.api_key.clone() })
+        let host = base_url.host_str().unwrap_or_default();
+        let is_azure_host = AZURE_HOSTS.iter().any(|azure| host.ends_with(azure));
+        let is_azure = is_azure_host || base_url.query_pairs().any(|(name, _)| name == "api-version");
+        let path = base_url.path().trim_end_matches('/');
+        let path = match path.strip_suffix("/embeddings") {
+            Some(base) => base,
+            // Only a host: what its API begins with.
+            None if path.is_empty() && is_azure_host => "/openai/v1",
+            None if path.is_empty() => "/v1",
+            None => path,
+        };
+        let path = path.to_owned();
+        base_url.set_path(&path);
+        Ok(Self { base_url, is_azure, key: config.api_key.clone() })
+    }
+
+    /// Where embeddings are asked for, without what can be secret.
+    fn shown_url(&self) -> String {
+        let mut url = self.base_url.clone();
+        url.set_query(None);
+        shown_url(&with_path(url, "/embeddings"))
     }
 
     fn http_client(&self) -> Result<reqwest::Client, ConfigError> {
@@ -88,20 +114,28 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-fn bearer(key: &ProviderKey) -> Result<HeaderValue, InvalidHeaderValue> {
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.current().expose_secret()))?;
-    bearer.set_sensitive(true);
-    Ok(bearer)
+fn secret(key: &ProviderKey, scheme: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("{scheme}{}", key.current().expose_secret()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The URL with more in its path; its query stays.
+fn with_path(mut url: reqwest::Url, path: &str) -> String {
+    let path = format!("{}{path}", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    url.into()
 }
 
 impl Config for Endpoint {
     fn headers(&self) -> HeaderMap {
         // A key that replaces the first one was checked as that was.
-        self.key.iter().filter_map(|key| Some((AUTHORIZATION, bearer(key).ok()?))).collect()
+        let (name, scheme) = if self.is_azure { (API_KEY, "") } else { (AUTHORIZATION, "Bearer ") };
+        self.key.iter().filter_map(|key| Some((name.clone(), secret(key, scheme).ok()?))).collect()
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base_url.as_str().trim_end_matches('/'))
+        with_path(self.base_url.clone(), path)
     }
 
     fn query(&self) -> Vec<(&str, &str)> {
@@ -128,8 +162,9 @@ async fn send(
     let fail = |failure: Failure| OpenAIError::Boxed(Box::new(failure));
     let request = request.build().await?;
     // That of this request, since it can change.
-    let bearer = request.headers().get(AUTHORIZATION).and_then(|bearer| bearer.to_str().ok()).unwrap_or_default();
-    let key = SecretString::from(bearer.trim_start_matches("Bearer "));
+    let header = request.headers().get(AUTHORIZATION).or_else(|| request.headers().get(API_KEY));
+    let header = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let key = SecretString::from(header.trim_start_matches("Bearer "));
     let key = key.expose_secret();
     let mut response = client.execute(request).await.map_err(|error| fail(lost(error, key)))?;
     let status = response.status();
@@ -162,10 +197,10 @@ pub(super) fn into_failure(error: OpenAIError, key: &str) -> Failure {
             Ok(failure) => *failure,
             Err(error) => Failure::new(Kind::Unavailable, "cannot be asked").saying(&error.to_string(), key),
         },
-        OpenAIError::JSONDeserialize(error, _body) => {
+        OpenAIError::JSONDeserialize(error, body) => Failure::from_success(body.as_bytes(), key).unwrap_or_else(|| {
             Failure::new(Kind::Garbage, "gives an answer that is not a list of embeddings")
                 .saying(&error.to_string(), key)
-        }
+        }),
         OpenAIError::Reqwest(error) => lost(error, key),
         error => Failure::new(Kind::Refused, "cannot be asked").saying(&error.to_string(), key),
     }

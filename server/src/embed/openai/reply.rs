@@ -1,7 +1,7 @@
 //! Reads an OpenAI-shaped reply into one flat vector, and takes what servers really send.
 //!
 //! Only `data` with its `embedding`s is needed. `object`, `model`, `usage` and even `index` are left out by some servers,
-//! and some send base64 although floats were asked for.
+//! some number every vector 0, and some send base64 although floats were asked for.
 
 use std::fmt;
 
@@ -10,6 +10,7 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::Value;
 
 use crate::embed::Embeddings;
 
@@ -42,7 +43,7 @@ pub(super) struct Vectors {
 impl Vectors {
     /// As the embeddings of `count` texts that were read whole.
     pub(super) fn into_embeddings(self, count: usize) -> Embeddings {
-        Embeddings { values: self.values, tokens: self.tokens, truncated: vec![false; count] }
+        Embeddings { values: self.values, tokens: self.tokens, truncated: vec![false; count], ..Embeddings::default() }
     }
 }
 
@@ -63,10 +64,12 @@ impl Reply {
             return Err("a value that is not a finite number".to_owned());
         }
 
+        // Some servers embed text by text and do not count.
+        let all_zero = self.vectors.iter().all(|vector| vector.index == Some(0));
         // order[i] = where in the reply the vector of text i is
         let mut order = vec![None; count];
         for (position, vector) in self.vectors.iter().enumerate() {
-            let index = vector.index.unwrap_or(position);
+            let index = vector.index.filter(|_| !all_zero).unwrap_or(position);
             let Some(slot) = order.get_mut(index) else {
                 return Err(format!("index {index} for {count} texts"));
             };
@@ -117,6 +120,12 @@ impl<'de> Visitor<'de> for ReplyVisitor {
                     reply.tokens = usage.prompt_tokens.or(usage.total_tokens).unwrap_or(0);
                 }
                 Key::Data => return Err(A::Error::duplicate_field("data")),
+                Key::Error => {
+                    let none = [Value::Null, Value::Bool(false), Value::from(""), Value::from(0)];
+                    if !none.contains(&map.next_value()?) {
+                        return Err(A::Error::custom("an error"));
+                    }
+                }
                 Key::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -131,6 +140,7 @@ impl<'de> Visitor<'de> for ReplyVisitor {
 enum Key {
     Data,
     Usage,
+    Error,
     #[serde(other)]
     Other,
 }
@@ -281,6 +291,12 @@ mod tests {
     }
 
     #[test]
+    fn servers_that_do_not_count_keep_the_order() {
+        let json = r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[2]}],"error":null}"#;
+        assert_eq!(read(json, 2).unwrap().values, [1.0, 2.0]);
+    }
+
+    #[test]
     fn base64_is_read() {
         let vectors = read(r#"{"data":[{"index":0,"embedding":"AACAPwAAAMA="}]}"#, 1).unwrap();
         assert_eq!(vectors.values, [1.0, -2.0]);
@@ -311,7 +327,9 @@ mod tests {
             (r#"{"data":[{"embedding":[1,2]},{"embedding":[1]}]}"#, 2),
             (r#"{"data":[{"embedding":[1]}]}"#, 2),
             (r#"{"data":[{"embedding":[1]},{"embedding":[2]}]}"#, 1),
-            (r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[2]}]}"#, 2),
+            (r#"{"data":[{"index":1,"embedding":[1]},{"index":1,"embedding":[2]}]}"#, 2),
+            (r#"{"data":[{"index":0,"embedding":[1]},{"index":0,"embedding":[2]},{"index":1,"embedding":[2]}]}"#, 3),
+            (r#"{"data":[{"index":0,"embedding":[1]}],"error":{"message":"no"}}"#, 1),
             (r#"{"data":[{"index":0,"embedding":[1]},{"index":2,"embedding":[2]}]}"#, 2),
             (r#"{"data":[{"index":-1,"embedding":[1]}]}"#, 1),
             (r#"{"data":[{"index":0,"embedding":[1]"#, 1),

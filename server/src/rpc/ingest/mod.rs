@@ -134,6 +134,7 @@ impl Work<'_> {
         let texts: Vec<&str> = self.tasks.iter().flat_map(Task::texts_to_embed).collect();
         self.reserve(texts.len()).await?;
         self.vectors.embed(texts).await?;
+        self.settle(&mut response)?;
         let embed = began.elapsed() - read;
 
         let new: Vec<NewDocument<'_>> =
@@ -257,6 +258,30 @@ impl Work<'_> {
         if bytes > SMALL { Ok(self.held.set(bytes).await?) } else { Ok(()) }
     }
 
+    /// Leaves out the documents with a text that the provider does not take, and takes in what became of the others.
+    fn settle(&mut self, response: &mut v1::IngestResponse) -> Result<(), Error> {
+        let mut refused = Vec::new();
+        for task in &mut self.tasks {
+            let Some(why) = task.refusal(&self.vectors) else {
+                task.settle(&self.vectors);
+                continue;
+            };
+            let CheckedDocument { index, id, .. } = task.document;
+            if self.request.skip_invalid {
+                let error = documents::document_error(*index, id, v1::ErrorReason::TextRefused, why.to_owned());
+                response.errors.push(error);
+            } else {
+                refused.push((*index, documents::refused_text(*index, id, why)));
+            }
+            task.skip();
+        }
+        // In the order of the request.
+        response.errors.sort_by_key(|error| error.index);
+        refused.sort_by_key(|(index, _)| *index);
+        let violations: Violations = refused.into_iter().map(|(_, violation)| violation).collect();
+        Ok(violations.finish()?)
+    }
+
     fn count(&self, response: &mut v1::IngestResponse, written: Written) {
         // Counts of at most 1,000 documents, and of chunks of at most 16 MiB.
         let count = |holds: &dyn Fn(&Task<'_>) -> bool| self.tasks.iter().filter(|task| holds(task)).count() as i32;
@@ -266,8 +291,7 @@ impl Work<'_> {
         response.skipped_count += written.skipped as i32;
         response.unembedded_count = count(&|task| task.is_unembedded());
         response.full_text_cut_count = count(&|task| task.is_full_text_cut());
-        response.truncated_count =
-            count(&|task| task.texts_to_embed().into_iter().any(|text| self.vectors.is_truncated(text)));
+        response.truncated_count = count(&|task| task.is_truncated);
         response.embedded_count = self.vectors.count() as i32;
         response.usage = Some(v1::Usage { tokens: self.vectors.tokens() as i64, ..Default::default() });
     }

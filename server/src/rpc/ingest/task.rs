@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use pgfox::v1;
+use sha2::{Digest as _, Sha256};
 
 use super::{
     chunk_ids::{ChunkId, assign},
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     chunk::Chunk,
     rules::documents::{CheckedDocument, Condition, document_error},
-    store::{Content, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent},
+    store::{Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent},
 };
 
 pub(super) struct Task<'a> {
@@ -23,6 +24,12 @@ pub(super) struct Task<'a> {
     /// The chunks of its text, once it was split.
     pub(super) chunks: Option<Vec<Chunk>>,
     plan: Plan,
+    /// The hash to store: that of the content, unless its vectors are to be made anew another time.
+    hash: ContentHash,
+    /// The same for those of its chunks.
+    cut_chunks: HashMap<&'a str, ContentHash>,
+    /// Whether a text of it is longer than the model reads.
+    pub(super) is_truncated: bool,
 }
 
 /// What to store.
@@ -43,7 +50,16 @@ enum Plan {
 
 impl<'a> Task<'a> {
     pub(super) fn new(document: &'a CheckedDocument) -> Self {
-        Self { document, stored: None, is_admitted: true, chunks: None, plan: Plan::Skip }
+        Self {
+            document,
+            stored: None,
+            is_admitted: true,
+            chunks: None,
+            plan: Plan::Skip,
+            hash: document.content_hash,
+            cut_chunks: HashMap::new(),
+            is_truncated: false,
+        }
     }
 
     /// The version that is stored; 0 when there is none.
@@ -88,6 +104,35 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// Why the provider does not take a text of it.
+    pub(super) fn refusal<'v>(&self, vectors: &'v Vectors<'_>) -> Option<&'v str> {
+        self.texts_to_embed().into_iter().find_map(|text| vectors.refusal(text))
+    }
+
+    /// Stores nothing of it.
+    pub(super) fn skip(&mut self) {
+        self.plan = Plan::Skip;
+    }
+
+    /// Takes in what became of its texts. One that was cut to a limit that the provider stated is stored with another hash
+    /// than that of its content, so that it is embedded again next time. Nothing is written if that gives the same again.
+    pub(super) fn settle(&mut self, vectors: &Vectors<'_>) {
+        let texts = self.texts_to_embed();
+        self.is_truncated = texts.iter().any(|text| vectors.is_truncated(text));
+        self.hash = self.document.content_hash;
+        self.cut_chunks.clear();
+        for text in texts {
+            if let Some(bytes) = vectors.cut(text) {
+                self.hash = cut_hash(&self.hash, text, bytes);
+                self.cut_chunks.insert(text, cut_hash(&ContentHash::default(), text, bytes));
+            }
+        }
+        let is_cut = self.hash != self.document.content_hash;
+        if is_cut && self.stored.as_ref().is_some_and(|stored| stored.content_hash == self.hash) {
+            self.plan = Plan::Unchanged;
+        }
+    }
+
     /// The chunks with their ids, if it is stored in chunks.
     fn planned_chunks(&self) -> impl Iterator<Item = (&ChunkId, &Chunk)> {
         let ids = if let Plan::Chunks(ids) = &self.plan { &ids[..] } else { &[] };
@@ -111,7 +156,8 @@ impl<'a> Task<'a> {
 
     /// The document as the store writes it, with the vectors of its texts. `None` when nothing of it is written.
     pub(super) fn to_write<'n>(&'n self, vectors: &'n Vectors<'a>, condition: &Condition) -> Option<NewDocument<'n>> {
-        let CheckedDocument { id, text, metadata, content_hash, vector, .. } = self.document;
+        let CheckedDocument { id, text, metadata, vector, .. } = self.document;
+        let content_hash = &self.hash;
         let content = match &self.plan {
             Plan::Skip => return None,
             Plan::Unchanged => Content::Unchanged,
@@ -125,7 +171,7 @@ impl<'a> Task<'a> {
                         id: id.id,
                         characters: chunk.characters.clone(),
                         text,
-                        hash: &chunk.hash,
+                        hash: self.cut_chunks.get(text).unwrap_or(&chunk.hash),
                         vector: if id.is_stored { None } else { vectors.get(text) },
                     }
                 };
@@ -155,4 +201,13 @@ impl<'a> Task<'a> {
             Plan::Chunks(_) => self.planned_chunks().any(|(_, chunk)| chunk.bytes.len() > MAX_FULL_TEXT_BYTES),
         }
     }
+}
+
+/// A hash for content of which the model read only so many bytes of a text.
+fn cut_hash(hash: &ContentHash, text: &str, bytes: usize) -> ContentHash {
+    let mut hasher = Sha256::new();
+    hasher.update(hash);
+    hasher.update((bytes as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
+    hasher.finalize().into()
 }

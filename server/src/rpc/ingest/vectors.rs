@@ -43,8 +43,11 @@ impl<'a> Vectors<'a> {
                 let prefixed: Vec<&str> = prefixed.iter().map(String::as_str).collect();
                 self.app.embedders.embed(model, &prefixed).await?
             };
-            for vector in embedded.values.chunks_exact(definition.dimensions) {
-                check_embedding(self.collection, vector)?;
+            let mut refused = embedded.refused.iter().map(|(position, _)| *position).peekable();
+            for (position, vector) in embedded.values.chunks_exact(definition.dimensions).enumerate() {
+                if refused.next_if_eq(&position).is_none() {
+                    check_embedding(self.collection, vector)?;
+                }
             }
             self.embeddings.append(embedded);
         }
@@ -62,9 +65,27 @@ impl<'a> Vectors<'a> {
         self.positions.get(text).is_some_and(|position| self.embeddings.truncated.get(*position) == Some(&true))
     }
 
+    /// To how many bytes a text was cut because the provider said that it reads no more.
+    pub(super) fn cut(&self, text: &str) -> Option<usize> {
+        self.find(&self.embeddings.cut, text).copied()
+    }
+
+    /// Why the provider does not take a text.
+    pub(super) fn refusal(&self, text: &str) -> Option<&str> {
+        self.find(&self.embeddings.refused, text).map(String::as_str)
+    }
+
+    /// What is said of a text in a list that is sorted by position.
+    fn find<'l, T>(&self, list: &'l [(usize, T)], text: &str) -> Option<&'l T> {
+        // Most often there is nothing to look for.
+        let position = if list.is_empty() { None } else { self.positions.get(text) }?;
+        let found = list.binary_search_by_key(position, |(position, _)| *position).ok()?;
+        Some(&list[found].1)
+    }
+
     /// How many texts were embedded.
     pub(super) fn count(&self) -> usize {
-        self.positions.len()
+        self.positions.len() - self.embeddings.refused.len()
     }
 
     /// How many tokens the model read.
