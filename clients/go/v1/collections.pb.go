@@ -265,7 +265,7 @@ const (
 	MetadataIndexType_METADATA_INDEX_TYPE_NUMBER MetadataIndexType = 2
 	// The strings of one field, a btree index: the same comparisons and `starts_with`.
 	MetadataIndexType_METADATA_INDEX_TYPE_STRING MetadataIndexType = 3
-	// The RFC 3339 times of one field, a btree index: `before` and `since`.
+	// The times of one field, a btree index: `before` and `since`.
 	MetadataIndexType_METADATA_INDEX_TYPE_TIME MetadataIndexType = 4
 )
 

@@ -287,18 +287,20 @@ type IngestRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the collection.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
-	// The documents, at most 1,000 and at most 16 MiB in one request. Of a repeated id the last one wins.
+	// The documents, at most 1,000 and at most 16 MiB in one request. They may make at most 20,000 chunks together. Of a
+	// repeated id the last one wins.
 	Documents []*Document `protobuf:"bytes,2,rep,name=documents,proto3" json:"documents,omitempty"`
 	// Any number; the response carries it back, so that a client can tell which of its requests was acknowledged.
 	Sequence int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// False: one bad document refuses the whole request with INVALID_ARGUMENT and nothing is stored. True: the good
-	// documents are stored and the bad ones are listed in the response.
+	// documents are stored and the bad ones are listed in the response. A document whose text the embedding provider does not
+	// take is a bad one.
 	SkipInvalid bool `protobuf:"varint,4,opt,name=skip_invalid,json=skipInvalid,proto3" json:"skip_invalid,omitempty"`
 	// Store only documents whose id does not exist; the others stay as they are and are counted in `skipped_count`.
 	OnlyIfAbsent bool `protobuf:"varint,5,opt,name=only_if_absent,json=onlyIfAbsent,proto3" json:"only_if_absent,omitempty"`
 	// Ids of documents of this request with the version that each must have to be replaced; 0: it must not exist. When one
 	// has another version the request is ABORTED with ERROR_REASON_VERSION_MISMATCH and stores nothing, or with
-	// `skip_invalid` that document is listed in the response. Not together with `only_if_absent`.
+	// `skip_invalid` that document is listed in the response. Not together with `only_if_absent`. At most 1,000 entries.
 	IfVersion     map[string]int64 `protobuf:"bytes,6,rep,name=if_version,json=ifVersion,proto3" json:"if_version,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -392,7 +394,8 @@ type IngestResponse struct {
 	// What embedding cost.
 	Usage *Usage `protobuf:"bytes,6,opt,name=usage,proto3" json:"usage,omitempty"`
 	// Documents with a text, or a chunk of it, that is longer than the model reads: its vector stands for the beginning
-	// only.
+	// only. Where the limit is not one of the model but one that the provider stated, the document is embedded again
+	// whenever it is ingested again, in case the provider reads more by then.
 	TruncatedCount int32 `protobuf:"varint,7,opt,name=truncated_count,json=truncatedCount,proto3" json:"truncated_count,omitempty"`
 	// Documents stored without a vector because they have no text. Search does not find them.
 	UnembeddedCount int32 `protobuf:"varint,8,opt,name=unembedded_count,json=unembeddedCount,proto3" json:"unembedded_count,omitempty"`
@@ -1057,7 +1060,7 @@ type DeleteDocumentsRequest struct {
 	Ids []string `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
 	// Which documents. Either this or `ids`; DeleteCollection is what deletes all.
 	Filter *Filter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Only count what would be deleted.
+	// Only count what would be deleted, which may be more than one call deletes.
 	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1180,7 +1183,7 @@ type UpdateMetadataRequest struct {
 	Metadata *structpb.Struct `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	// What to do with it.
 	Update MetadataUpdate `protobuf:"varint,5,opt,name=update,proto3,enum=pgfox.v1.MetadataUpdate" json:"update,omitempty"`
-	// Only count what would be changed.
+	// Only count what would be changed, which may be more than one call changes.
 	DryRun        bool `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -59,9 +59,9 @@ const (
 	ErrorReason_ERROR_REASON_EXTENSION_MISSING ErrorReason = 13
 	// UNAVAILABLE, with RetryInfo. The database cannot be reached or is restarting.
 	ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE ErrorReason = 14
-	// RESOURCE_EXHAUSTED, with RetryInfo. Every connection to the database is busy, the database is out of a resource, others
-	// kept changing the same documents, or another transaction kept a lock that a collection needs. Metadata: "collection" for
-	// such a lock.
+	// RESOURCE_EXHAUSTED, with RetryInfo. Every connection to the database is busy and too many calls wait, the database is
+	// out of a resource, others kept changing the same documents, or another transaction kept a lock that a collection needs.
+	// Metadata: "collection" for such a lock.
 	ErrorReason_ERROR_REASON_DATABASE_BUSY ErrorReason = 15
 	// FAILED_PRECONDITION. The role that the server uses lacks a privilege in the database; the log names it.
 	ErrorReason_ERROR_REASON_DATABASE_REFUSED ErrorReason = 16
@@ -76,7 +76,8 @@ const (
 	ErrorReason_ERROR_REASON_PROVIDER_REFUSED ErrorReason = 20
 	// DEADLINE_EXCEEDED. The deadline of the call, or the longest time the server allows, is over.
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 21
-	// RESOURCE_EXHAUSTED, without RetryInfo. The request or the response is larger than the limit.
+	// RESOURCE_EXHAUSTED, without RetryInfo. The request or the response is larger than the limit, or the request takes more
+	// memory than all requests of its kind may.
 	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 22
 	// UNAUTHENTICATED. The API key is missing or wrong.
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 23
@@ -98,6 +99,17 @@ const (
 	ErrorReason_ERROR_REASON_SCHEMA_MISSING ErrorReason = 30
 	// FAILED_PRECONDITION. The database lacks a table, a column or another part of the collection. Metadata: "collection".
 	ErrorReason_ERROR_REASON_COLLECTION_DAMAGED ErrorReason = 31
+	// RESOURCE_EXHAUSTED, with RetryInfo. The server has as many calls of this kind waiting as it may.
+	ErrorReason_ERROR_REASON_SERVER_BUSY ErrorReason = 32
+	// RESOURCE_EXHAUSTED, with RetryInfo. The requests that the server works on use up the memory for requests; this one waited
+	// in vain for its part.
+	ErrorReason_ERROR_REASON_TOO_MANY_BYTES ErrorReason = 33
+	// RESOURCE_EXHAUSTED, without RetryInfo. A filter selects more documents than one call may delete or change; none was.
+	// Metadata: "collection", "limit".
+	ErrorReason_ERROR_REASON_TOO_MANY_DOCUMENTS ErrorReason = 34
+	// INVALID_ARGUMENT. The embedding provider takes other texts but not this one of a document or a query, most often
+	// because it is too long.
+	ErrorReason_ERROR_REASON_TEXT_REFUSED ErrorReason = 35
 )
 
 // Enum value maps for ErrorReason.
@@ -135,6 +147,10 @@ var (
 		29: "ERROR_REASON_QUERY_CANCELLED",
 		30: "ERROR_REASON_SCHEMA_MISSING",
 		31: "ERROR_REASON_COLLECTION_DAMAGED",
+		32: "ERROR_REASON_SERVER_BUSY",
+		33: "ERROR_REASON_TOO_MANY_BYTES",
+		34: "ERROR_REASON_TOO_MANY_DOCUMENTS",
+		35: "ERROR_REASON_TEXT_REFUSED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -169,6 +185,10 @@ var (
 		"ERROR_REASON_QUERY_CANCELLED":          29,
 		"ERROR_REASON_SCHEMA_MISSING":           30,
 		"ERROR_REASON_COLLECTION_DAMAGED":       31,
+		"ERROR_REASON_SERVER_BUSY":              32,
+		"ERROR_REASON_TOO_MANY_BYTES":           33,
+		"ERROR_REASON_TOO_MANY_DOCUMENTS":       34,
+		"ERROR_REASON_TEXT_REFUSED":             35,
 	}
 )
 
@@ -203,7 +223,7 @@ var File_pgfox_v1_errors_proto protoreflect.FileDescriptor
 
 const file_pgfox_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x15pgfox/v1/errors.proto\x12\bpgfox.v1*\xf6\b\n" +
+	"\x15pgfox/v1/errors.proto\x12\bpgfox.v1*\xf9\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -237,7 +257,11 @@ const file_pgfox_v1_errors_proto_rawDesc = "" +
 	"\x1fERROR_REASON_DATABASE_READ_ONLY\x10\x1c\x12 \n" +
 	"\x1cERROR_REASON_QUERY_CANCELLED\x10\x1d\x12\x1f\n" +
 	"\x1bERROR_REASON_SCHEMA_MISSING\x10\x1e\x12#\n" +
-	"\x1fERROR_REASON_COLLECTION_DAMAGED\x10\x1fB>\n" +
+	"\x1fERROR_REASON_COLLECTION_DAMAGED\x10\x1f\x12\x1c\n" +
+	"\x18ERROR_REASON_SERVER_BUSY\x10 \x12\x1f\n" +
+	"\x1bERROR_REASON_TOO_MANY_BYTES\x10!\x12#\n" +
+	"\x1fERROR_REASON_TOO_MANY_DOCUMENTS\x10\"\x12\x1d\n" +
+	"\x19ERROR_REASON_TEXT_REFUSED\x10#B>\n" +
 	"\fdev.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3"
 
 var (

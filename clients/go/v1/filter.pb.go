@@ -526,12 +526,13 @@ type Condition_Exists struct {
 }
 
 type Condition_Before struct {
-	// The value is a string with an RFC 3339 time, such as "2024-05-01T12:00:00Z", before this one. Microseconds count.
+	// The value is a string that spells a time before this one, such as "2024-05-01T12:00:00Z": RFC 3339, with a blank for
+	// the T, without seconds, with the offset +0200 or +02, or only a date. Without a zone it is in UTC. Microseconds count.
 	Before *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=before,proto3,oneof"`
 }
 
 type Condition_Since struct {
-	// The value is a string with an RFC 3339 time that is this one or later.
+	// The value is a string that spells this time or a later one.
 	Since *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=since,proto3,oneof"`
 }
 

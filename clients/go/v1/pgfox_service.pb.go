@@ -2,7 +2,8 @@
 //
 // Errors. Every error carries exactly one google.rpc.ErrorInfo with the domain "pgfox" and a reason that is the name of
 // an ErrorReason without its prefix. INVALID_ARGUMENT adds a google.rpc.BadRequest that names every violation at once, or
-// as many as fit into the 8 KiB of headers that clients read; an error worth repeating adds a google.rpc.RetryInfo.
+// as many of the first 100 as fit into the 8 KiB of headers that clients read. A list with too many entries is refused
+// before the rest of the request is looked at. An error worth repeating adds a google.rpc.RetryInfo.
 //
 // Deadlines. A gRPC deadline is honoured: the call ends with DEADLINE_EXCEEDED and its database query is cancelled.
 //

@@ -2,7 +2,8 @@
 //
 // Errors. Every error carries exactly one google.rpc.ErrorInfo with the domain "pgfox" and a reason that is the name of
 // an ErrorReason without its prefix. INVALID_ARGUMENT adds a google.rpc.BadRequest that names every violation at once, or
-// as many as fit into the 8 KiB of headers that clients read; an error worth repeating adds a google.rpc.RetryInfo.
+// as many of the first 100 as fit into the 8 KiB of headers that clients read. A list with too many entries is refused
+// before the rest of the request is looked at. An error worth repeating adds a google.rpc.RetryInfo.
 //
 // Deadlines. A gRPC deadline is honoured: the call ends with DEADLINE_EXCEEDED and its database query is cancelled.
 //
@@ -77,9 +78,11 @@ type PgfoxServiceClient interface {
 	// Counts documents, all or those that match a filter.
 	CountDocuments(ctx context.Context, in *CountDocumentsRequest, opts ...grpc.CallOption) (*CountDocumentsResponse, error)
 	// Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-	// what was deleted.
+	// what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
+	// before anything is deleted.
 	DeleteDocuments(ctx context.Context, in *DeleteDocumentsRequest, opts ...grpc.CallOption) (*DeleteDocumentsResponse, error)
-	// Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded.
+	// Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
+	// that of DeleteDocuments.
 	UpdateMetadata(ctx context.Context, in *UpdateMetadataRequest, opts ...grpc.CallOption) (*UpdateMetadataResponse, error)
 	// Builds the vector index of a collection and reports progress until it is ready. Searches and writes go on meanwhile.
 	// The build belongs to the database, not to this call: a client that goes away does not stop it, a server that
@@ -315,9 +318,11 @@ type PgfoxServiceServer interface {
 	// Counts documents, all or those that match a filter.
 	CountDocuments(context.Context, *CountDocumentsRequest) (*CountDocumentsResponse, error)
 	// Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-	// what was deleted.
+	// what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
+	// before anything is deleted.
 	DeleteDocuments(context.Context, *DeleteDocumentsRequest) (*DeleteDocumentsResponse, error)
-	// Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded.
+	// Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
+	// that of DeleteDocuments.
 	UpdateMetadata(context.Context, *UpdateMetadataRequest) (*UpdateMetadataResponse, error)
 	// Builds the vector index of a collection and reports progress until it is ready. Searches and writes go on meanwhile.
 	// The build belongs to the database, not to this call: a client that goes away does not stop it, a server that

@@ -208,14 +208,16 @@ class PgfoxServiceServicer(object):
 
     def DeleteDocuments(self, request, context):
         """Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-        what was deleted.
+        what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
+        before anything is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateMetadata(self, request, context):
-        """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded.
+        """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
+        that of DeleteDocuments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -5,7 +5,8 @@ pgfox: semantic search on PostgreSQL and pgvector.
 
 Errors. Every error carries exactly one google.rpc.ErrorInfo with the domain "pgfox" and a reason that is the name of
 an ErrorReason without its prefix. INVALID_ARGUMENT adds a google.rpc.BadRequest that names every violation at once, or
-as many as fit into the 8 KiB of headers that clients read; an error worth repeating adds a google.rpc.RetryInfo.
+as many of the first 100 as fit into the 8 KiB of headers that clients read. A list with too many entries is refused
+before the rest of the request is looked at. An error worth repeating adds a google.rpc.RetryInfo.
 
 Deadlines. A gRPC deadline is honoured: the call ends with DEADLINE_EXCEEDED and its database query is cancelled.
 
@@ -101,14 +102,17 @@ class PgfoxServiceStub:
         pgfox.v1.documents_pb2.DeleteDocumentsResponse,
     ]
     """Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-    what was deleted.
+    what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
+    before anything is deleted.
     """
 
     UpdateMetadata: grpc.UnaryUnaryMultiCallable[
         pgfox.v1.documents_pb2.UpdateMetadataRequest,
         pgfox.v1.documents_pb2.UpdateMetadataResponse,
     ]
-    """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded."""
+    """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
+    that of DeleteDocuments.
+    """
 
     BuildIndex: grpc.UnaryStreamMultiCallable[
         pgfox.v1.indexes_pb2.BuildIndexRequest,
@@ -215,14 +219,17 @@ class PgfoxServiceAsyncStub:
         pgfox.v1.documents_pb2.DeleteDocumentsResponse,
     ]
     """Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-    what was deleted.
+    what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
+    before anything is deleted.
     """
 
     UpdateMetadata: grpc.aio.UnaryUnaryMultiCallable[
         pgfox.v1.documents_pb2.UpdateMetadataRequest,
         pgfox.v1.documents_pb2.UpdateMetadataResponse,
     ]
-    """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded."""
+    """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
+    that of DeleteDocuments.
+    """
 
     BuildIndex: grpc.aio.UnaryStreamMultiCallable[
         pgfox.v1.indexes_pb2.BuildIndexRequest,
@@ -351,7 +358,8 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.documents_pb2.DeleteDocumentsResponse, collections.abc.Awaitable[pgfox.v1.documents_pb2.DeleteDocumentsResponse]]:
         """Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-        what was deleted.
+        what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
+        before anything is deleted.
         """
 
     @abc.abstractmethod
@@ -360,7 +368,9 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.documents_pb2.UpdateMetadataRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.documents_pb2.UpdateMetadataResponse, collections.abc.Awaitable[pgfox.v1.documents_pb2.UpdateMetadataResponse]]:
-        """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded."""
+        """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
+        that of DeleteDocuments.
+        """
 
     @abc.abstractmethod
     def BuildIndex(

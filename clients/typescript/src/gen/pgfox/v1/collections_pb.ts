@@ -649,7 +649,7 @@ export enum MetadataIndexType {
   STRING = 3,
 
   /**
-   * The RFC 3339 times of one field, a btree index: `before` and `since`.
+   * The times of one field, a btree index: `before` and `since`.
    *
    * @generated from enum value: METADATA_INDEX_TYPE_TIME = 4;
    */

@@ -122,7 +122,8 @@ export type IngestRequest = Message<"pgfox.v1.IngestRequest"> & {
   collection: string;
 
   /**
-   * The documents, at most 1,000 and at most 16 MiB in one request. Of a repeated id the last one wins.
+   * The documents, at most 1,000 and at most 16 MiB in one request. They may make at most 20,000 chunks together. Of a
+   * repeated id the last one wins.
    *
    * @generated from field: repeated pgfox.v1.Document documents = 2;
    */
@@ -137,7 +138,8 @@ export type IngestRequest = Message<"pgfox.v1.IngestRequest"> & {
 
   /**
    * False: one bad document refuses the whole request with INVALID_ARGUMENT and nothing is stored. True: the good
-   * documents are stored and the bad ones are listed in the response.
+   * documents are stored and the bad ones are listed in the response. A document whose text the embedding provider does not
+   * take is a bad one.
    *
    * @generated from field: bool skip_invalid = 4;
    */
@@ -153,7 +155,7 @@ export type IngestRequest = Message<"pgfox.v1.IngestRequest"> & {
   /**
    * Ids of documents of this request with the version that each must have to be replaced; 0: it must not exist. When one
    * has another version the request is ABORTED with ERROR_REASON_VERSION_MISMATCH and stores nothing, or with
-   * `skip_invalid` that document is listed in the response. Not together with `only_if_absent`.
+   * `skip_invalid` that document is listed in the response. Not together with `only_if_absent`. At most 1,000 entries.
    *
    * @generated from field: map<string, int64> if_version = 6;
    */
@@ -217,7 +219,8 @@ export type IngestResponse = Message<"pgfox.v1.IngestResponse"> & {
 
   /**
    * Documents with a text, or a chunk of it, that is longer than the model reads: its vector stands for the beginning
-   * only.
+   * only. Where the limit is not one of the model but one that the provider stated, the document is embedded again
+   * whenever it is ingested again, in case the provider reads more by then.
    *
    * @generated from field: int32 truncated_count = 7;
    */
@@ -586,7 +589,7 @@ export type DeleteDocumentsRequest = Message<"pgfox.v1.DeleteDocumentsRequest"> 
   filter?: Filter | undefined;
 
   /**
-   * Only count what would be deleted.
+   * Only count what would be deleted, which may be more than one call deletes.
    *
    * @generated from field: bool dry_run = 4;
    */
@@ -663,7 +666,7 @@ export type UpdateMetadataRequest = Message<"pgfox.v1.UpdateMetadataRequest"> & 
   update: MetadataUpdate;
 
   /**
-   * Only count what would be changed.
+   * Only count what would be changed, which may be more than one call changes.
    *
    * @generated from field: bool dry_run = 6;
    */

@@ -243,7 +243,8 @@ export type Condition = Message<"pgfox.v1.Condition"> & {
     case: "exists";
   } | {
     /**
-     * The value is a string with an RFC 3339 time, such as "2024-05-01T12:00:00Z", before this one. Microseconds count.
+     * The value is a string that spells a time before this one, such as "2024-05-01T12:00:00Z": RFC 3339, with a blank for
+     * the T, without seconds, with the offset +0200 or +02, or only a date. Without a zone it is in UTC. Microseconds count.
      *
      * @generated from field: google.protobuf.Timestamp before = 14;
      */
@@ -251,7 +252,7 @@ export type Condition = Message<"pgfox.v1.Condition"> & {
     case: "before";
   } | {
     /**
-     * The value is a string with an RFC 3339 time that is this one or later.
+     * The value is a string that spells this time or a later one.
      *
      * @generated from field: google.protobuf.Timestamp since = 15;
      */

@@ -2,7 +2,8 @@
 //
 // Errors. Every error carries exactly one google.rpc.ErrorInfo with the domain "pgfox" and a reason that is the name of
 // an ErrorReason without its prefix. INVALID_ARGUMENT adds a google.rpc.BadRequest that names every violation at once, or
-// as many as fit into the 8 KiB of headers that clients read; an error worth repeating adds a google.rpc.RetryInfo.
+// as many of the first 100 as fit into the 8 KiB of headers that clients read. A list with too many entries is refused
+// before the rest of the request is looked at. An error worth repeating adds a google.rpc.RetryInfo.
 //
 // Deadlines. A gRPC deadline is honoured: the call ends with DEADLINE_EXCEEDED and its database query is cancelled.
 //
@@ -139,7 +140,8 @@ export const PgfoxService: GenService<{
   },
   /**
    * Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-   * what was deleted.
+   * what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
+   * before anything is deleted.
    *
    * @generated from rpc pgfox.v1.PgfoxService.DeleteDocuments
    */
@@ -149,7 +151,8 @@ export const PgfoxService: GenService<{
     output: typeof DeleteDocumentsResponseSchema;
   },
   /**
-   * Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded.
+   * Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
+   * that of DeleteDocuments.
    *
    * @generated from rpc pgfox.v1.PgfoxService.UpdateMetadata
    */
