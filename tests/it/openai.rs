@@ -333,7 +333,7 @@ async fn limits_in_any_words_stop_only_what_breaks_them() {
         // Two texts of 300, each found by halving what at most 128 are asked for with.
         assert!(provider.requests() - before <= 50, "{}", provider.requests() - before);
         let neighbours =
-            |at: usize| &embeddings.values[at * DIMENSIONS..(at + 1) * DIMENSIONS] == vector("fox", DIMENSIONS);
+            |at: usize| embeddings.values[at * DIMENSIONS..(at + 1) * DIMENSIONS] == vector("fox", DIMENSIONS);
         assert!((0..300).all(|at| [5, 131].contains(&at) || neighbours(at)));
         let (cut, refused) = (&embeddings.cut, &embeddings.refused);
         let positions: Vec<usize> = if states_limit {
