@@ -21,8 +21,13 @@ const LIKELY: f64 = 0.1;
 /// When the queue has become so many times slower than it may be, those who came last are refused.
 const SLOWER: f64 = 2.0;
 
-/// Shortest time after which a refused call is to try again.
+/// Times after which a refused call is to try again.
 const MIN_RETRY: Duration = Duration::from_millis(100);
+const MAX_RETRY: Duration = Duration::from_secs(10);
+/// How much later it is to try for each call that is refused per call that is served: refusing costs time, too.
+const RETRY_STEP: Duration = Duration::from_secs(1);
+/// Calls over which refused and served ones are compared.
+const COMPARED: f64 = 64.0;
 
 /// What a call does. Each class has a queue of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +130,8 @@ struct Lane {
     queue: VecDeque<Waiter>,
     /// How long a call keeps its permit, averaged over the last few.
     held: Duration,
+    /// Refused calls, of which each that is served makes a share forgotten.
+    refused: f64,
 }
 
 struct Waiter {
@@ -144,9 +151,16 @@ impl Lane {
         while self.expected_wait(self.queue.len()) > longest
             && let Some(waiter) = self.queue.pop_back()
         {
-            let (waiting, retry_after) = (self.queue.len(), likely.max(MIN_RETRY));
-            drop(waiter.grant.send(Err(Refused::Overloaded { waiting, retry_after })));
+            let refused = self.refuse();
+            drop(waiter.grant.send(Err(refused)));
         }
+    }
+
+    fn refuse(&mut self) -> Refused {
+        self.refused += 1.0;
+        let wait =
+            self.expected_wait(self.queue.len() + 1) + RETRY_STEP.mul_f64((self.refused / COMPARED).min(1_000.0));
+        Refused::Overloaded { waiting: self.queue.len(), retry_after: wait.clamp(MIN_RETRY, MAX_RETRY) }
     }
 }
 
@@ -199,6 +213,7 @@ impl State {
         let lane = &mut self.lanes[permit.class as usize];
         if !permit.is_withheld {
             lane.held = (lane.held * 7 + permit.since.elapsed()) / 8;
+            lane.refused *= 1.0 - 1.0 / COMPARED;
         }
         if permit.class == Class::Search {
             lane.shed(limits.likely());
@@ -264,7 +279,7 @@ impl Gate {
         lane.queue.retain(|waiter| !waiter.grant.is_closed());
         let (waiting, wait) = (lane.queue.len(), lane.expected_wait(lane.queue.len() + 1));
         if waiting >= self.limits.waiting || (class == Class::Search && wait > self.limits.likely()) {
-            return Err(Refused::Overloaded { waiting, retry_after: wait.max(MIN_RETRY) });
+            return Err(lane.refuse());
         }
         Ok(())
     }
