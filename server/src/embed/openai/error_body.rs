@@ -19,10 +19,11 @@ pub(super) struct ProviderError {
 
 impl ProviderError {
     pub(super) fn read(body: &[u8]) -> Self {
-        let Ok(body) = serde_json::from_slice::<Value>(body) else {
-            return Self::default();
-        };
-        let body = body.get(0).unwrap_or(&body);
+        serde_json::from_slice::<Value>(body).map_or_else(|_| Self::default(), |body| Self::of(&body))
+    }
+
+    pub(super) fn of(body: &Value) -> Self {
+        let body = body.get(0).unwrap_or(body);
         let error = body.get("error").filter(|error| !error.is_null()).unwrap_or(body);
         let message = [Some(error), error.get("message"), error.get("detail"), body.get("message"), error.get("msg")]
             .into_iter()

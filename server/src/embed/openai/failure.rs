@@ -9,6 +9,7 @@ use reqwest::{
     StatusCode,
     header::{HeaderMap, RETRY_AFTER},
 };
+use serde_json::Value;
 
 use super::{
     error_body::{ProviderError, TokenLimit},
@@ -69,7 +70,33 @@ impl Failure {
 
     /// What an answer without success means; `key` is hidden in its words.
     pub(super) fn from_answer(status: StatusCode, headers: &HeaderMap, body: &[u8], key: &str) -> Self {
-        let error = ProviderError::read(body);
+        let retry_after = retry_after(headers, SystemTime::now()).map(|wait| wait.min(MAX_RETRY_AFTER));
+        Self { retry_after, ..Self::from_error(status, ProviderError::read(body), key) }
+    }
+
+    /// What an answer with success means that is not embeddings; `key` is hidden in its words.
+    pub(super) fn from_success(body: &Value, key: &str) -> Self {
+        let error = ProviderError::of(body);
+        // Gateways pass on the status that they were given.
+        let meant = error.status.and_then(|status| StatusCode::from_u16(status).ok());
+        let failure = match meant.filter(|status| status.is_client_error() || status.is_server_error()) {
+            Some(status) => Self::from_error(status, error, key),
+            None if error.message.is_none() => {
+                Self::new(Kind::Garbage, "gives an answer that is not a list of embeddings")
+            }
+            None => {
+                let kind = match classify(StatusCode::OK, &error) {
+                    Kind::Refused => Kind::Garbage,
+                    kind => kind,
+                };
+                let said = error.message.and_then(|said| message::for_callers(&said, key));
+                Self { said, ..Self::new(kind, "answers with an error") }
+            }
+        };
+        Self { status: Some(StatusCode::OK), ..failure }
+    }
+
+    fn from_error(status: StatusCode, error: ProviderError, key: &str) -> Self {
         let kind = classify(status, &error);
         let why = match kind {
             Kind::Unavailable | Kind::Garbage => "fails",
@@ -87,28 +114,7 @@ impl Failure {
         // What it says of a key is mostly the key.
         let is_key = status == StatusCode::UNAUTHORIZED;
         let said = error.message.filter(|_| !is_key).and_then(|said| message::for_callers(&said, key));
-        let retry_after = retry_after(headers, SystemTime::now()).map(|wait| wait.min(MAX_RETRY_AFTER));
-        Self { kind, why: why.to_owned(), status: Some(status), said, retry_after, tokens }
-    }
-
-    /// What an answer with success means that holds an error, in any shape. `None` when it says nothing of one.
-    pub(super) fn from_success(body: &[u8], key: &str) -> Option<Self> {
-        let error = ProviderError::read(body);
-        error.message.as_ref()?;
-        // Gateways pass on the status that they were given.
-        let meant = error.status.and_then(|status| StatusCode::from_u16(status).ok());
-        let failure = match meant.filter(|status| status.is_client_error() || status.is_server_error()) {
-            Some(status) => Self::from_answer(status, &HeaderMap::new(), body, key),
-            None => {
-                let kind = match classify(StatusCode::OK, &error) {
-                    Kind::Refused => Kind::Garbage,
-                    kind => kind,
-                };
-                let said = error.message.and_then(|said| message::for_callers(&said, key));
-                Self { said, ..Self::new(kind, "answers with an error") }
-            }
-        };
-        Some(Self { status: Some(StatusCode::OK), ..failure })
+        Self { kind, why: why.to_owned(), status: Some(status), said, retry_after: None, tokens }
     }
 
     /// Whether the same request may work a little later.
@@ -292,20 +298,17 @@ mod tests {
 
     #[test]
     fn success_with_an_error_is_an_error() {
-        let read = |body: &str| Failure::from_success(body.as_bytes(), "").map(|failure| (failure.kind, failure.said));
+        let read = |body: &str| {
+            let failure = Failure::from_success(&serde_json::from_str(body).unwrap(), "");
+            (failure.kind, failure.said)
+        };
         let said = |words: &str| Some(words.to_owned());
         let body = r#"{"error":{"message":"model is loading","code":503}}"#;
-        assert_eq!(read(body), Some((Kind::Unavailable, said("model is loading"))));
-        assert_eq!(
-            read(r#"{"error":{"message":"slow down","code":"429"}}"#),
-            Some((Kind::RateLimited, said("slow down")))
-        );
-        assert_eq!(read(r#"{"error":"no such model"}"#), Some((Kind::Garbage, said("no such model"))));
-        assert_eq!(
-            read(r#"{"code":1113,"msg":"no balance","success":false}"#),
-            Some((Kind::Garbage, said("no balance")))
-        );
-        assert_eq!(read(r#"{"object":"list"}"#), None);
+        assert_eq!(read(body), (Kind::Unavailable, said("model is loading")));
+        assert_eq!(read(r#"{"error":{"message":"slow down","code":"429"}}"#), (Kind::RateLimited, said("slow down")));
+        assert_eq!(read(r#"{"error":"no such model"}"#), (Kind::Garbage, said("no such model")));
+        assert_eq!(read(r#"{"code":1113,"msg":"no balance","success":false}"#), (Kind::Garbage, said("no balance")));
+        assert_eq!(read(r#"{"object":"list"}"#), (Kind::Garbage, None));
     }
 
     #[test]

@@ -197,10 +197,10 @@ pub(super) fn into_failure(error: OpenAIError, key: &str) -> Failure {
             Ok(failure) => *failure,
             Err(error) => Failure::new(Kind::Unavailable, "cannot be asked").saying(&error.to_string(), key),
         },
-        OpenAIError::JSONDeserialize(error, body) => Failure::from_success(body.as_bytes(), key).unwrap_or_else(|| {
+        OpenAIError::JSONDeserialize(error, _body) => {
             Failure::new(Kind::Garbage, "gives an answer that is not a list of embeddings")
                 .saying(&error.to_string(), key)
-        }),
+        }
         OpenAIError::Reqwest(error) => lost(error, key),
         error => Failure::new(Kind::Refused, "cannot be asked").saying(&error.to_string(), key),
     }

@@ -174,9 +174,13 @@ impl OpenAi {
         let embeddings = client.embeddings();
         let reply = embeddings.create_byot::<_, Reply>(request);
         match tokio::time::timeout(config.request_timeout, reply).await {
-            Ok(Ok(reply)) => reply
-                .into_vectors(texts.len())
-                .map_err(|why| Failure::new(Kind::Garbage, format!("gives an answer that is not usable, with {why}"))),
+            Ok(Ok(mut reply)) => {
+                if let Some(body) = reply.without_vectors() {
+                    return Err(Failure::from_success(&body, config.current_key().expose_secret()));
+                }
+                let unusable = |why| format!("gives an answer that is not usable, with {why}");
+                reply.into_vectors(texts.len()).map_err(|why| Failure::new(Kind::Garbage, unusable(why)))
+            }
             Ok(Err(error)) => Err(into_failure(error, config.current_key().expose_secret())),
             Err(_) => {
                 let why = format!("did not answer within {:?}", config.request_timeout);

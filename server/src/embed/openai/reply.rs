@@ -3,14 +3,14 @@
 //! Only `data` with its `embedding`s is needed. `object`, `model`, `usage` and even `index` are left out by some servers,
 //! some number every vector 0, and some send base64 although floats were asked for.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use base64::Engine as _;
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::embed::Embeddings;
 
@@ -22,6 +22,9 @@ pub(super) struct Reply {
     vectors: Vec<Vector>,
     /// Tokens that the provider says it read; 0 when it does not say.
     tokens: u64,
+    has_data: bool,
+    /// What else there is.
+    rest: Map<String, Value>,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,14 @@ impl Vectors {
 }
 
 impl Reply {
+    /// What was sent instead of embeddings, or an error beside them.
+    pub(super) fn without_vectors(&mut self) -> Option<Value> {
+        // Some servers always send the field.
+        let none = [Value::Null, Value::Bool(false), Value::from(""), Value::from(0)];
+        let has_error = self.rest.get("error").is_some_and(|error| !none.contains(error));
+        (has_error || !self.has_data).then(|| Value::Object(mem::take(&mut self.rest)))
+    }
+
     /// Checks that there is exactly one finite vector for each of `count` texts, all of the same length.
     pub(super) fn into_vectors(self, count: usize) -> Result<Vectors, String> {
         if self.vectors.len() != count {
@@ -108,41 +119,24 @@ impl<'de> Visitor<'de> for ReplyVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Reply, A::Error> {
         let mut reply = Reply::default();
-        let mut has_data = false;
-        while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::Data if !has_data => {
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "data" if !reply.has_data => {
                     map.next_value_seed(Data(&mut reply))?;
-                    has_data = true;
+                    reply.has_data = true;
                 }
-                Key::Usage => {
+                "data" => return Err(A::Error::duplicate_field("data")),
+                "usage" => {
                     let usage = map.next_value::<Option<Usage>>()?.unwrap_or_default();
                     reply.tokens = usage.prompt_tokens.or(usage.total_tokens).unwrap_or(0);
                 }
-                Key::Data => return Err(A::Error::duplicate_field("data")),
-                Key::Error => {
-                    let none = [Value::Null, Value::Bool(false), Value::from(""), Value::from(0)];
-                    if !none.contains(&map.next_value()?) {
-                        return Err(A::Error::custom("an error"));
-                    }
-                }
-                Key::Other => {
-                    map.next_value::<IgnoredAny>()?;
+                _ => {
+                    reply.rest.insert(key, map.next_value()?);
                 }
             }
         }
-        if has_data { Ok(reply) } else { Err(A::Error::missing_field("data")) }
+        Ok(reply)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Key {
-    Data,
-    Usage,
-    Error,
-    #[serde(other)]
-    Other,
 }
 
 #[derive(Default, Deserialize)]
@@ -263,7 +257,9 @@ mod tests {
     use super::*;
 
     fn read(json: &str, count: usize) -> Result<Vectors, String> {
-        serde_json::from_str::<Reply>(json).map_err(|error| error.to_string())?.into_vectors(count)
+        let mut reply = serde_json::from_str::<Reply>(json).map_err(|error| error.to_string())?;
+        reply.without_vectors().map_or(Ok(()), |body| Err(body.to_string()))?;
+        reply.into_vectors(count)
     }
 
     #[test]
