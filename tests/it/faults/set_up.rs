@@ -108,7 +108,9 @@ async fn a_database_that_cannot_hold_every_text_is_refused(#[values(16, 18)] maj
     let sql = server.sql().await;
     let (host, name) = server.database_url.rsplit_once('/').unwrap();
     let latin = format!("{name}_latin");
-    let create = format!("CREATE DATABASE {latin} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    let create = format!(
+        "CREATE DATABASE {latin} ENCODING 'LATIN1' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    );
     sql.batch_execute(&create).await.unwrap();
     let refused = Setup::new(format!("{host}/{latin}")).start().await;
     let error = refused.ended().await.expect_err("another encoding").to_string();
