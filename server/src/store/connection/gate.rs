@@ -4,6 +4,9 @@
 //! A search that would wait too long is refused at once. A queue that only grows would serve every caller late, and those
 //! who have given up too.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -227,10 +230,7 @@ impl State {
                 lane.by_collection.remove(&id);
             }
         }
-        if permit.is_withheld {
-            let count = self.withheld.map_or(0, |(count, _)| count);
-            self.withheld = Some((count + 1, Instant::now()));
-        } else {
+        if !permit.is_withheld {
             self.free += 1;
         }
     }
@@ -286,8 +286,14 @@ impl Gate {
 
     /// Takes a permit out of use for a while: the database refused the connection that it stood for. Not the last one.
     pub(super) fn withhold(&self, mut permit: Permit) -> bool {
-        let withheld = self.state().withheld.map_or(0, |(count, _)| count);
-        permit.is_withheld = withheld + 1 < self.limits.running;
+        let mut state = self.state();
+        let count = state.withheld.map_or(0, |(count, _)| count) + 1;
+        if count < self.limits.running {
+            state.withheld = Some((count, Instant::now()));
+            permit.is_withheld = true;
+        }
+        // Before the permit is dropped, which takes the lock.
+        drop(state);
         permit.is_withheld
     }
 
@@ -325,6 +331,7 @@ pub(super) struct Permit {
     class: Class,
     collection: Option<i64>,
     since: Instant,
+    /// The database has no connection for it: it is given back later.
     is_withheld: bool,
 }
 
@@ -332,141 +339,5 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.gate.state().give_back(self, self.gate.limits);
         self.gate.grant();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    const LIMITS: Limits = Limits { running: 8, writers: 2, waiting: 3, wait: Duration::from_secs(5) };
-
-    fn now(gate: &Arc<Gate>, class: Class, collection: i64) -> Option<Permit> {
-        gate.enter(class, Some(collection)).now_or_never()?.ok()
-    }
-
-    fn all(gate: &Arc<Gate>, class: Class) -> Vec<Permit> {
-        (0..).map_while(|collection| now(gate, class, collection)).collect()
-    }
-
-    #[tokio::test]
-    async fn withheld_permits_come_back() {
-        let gate = Gate::new(Limits { running: 3, ..LIMITS });
-        let [one, two, three] = all(&gate, Class::Search).try_into().ok().unwrap();
-        assert!(gate.withhold(one) && gate.withhold(two));
-        assert!(!gate.withhold(three), "one is left");
-        let three = now(&gate, Class::Search, 1).unwrap();
-        assert!(now(&gate, Class::Search, 1).is_none());
-        tokio::time::sleep(WITHHELD_FOR + Duration::from_millis(50)).await;
-        let _all = (three, now(&gate, Class::Search, 1).unwrap(), now(&gate, Class::Search, 1).unwrap());
-        assert!(now(&gate, Class::Search, 1).is_none());
-    }
-
-    #[tokio::test]
-    async fn each_class_leaves_room_for_others() {
-        let gate = Gate::new(LIMITS);
-        let searches = all(&gate, Class::Search);
-        assert_eq!(searches.len(), 7);
-        assert!(now(&gate, Class::Administration, 1).is_some());
-        drop(searches);
-        assert_eq!(all(&gate, Class::Ingest).len(), 4);
-        assert_eq!(all(&gate, Class::Administration).len(), 4);
-    }
-
-    #[tokio::test]
-    async fn no_collection_takes_all() {
-        let gate = Gate::new(LIMITS);
-        let searches: Vec<_> = (0..).map_while(|_| now(&gate, Class::Search, 1)).collect();
-        assert_eq!(searches.len(), 6);
-        assert!(now(&gate, Class::Search, 2).is_some() && now(&gate, Class::Ingest, 1).is_some());
-        drop(searches);
-        let _two = (now(&gate, Class::Ingest, 1).unwrap(), now(&gate, Class::Ingest, 1).unwrap());
-        let mut third = pin!(gate.enter(Class::Ingest, Some(1)));
-        assert!(third.as_mut().now_or_never().is_none());
-        let _other = now(&gate, Class::Ingest, 2).unwrap();
-        drop(_two);
-        assert!(third.await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn searches_and_writes_take_turns_and_administration_comes_first() {
-        let gate = Gate::new(LIMITS);
-        let mut permits = all(&gate, Class::Search);
-        permits.extend(now(&gate, Class::Administration, 0));
-        let wanted = [Class::Search, Class::Search, Class::Ingest, Class::Ingest, Class::Administration];
-        let waiting: Vec<_> = wanted
-            .map(|class| {
-                let gate = Arc::clone(&gate);
-                let mut entering = Box::pin(async move { gate.enter(class, None).await.map(|permit| (class, permit)) });
-                assert!(entering.as_mut().now_or_never().is_none());
-                entering
-            })
-            .into();
-        let mut waiting: futures_util::stream::FuturesUnordered<_> = waiting.into_iter().collect();
-        let mut order = Vec::new();
-        for permit in permits.drain(..5).collect::<Vec<_>>() {
-            drop(permit);
-            while let Some(Some(Ok((class, permit)))) = futures_util::StreamExt::next(&mut waiting).now_or_never() {
-                order.push(class);
-                std::mem::forget(permit);
-            }
-        }
-        assert_eq!(order[0], Class::Administration);
-        assert_ne!(order[1], order[2]);
-        assert_ne!(order[2], order[3]);
-    }
-
-    #[tokio::test]
-    async fn a_queue_that_is_full_or_slow_refuses() {
-        let gate = Gate::new(LIMITS);
-        let permits = all(&gate, Class::Search);
-        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(gate.enter(Class::Search, None))).collect();
-        for entering in &mut waiting {
-            assert!(entering.as_mut().now_or_never().is_none());
-        }
-        assert!(matches!(gate.admits(Class::Search), Err(Refused::Overloaded { waiting: 3, .. })));
-        assert!(gate.admits(Class::Administration).is_ok());
-        waiting.pop();
-        assert!(gate.admits(Class::Search).is_ok(), "one has left");
-
-        gate.state().lanes[Class::Search as usize].held = Duration::from_secs(3);
-        let Err(Refused::Overloaded { retry_after, .. }) = gate.admits(Class::Search) else { panic!("it is slow") };
-        assert!(retry_after > Duration::from_secs(1));
-        drop(permits);
-        for entering in waiting {
-            assert!(entering.await.is_ok());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_queue_that_becomes_slow_refuses_those_who_came_last() {
-        let gate = Gate::new(Limits { waiting: 100, ..LIMITS });
-        let mut permits = all(&gate, Class::Search);
-        let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(gate.enter(Class::Search, None))).collect();
-        for entering in &mut waiting {
-            assert!(entering.as_mut().now_or_never().is_none());
-        }
-        // An eighth less when one ends at once: seven at a time for 273 ms each make 25 in a second.
-        gate.state().lanes[Class::Search as usize].held = Duration::from_millis(312);
-        permits.pop();
-        let refused = waiting.iter_mut().filter_map(|entering| entering.as_mut().now_or_never()).collect::<Vec<_>>();
-        assert_eq!(refused.iter().filter(|entered| entered.is_ok()).count(), 1);
-        assert_eq!(refused.len() - 1, 50 - 25, "the others wait for at most a second");
-        assert!(matches!(refused.last(), Some(Err(Refused::Overloaded { .. }))));
-    }
-
-    #[tokio::test]
-    async fn callers_that_leave_cost_nothing() {
-        let gate = Gate::new(LIMITS);
-        let permits = all(&gate, Class::Search);
-        for _ in 0..100 {
-            assert!(gate.enter(Class::Search, None).now_or_never().is_none());
-        }
-        drop(permits);
-        assert_eq!(all(&gate, Class::Search).len(), 7);
     }
 }
