@@ -5,7 +5,7 @@ use pgfox_server::Migrate;
 use prost_types::{Struct, Value, value::Kind};
 use rstest::rstest;
 
-use crate::support::{Client, Setup, cluster, create_database, eventually, sql, vector_document};
+use crate::support::{Client, Server, Setup, cluster, create_database, eventually, sql, vector_document};
 
 async fn found(client: &mut Client, query: Query, change: impl FnOnce(&mut v1::SearchRequest)) -> Vec<String> {
     let mut request = v1::SearchRequest { collection: "foxes".into(), query: Some(query), ..Default::default() };
@@ -147,17 +147,22 @@ async fn seen_at_noon(client: &mut Client) -> i64 {
     client.count_documents(request).await.expect("a count").into_inner().count
 }
 
+/// A server that has upgraded the schema, and a transaction: no index becomes complete while it is open.
+async fn upgrade_and_hold(database_url: &str) -> (tokio_postgres::Client, Server) {
+    let hold = sql(database_url).await;
+    hold.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    let mut setup = Setup::new(database_url.to_owned());
+    setup.migrate = Migrate::Always;
+    let server = setup.start().await;
+    server.ready().await;
+    (hold, server)
+}
+
 #[rstest]
 #[tokio::test]
 async fn an_index_over_times_serves_until_the_new_one_is_built(#[values(16, 18)] major: u32) {
     let (database_url, admin) = third_schema(major).await;
-    // No index becomes complete while this goes on.
-    let hold = sql(&database_url).await;
-    hold.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
-    let mut setup = Setup::new(database_url.clone());
-    setup.migrate = Migrate::Always;
-    let server = setup.start().await;
-    server.ready().await;
+    let (hold, server) = upgrade_and_hold(&database_url).await;
     let other = Setup::new(database_url.clone()).start().await;
     other.ready().await;
     let mut clients = [server.client(), other.client()];
@@ -204,12 +209,7 @@ async fn an_index_over_times_serves_until_the_new_one_is_built(#[values(16, 18)]
 #[tokio::test]
 async fn a_new_index_that_fails_leaves_the_old_one() {
     let (database_url, admin) = third_schema(18).await;
-    let hold = sql(&database_url).await;
-    hold.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
-    let mut setup = Setup::new(database_url.clone());
-    setup.migrate = Migrate::Always;
-    let server = setup.start().await;
-    server.ready().await;
+    let (hold, server) = upgrade_and_hold(&database_url).await;
     let mut client = server.client();
     eventually("the build is cancelled", async || {
         let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
