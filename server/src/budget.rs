@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What a permit stands for.
 const UNIT: usize = 1024;
-/// Most requests that wait: the beginning of each is in memory too.
+/// At most so many requests wait, because the beginning of each is in memory too.
 const MAX_WAITING: usize = 128;
 
 /// The budget was used up for as long as a request may wait.
@@ -108,7 +108,7 @@ impl Held {
     }
 }
 
-/// What the part that receives a call tells the part that answers it; among the extensions of the request.
+/// What the part that receives a call passes to the part that answers it, among the extensions of the request.
 #[derive(Clone, Debug)]
 pub(crate) struct Received(Arc<ReceivedState>);
 

@@ -219,16 +219,17 @@ pub struct ServerArgs {
     /// Largest request
     #[arg(long, env = "PGFOX_MAX_REQUEST_BYTES", value_name = "BYTES", default_value = "16MB", value_parser = bytes)]
     pub max_request_bytes: u64,
-    /// Most memory for requests at a time, with what is made of them; a quarter is kept for others than requests of documents
+    /// Memory that requests and what is made of them may take at a time; a quarter is reserved for requests that store no
+    /// documents
     #[arg(long, env = "PGFOX_MAX_BYTES_IN_FLIGHT", value_name = "BYTES", default_value = "256MB", value_parser = bytes)]
     pub max_bytes_in_flight: u64,
-    /// Longest time that a request of more than 64 kB waits for its part of them
+    /// Longest time that a request of more than 64 kB waits for its part of this memory
     #[arg(long, env = "PGFOX_BYTES_WAIT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub bytes_wait: Duration,
     /// Largest response
     #[arg(long, env = "PGFOX_MAX_RESPONSE_BYTES", value_name = "BYTES", default_value = "16MB", value_parser = bytes)]
     pub max_response_bytes: u64,
-    /// Most documents that one call deletes or changes by a filter, in one transaction; more are refused
+    /// Documents that one call may delete or change by a filter, in one transaction; a filter that selects more is refused
     #[arg(long, env = "PGFOX_MAX_BULK_DOCUMENTS", value_name = "COUNT", default_value_t = 100_000,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub max_bulk_documents: u32,
@@ -303,11 +304,12 @@ pub struct DatabaseArgs {
     /// calls that write wait until their deadline
     #[arg(long, env = "PGFOX_POOL_WAIT", value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub pool_wait: Duration,
-    /// Most calls that wait for a connection; searches, writes and administration have a queue each
+    /// Calls that may wait for a connection; searches, writes and administration have a queue each
     #[arg(long, env = "PGFOX_MAX_WAITING_CALLS", value_name = "COUNT", default_value_t = 1000,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_waiting_calls: u32,
-    /// Most connections that write into one collection at a time; all writes together take half of the pool, or this
+    /// Connections that may write into one collection at a time; all writes together take at most half of the pool, or this
+    /// number if it is larger
     #[arg(long, env = "PGFOX_INGEST_CONCURRENCY", value_name = "COUNT", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub ingest_concurrency: u32,

@@ -86,8 +86,8 @@ impl Watched {
     }
 }
 
-/// Of the contents and the access, since either can be what has to change. Kubernetes exchanges files by links, which shows
-/// in no time of a file.
+/// Covers the contents and the access rights, since either can be what has to change. Times would not do: Kubernetes
+/// exchanges files by links.
 fn fingerprint(files: &[PathBuf]) -> Fingerprint {
     use std::os::unix::fs::MetadataExt as _;
     let mut hash = Sha256::new();

@@ -236,10 +236,10 @@ impl UrlArgs {
             let mut errors = Vec::new();
             let url = args.read(&mut errors);
             let (Some(url), true) = (url, errors.is_empty()) else { return Err(errors) };
-            let told = |error: &dyn std::fmt::Display| vec![format!("--database-url-file: {error}")];
-            let dsn = Dsn::parse(url.expose_secret()).map_err(|error| told(&error))?;
-            let new = Connector::new(&dsn).map_err(|error| told(&error))?;
-            connector.get().map_or(Ok(()), |connector| connector.replace(&new).map_err(|error| told(&error)))
+            let named = |error: &dyn std::fmt::Display| vec![format!("--database-url-file: {error}")];
+            let dsn = Dsn::parse(url.expose_secret()).map_err(|error| named(&error))?;
+            let new = Connector::new(&dsn).map_err(|error| named(&error))?;
+            connector.get().map_or(Ok(()), |connector| connector.replace(&new).map_err(|error| named(&error)))
         });
     }
 }

@@ -118,7 +118,7 @@ impl Rows {
         Self { reader: builder.from_reader(watched), window, dialect, is_broken: false }
     }
 
-    /// Reads a row and tells its line. An error tells its line too.
+    /// Reads a row and gives its line. An error names its line too.
     fn next(&mut self, row: &mut ByteRecord) -> Result<Option<u64>, (u64, Flaw)> {
         let mut line = self.reader.position().line();
         let read = self.reader.read_byte_record(row);

@@ -1,4 +1,4 @@
-//! Finds the files to read, tells their format, and opens them: gzip or not, with a byte order mark or without.
+//! Finds the files to read, recognises their format, and opens them: gzip or not, with a byte order mark or without.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -148,8 +148,9 @@ fn cannot_read(path: &Path, error: &io::Error) -> Failure {
 
 /// The format of stdin, and the id of its text.
 fn stdin(search: &Search) -> Result<(Format, String), Failure> {
-    let format =
-        search.format.ok_or_else(|| Failure::usage("stdin has no name that tells the format").with_hint(ADD_FORMAT))?;
+    let format = search
+        .format
+        .ok_or_else(|| Failure::usage("the name of stdin does not show the format").with_hint(ADD_FORMAT))?;
     if format == Format::Parquet {
         return Err(
             Failure::usage("Parquet cannot be read from stdin, since its end comes first").with_hint("name a file")
