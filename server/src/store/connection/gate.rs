@@ -22,7 +22,13 @@ const WITHHELD_FOR: Duration = Duration::from_secs(1);
 const LIKELY: f64 = 0.1;
 
 /// When the queue has become so many times slower than it may be, those who came last are refused.
-const SLOWER: f64 = 2.0;
+const SLOWER: f64 = 3.0;
+
+/// Until a queue has moved: calls that run at once are taken to be so many times slower than calls that run alone, as where
+/// they wait for the same processors.
+const SLOWER_TOGETHER: f64 = 4.0;
+/// Calls over which times are averaged.
+const AVERAGED: u32 = 8;
 
 /// Times after which a refused call is to try again.
 const MIN_RETRY: Duration = Duration::from_millis(100);
@@ -133,6 +139,10 @@ struct Lane {
     queue: VecDeque<Waiter>,
     /// How long a call keeps its permit, averaged over the last few.
     held: Duration,
+    /// How long it takes from the end of a call to that of the next while others wait, averaged over the last few.
+    interval: Option<Duration>,
+    /// When the last call ended, if others waited.
+    ended: Option<Instant>,
     /// Refused calls, of which each that is served makes a share forgotten.
     refused: f64,
 }
@@ -145,7 +155,23 @@ struct Waiter {
 impl Lane {
     /// How long the last of so many calls is likely to wait.
     fn expected_wait(&self, calls: usize) -> Duration {
-        self.held.mul_f64(calls as f64 / self.running.max(1) as f64)
+        // Calls that ran alone say little of how long they take together.
+        let at_first = || self.held.mul_f64((SLOWER_TOGETHER / self.running.max(1) as f64).min(1.0));
+        self.interval.unwrap_or_else(at_first).mul_f64(calls as f64)
+    }
+
+    /// Learns from a call that ends.
+    fn end(&mut self, permit: &Permit) {
+        let average = |before: Duration, last: Duration| (before * (AVERAGED - 1) + last) / AVERAGED;
+        self.held = average(self.held, permit.since.elapsed());
+        if self.queue.is_empty() {
+            (self.interval, self.ended) = (None, None);
+            return;
+        }
+        let now = Instant::now();
+        if let Some(ended) = self.ended.replace(now) {
+            self.interval = Some(average(self.interval.unwrap_or(self.expected_wait(1)), now - ended));
+        }
     }
 
     /// Refuses those who came last when calls have begun to take longer.
@@ -215,7 +241,7 @@ impl State {
     fn give_back(&mut self, permit: &Permit, limits: Limits) {
         let lane = &mut self.lanes[permit.class as usize];
         if !permit.is_withheld {
-            lane.held = (lane.held * 7 + permit.since.elapsed()) / 8;
+            lane.end(permit);
             lane.refused *= 1.0 - 1.0 / COMPARED;
         }
         if permit.class == Class::Search {

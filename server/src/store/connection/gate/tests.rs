@@ -97,6 +97,7 @@ async fn a_queue_that_is_full_or_slow_refuses() {
     gate.state().lanes[Class::Search as usize].held = Duration::from_secs(3);
     let Err(Refused::Overloaded { retry_after, .. }) = gate.admits(Class::Search) else { panic!("it is slow") };
     assert!(retry_after > Duration::from_secs(1));
+    gate.state().lanes[Class::Search as usize].held = Duration::ZERO;
     drop(permits);
     for entering in waiting {
         assert!(entering.await.is_ok());
@@ -111,13 +112,35 @@ async fn a_queue_that_becomes_slow_refuses_those_who_came_last() {
     for entering in &mut waiting {
         assert!(entering.as_mut().now_or_never().is_none());
     }
-    // An eighth less when one ends at once: seven at a time for 273 ms each make 25 in a second.
-    gate.state().lanes[Class::Search as usize].held = Duration::from_millis(312);
+    gate.state().lanes[Class::Search as usize].interval = Some(Duration::from_millis(60));
     permits.pop();
     let refused = waiting.iter_mut().filter_map(|entering| entering.as_mut().now_or_never()).collect::<Vec<_>>();
     assert_eq!(refused.iter().filter(|entered| entered.is_ok()).count(), 1);
-    assert_eq!(refused.len() - 1, 50 - 25, "the others wait for at most a second");
+    assert_eq!(refused.len() - 1, 50 - 25, "the others wait for at most 1.5 seconds");
     assert!(matches!(refused.last(), Some(Err(Refused::Overloaded { .. }))));
+}
+
+#[tokio::test]
+async fn a_queue_is_as_fast_as_its_calls_end() {
+    let gate = Gate::new(Limits { waiting: 100, ..LIMITS });
+    let lane = |gate: &Gate| gate.state().lanes[Class::Search as usize].expected_wait(14);
+    let mut permits = all(&gate, Class::Search);
+    gate.state().lanes[Class::Search as usize].held = Duration::from_millis(50);
+    let at_first = lane(&gate).as_millis();
+    assert!((399..=401).contains(&at_first), "seven at once take four times as long as one, not {at_first} ms for all");
+    let waiting: Vec<_> = (0..3).map(|_| Box::pin(gate.enter(Class::Search, None))).collect();
+    let mut waiting: Vec<_> = waiting
+        .into_iter()
+        .filter_map(|mut entering| entering.as_mut().now_or_never().is_none().then_some(entering))
+        .collect();
+    permits.pop();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    permits.pop();
+    assert!(lane(&gate) > Duration::from_millis(14 * 20), "the second call ended 100 ms after the first one");
+    drop(permits);
+    waiting.clear();
+    drop(now(&gate, Class::Search, 1));
+    assert!(gate.state().lanes[Class::Search as usize].interval.is_none(), "nobody waits");
 }
 
 #[tokio::test]
