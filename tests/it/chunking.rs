@@ -1,6 +1,7 @@
 //! Chunks: what a long text becomes, and what a change of it costs.
 
 mod changes;
+mod headings;
 
 use std::collections::HashMap;
 
@@ -195,8 +196,12 @@ async fn chunking_is_checked(#[values(16, 18)] major: u32) {
         overlap,
         embed_headings: None,
     };
+    let with_headings = |chunking: v1::Chunking, embed| v1::Chunking { embed_headings: Some(embed), ..chunking };
     let (text, tokens, characters) = (2, 2, 1);
     let wrong = [
+        (with_headings(chunking(text, 0, 0, 0), true), vec!["embed_headings"]),
+        (with_headings(chunking(0, 0, 0, 0), true), vec!["method"]),
+        (with_headings(chunking(1, 0, 0, 0), true), vec!["method"]),
         (chunking(9, 0, 0, 0), vec!["method"]),
         (chunking(text, 9, -1, -1), vec!["unit", "max_size", "overlap"]),
         (chunking(0, 0, 100, 0), vec!["method"]),
@@ -232,8 +237,12 @@ async fn chunking_is_checked(#[values(16, 18)] major: u32) {
         (None, chunking(1, 0, 0, 0)),
         (Some(chunking(1, 0, 0, 0)), chunking(1, 0, 0, 0)),
         (Some(chunking(text, 0, 0, 0)), chunking(text, tokens, 62, 0)),
-        (Some(chunking(3, characters, 0, 20)), chunking(3, characters, 496, 20)),
-        (Some(chunking(3, tokens, 16, 8)), chunking(3, tokens, 16, 8)),
+        (Some(chunking(3, characters, 0, 20)), with_headings(chunking(3, characters, 496, 20), true)),
+        (Some(chunking(3, tokens, 16, 8)), with_headings(chunking(3, tokens, 16, 8), true)),
+        (Some(with_headings(chunking(3, 0, 0, 0), true)), with_headings(chunking(3, tokens, 62, 0), true)),
+        (Some(with_headings(chunking(3, 0, 0, 0), false)), with_headings(chunking(3, tokens, 62, 0), false)),
+        (Some(with_headings(chunking(text, 0, 0, 0), false)), chunking(text, tokens, 62, 0)),
+        (Some(with_headings(chunking(0, 0, 0, 0), false)), chunking(1, 0, 0, 0)),
     ];
     for (position, (asked, given)) in good.into_iter().enumerate() {
         let mut request = texts(&format!("good{position}"));

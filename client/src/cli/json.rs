@@ -78,6 +78,9 @@ pub(crate) fn collection(collection: &v1::Collection) -> Value {
             "max_size": chunking.max_size,
             "overlap": chunking.overlap,
         });
+        if let Some(embed_headings) = chunking.embed_headings {
+            object["chunking"]["embed_headings"] = embed_headings.into();
+        }
     }
     if let Some(time) = &collection.create_time {
         object["create_time"] = time.to_string().into();

@@ -215,6 +215,7 @@ async fn collections_are_made_and_changed_in_every_way() {
         "tokens",
         "--chunk-overlap",
         "32",
+        "--embed-headings",
         "--language",
         "german",
         "--metadata-index",
@@ -228,11 +229,19 @@ async fn collections_are_made_and_changed_in_every_way() {
     let created = pgfox(&endpoint, &create).await.expect(0).json()["collection"].clone();
     assert_eq!(
         created["chunking"],
-        json!({ "method": "CHUNKING_METHOD_MARKDOWN", "unit": "CHUNK_UNIT_TOKENS", "max_size": 256, "overlap": 32 })
+        json!({
+            "method": "CHUNKING_METHOD_MARKDOWN",
+            "unit": "CHUNK_UNIT_TOKENS",
+            "max_size": 256,
+            "overlap": 32,
+            "embed_headings": true,
+        })
     );
     assert_eq!((&created["text_search_language"], &created["aliases"]), (&json!("german"), &json!(["library"])));
     let shown = pgfox(&endpoint, &["collections", "get", "books"]).await.expect(0).stdout;
-    for line in ["chunking          markdown, 256 tokens, 32 repeated", "metadata indexes  gin, year:number"] {
+    for line in
+        ["chunking          markdown, 256 tokens, 32 repeated, with headings", "metadata indexes  gin, year:number"]
+    {
         assert!(shown.contains(line), "{shown}");
     }
     let update = [

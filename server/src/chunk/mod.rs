@@ -1,7 +1,7 @@
 //! Splitting texts into chunks. The text-splitter crate finds where; here a text is given to it in windows, so that the
 //! time grows with the text and not with its square, and tokens are counted once and not for every size that is tried.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 use text_splitter::{Characters, ChunkConfig, ChunkSizer, MarkdownSplitter, TextSplitter};
@@ -11,8 +11,12 @@ use crate::{
     store::{ChunkMethod, ChunkUnit, Chunking, ContentHash},
 };
 
+mod headings;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use headings::AFTER_HEADINGS;
+use headings::Above;
 
 /// Most characters that a token is taken for: an unknown word or a run of white space can be one token, however long.
 pub(crate) const CHARACTERS_PER_TOKEN: usize = 8;
@@ -32,7 +36,9 @@ const GAP: usize = 64;
 pub(crate) struct Chunk {
     pub(crate) bytes: Range<usize>,
     pub(crate) characters: Range<usize>,
-    /// Of its text.
+    /// Those above it that the model reads with it, such as `Guide > Install`.
+    pub(crate) headings: Option<Arc<str>>,
+    /// Of its text and its headings.
     pub(crate) hash: ContentHash,
 }
 
@@ -48,19 +54,29 @@ impl Splitter {
     /// The chunks of a text, in order; none when it is no larger than one. Takes some 0.1 s for a megabyte.
     pub(crate) fn split(&self, text: &str) -> Vec<Chunk> {
         let mut ranges = self.ranges(text);
-        if ranges.len() < 2 {
+        if ranges.len() < 2 || self.is_one(text) {
             ranges.clear();
         }
         let (mut byte, mut character) = (0, 0);
+        let mut above = self.chunking.embed_headings.then(|| Above::new(self, text));
         let chunk = |bytes: Range<usize>| {
             // They can overlap, but each begins behind where the one before begins.
             character += text[byte..bytes.start].chars().count();
             byte = bytes.start;
             let passage = &text[bytes.clone()];
             let characters = character..character + passage.chars().count();
-            Chunk { characters, hash: Sha256::digest(passage).into(), bytes }
+            let headings = above.as_mut().and_then(|above| above.chunk(bytes.start));
+            Chunk { characters, hash: hash(headings.as_deref(), passage), headings, bytes }
         };
         ranges.into_iter().map(chunk).collect()
+    }
+
+    /// Whether a text is no larger than one chunk: none of it is below a heading that it is without.
+    fn is_one(&self, text: &str) -> bool {
+        let whole = Chunking { embed_headings: false, ..self.chunking };
+        self.chunking.embed_headings
+            && text.trim().chars().nth(self.max_characters()).is_none()
+            && Self { chunking: whole, counter: self.counter.clone() }.ranges(text).len() < 2
     }
 
     fn ranges(&self, text: &str) -> Vec<Range<usize>> {
@@ -106,15 +122,23 @@ impl Splitter {
     }
 
     fn split_by(&self, text: &str, sizer: impl ChunkSizer) -> Vec<Range<usize>> {
-        let Chunking { method, max_size, overlap, .. } = self.chunking;
+        let Chunking { method, overlap, .. } = self.chunking;
         // It is at most half of the size, or the collection would not have been created.
-        let Ok(config) = ChunkConfig::new(max_size).with_sizer(sizer).with_overlap(overlap) else {
+        let Ok(config) = ChunkConfig::new(self.chunking.text_size()).with_sizer(sizer).with_overlap(overlap) else {
             return Vec::new();
         };
         let range = |(start, chunk): (usize, &str)| start..start + chunk.len();
         match method {
             ChunkMethod::Text => TextSplitter::new(config).chunk_indices(text).map(range).collect(),
             ChunkMethod::Markdown => MarkdownSplitter::new(config).chunk_indices(text).map(range).collect(),
+        }
+    }
+
+    /// The characters or tokens of a text.
+    fn size(&self, text: &str) -> usize {
+        match (&self.counter, self.chunking.unit) {
+            (Some(counter), ChunkUnit::Tokens) => counter.count(text),
+            (None, ChunkUnit::Tokens) | (_, ChunkUnit::Characters) => text.chars().count(),
         }
     }
 
@@ -125,6 +149,17 @@ impl Splitter {
             ChunkUnit::Tokens => CHARACTERS_PER_TOKEN * self.chunking.max_size,
         }
     }
+}
+
+/// Of what the model reads. Without headings that is the text alone, so that what is stored stays true.
+fn hash(headings: Option<&str>, text: &str) -> ContentHash {
+    let mut hasher = Sha256::new();
+    if let Some(headings) = headings {
+        hasher.update((headings.len() as u64).to_le_bytes());
+        hasher.update(headings);
+    }
+    hasher.update(text);
+    hasher.finalize().into()
 }
 
 /// Tells how many tokens any part of one text has. The splitter tries many sizes for each chunk, so the tokens of the text

@@ -25,6 +25,7 @@ pub(crate) struct ChunkingSpec {
     unit: Option<ChunkUnit>,
     max_size: Option<usize>,
     overlap: usize,
+    embed_headings: bool,
 }
 
 /// Reads a chunking; `None` when texts shall not be split.
@@ -34,7 +35,7 @@ pub(crate) fn read(
     has_model: bool,
 ) -> Option<ChunkingSpec> {
     let chunking = chunking?;
-    let v1::Chunking { method, unit, max_size, overlap, embed_headings: _ } = chunking;
+    let v1::Chunking { method, unit, max_size, overlap, embed_headings } = chunking;
     let unit = match v1::ChunkUnit::try_from(unit) {
         Ok(v1::ChunkUnit::Unspecified) => None,
         Ok(v1::ChunkUnit::Characters) => Some(ChunkUnit::Characters),
@@ -49,7 +50,7 @@ pub(crate) fn read(
         Ok(v1::ChunkingMethod::Markdown) => ChunkMethod::Markdown,
         Ok(v1::ChunkingMethod::Unspecified | v1::ChunkingMethod::None) => {
             let rule = "must be CHUNKING_METHOD_TEXT or CHUNKING_METHOD_MARKDOWN when other fields of it are set";
-            let alone = (chunking.unit, max_size, overlap) == (0, 0, 0);
+            let alone = (chunking.unit, max_size, overlap) == (0, 0, 0) && embed_headings != Some(true);
             violations.check(alone, &format!("{FIELD}.method"), rule);
             return None;
         }
@@ -58,6 +59,10 @@ pub(crate) fn read(
             return None;
         }
     };
+    let has_headings = method == ChunkMethod::Markdown;
+    let rule = "must be false or absent with CHUNKING_METHOD_TEXT: only CHUNKING_METHOD_MARKDOWN knows headings";
+    violations.check(has_headings || embed_headings != Some(true), &format!("{FIELD}.embed_headings"), rule);
+    let embed_headings = embed_headings.unwrap_or(has_headings);
     violations.check(has_model, FIELD, "needs a model: without one a document has the vector that the caller sends");
     let mut size = |name: &str, size: i32| {
         let rule = format!("must not be negative, as {size} is");
@@ -65,7 +70,7 @@ pub(crate) fn read(
         usize::try_from(size).unwrap_or_default()
     };
     let max_size = Some(size("max_size", max_size)).filter(|size| *size > 0);
-    Some(ChunkingSpec { method, unit, max_size, overlap: size("overlap", overlap) })
+    Some(ChunkingSpec { method, unit, max_size, overlap: size("overlap", overlap), embed_headings })
 }
 
 /// Fills in the defaults and applies the rules of a model: what it reads beside the prefix of documents.
@@ -110,14 +115,15 @@ pub(crate) fn complete(
         violations.push(Violation::new(format!("{FIELD}.overlap"), rule));
     }
     violations.finish()?;
-    Ok(Chunking { method: spec.method, unit, max_size, overlap: spec.overlap })
+    Ok(Chunking { method: spec.method, unit, max_size, overlap: spec.overlap, embed_headings: spec.embed_headings })
 }
 
 /// The chunking of a collection, with its defaults filled in.
 pub(crate) fn to_message(chunking: Option<Chunking>) -> v1::Chunking {
-    let Some(Chunking { method, unit, max_size, overlap }) = chunking else {
+    let Some(Chunking { method, unit, max_size, overlap, embed_headings }) = chunking else {
         return v1::Chunking { method: v1::ChunkingMethod::None.into(), ..Default::default() };
     };
+    let embed_headings = (method == ChunkMethod::Markdown).then_some(embed_headings);
     let method = match method {
         ChunkMethod::Text => v1::ChunkingMethod::Text,
         ChunkMethod::Markdown => v1::ChunkingMethod::Markdown,
@@ -132,6 +138,6 @@ pub(crate) fn to_message(chunking: Option<Chunking>) -> v1::Chunking {
         unit: unit.into(),
         max_size: max_size as i32,
         overlap: overlap as i32,
-        embed_headings: None,
+        embed_headings,
     }
 }

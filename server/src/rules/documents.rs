@@ -142,9 +142,12 @@ fn content_hasher(collection: &Collection) -> Sha256 {
         hasher.update(part.as_bytes());
     }
     // Nothing where texts are not split: hashes that are stored stay true.
-    if let Some(Chunking { method: _, unit, max_size, overlap }) = definition.chunking {
+    if let Some(Chunking { method: _, unit, max_size, overlap, embed_headings }) = definition.chunking {
         let settings = format!("{} {} {max_size} {overlap}", Chunking::method_name(definition.chunking), unit.name());
         hasher.update(settings.as_bytes());
+        if embed_headings {
+            hasher.update(b" headings");
+        }
     }
     hasher
 }

@@ -252,7 +252,7 @@ pub(super) fn select_collections(internal: &str) -> String {
         "-- select_collections
          SELECT c.id, c.name, c.revision, c.created_at, s.id AS space_id, s.model, s.dimensions, s.ask_dimensions,
                 s.distance, s.vector_type, s.query_prefix, s.document_prefix, i.method, i.m, i.ef_construction, i.lists,
-                c.chunk_method, c.chunk_unit, c.chunk_size, c.chunk_overlap, c.text_search_language,
+                c.chunk_method, c.chunk_unit, c.chunk_size, c.chunk_overlap, c.chunk_headings, c.text_search_language,
                 ARRAY(SELECT a.alias FROM {internal}.aliases a WHERE a.collection_id = c.id ORDER BY a.alias) AS aliases,
                 ARRAY(SELECT jsonb_build_array(m.type, m.path) FROM {internal}.metadata_indexes m
                       WHERE m.collection_id = c.id AND m.ready ORDER BY m.id) AS metadata_indexes,
@@ -284,6 +284,7 @@ pub(super) fn read_collection(row: &Row) -> Result<Collection, StoreError> {
         _ => return Err(unknown("unit of chunks")),
     };
     let (max_size, overlap) = (size("chunk_size")?, size("chunk_overlap")?);
+    let embed_headings = row.get("chunk_headings");
     let mut metadata_indexes = Vec::new();
     for Json(json) in row.get::<_, Vec<Json<&str>>>("metadata_indexes") {
         let (kind, path): (&str, Vec<String>) = serde_json::from_str(json).map_err(|_| unknown("metadata index"))?;
@@ -307,7 +308,7 @@ pub(super) fn read_collection(row: &Row) -> Result<Collection, StoreError> {
             vector_type: VectorType::from_name(row.get("vector_type")).ok_or_else(|| unknown("vector type"))?,
             query_prefix: row.get("query_prefix"),
             document_prefix: row.get("document_prefix"),
-            chunking: method.map(|method| Chunking { method, unit, max_size, overlap }),
+            chunking: method.map(|method| Chunking { method, unit, max_size, overlap, embed_headings }),
             text_search_language: row.get("text_search_language"),
             metadata_indexes,
             aliases: row.get("aliases"),

@@ -49,16 +49,17 @@ impl Store {
         let sql = format!(
             "-- create_collection
              INSERT INTO {internal}.collections
-                 (name, chunk_method, chunk_unit, chunk_size, chunk_overlap, text_search_language)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING RETURNING id"
+                 (name, chunk_method, chunk_unit, chunk_size, chunk_overlap, chunk_headings, text_search_language)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING RETURNING id"
         );
         let unit = new.chunking.map_or(ChunkUnit::Characters, |chunking| chunking.unit);
-        let parameters: [&dyn Value; 6] = [
+        let parameters: [&dyn Value; 7] = [
             &new.name,
             &Chunking::method_name(new.chunking),
             &unit.name(),
             &new.chunking.map_or(0, |chunking| chunking.max_size as i32),
             &new.chunking.map_or(0, |chunking| chunking.overlap as i32),
+            &new.chunking.is_some_and(|chunking| chunking.embed_headings),
             &new.text_search_language,
         ];
         let row = connection.query_opt(&sql, &parameters).await.map_err(|error| self.registry_error(error))?;

@@ -12,11 +12,12 @@ use super::{
 };
 
 /// Schema changes in order; the position is the version. Append only: an applied migration is never edited.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../migrations/0001_registry.sql"),
     include_str!("../../migrations/0002_chunks_and_metadata.sql"),
     include_str!("../../migrations/0003_metadata_index_jobs.sql"),
     include_str!("../../migrations/0004_times.sql"),
+    include_str!("../../migrations/0005_embed_headings.sql"),
 ];
 
 /// The schema version that this server works with.

@@ -119,9 +119,21 @@ pub(crate) struct Chunking {
     pub max_size: usize,
     /// Most of them that a chunk repeats of the one before.
     pub overlap: usize,
+    /// Whether the headings above a chunk are embedded with it.
+    pub embed_headings: bool,
 }
 
 impl Chunking {
+    /// Most characters or tokens of the headings of a chunk.
+    pub(crate) fn headings_size(&self) -> usize {
+        if self.embed_headings { self.max_size / 4 } else { 0 }
+    }
+
+    /// Most characters or tokens of the text of a chunk.
+    pub(crate) fn text_size(&self) -> usize {
+        self.max_size - self.headings_size()
+    }
+
     /// As stored in the registry.
     pub(crate) fn method_name(chunking: Option<Self>) -> &'static str {
         match chunking.map(|chunking| chunking.method) {

@@ -40,6 +40,12 @@ pub(crate) struct Settings {
     /// Characters or tokens that a chunk repeats of the one before, at most [server's default: 0]
     #[arg(long, value_name = "N", requires = "chunking", value_parser = clap::value_parser!(i32).range(0..))]
     chunk_overlap: Option<i32>,
+    /// Embed the headings above each chunk of Markdown with it [server's default for markdown]
+    #[arg(long, requires = "chunking", overrides_with = "no_embed_headings")]
+    embed_headings: bool,
+    /// Embed each chunk of Markdown without the headings above it
+    #[arg(long, requires = "chunking", overrides_with = "embed_headings")]
+    no_embed_headings: bool,
     /// Text search configuration of Postgres for full-text search, such as german or simple [server's default: english]
     #[arg(long, value_name = "NAME")]
     language: Option<String>,
@@ -156,7 +162,7 @@ impl Settings {
             .into(),
             max_size: self.chunk_size.unwrap_or(0),
             overlap: self.chunk_overlap.unwrap_or(0),
-            embed_headings: None,
+            embed_headings: (self.embed_headings || self.no_embed_headings).then_some(self.embed_headings),
         });
         v1::Collection {
             name: name.to_owned(),
@@ -223,6 +229,12 @@ impl Settings {
             if self.chunk_overlap.is_some() {
                 compare("chunk overlap", wanted.overlap.to_string(), actual.overlap.to_string());
             }
+            if wanted.embed_headings.is_some() {
+                let headings = |chunking: &v1::Chunking| {
+                    (if chunking.embed_headings() { "embedded" } else { "not embedded" }).to_owned()
+                };
+                compare("headings", headings(wanted), headings(&actual));
+            }
         }
         if self.language.is_some() {
             let actual = actual.text_search_language.clone();
@@ -258,7 +270,7 @@ fn unit_name(chunking: &v1::Chunking) -> String {
     output::short_name(chunking.unit().as_str_name(), "CHUNK_UNIT_")
 }
 
-/// The chunking on one line, such as "markdown, 256 tokens, 32 repeated".
+/// The chunking on one line, such as "markdown, 256 tokens, 32 repeated, with headings".
 pub(super) fn chunking_name(chunking: Option<&v1::Chunking>) -> String {
     let Some(chunking) = chunking
         .filter(|chunking| !matches!(chunking.method(), v1::ChunkingMethod::None | v1::ChunkingMethod::Unspecified))
@@ -266,7 +278,8 @@ pub(super) fn chunking_name(chunking: Option<&v1::Chunking>) -> String {
         return "none".to_owned();
     };
     let overlap = if chunking.overlap > 0 { format!(", {} repeated", chunking.overlap) } else { String::new() };
-    format!("{}, {} {}{overlap}", method_name(chunking), chunking.max_size, unit_name(chunking))
+    let headings = if chunking.embed_headings() { ", with headings" } else { "" };
+    format!("{}, {} {}{overlap}{headings}", method_name(chunking), chunking.max_size, unit_name(chunking))
 }
 
 /// An index over metadata as `--metadata-index` takes it.
@@ -315,7 +328,7 @@ mod tests {
             unit: v1::ChunkUnit::Tokens.into(),
             max_size: 256,
             overlap: 32,
-            embed_headings: None,
+            embed_headings: Some(true),
         };
         let actual = v1::Collection {
             chunking: Some(chunking),
@@ -327,6 +340,7 @@ mod tests {
         let same = Settings {
             chunking: Some(Chunking::Markdown),
             chunk_size: Some(256),
+            embed_headings: true,
             language: Some("german".into()),
             metadata_index: vec![metadata_index("gin").unwrap()],
             alias: vec!["movies".into()],
@@ -337,7 +351,10 @@ mod tests {
         for part in ["chunking none instead of markdown", "no metadata index gin", "no alias movies"] {
             assert!(message.contains(part), "{part:?} is not in {message}");
         }
-        assert_eq!(chunking_name(actual.chunking.as_ref()), "markdown, 256 tokens, 32 repeated");
+        assert_eq!(chunking_name(actual.chunking.as_ref()), "markdown, 256 tokens, 32 repeated, with headings");
+        let without = Settings { embed_headings: false, no_embed_headings: true, ..same };
+        let message = format!("{:?}", without.check(&actual).unwrap_err());
+        assert!(message.contains("headings embedded instead of not embedded"), "{message}");
         let none = Settings { chunking: Some(Chunking::None), ..Settings::default() };
         none.check(&films()).unwrap();
         assert!(!none.is_empty() && Settings::default().is_empty());

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     fn ids(texts: &[u8], stored: &[(i32, u8)]) -> Vec<(i32, bool)> {
-        let chunk = |text: &u8| Chunk { bytes: 0..1, characters: 0..1, hash: [*text; 32] };
+        let chunk = |text: &u8| Chunk { bytes: 0..1, characters: 0..1, headings: None, hash: [*text; 32] };
         let chunks: Vec<Chunk> = texts.iter().map(chunk).collect();
         let stored: Vec<(i32, ContentHash)> = stored.iter().map(|(id, text)| (*id, [*text; 32])).collect();
         assign(&chunks, &stored).into_iter().map(|id| (id.id, id.is_stored)).collect()

@@ -27,7 +27,7 @@ use crate::{
 
 pub(super) use stream::ingest_stream;
 use task::Task;
-use vectors::Vectors;
+use vectors::{Input, Vectors};
 
 /// How often a request is planned anew because other writers changed what it was planned on. The last plan depends on no
 /// stored chunk, so that it cannot fail for that.
@@ -131,7 +131,7 @@ impl Work<'_> {
         self.admit(&mut response)?;
         self.split().await?;
         self.tasks.iter_mut().for_each(|task| task.plan(keep_chunks));
-        let texts: Vec<&str> = self.tasks.iter().flat_map(Task::texts_to_embed).collect();
+        let texts: Vec<Input<'_>> = self.tasks.iter().flat_map(Task::texts_to_embed).collect();
         self.reserve(texts.len()).await?;
         self.vectors.embed(texts).await?;
         self.settle(&mut response)?;

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     chunk_ids::{ChunkId, assign},
-    vectors::Vectors,
+    vectors::{Input, Vectors},
 };
 use crate::{
     chunk::Chunk,
@@ -27,7 +27,7 @@ pub(super) struct Task<'a> {
     /// The hash to store: that of the content, unless its vectors are to be made anew another time.
     hash: ContentHash,
     /// The same for those of its chunks.
-    cut_chunks: HashMap<&'a str, ContentHash>,
+    cut_chunks: HashMap<Input<'a>, ContentHash>,
     /// Whether a text of it is longer than the model reads.
     pub(super) is_truncated: bool,
 }
@@ -106,7 +106,7 @@ impl<'a> Task<'a> {
 
     /// Why the provider does not take a text of it.
     pub(super) fn refusal<'v>(&self, vectors: &'v Vectors<'_>) -> Option<&'v str> {
-        self.texts_to_embed().into_iter().find_map(|text| vectors.refusal(text))
+        self.texts_to_embed().into_iter().find_map(|text| vectors.refusal(&text))
     }
 
     /// Stores nothing of it.
@@ -122,9 +122,10 @@ impl<'a> Task<'a> {
         self.hash = self.document.content_hash;
         self.cut_chunks.clear();
         for text in texts {
-            if let Some(bytes) = vectors.cut(text) {
-                self.hash = cut_hash(&self.hash, text, bytes);
-                self.cut_chunks.insert(text, cut_hash(&ContentHash::default(), text, bytes));
+            if let Some(bytes) = vectors.cut(&text) {
+                self.hash = cut_hash(&self.hash, &text, bytes);
+                let hash = cut_hash(&ContentHash::default(), &text, bytes);
+                self.cut_chunks.insert(text, hash);
             }
         }
         let is_cut = self.hash != self.document.content_hash;
@@ -139,15 +140,15 @@ impl<'a> Task<'a> {
         ids.iter().zip(self.chunks.iter().flatten())
     }
 
-    fn passage(&self, chunk: &Chunk) -> &'a str {
-        &self.document.text[chunk.bytes.clone()]
+    fn passage(&self, chunk: &Chunk) -> Input<'a> {
+        Input { headings: chunk.headings.clone(), text: &self.document.text[chunk.bytes.clone()] }
     }
 
     /// The texts whose vectors it needs.
-    pub(super) fn texts_to_embed(&self) -> Vec<&'a str> {
+    pub(super) fn texts_to_embed(&self) -> Vec<Input<'a>> {
         match &self.plan {
             Plan::Skip | Plan::Unchanged | Plan::OwnVector | Plan::NoVector => Vec::new(),
-            Plan::Whole => vec![&self.document.text],
+            Plan::Whole => vec![Input::from(self.document.text.as_str())],
             Plan::Chunks(_) => {
                 self.planned_chunks().filter(|(id, _)| !id.is_stored).map(|(_, chunk)| self.passage(chunk)).collect()
             }
@@ -162,17 +163,17 @@ impl<'a> Task<'a> {
             Plan::Skip => return None,
             Plan::Unchanged => Content::Unchanged,
             Plan::OwnVector => Content::Whole(vector.as_deref()),
-            Plan::Whole => Content::Whole(vectors.get(text)),
+            Plan::Whole => Content::Whole(vectors.get(&Input::from(text.as_str()))),
             Plan::NoVector => Content::Whole(None),
             Plan::Chunks(_) => {
                 let chunk = |(id, chunk): (&ChunkId, &'n Chunk)| {
-                    let text = self.passage(chunk);
+                    let passage = self.passage(chunk);
                     NewChunk {
                         id: id.id,
                         characters: chunk.characters.clone(),
-                        text,
-                        hash: self.cut_chunks.get(text).unwrap_or(&chunk.hash),
-                        vector: if id.is_stored { None } else { vectors.get(text) },
+                        text: passage.text,
+                        hash: self.cut_chunks.get(&passage).unwrap_or(&chunk.hash),
+                        vector: if id.is_stored { None } else { vectors.get(&passage) },
                     }
                 };
                 Content::Chunks(self.planned_chunks().map(chunk).collect())
@@ -204,10 +205,11 @@ impl<'a> Task<'a> {
 }
 
 /// A hash for content of which the model read only so many bytes of a text.
-fn cut_hash(hash: &ContentHash, text: &str, bytes: usize) -> ContentHash {
+fn cut_hash(hash: &ContentHash, read: &Input<'_>, bytes: usize) -> ContentHash {
     let mut hasher = Sha256::new();
     hasher.update(hash);
     hasher.update((bytes as u64).to_le_bytes());
-    hasher.update(text.as_bytes());
+    hasher.update(read.headings.as_deref().unwrap_or_default().as_bytes());
+    hasher.update(read.text.as_bytes());
     hasher.finalize().into()
 }

@@ -1,17 +1,45 @@
 //! The vectors of the texts of a request, each text embedded once.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use crate::{app::App, embed::Embeddings, error::Error, rpc::embedding::check_embedding, store::Collection};
+use crate::{
+    app::App, chunk::AFTER_HEADINGS, embed::Embeddings, error::Error, rpc::embedding::check_embedding,
+    store::Collection,
+};
 
 /// Texts that are embedded at a time: what that takes beside their vectors is bounded, however many a request makes.
 const PIECE: usize = 4_096;
+
+/// What the model reads for a vector, but for the prefix of the collection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Input<'a> {
+    /// Those above the text.
+    pub(super) headings: Option<Arc<str>>,
+    pub(super) text: &'a str,
+}
+
+impl<'a> From<&'a str> for Input<'a> {
+    fn from(text: &'a str) -> Self {
+        Self { headings: None, text }
+    }
+}
+
+impl<'a> Input<'a> {
+    fn write(&self, prefix: &str) -> Cow<'a, str> {
+        let Self { headings, text } = self;
+        match headings {
+            Some(headings) => Cow::Owned(format!("{prefix}{headings}{AFTER_HEADINGS}{text}")),
+            None if prefix.is_empty() => Cow::Borrowed(text),
+            None => Cow::Owned(format!("{prefix}{text}")),
+        }
+    }
+}
 
 pub(super) struct Vectors<'a> {
     app: &'a App,
     collection: &'a Collection,
     /// Where the vector of a text is in `embeddings`.
-    positions: HashMap<&'a str, usize>,
+    positions: HashMap<Input<'a>, usize>,
     embeddings: Embeddings,
 }
 
@@ -21,7 +49,7 @@ impl<'a> Vectors<'a> {
     }
 
     /// Embeds those of the texts that were not yet, in their order. No connection to the database is held meanwhile.
-    pub(super) async fn embed(&mut self, mut texts: Vec<&'a str>) -> Result<(), Error> {
+    pub(super) async fn embed(&mut self, mut texts: Vec<Input<'a>>) -> Result<(), Error> {
         let definition = &self.collection.definition;
         let Some(model) = &definition.model else {
             return Ok(());
@@ -29,20 +57,16 @@ impl<'a> Vectors<'a> {
         let positions = &mut self.positions;
         texts.retain(|text| {
             let next = positions.len();
-            *positions.entry(text).or_insert(next) == next
+            *positions.entry(text.clone()).or_insert(next) == next
         });
         if texts.is_empty() {
             return Ok(());
         }
         let prefix = &definition.document_prefix;
         for texts in texts.chunks(PIECE) {
-            let embedded = if prefix.is_empty() {
-                self.app.embedders.embed(model, texts).await?
-            } else {
-                let prefixed: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
-                let prefixed: Vec<&str> = prefixed.iter().map(String::as_str).collect();
-                self.app.embedders.embed(model, &prefixed).await?
-            };
+            let texts: Vec<Cow<'_, str>> = texts.iter().map(|text| text.write(prefix)).collect();
+            let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+            let embedded = self.app.embedders.embed(model, &texts).await?;
             let mut refused = embedded.refused.iter().map(|(position, _)| *position).peekable();
             for (position, vector) in embedded.values.chunks_exact(definition.dimensions).enumerate() {
                 if refused.next_if_eq(&position).is_none() {
@@ -55,28 +79,28 @@ impl<'a> Vectors<'a> {
     }
 
     /// The vector of a text that was embedded.
-    pub(super) fn get(&self, text: &str) -> Option<&[f32]> {
+    pub(super) fn get(&self, text: &Input<'_>) -> Option<&[f32]> {
         let dimensions = self.collection.definition.dimensions;
         self.embeddings.values.get(self.positions.get(text)? * dimensions..)?.get(..dimensions)
     }
 
     /// Whether a text was longer than the model reads.
-    pub(super) fn is_truncated(&self, text: &str) -> bool {
+    pub(super) fn is_truncated(&self, text: &Input<'_>) -> bool {
         self.positions.get(text).is_some_and(|position| self.embeddings.truncated.get(*position) == Some(&true))
     }
 
     /// To how many bytes a text was cut because the provider said that it reads no more.
-    pub(super) fn cut(&self, text: &str) -> Option<usize> {
+    pub(super) fn cut(&self, text: &Input<'_>) -> Option<usize> {
         self.find(&self.embeddings.cut, text).copied()
     }
 
     /// Why the provider does not take a text.
-    pub(super) fn refusal(&self, text: &str) -> Option<&str> {
+    pub(super) fn refusal(&self, text: &Input<'_>) -> Option<&str> {
         self.find(&self.embeddings.refused, text).map(String::as_str)
     }
 
     /// What is said of a text in a list that is sorted by position.
-    fn find<'l, T>(&self, list: &'l [(usize, T)], text: &str) -> Option<&'l T> {
+    fn find<'l, T>(&self, list: &'l [(usize, T)], text: &Input<'_>) -> Option<&'l T> {
         // Most often there is nothing to look for.
         let position = if list.is_empty() { None } else { self.positions.get(text) }?;
         let found = list.binary_search_by_key(position, |(position, _)| *position).ok()?;

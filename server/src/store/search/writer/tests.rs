@@ -40,7 +40,13 @@ fn entry(chunking: Option<Chunking>) -> Entry {
 }
 
 fn chunking() -> Option<Chunking> {
-    Some(Chunking { method: ChunkMethod::Text, unit: ChunkUnit::Characters, max_size: 1_000, overlap: 0 })
+    Some(Chunking {
+        method: ChunkMethod::Text,
+        unit: ChunkUnit::Characters,
+        max_size: 1_000,
+        overlap: 0,
+        embed_headings: false,
+    })
 }
 
 fn settings() -> SearchSettings {
