@@ -11,6 +11,7 @@ use tonic::{
 
 use crate::{
     process::{ServerProcess, command},
+    provider::Provider,
     support::{Client, cluster, create_database, eventually, in_time, sql},
 };
 
@@ -122,6 +123,44 @@ async fn the_password_of_the_database_is_read_again() {
     log_has(&server, "another database takes a restart").await;
     assert_eq!(call(&mut client, FIRST).await, Code::Ok);
     assert!(!server.log().contains("two@"), "{}", server.log());
+    server.kill().await;
+}
+
+#[tokio::test]
+async fn the_key_of_the_provider_is_read_again() {
+    let provider = Provider::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("openai-key");
+    write_secret(&file, &format!("{FIRST}\n"));
+    let base_url = provider.base_url();
+    let settings = [("PGFOX_OPENAI_API_KEY_FILE", file.as_path()), ("OPENAI_BASE_URL", Path::new(&base_url))];
+    let server = start(&settings).await;
+    let channel = Channel::from_shared(format!("http://{}", server.address)).unwrap().connect_lazy();
+    let mut client = PgfoxServiceClient::new(channel);
+    eventually("the server is ready", async || call(&mut client, FIRST).await == Code::Ok).await;
+    let embedding = Some(v1::Embedding { model: "openai/text-embedding-3-small".into(), ..Default::default() });
+    let collection = v1::Collection { name: "c".into(), embedding, ..Default::default() };
+    client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await.unwrap();
+    let mut texts = 0;
+    let mut authorization = async || {
+        texts += 1;
+        let documents = vec![crate::support::text_document("a", &format!("text {texts}"))];
+        client.ingest(crate::calls::request("c", documents)).await.expect("embedded");
+        provider.last_authorization().expect("a key")
+    };
+    assert_eq!(authorization().await, format!("Bearer {FIRST}"));
+
+    // Without being asked.
+    write_secret(&file, SECOND);
+    eventually("the new key is in use", async || authorization().await == format!("Bearer {SECOND}")).await;
+    log_has(&server, "the key of the provider: read again").await;
+
+    // What cannot be used leaves the old in use.
+    write_secret(&file, " \n");
+    server.signal("HUP");
+    log_has(&server, "the old stays in use").await;
+    assert_eq!(authorization().await, format!("Bearer {SECOND}"));
+    assert!(!server.log().contains(FIRST) && !server.log().contains(SECOND), "{}", server.log());
     server.kill().await;
 }
 

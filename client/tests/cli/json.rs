@@ -72,6 +72,40 @@ async fn an_object_around_the_documents_is_one_error() {
 }
 
 #[tokio::test]
+async fn an_array_without_documents_is_one_error() {
+    let to_text = "`jq -c 'to_entries[] | {id: (.key + 1), text: .value}' FILE | pgfox ingest ... - --format jsonl`";
+    let arrays: [(&[u8], &[&str]); 5] = [
+        (b"[\"a\", \"b\"]", &["a.json:1: the array begins with 2 values", "the first of them a string", to_text]),
+        (b"[\n1,\n2,\nnull]", &["a.json:2: the array begins with 3 values", "the first of them a number"]),
+        (b"[[1, 2], [3, 4]]", &["the first of them a list", "vector: .value}"]),
+        (b"[null, true, {\"id\": 1}]", &["begins with 2 values", "the first of them null"]),
+        (b"[true, \"a\"", &["begins with 2 values", "the first of them true or false"]),
+    ];
+    for (json, messages) in arrays {
+        let (_, output) = ingest(&[("a.json", json)], &["a.json"]).await;
+        let output = output.expect(1);
+        output.says(messages);
+        // The last one is cut off, too.
+        let errors = 1 + usize::from(!json.ends_with(b"]"));
+        assert_eq!(output.stderr.matches("skipped").count(), errors, "{}", output.stderr);
+    }
+    // Documents beside them go in, and what stands between documents has its own place.
+    let mixed = b"[\n\"a\", {\"id\": 1},\n\"b\",\n{\"id\": 2}]";
+    let (server, output) = ingest(&[("a.json", mixed)], &["a.json"]).await;
+    output.expect(1).says(&["a.json:2: the array begins with 1 value", "a.json:3:1: "]);
+    assert_eq!(ids(&server), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn a_file_of_wrong_lines_is_listed_in_short() {
+    let lines = "\"a\"\n".repeat(1_000);
+    let (_, output) = ingest(&[("a.jsonl", lines.as_bytes())], &["a.jsonl"]).await;
+    let output = output.expect(1);
+    output.says(&["further skipped documents are only counted", "0 new, 0 changed, 0 unchanged, 1,000 skipped"]);
+    assert_eq!(output.stderr.matches("skipped a.jsonl").count(), 20, "{}", output.stderr);
+}
+
+#[tokio::test]
 async fn what_was_made_for_nothing_is_removed() {
     let (server, endpoint) = Server::start().await;
     let arguments = ["ingest", "films", "-", "-f", "jsonl", "--create"];

@@ -15,6 +15,7 @@ use super::{
     source::{Source, unreadable},
     utf8,
 };
+use crate::cli::output::counted;
 
 pub(super) fn read(
     source: &Source,
@@ -139,10 +140,13 @@ impl Whole<'_> {
     fn array(mut self, reader: impl Read) -> Result<(), Stopped> {
         let position = Rc::clone(&self.position);
         let mut parser = serde_json::Deserializer::from_reader(Tracked { inner: reader, position });
-        let mut elements = Elements { whole: &mut self, stopped: false };
+        let mut elements = Elements { whole: &mut self, values: None, has_objects: false, stopped: false };
         let outcome = parser.deserialize_seq(&mut elements).and_then(|()| parser.end());
         if elements.stopped {
             return Err(Stopped);
+        }
+        if let Some(values) = elements.values {
+            self.refuse(&values)?;
         }
         outcome.or_else(|error| self.broken(&error))
     }
@@ -172,6 +176,32 @@ impl Whole<'_> {
         });
         let line = position.line.get() - newlines;
         self.records.push(parsed, self.source.place(Some(line)))
+    }
+
+    /// Refuses values of an array with one sentence: there can be millions of them.
+    fn refuse(&mut self, values: &Values) -> Result<(), Stopped> {
+        let Values { line, kind, count } = values;
+        let jq = |field: &str| {
+            let document = format!("{{id: (.key + 1), {field}: .value}}");
+            format!(
+                ": make them documents, for example with \
+                 `jq -c 'to_entries[] | {document}' FILE | pgfox ingest ... - --format jsonl`"
+            )
+        };
+        let (kind, remedy) = match kind {
+            b'"' => ("a string", jq("text")),
+            b'[' => ("a list", jq("vector")),
+            b'n' => ("null", String::new()),
+            b't' | b'f' => ("true or false", String::new()),
+            _ => ("a number", String::new()),
+        };
+        let values = counted(*count, "value");
+        let document = r#"{"id": "1", "text": "..."}"#;
+        let message = format!(
+            "the array begins with {values} in place of documents, the first of them {kind}, and a document is an object \
+             such as {document}{remedy}"
+        );
+        self.records.push(Err(Flaw::new(message)), self.source.place(Some(*line)))
     }
 
     fn broken(&mut self, error: &serde_json::Error) -> Result<(), Stopped> {
@@ -231,7 +261,37 @@ impl<R: Read> Read for Tracked<R> {
 /// Hands over the elements of an array one at a time.
 struct Elements<'a, 'b> {
     whole: &'a mut Whole<'b>,
+    /// Those before the first object.
+    values: Option<Values>,
+    has_objects: bool,
     stopped: bool,
+}
+
+/// Values of an array that are no objects.
+struct Values {
+    /// Of the first one.
+    line: u64,
+    /// Its first byte.
+    kind: u8,
+    count: u64,
+}
+
+impl Elements<'_, '_> {
+    fn take(&mut self, raw: &RawValue) -> Result<(), Stopped> {
+        let kind = raw.get().bytes().next().unwrap_or_default();
+        self.has_objects |= kind == b'{';
+        if self.has_objects {
+            if let Some(values) = self.values.take() {
+                self.whole.refuse(&values)?;
+            }
+            return self.whole.push(raw);
+        }
+        let position = &self.whole.position;
+        position.record_bytes.set(0);
+        let line = position.line.get();
+        self.values.get_or_insert(Values { line, kind, count: 0 }).count += 1;
+        Ok(())
+    }
 }
 
 impl<'de> Visitor<'de> for &mut Elements<'_, '_> {
@@ -244,7 +304,7 @@ impl<'de> Visitor<'de> for &mut Elements<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         // An element is taken raw first, so that one that is no document does not end the file.
         while let Some(raw) = elements.next_element::<Box<RawValue>>()? {
-            if self.whole.push(&raw).is_err() {
+            if self.take(&raw).is_err() {
                 self.stopped = true;
                 return Err(serde::de::Error::custom("stopped"));
             }
