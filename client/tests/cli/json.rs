@@ -92,7 +92,7 @@ async fn an_array_without_documents_is_one_error() {
     // Documents beside them go in, and what stands between documents has its own place.
     let mixed = b"[\n\"a\", {\"id\": 1},\n\"b\",\n{\"id\": 2}]";
     let (server, output) = ingest(&[("a.json", mixed)], &["a.json"]).await;
-    output.expect(1).says(&["a.json:2: the array begins with 1 value", "a.json:3:1: "]);
+    output.expect(1).says(&["a.json:2: the array begins with 1 value", "a.json:3:3: invalid type"]);
     assert_eq!(ids(&server), ["1", "2"]);
 }
 
@@ -101,7 +101,8 @@ async fn a_file_of_wrong_lines_is_listed_in_short() {
     let lines = "\"a\"\n".repeat(1_000);
     let (_, output) = ingest(&[("a.jsonl", lines.as_bytes())], &["a.jsonl"]).await;
     let output = output.expect(1);
-    output.says(&["further skipped documents are only counted", "0 new, 0 changed, 0 unchanged, 1,000 skipped"]);
+    output.says(&["further skipped documents are only counted"]);
+    assert!(output.stdout.contains("0 new, 0 changed, 0 unchanged, 1,000 skipped"), "{}", output.stdout);
     assert_eq!(output.stderr.matches("skipped a.jsonl").count(), 20, "{}", output.stderr);
 }
 
