@@ -379,6 +379,7 @@ impl EmbeddingArgs {
     fn read_api_key(&self, errors: &mut Vec<String>) -> Option<ProviderKey> {
         let file = self.openai_api_key_file.as_ref();
         let from_file = file.and_then(|path| value::read_secret("--openai-api-key-file", path, errors));
+        let from_file = from_file.filter(|key| !key.trim().is_empty());
         let api_key = from_file.or_else(|| value::variable(&["OPENAI_API_KEY", "OPENAI_KEY"]))?;
         if !api_key.trim().bytes().all(|byte| byte.is_ascii_graphic()) {
             errors.push("the OpenAI API key holds characters that a key cannot have".into());
@@ -392,9 +393,10 @@ impl EmbeddingArgs {
         let (args, key) = (self.clone(), key.clone());
         files.add("the key of the provider", vec![file.clone()], move || {
             let mut errors = Vec::new();
-            let new = args.read_api_key(&mut errors);
-            if let (Some(new), true) = (new, errors.is_empty()) {
-                key.replace(&new);
+            match args.read_api_key(&mut errors) {
+                Some(new) if errors.is_empty() => key.replace(&new),
+                None if errors.is_empty() => errors.push("the file holds no key".into()),
+                _ => {}
             }
             if errors.is_empty() { Ok(()) } else { Err(errors) }
         });
