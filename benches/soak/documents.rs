@@ -39,6 +39,7 @@ impl Store {
             unit: v1::ChunkUnit::Characters.into(),
             max_size: 100,
             overlap: 0,
+            embed_headings: None,
         });
         v1::Collection {
             name: self.name().to_owned(),
@@ -111,7 +112,7 @@ pub(crate) fn object<const N: usize>(fields: [(&str, Json); N]) -> Struct {
 pub(crate) fn in_group(group: &str) -> v1::Filter {
     let equals = Value { kind: Some(Json::StringValue(group.to_owned())) };
     let test = v1::condition::Test::Equals(equals);
-    let condition = v1::Condition { field: "group".to_owned(), test: Some(test) };
+    let condition = v1::Condition { field: "group".to_owned(), test: Some(test), ignore_case: false };
     v1::Filter { node: Some(v1::filter::Node::Condition(condition)) }
 }
 

@@ -28,6 +28,7 @@ async fn load(client: &mut Client) -> Vec<v1::Document> {
         unit: ChunkUnit::Characters.into(),
         max_size: 120,
         overlap: 0,
+        embed_headings: None,
     };
     let mut request = texts("c");
     request.collection.as_mut().unwrap().chunking = Some(chunking);

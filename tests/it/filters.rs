@@ -164,7 +164,7 @@ async fn tests_mean_what_the_proto_says(#[values(16, 18)] major: u32) {
         rest.sort();
         assert_eq!(selected(&mut client, &none_of(vec![filter.clone()])).await, rest, "none of {filter:?}");
         let contrary = match &filter.node {
-            Some(Node::Condition(v1::Condition { field: name, test: Some(test) })) => match test.clone() {
+            Some(Node::Condition(v1::Condition { field: name, test: Some(test), .. })) => match test.clone() {
                 Test::Equals(value) => Some(field(name, Test::NotEquals(value))),
                 Test::OneOf(values) => Some(field(name, Test::NoneOf(values))),
                 Test::Exists(exists) => Some(field(name, Test::Exists(!exists))),

@@ -71,7 +71,7 @@ async fn the_first_schema_is_upgraded(#[values(16, 18)] major: u32) {
     assert_eq!(found(&mut client, words("sound"), full_text).await, ["sounds"]);
     assert_eq!(found(&mut client, words("naïve"), full_text).await, ["naïve"]);
     let three = |request: &mut v1::SearchRequest| {
-        let condition = v1::Condition { field: "legs".into(), test: Some(Test::Equals(legs(3.0))) };
+        let condition = v1::Condition { field: "legs".into(), test: Some(Test::Equals(legs(3.0))), ignore_case: false };
         request.filter = Some(Filter { node: Some(Node::Condition(condition)) });
     };
     assert_eq!(found(&mut client, vector([1.0, 0.1, 0.0]), three).await, ["naïve"]);
@@ -141,7 +141,7 @@ async fn time_indexes(admin: &tokio_postgres::Client) -> Vec<(String, bool)> {
 
 async fn seen_at_noon(client: &mut Client) -> i64 {
     let noon = prost_types::Timestamp { seconds: 1_714_564_800, nanos: 0 };
-    let condition = v1::Condition { field: "seen".into(), test: Some(Test::Since(noon)) };
+    let condition = v1::Condition { field: "seen".into(), test: Some(Test::Since(noon)), ignore_case: false };
     let filter = Some(Filter { node: Some(Node::Condition(condition)) });
     let request = v1::CountDocumentsRequest { collection: "foxes".into(), filter, ..Default::default() };
     client.count_documents(request).await.expect("a count").into_inner().count

@@ -342,7 +342,7 @@ fn node(node: Node) -> Filter {
 }
 
 fn test(field: String, test: Test) -> Filter {
-    node(Node::Condition(Condition { field, test: Some(test) }))
+    node(Node::Condition(Condition { field, test: Some(test), ignore_case: false }))
 }
 
 /// One filter is itself; several are joined.

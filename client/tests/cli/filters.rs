@@ -26,7 +26,7 @@ async fn films() -> (Server, String) {
 
 fn since_2000() -> Option<Filter> {
     let year = prost_types::Value { kind: Some(Kind::NumberValue(2000.0)) };
-    let condition = Condition { field: "year".into(), test: Some(Test::AtLeast(year)) };
+    let condition = Condition { field: "year".into(), test: Some(Test::AtLeast(year)), ignore_case: false };
     Some(Filter { node: Some(Node::Condition(condition)) })
 }
 

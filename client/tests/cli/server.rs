@@ -307,7 +307,7 @@ impl PgfoxService for Server {
         let (_, stored) = state.collections.get(&request.collection).ok_or_else(|| not_found(&request.collection))?;
         let is_asked_for = |document: &&Document| match request.filter.as_ref().and_then(|filter| filter.node.as_ref())
         {
-            Some(filter::Node::Condition(Condition { field, test: Some(condition::Test::Equals(source)) }))
+            Some(filter::Node::Condition(Condition { field, test: Some(condition::Test::Equals(source)), ignore_case: false }))
                 if field == "source" =>
             {
                 document.metadata.as_ref().and_then(|metadata| metadata.fields.get(field)) == Some(source)

@@ -893,6 +893,9 @@ type ListDocumentsResponse struct {
 	Documents []*Document `protobuf:"bytes,1,rep,name=documents,proto3" json:"documents,omitempty"`
 	// Send as `page_token` to get the next page. Empty: there is none.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// What the caller should know when no document matches, such as a filter that compares with a type that the field
+	// never has. Looks at the first 16 conditions, and at 10,000 documents.
+	Notes         []string `protobuf:"bytes,3,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -939,6 +942,13 @@ func (x *ListDocumentsResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListDocumentsResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
 }
 
 // Request of CountDocuments.
@@ -1009,7 +1019,10 @@ func (x *CountDocumentsRequest) GetEstimated() bool {
 type CountDocumentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number of documents.
-	Count         int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	Count int64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// What the caller should know when the count is 0, such as a filter that compares with a type that the field
+	// never has. Looks at the first 16 conditions, and at 10,000 documents.
+	Notes         []string `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1051,6 +1064,228 @@ func (x *CountDocumentsResponse) GetCount() int64 {
 	return 0
 }
 
+func (x *CountDocumentsResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+// Request of FacetDocuments.
+type FacetDocumentsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the collection.
+	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// Which documents. Absent: all.
+	Filter *Filter `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// The field whose values are counted, written as in `Condition.field`; required. In a list each different element counts
+	// once per document.
+	Field string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
+	// Most values to return, 0 to 1,000. 0: 10.
+	Limit int32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Above 0: count numbers in buckets of this width; a bucket has the value of its lower end, a multiple of the width.
+	// 0: count each value.
+	BucketWidth   float64 `protobuf:"fixed64,5,opt,name=bucket_width,json=bucketWidth,proto3" json:"bucket_width,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FacetDocumentsRequest) Reset() {
+	*x = FacetDocumentsRequest{}
+	mi := &file_pgfox_v1_documents_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FacetDocumentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FacetDocumentsRequest) ProtoMessage() {}
+
+func (x *FacetDocumentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_documents_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FacetDocumentsRequest.ProtoReflect.Descriptor instead.
+func (*FacetDocumentsRequest) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FacetDocumentsRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *FacetDocumentsRequest) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *FacetDocumentsRequest) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *FacetDocumentsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *FacetDocumentsRequest) GetBucketWidth() float64 {
+	if x != nil {
+		return x.BucketWidth
+	}
+	return 0
+}
+
+// A value of a field, and how many documents have it.
+type FacetValue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A string, a number or a boolean; with `bucket_width` the lower end of the bucket.
+	Value *structpb.Value `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	// Documents with this value.
+	Count         int64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FacetValue) Reset() {
+	*x = FacetValue{}
+	mi := &file_pgfox_v1_documents_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FacetValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FacetValue) ProtoMessage() {}
+
+func (x *FacetValue) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_documents_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FacetValue.ProtoReflect.Descriptor instead.
+func (*FacetValue) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *FacetValue) GetValue() *structpb.Value {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *FacetValue) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// Response of FacetDocuments.
+type FacetDocumentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The values that most documents have, the most frequent first; equally frequent ones in the order of the values. With
+	// `bucket_width` the fullest buckets, in the order of the values.
+	Values []*FacetValue `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	// Different values beyond `limit`.
+	OtherValueCount int64 `protobuf:"varint,2,opt,name=other_value_count,json=otherValueCount,proto3" json:"other_value_count,omitempty"`
+	// Documents that match the filter and have none of the values that are counted: the field is absent, null, an object
+	// or an empty list, or with `bucket_width` no number.
+	WithoutValueCount int64 `protobuf:"varint,3,opt,name=without_value_count,json=withoutValueCount,proto3" json:"without_value_count,omitempty"`
+	// What the caller should know when there are no values, such as a filter that compares with a type that the field
+	// never has. Looks at the first 16 conditions, and at 10,000 documents.
+	Notes         []string `protobuf:"bytes,4,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FacetDocumentsResponse) Reset() {
+	*x = FacetDocumentsResponse{}
+	mi := &file_pgfox_v1_documents_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FacetDocumentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FacetDocumentsResponse) ProtoMessage() {}
+
+func (x *FacetDocumentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_documents_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FacetDocumentsResponse.ProtoReflect.Descriptor instead.
+func (*FacetDocumentsResponse) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FacetDocumentsResponse) GetValues() []*FacetValue {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *FacetDocumentsResponse) GetOtherValueCount() int64 {
+	if x != nil {
+		return x.OtherValueCount
+	}
+	return 0
+}
+
+func (x *FacetDocumentsResponse) GetWithoutValueCount() int64 {
+	if x != nil {
+		return x.WithoutValueCount
+	}
+	return 0
+}
+
+func (x *FacetDocumentsResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
 // Request of DeleteDocuments.
 type DeleteDocumentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1058,7 +1293,7 @@ type DeleteDocumentsRequest struct {
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// Ids of the documents, 1 to 1,000. Either this or `filter`.
 	Ids []string `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
-	// Which documents. Either this or `ids`; DeleteCollection is what deletes all.
+	// Which documents. Either this or `ids`; `Filter.everything` deletes all.
 	Filter *Filter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Only count what would be deleted, which may be more than one call deletes.
 	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
@@ -1068,7 +1303,7 @@ type DeleteDocumentsRequest struct {
 
 func (x *DeleteDocumentsRequest) Reset() {
 	*x = DeleteDocumentsRequest{}
-	mi := &file_pgfox_v1_documents_proto_msgTypes[12]
+	mi := &file_pgfox_v1_documents_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1315,7 @@ func (x *DeleteDocumentsRequest) String() string {
 func (*DeleteDocumentsRequest) ProtoMessage() {}
 
 func (x *DeleteDocumentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_documents_proto_msgTypes[12]
+	mi := &file_pgfox_v1_documents_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1328,7 @@ func (x *DeleteDocumentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDocumentsRequest.ProtoReflect.Descriptor instead.
 func (*DeleteDocumentsRequest) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{12}
+	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteDocumentsRequest) GetCollection() string {
@@ -1128,14 +1363,17 @@ func (x *DeleteDocumentsRequest) GetDryRun() bool {
 type DeleteDocumentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Documents that existed and are deleted, or with `dry_run` would be.
-	DeletedCount  int64 `protobuf:"varint,1,opt,name=deleted_count,json=deletedCount,proto3" json:"deleted_count,omitempty"`
+	DeletedCount int64 `protobuf:"varint,1,opt,name=deleted_count,json=deletedCount,proto3" json:"deleted_count,omitempty"`
+	// What the caller should know when no document matches, such as a filter that compares with a type that the field
+	// never has. Looks at the first 16 conditions, and at 10,000 documents.
+	Notes         []string `protobuf:"bytes,2,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteDocumentsResponse) Reset() {
 	*x = DeleteDocumentsResponse{}
-	mi := &file_pgfox_v1_documents_proto_msgTypes[13]
+	mi := &file_pgfox_v1_documents_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1385,7 @@ func (x *DeleteDocumentsResponse) String() string {
 func (*DeleteDocumentsResponse) ProtoMessage() {}
 
 func (x *DeleteDocumentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_documents_proto_msgTypes[13]
+	mi := &file_pgfox_v1_documents_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1398,7 @@ func (x *DeleteDocumentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDocumentsResponse.ProtoReflect.Descriptor instead.
 func (*DeleteDocumentsResponse) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{13}
+	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteDocumentsResponse) GetDeletedCount() int64 {
@@ -1168,6 +1406,13 @@ func (x *DeleteDocumentsResponse) GetDeletedCount() int64 {
 		return x.DeletedCount
 	}
 	return 0
+}
+
+func (x *DeleteDocumentsResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
 }
 
 // Request of UpdateMetadata.
@@ -1191,7 +1436,7 @@ type UpdateMetadataRequest struct {
 
 func (x *UpdateMetadataRequest) Reset() {
 	*x = UpdateMetadataRequest{}
-	mi := &file_pgfox_v1_documents_proto_msgTypes[14]
+	mi := &file_pgfox_v1_documents_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1448,7 @@ func (x *UpdateMetadataRequest) String() string {
 func (*UpdateMetadataRequest) ProtoMessage() {}
 
 func (x *UpdateMetadataRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_documents_proto_msgTypes[14]
+	mi := &file_pgfox_v1_documents_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1461,7 @@ func (x *UpdateMetadataRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMetadataRequest.ProtoReflect.Descriptor instead.
 func (*UpdateMetadataRequest) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{14}
+	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateMetadataRequest) GetCollection() string {
@@ -1267,14 +1512,17 @@ type UpdateMetadataResponse struct {
 	// Documents that were asked for and exist.
 	MatchedCount int64 `protobuf:"varint,1,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"`
 	// The part of them that is changed, or with `dry_run` would be; the metadata of the others is as asked for already.
-	UpdatedCount  int64 `protobuf:"varint,2,opt,name=updated_count,json=updatedCount,proto3" json:"updated_count,omitempty"`
+	UpdatedCount int64 `protobuf:"varint,2,opt,name=updated_count,json=updatedCount,proto3" json:"updated_count,omitempty"`
+	// What the caller should know when no document matches, such as a filter that compares with a type that the field
+	// never has. Looks at the first 16 conditions, and at 10,000 documents.
+	Notes         []string `protobuf:"bytes,3,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateMetadataResponse) Reset() {
 	*x = UpdateMetadataResponse{}
-	mi := &file_pgfox_v1_documents_proto_msgTypes[15]
+	mi := &file_pgfox_v1_documents_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1534,7 @@ func (x *UpdateMetadataResponse) String() string {
 func (*UpdateMetadataResponse) ProtoMessage() {}
 
 func (x *UpdateMetadataResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_documents_proto_msgTypes[15]
+	mi := &file_pgfox_v1_documents_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1547,7 @@ func (x *UpdateMetadataResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMetadataResponse.ProtoReflect.Descriptor instead.
 func (*UpdateMetadataResponse) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{15}
+	return file_pgfox_v1_documents_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateMetadataResponse) GetMatchedCount() int64 {
@@ -1314,6 +1562,13 @@ func (x *UpdateMetadataResponse) GetUpdatedCount() int64 {
 		return x.UpdatedCount
 	}
 	return 0
+}
+
+func (x *UpdateMetadataResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
 }
 
 var File_pgfox_v1_documents_proto protoreflect.FileDescriptor
@@ -1391,27 +1646,47 @@ const file_pgfox_v1_documents_proto_rawDesc = "" +
 	"descending\x18\x06 \x01(\bR\n" +
 	"descending\x12%\n" +
 	"\x0einclude_vector\x18\a \x01(\bR\rincludeVector\x127\n" +
-	"\tread_mask\x18\b \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"q\n" +
+	"\tread_mask\x18\b \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"\x87\x01\n" +
 	"\x15ListDocumentsResponse\x120\n" +
 	"\tdocuments\x18\x01 \x03(\v2\x12.pgfox.v1.DocumentR\tdocuments\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x7f\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes\"\x7f\n" +
 	"\x15CountDocumentsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12(\n" +
 	"\x06filter\x18\x02 \x01(\v2\x10.pgfox.v1.FilterR\x06filter\x12\x1c\n" +
-	"\testimated\x18\x03 \x01(\bR\testimated\".\n" +
+	"\testimated\x18\x03 \x01(\bR\testimated\"D\n" +
 	"\x16CountDocumentsResponse\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x03R\x05count\"\x8d\x01\n" +
+	"\x05count\x18\x01 \x01(\x03R\x05count\x12\x14\n" +
+	"\x05notes\x18\x02 \x03(\tR\x05notes\"\xb0\x01\n" +
+	"\x15FacetDocumentsRequest\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\tR\n" +
+	"collection\x12(\n" +
+	"\x06filter\x18\x02 \x01(\v2\x10.pgfox.v1.FilterR\x06filter\x12\x14\n" +
+	"\x05field\x18\x03 \x01(\tR\x05field\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x05R\x05limit\x12!\n" +
+	"\fbucket_width\x18\x05 \x01(\x01R\vbucketWidth\"P\n" +
+	"\n" +
+	"FacetValue\x12,\n" +
+	"\x05value\x18\x01 \x01(\v2\x16.google.protobuf.ValueR\x05value\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\"\xb8\x01\n" +
+	"\x16FacetDocumentsResponse\x12,\n" +
+	"\x06values\x18\x01 \x03(\v2\x14.pgfox.v1.FacetValueR\x06values\x12*\n" +
+	"\x11other_value_count\x18\x02 \x01(\x03R\x0fotherValueCount\x12.\n" +
+	"\x13without_value_count\x18\x03 \x01(\x03R\x11withoutValueCount\x12\x14\n" +
+	"\x05notes\x18\x04 \x03(\tR\x05notes\"\x8d\x01\n" +
 	"\x16DeleteDocumentsRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
 	"collection\x12\x10\n" +
 	"\x03ids\x18\x02 \x03(\tR\x03ids\x12(\n" +
 	"\x06filter\x18\x03 \x01(\v2\x10.pgfox.v1.FilterR\x06filter\x12\x17\n" +
-	"\adry_run\x18\x04 \x01(\bR\x06dryRun\">\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"T\n" +
 	"\x17DeleteDocumentsResponse\x12#\n" +
-	"\rdeleted_count\x18\x01 \x01(\x03R\fdeletedCount\"\xf3\x01\n" +
+	"\rdeleted_count\x18\x01 \x01(\x03R\fdeletedCount\x12\x14\n" +
+	"\x05notes\x18\x02 \x03(\tR\x05notes\"\xf3\x01\n" +
 	"\x15UpdateMetadataRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -1420,10 +1695,11 @@ const file_pgfox_v1_documents_proto_rawDesc = "" +
 	"\x06filter\x18\x03 \x01(\v2\x10.pgfox.v1.FilterR\x06filter\x123\n" +
 	"\bmetadata\x18\x04 \x01(\v2\x17.google.protobuf.StructR\bmetadata\x120\n" +
 	"\x06update\x18\x05 \x01(\x0e2\x18.pgfox.v1.MetadataUpdateR\x06update\x12\x17\n" +
-	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"b\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"x\n" +
 	"\x16UpdateMetadataResponse\x12#\n" +
 	"\rmatched_count\x18\x01 \x01(\x03R\fmatchedCount\x12#\n" +
-	"\rupdated_count\x18\x02 \x01(\x03R\fupdatedCount*f\n" +
+	"\rupdated_count\x18\x02 \x01(\x03R\fupdatedCount\x12\x14\n" +
+	"\x05notes\x18\x03 \x03(\tR\x05notes*f\n" +
 	"\rDocumentOrder\x12\x1e\n" +
 	"\x1aDOCUMENT_ORDER_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11DOCUMENT_ORDER_ID\x10\x01\x12\x1e\n" +
@@ -1447,7 +1723,7 @@ func file_pgfox_v1_documents_proto_rawDescGZIP() []byte {
 }
 
 var file_pgfox_v1_documents_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_pgfox_v1_documents_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_pgfox_v1_documents_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_pgfox_v1_documents_proto_goTypes = []any{
 	(DocumentOrder)(0),              // 0: pgfox.v1.DocumentOrder
 	(MetadataUpdate)(0),             // 1: pgfox.v1.MetadataUpdate
@@ -1463,42 +1739,49 @@ var file_pgfox_v1_documents_proto_goTypes = []any{
 	(*ListDocumentsResponse)(nil),   // 11: pgfox.v1.ListDocumentsResponse
 	(*CountDocumentsRequest)(nil),   // 12: pgfox.v1.CountDocumentsRequest
 	(*CountDocumentsResponse)(nil),  // 13: pgfox.v1.CountDocumentsResponse
-	(*DeleteDocumentsRequest)(nil),  // 14: pgfox.v1.DeleteDocumentsRequest
-	(*DeleteDocumentsResponse)(nil), // 15: pgfox.v1.DeleteDocumentsResponse
-	(*UpdateMetadataRequest)(nil),   // 16: pgfox.v1.UpdateMetadataRequest
-	(*UpdateMetadataResponse)(nil),  // 17: pgfox.v1.UpdateMetadataResponse
-	nil,                             // 18: pgfox.v1.IngestRequest.IfVersionEntry
-	(*structpb.Struct)(nil),         // 19: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil),   // 20: google.protobuf.Timestamp
-	(ErrorReason)(0),                // 21: pgfox.v1.ErrorReason
-	(*Filter)(nil),                  // 22: pgfox.v1.Filter
-	(*fieldmaskpb.FieldMask)(nil),   // 23: google.protobuf.FieldMask
+	(*FacetDocumentsRequest)(nil),   // 14: pgfox.v1.FacetDocumentsRequest
+	(*FacetValue)(nil),              // 15: pgfox.v1.FacetValue
+	(*FacetDocumentsResponse)(nil),  // 16: pgfox.v1.FacetDocumentsResponse
+	(*DeleteDocumentsRequest)(nil),  // 17: pgfox.v1.DeleteDocumentsRequest
+	(*DeleteDocumentsResponse)(nil), // 18: pgfox.v1.DeleteDocumentsResponse
+	(*UpdateMetadataRequest)(nil),   // 19: pgfox.v1.UpdateMetadataRequest
+	(*UpdateMetadataResponse)(nil),  // 20: pgfox.v1.UpdateMetadataResponse
+	nil,                             // 21: pgfox.v1.IngestRequest.IfVersionEntry
+	(*structpb.Struct)(nil),         // 22: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil),   // 23: google.protobuf.Timestamp
+	(ErrorReason)(0),                // 24: pgfox.v1.ErrorReason
+	(*Filter)(nil),                  // 25: pgfox.v1.Filter
+	(*fieldmaskpb.FieldMask)(nil),   // 26: google.protobuf.FieldMask
+	(*structpb.Value)(nil),          // 27: google.protobuf.Value
 }
 var file_pgfox_v1_documents_proto_depIdxs = []int32{
 	2,  // 0: pgfox.v1.Document.vector:type_name -> pgfox.v1.Vector
-	19, // 1: pgfox.v1.Document.metadata:type_name -> google.protobuf.Struct
-	20, // 2: pgfox.v1.Document.create_time:type_name -> google.protobuf.Timestamp
-	20, // 3: pgfox.v1.Document.update_time:type_name -> google.protobuf.Timestamp
+	22, // 1: pgfox.v1.Document.metadata:type_name -> google.protobuf.Struct
+	23, // 2: pgfox.v1.Document.create_time:type_name -> google.protobuf.Timestamp
+	23, // 3: pgfox.v1.Document.update_time:type_name -> google.protobuf.Timestamp
 	3,  // 4: pgfox.v1.IngestRequest.documents:type_name -> pgfox.v1.Document
-	18, // 5: pgfox.v1.IngestRequest.if_version:type_name -> pgfox.v1.IngestRequest.IfVersionEntry
+	21, // 5: pgfox.v1.IngestRequest.if_version:type_name -> pgfox.v1.IngestRequest.IfVersionEntry
 	6,  // 6: pgfox.v1.IngestResponse.errors:type_name -> pgfox.v1.DocumentError
 	7,  // 7: pgfox.v1.IngestResponse.usage:type_name -> pgfox.v1.Usage
-	21, // 8: pgfox.v1.DocumentError.reason:type_name -> pgfox.v1.ErrorReason
+	24, // 8: pgfox.v1.DocumentError.reason:type_name -> pgfox.v1.ErrorReason
 	3,  // 9: pgfox.v1.GetDocumentsResponse.documents:type_name -> pgfox.v1.Document
-	22, // 10: pgfox.v1.ListDocumentsRequest.filter:type_name -> pgfox.v1.Filter
+	25, // 10: pgfox.v1.ListDocumentsRequest.filter:type_name -> pgfox.v1.Filter
 	0,  // 11: pgfox.v1.ListDocumentsRequest.order:type_name -> pgfox.v1.DocumentOrder
-	23, // 12: pgfox.v1.ListDocumentsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	26, // 12: pgfox.v1.ListDocumentsRequest.read_mask:type_name -> google.protobuf.FieldMask
 	3,  // 13: pgfox.v1.ListDocumentsResponse.documents:type_name -> pgfox.v1.Document
-	22, // 14: pgfox.v1.CountDocumentsRequest.filter:type_name -> pgfox.v1.Filter
-	22, // 15: pgfox.v1.DeleteDocumentsRequest.filter:type_name -> pgfox.v1.Filter
-	22, // 16: pgfox.v1.UpdateMetadataRequest.filter:type_name -> pgfox.v1.Filter
-	19, // 17: pgfox.v1.UpdateMetadataRequest.metadata:type_name -> google.protobuf.Struct
-	1,  // 18: pgfox.v1.UpdateMetadataRequest.update:type_name -> pgfox.v1.MetadataUpdate
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	25, // 14: pgfox.v1.CountDocumentsRequest.filter:type_name -> pgfox.v1.Filter
+	25, // 15: pgfox.v1.FacetDocumentsRequest.filter:type_name -> pgfox.v1.Filter
+	27, // 16: pgfox.v1.FacetValue.value:type_name -> google.protobuf.Value
+	15, // 17: pgfox.v1.FacetDocumentsResponse.values:type_name -> pgfox.v1.FacetValue
+	25, // 18: pgfox.v1.DeleteDocumentsRequest.filter:type_name -> pgfox.v1.Filter
+	25, // 19: pgfox.v1.UpdateMetadataRequest.filter:type_name -> pgfox.v1.Filter
+	22, // 20: pgfox.v1.UpdateMetadataRequest.metadata:type_name -> google.protobuf.Struct
+	1,  // 21: pgfox.v1.UpdateMetadataRequest.update:type_name -> pgfox.v1.MetadataUpdate
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_pgfox_v1_documents_proto_init() }
@@ -1514,7 +1797,7 @@ func file_pgfox_v1_documents_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pgfox_v1_documents_proto_rawDesc), len(file_pgfox_v1_documents_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -42,6 +42,7 @@ type Filter struct {
 	//	*Filter_AnyOf
 	//	*Filter_NoneOf
 	//	*Filter_Ids
+	//	*Filter_Everything
 	Node          isFilter_Node `protobuf_oneof:"node"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -129,6 +130,15 @@ func (x *Filter) GetIds() *IdList {
 	return nil
 }
 
+func (x *Filter) GetEverything() bool {
+	if x != nil {
+		if x, ok := x.Node.(*Filter_Everything); ok {
+			return x.Everything
+		}
+	}
+	return false
+}
+
 type isFilter_Node interface {
 	isFilter_Node()
 }
@@ -158,6 +168,11 @@ type Filter_Ids struct {
 	Ids *IdList `protobuf:"bytes,5,opt,name=ids,proto3,oneof"`
 }
 
+type Filter_Everything struct {
+	// Every document matches. Must be true. It says that all are meant, where an absent filter is refused.
+	Everything bool `protobuf:"varint,6,opt,name=everything,proto3,oneof"`
+}
+
 func (*Filter_Condition) isFilter_Node() {}
 
 func (*Filter_AllOf) isFilter_Node() {}
@@ -167,6 +182,8 @@ func (*Filter_AnyOf) isFilter_Node() {}
 func (*Filter_NoneOf) isFilter_Node() {}
 
 func (*Filter_Ids) isFilter_Node() {}
+
+func (*Filter_Everything) isFilter_Node() {}
 
 // Filters that are combined.
 type FilterList struct {
@@ -265,7 +282,9 @@ type Condition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The field: a key, or keys separated by dots that lead through objects, such as `author.name`. A key with other
 	// characters than letters, digits, `_` and `-` is put in double quotes, with `\"` and `\\` for `"` and `\` in it:
-	// `"first.name"`. 1 to 16 keys, at most 1,024 bytes.
+	// `"first.name"`. `[]` after a key leads into the elements of a list: `variants[].color` is the color of each variant, and
+	// the test holds if it holds for at least one of them; a negative test holds if it holds for all. 1 to 16 keys, at most
+	// 1,024 bytes.
 	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
 	// The test; required.
 	//
@@ -285,7 +304,12 @@ type Condition struct {
 	//	*Condition_Exists
 	//	*Condition_Before
 	//	*Condition_Since
-	Test          isCondition_Test `protobuf_oneof:"test"`
+	//	*Condition_ContainsText
+	Test isCondition_Test `protobuf_oneof:"test"`
+	// Compare strings without regard to case, in every script and whatever the locale of the database: `equals`,
+	// `not_equals`, `one_of`, `none_of`, `contains_any`, `contains_all`, `starts_with` and `contains_text`. With any other
+	// test it is refused. No index serves it.
+	IgnoreCase    bool `protobuf:"varint,17,opt,name=ignore_case,json=ignoreCase,proto3" json:"ignore_case,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +484,22 @@ func (x *Condition) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Condition) GetContainsText() string {
+	if x != nil {
+		if x, ok := x.Test.(*Condition_ContainsText); ok {
+			return x.ContainsText
+		}
+	}
+	return ""
+}
+
+func (x *Condition) GetIgnoreCase() bool {
+	if x != nil {
+		return x.IgnoreCase
+	}
+	return false
+}
+
 type isCondition_Test interface {
 	isCondition_Test()
 }
@@ -536,6 +576,11 @@ type Condition_Since struct {
 	Since *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=since,proto3,oneof"`
 }
 
+type Condition_ContainsText struct {
+	// The value is a string that contains this one, which is not empty.
+	ContainsText string `protobuf:"bytes,16,opt,name=contains_text,json=containsText,proto3,oneof"`
+}
+
 func (*Condition_Equals) isCondition_Test() {}
 
 func (*Condition_NotEquals) isCondition_Test() {}
@@ -564,23 +609,28 @@ func (*Condition_Before) isCondition_Test() {}
 
 func (*Condition_Since) isCondition_Test() {}
 
+func (*Condition_ContainsText) isCondition_Test() {}
+
 var File_pgfox_v1_filter_proto protoreflect.FileDescriptor
 
 const file_pgfox_v1_filter_proto_rawDesc = "" +
 	"\n" +
-	"\x15pgfox/v1/filter.proto\x12\bpgfox.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x01\n" +
+	"\x15pgfox/v1/filter.proto\x12\bpgfox.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x02\n" +
 	"\x06Filter\x123\n" +
 	"\tcondition\x18\x01 \x01(\v2\x13.pgfox.v1.ConditionH\x00R\tcondition\x12-\n" +
 	"\x06all_of\x18\x02 \x01(\v2\x14.pgfox.v1.FilterListH\x00R\x05allOf\x12-\n" +
 	"\x06any_of\x18\x03 \x01(\v2\x14.pgfox.v1.FilterListH\x00R\x05anyOf\x12/\n" +
 	"\anone_of\x18\x04 \x01(\v2\x14.pgfox.v1.FilterListH\x00R\x06noneOf\x12$\n" +
-	"\x03ids\x18\x05 \x01(\v2\x10.pgfox.v1.IdListH\x00R\x03idsB\x06\n" +
+	"\x03ids\x18\x05 \x01(\v2\x10.pgfox.v1.IdListH\x00R\x03ids\x12 \n" +
+	"\n" +
+	"everything\x18\x06 \x01(\bH\x00R\n" +
+	"everythingB\x06\n" +
 	"\x04node\"8\n" +
 	"\n" +
 	"FilterList\x12*\n" +
 	"\afilters\x18\x01 \x03(\v2\x10.pgfox.v1.FilterR\afilters\"\x1a\n" +
 	"\x06IdList\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\tR\x03ids\"\x85\x06\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"\xcd\x06\n" +
 	"\tCondition\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x120\n" +
 	"\x06equals\x18\x02 \x01(\v2\x16.google.protobuf.ValueH\x00R\x06equals\x127\n" +
@@ -599,7 +649,10 @@ const file_pgfox_v1_filter_proto_rawDesc = "" +
 	"startsWith\x12\x18\n" +
 	"\x06exists\x18\r \x01(\bH\x00R\x06exists\x124\n" +
 	"\x06before\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x06before\x122\n" +
-	"\x05since\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x05sinceB\x06\n" +
+	"\x05since\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x05since\x12%\n" +
+	"\rcontains_text\x18\x10 \x01(\tH\x00R\fcontainsText\x12\x1f\n" +
+	"\vignore_case\x18\x11 \x01(\bR\n" +
+	"ignoreCaseB\x06\n" +
 	"\x04testB>\n" +
 	"\fdev.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3"
 
@@ -662,6 +715,7 @@ func file_pgfox_v1_filter_proto_init() {
 		(*Filter_AnyOf)(nil),
 		(*Filter_NoneOf)(nil),
 		(*Filter_Ids)(nil),
+		(*Filter_Everything)(nil),
 	}
 	file_pgfox_v1_filter_proto_msgTypes[3].OneofWrappers = []any{
 		(*Condition_Equals)(nil),
@@ -678,6 +732,7 @@ func file_pgfox_v1_filter_proto_init() {
 		(*Condition_Exists)(nil),
 		(*Condition_Before)(nil),
 		(*Condition_Since)(nil),
+		(*Condition_ContainsText)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -35,8 +35,7 @@ var File_pgfox_v1_pgfox_service_proto protoreflect.FileDescriptor
 
 const file_pgfox_v1_pgfox_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1cpgfox/v1/pgfox_service.proto\x12\bpgfox.v1\x1a\x1apgfox/v1/collections.proto\x1a\x18pgfox/v1/documents.proto\x1a\x16pgfox/v1/indexes.proto\x1a\x15pgfox/v1/search.proto2\xd6\n" +
-	"\n" +
+	"\x1cpgfox/v1/pgfox_service.proto\x12\bpgfox.v1\x1a\x1apgfox/v1/collections.proto\x1a\x18pgfox/v1/documents.proto\x1a\x16pgfox/v1/indexes.proto\x1a\x15pgfox/v1/search.proto2\xab\v\n" +
 	"\fPgfoxService\x12Y\n" +
 	"\x10CreateCollection\x12!.pgfox.v1.CreateCollectionRequest\x1a\".pgfox.v1.CreateCollectionResponse\x12P\n" +
 	"\rGetCollection\x12\x1e.pgfox.v1.GetCollectionRequest\x1a\x1f.pgfox.v1.GetCollectionResponse\x12V\n" +
@@ -47,7 +46,8 @@ const file_pgfox_v1_pgfox_service_proto_rawDesc = "" +
 	"\fIngestStream\x12\x17.pgfox.v1.IngestRequest\x1a\x18.pgfox.v1.IngestResponse(\x010\x01\x12M\n" +
 	"\fGetDocuments\x12\x1d.pgfox.v1.GetDocumentsRequest\x1a\x1e.pgfox.v1.GetDocumentsResponse\x12P\n" +
 	"\rListDocuments\x12\x1e.pgfox.v1.ListDocumentsRequest\x1a\x1f.pgfox.v1.ListDocumentsResponse\x12S\n" +
-	"\x0eCountDocuments\x12\x1f.pgfox.v1.CountDocumentsRequest\x1a .pgfox.v1.CountDocumentsResponse\x12V\n" +
+	"\x0eCountDocuments\x12\x1f.pgfox.v1.CountDocumentsRequest\x1a .pgfox.v1.CountDocumentsResponse\x12S\n" +
+	"\x0eFacetDocuments\x12\x1f.pgfox.v1.FacetDocumentsRequest\x1a .pgfox.v1.FacetDocumentsResponse\x12V\n" +
 	"\x0fDeleteDocuments\x12 .pgfox.v1.DeleteDocumentsRequest\x1a!.pgfox.v1.DeleteDocumentsResponse\x12S\n" +
 	"\x0eUpdateMetadata\x12\x1f.pgfox.v1.UpdateMetadataRequest\x1a .pgfox.v1.UpdateMetadataResponse\x12I\n" +
 	"\n" +
@@ -68,29 +68,31 @@ var file_pgfox_v1_pgfox_service_proto_goTypes = []any{
 	(*GetDocumentsRequest)(nil),      // 6: pgfox.v1.GetDocumentsRequest
 	(*ListDocumentsRequest)(nil),     // 7: pgfox.v1.ListDocumentsRequest
 	(*CountDocumentsRequest)(nil),    // 8: pgfox.v1.CountDocumentsRequest
-	(*DeleteDocumentsRequest)(nil),   // 9: pgfox.v1.DeleteDocumentsRequest
-	(*UpdateMetadataRequest)(nil),    // 10: pgfox.v1.UpdateMetadataRequest
-	(*BuildIndexRequest)(nil),        // 11: pgfox.v1.BuildIndexRequest
-	(*ListIndexesRequest)(nil),       // 12: pgfox.v1.ListIndexesRequest
-	(*DropIndexRequest)(nil),         // 13: pgfox.v1.DropIndexRequest
-	(*SearchRequest)(nil),            // 14: pgfox.v1.SearchRequest
-	(*SearchBatchRequest)(nil),       // 15: pgfox.v1.SearchBatchRequest
-	(*CreateCollectionResponse)(nil), // 16: pgfox.v1.CreateCollectionResponse
-	(*GetCollectionResponse)(nil),    // 17: pgfox.v1.GetCollectionResponse
-	(*ListCollectionsResponse)(nil),  // 18: pgfox.v1.ListCollectionsResponse
-	(*UpdateCollectionResponse)(nil), // 19: pgfox.v1.UpdateCollectionResponse
-	(*DeleteCollectionResponse)(nil), // 20: pgfox.v1.DeleteCollectionResponse
-	(*IngestResponse)(nil),           // 21: pgfox.v1.IngestResponse
-	(*GetDocumentsResponse)(nil),     // 22: pgfox.v1.GetDocumentsResponse
-	(*ListDocumentsResponse)(nil),    // 23: pgfox.v1.ListDocumentsResponse
-	(*CountDocumentsResponse)(nil),   // 24: pgfox.v1.CountDocumentsResponse
-	(*DeleteDocumentsResponse)(nil),  // 25: pgfox.v1.DeleteDocumentsResponse
-	(*UpdateMetadataResponse)(nil),   // 26: pgfox.v1.UpdateMetadataResponse
-	(*BuildIndexResponse)(nil),       // 27: pgfox.v1.BuildIndexResponse
-	(*ListIndexesResponse)(nil),      // 28: pgfox.v1.ListIndexesResponse
-	(*DropIndexResponse)(nil),        // 29: pgfox.v1.DropIndexResponse
-	(*SearchResponse)(nil),           // 30: pgfox.v1.SearchResponse
-	(*SearchBatchResponse)(nil),      // 31: pgfox.v1.SearchBatchResponse
+	(*FacetDocumentsRequest)(nil),    // 9: pgfox.v1.FacetDocumentsRequest
+	(*DeleteDocumentsRequest)(nil),   // 10: pgfox.v1.DeleteDocumentsRequest
+	(*UpdateMetadataRequest)(nil),    // 11: pgfox.v1.UpdateMetadataRequest
+	(*BuildIndexRequest)(nil),        // 12: pgfox.v1.BuildIndexRequest
+	(*ListIndexesRequest)(nil),       // 13: pgfox.v1.ListIndexesRequest
+	(*DropIndexRequest)(nil),         // 14: pgfox.v1.DropIndexRequest
+	(*SearchRequest)(nil),            // 15: pgfox.v1.SearchRequest
+	(*SearchBatchRequest)(nil),       // 16: pgfox.v1.SearchBatchRequest
+	(*CreateCollectionResponse)(nil), // 17: pgfox.v1.CreateCollectionResponse
+	(*GetCollectionResponse)(nil),    // 18: pgfox.v1.GetCollectionResponse
+	(*ListCollectionsResponse)(nil),  // 19: pgfox.v1.ListCollectionsResponse
+	(*UpdateCollectionResponse)(nil), // 20: pgfox.v1.UpdateCollectionResponse
+	(*DeleteCollectionResponse)(nil), // 21: pgfox.v1.DeleteCollectionResponse
+	(*IngestResponse)(nil),           // 22: pgfox.v1.IngestResponse
+	(*GetDocumentsResponse)(nil),     // 23: pgfox.v1.GetDocumentsResponse
+	(*ListDocumentsResponse)(nil),    // 24: pgfox.v1.ListDocumentsResponse
+	(*CountDocumentsResponse)(nil),   // 25: pgfox.v1.CountDocumentsResponse
+	(*FacetDocumentsResponse)(nil),   // 26: pgfox.v1.FacetDocumentsResponse
+	(*DeleteDocumentsResponse)(nil),  // 27: pgfox.v1.DeleteDocumentsResponse
+	(*UpdateMetadataResponse)(nil),   // 28: pgfox.v1.UpdateMetadataResponse
+	(*BuildIndexResponse)(nil),       // 29: pgfox.v1.BuildIndexResponse
+	(*ListIndexesResponse)(nil),      // 30: pgfox.v1.ListIndexesResponse
+	(*DropIndexResponse)(nil),        // 31: pgfox.v1.DropIndexResponse
+	(*SearchResponse)(nil),           // 32: pgfox.v1.SearchResponse
+	(*SearchBatchResponse)(nil),      // 33: pgfox.v1.SearchBatchResponse
 }
 var file_pgfox_v1_pgfox_service_proto_depIdxs = []int32{
 	0,  // 0: pgfox.v1.PgfoxService.CreateCollection:input_type -> pgfox.v1.CreateCollectionRequest
@@ -103,32 +105,34 @@ var file_pgfox_v1_pgfox_service_proto_depIdxs = []int32{
 	6,  // 7: pgfox.v1.PgfoxService.GetDocuments:input_type -> pgfox.v1.GetDocumentsRequest
 	7,  // 8: pgfox.v1.PgfoxService.ListDocuments:input_type -> pgfox.v1.ListDocumentsRequest
 	8,  // 9: pgfox.v1.PgfoxService.CountDocuments:input_type -> pgfox.v1.CountDocumentsRequest
-	9,  // 10: pgfox.v1.PgfoxService.DeleteDocuments:input_type -> pgfox.v1.DeleteDocumentsRequest
-	10, // 11: pgfox.v1.PgfoxService.UpdateMetadata:input_type -> pgfox.v1.UpdateMetadataRequest
-	11, // 12: pgfox.v1.PgfoxService.BuildIndex:input_type -> pgfox.v1.BuildIndexRequest
-	12, // 13: pgfox.v1.PgfoxService.ListIndexes:input_type -> pgfox.v1.ListIndexesRequest
-	13, // 14: pgfox.v1.PgfoxService.DropIndex:input_type -> pgfox.v1.DropIndexRequest
-	14, // 15: pgfox.v1.PgfoxService.Search:input_type -> pgfox.v1.SearchRequest
-	15, // 16: pgfox.v1.PgfoxService.SearchBatch:input_type -> pgfox.v1.SearchBatchRequest
-	16, // 17: pgfox.v1.PgfoxService.CreateCollection:output_type -> pgfox.v1.CreateCollectionResponse
-	17, // 18: pgfox.v1.PgfoxService.GetCollection:output_type -> pgfox.v1.GetCollectionResponse
-	18, // 19: pgfox.v1.PgfoxService.ListCollections:output_type -> pgfox.v1.ListCollectionsResponse
-	19, // 20: pgfox.v1.PgfoxService.UpdateCollection:output_type -> pgfox.v1.UpdateCollectionResponse
-	20, // 21: pgfox.v1.PgfoxService.DeleteCollection:output_type -> pgfox.v1.DeleteCollectionResponse
-	21, // 22: pgfox.v1.PgfoxService.Ingest:output_type -> pgfox.v1.IngestResponse
-	21, // 23: pgfox.v1.PgfoxService.IngestStream:output_type -> pgfox.v1.IngestResponse
-	22, // 24: pgfox.v1.PgfoxService.GetDocuments:output_type -> pgfox.v1.GetDocumentsResponse
-	23, // 25: pgfox.v1.PgfoxService.ListDocuments:output_type -> pgfox.v1.ListDocumentsResponse
-	24, // 26: pgfox.v1.PgfoxService.CountDocuments:output_type -> pgfox.v1.CountDocumentsResponse
-	25, // 27: pgfox.v1.PgfoxService.DeleteDocuments:output_type -> pgfox.v1.DeleteDocumentsResponse
-	26, // 28: pgfox.v1.PgfoxService.UpdateMetadata:output_type -> pgfox.v1.UpdateMetadataResponse
-	27, // 29: pgfox.v1.PgfoxService.BuildIndex:output_type -> pgfox.v1.BuildIndexResponse
-	28, // 30: pgfox.v1.PgfoxService.ListIndexes:output_type -> pgfox.v1.ListIndexesResponse
-	29, // 31: pgfox.v1.PgfoxService.DropIndex:output_type -> pgfox.v1.DropIndexResponse
-	30, // 32: pgfox.v1.PgfoxService.Search:output_type -> pgfox.v1.SearchResponse
-	31, // 33: pgfox.v1.PgfoxService.SearchBatch:output_type -> pgfox.v1.SearchBatchResponse
-	17, // [17:34] is the sub-list for method output_type
-	0,  // [0:17] is the sub-list for method input_type
+	9,  // 10: pgfox.v1.PgfoxService.FacetDocuments:input_type -> pgfox.v1.FacetDocumentsRequest
+	10, // 11: pgfox.v1.PgfoxService.DeleteDocuments:input_type -> pgfox.v1.DeleteDocumentsRequest
+	11, // 12: pgfox.v1.PgfoxService.UpdateMetadata:input_type -> pgfox.v1.UpdateMetadataRequest
+	12, // 13: pgfox.v1.PgfoxService.BuildIndex:input_type -> pgfox.v1.BuildIndexRequest
+	13, // 14: pgfox.v1.PgfoxService.ListIndexes:input_type -> pgfox.v1.ListIndexesRequest
+	14, // 15: pgfox.v1.PgfoxService.DropIndex:input_type -> pgfox.v1.DropIndexRequest
+	15, // 16: pgfox.v1.PgfoxService.Search:input_type -> pgfox.v1.SearchRequest
+	16, // 17: pgfox.v1.PgfoxService.SearchBatch:input_type -> pgfox.v1.SearchBatchRequest
+	17, // 18: pgfox.v1.PgfoxService.CreateCollection:output_type -> pgfox.v1.CreateCollectionResponse
+	18, // 19: pgfox.v1.PgfoxService.GetCollection:output_type -> pgfox.v1.GetCollectionResponse
+	19, // 20: pgfox.v1.PgfoxService.ListCollections:output_type -> pgfox.v1.ListCollectionsResponse
+	20, // 21: pgfox.v1.PgfoxService.UpdateCollection:output_type -> pgfox.v1.UpdateCollectionResponse
+	21, // 22: pgfox.v1.PgfoxService.DeleteCollection:output_type -> pgfox.v1.DeleteCollectionResponse
+	22, // 23: pgfox.v1.PgfoxService.Ingest:output_type -> pgfox.v1.IngestResponse
+	22, // 24: pgfox.v1.PgfoxService.IngestStream:output_type -> pgfox.v1.IngestResponse
+	23, // 25: pgfox.v1.PgfoxService.GetDocuments:output_type -> pgfox.v1.GetDocumentsResponse
+	24, // 26: pgfox.v1.PgfoxService.ListDocuments:output_type -> pgfox.v1.ListDocumentsResponse
+	25, // 27: pgfox.v1.PgfoxService.CountDocuments:output_type -> pgfox.v1.CountDocumentsResponse
+	26, // 28: pgfox.v1.PgfoxService.FacetDocuments:output_type -> pgfox.v1.FacetDocumentsResponse
+	27, // 29: pgfox.v1.PgfoxService.DeleteDocuments:output_type -> pgfox.v1.DeleteDocumentsResponse
+	28, // 30: pgfox.v1.PgfoxService.UpdateMetadata:output_type -> pgfox.v1.UpdateMetadataResponse
+	29, // 31: pgfox.v1.PgfoxService.BuildIndex:output_type -> pgfox.v1.BuildIndexResponse
+	30, // 32: pgfox.v1.PgfoxService.ListIndexes:output_type -> pgfox.v1.ListIndexesResponse
+	31, // 33: pgfox.v1.PgfoxService.DropIndex:output_type -> pgfox.v1.DropIndexResponse
+	32, // 34: pgfox.v1.PgfoxService.Search:output_type -> pgfox.v1.SearchResponse
+	33, // 35: pgfox.v1.PgfoxService.SearchBatch:output_type -> pgfox.v1.SearchBatchResponse
+	18, // [18:36] is the sub-list for method output_type
+	0,  // [0:18] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name

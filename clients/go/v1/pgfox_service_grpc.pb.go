@@ -40,6 +40,7 @@ const (
 	PgfoxService_GetDocuments_FullMethodName     = "/pgfox.v1.PgfoxService/GetDocuments"
 	PgfoxService_ListDocuments_FullMethodName    = "/pgfox.v1.PgfoxService/ListDocuments"
 	PgfoxService_CountDocuments_FullMethodName   = "/pgfox.v1.PgfoxService/CountDocuments"
+	PgfoxService_FacetDocuments_FullMethodName   = "/pgfox.v1.PgfoxService/FacetDocuments"
 	PgfoxService_DeleteDocuments_FullMethodName  = "/pgfox.v1.PgfoxService/DeleteDocuments"
 	PgfoxService_UpdateMetadata_FullMethodName   = "/pgfox.v1.PgfoxService/UpdateMetadata"
 	PgfoxService_BuildIndex_FullMethodName       = "/pgfox.v1.PgfoxService/BuildIndex"
@@ -77,6 +78,8 @@ type PgfoxServiceClient interface {
 	ListDocuments(ctx context.Context, in *ListDocumentsRequest, opts ...grpc.CallOption) (*ListDocumentsResponse, error)
 	// Counts documents, all or those that match a filter.
 	CountDocuments(ctx context.Context, in *CountDocumentsRequest, opts ...grpc.CallOption) (*CountDocumentsResponse, error)
+	// Counts documents by the values of a field of their metadata, or in buckets, all or those that match a filter.
+	FacetDocuments(ctx context.Context, in *FacetDocumentsRequest, opts ...grpc.CallOption) (*FacetDocumentsResponse, error)
 	// Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
 	// what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
 	// before anything is deleted.
@@ -210,6 +213,16 @@ func (c *pgfoxServiceClient) CountDocuments(ctx context.Context, in *CountDocume
 	return out, nil
 }
 
+func (c *pgfoxServiceClient) FacetDocuments(ctx context.Context, in *FacetDocumentsRequest, opts ...grpc.CallOption) (*FacetDocumentsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FacetDocumentsResponse)
+	err := c.cc.Invoke(ctx, PgfoxService_FacetDocuments_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *pgfoxServiceClient) DeleteDocuments(ctx context.Context, in *DeleteDocumentsRequest, opts ...grpc.CallOption) (*DeleteDocumentsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteDocumentsResponse)
@@ -317,6 +330,8 @@ type PgfoxServiceServer interface {
 	ListDocuments(context.Context, *ListDocumentsRequest) (*ListDocumentsResponse, error)
 	// Counts documents, all or those that match a filter.
 	CountDocuments(context.Context, *CountDocumentsRequest) (*CountDocumentsResponse, error)
+	// Counts documents by the values of a field of their metadata, or in buckets, all or those that match a filter.
+	FacetDocuments(context.Context, *FacetDocumentsRequest) (*FacetDocumentsResponse, error)
 	// Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
 	// what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
 	// before anything is deleted.
@@ -376,6 +391,9 @@ func (UnimplementedPgfoxServiceServer) ListDocuments(context.Context, *ListDocum
 }
 func (UnimplementedPgfoxServiceServer) CountDocuments(context.Context, *CountDocumentsRequest) (*CountDocumentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CountDocuments not implemented")
+}
+func (UnimplementedPgfoxServiceServer) FacetDocuments(context.Context, *FacetDocumentsRequest) (*FacetDocumentsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method FacetDocuments not implemented")
 }
 func (UnimplementedPgfoxServiceServer) DeleteDocuments(context.Context, *DeleteDocumentsRequest) (*DeleteDocumentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteDocuments not implemented")
@@ -588,6 +606,24 @@ func _PgfoxService_CountDocuments_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PgfoxService_FacetDocuments_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FacetDocumentsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PgfoxServiceServer).FacetDocuments(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PgfoxService_FacetDocuments_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PgfoxServiceServer).FacetDocuments(ctx, req.(*FacetDocumentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PgfoxService_DeleteDocuments_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteDocumentsRequest)
 	if err := dec(in); err != nil {
@@ -749,6 +785,10 @@ var PgfoxService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CountDocuments",
 			Handler:    _PgfoxService_CountDocuments_Handler,
+		},
+		{
+			MethodName: "FacetDocuments",
+			Handler:    _PgfoxService_FacetDocuments_Handler,
 		},
 		{
 			MethodName: "DeleteDocuments",

@@ -1060,7 +1060,10 @@ type SearchResponse struct {
 	// Why there are fewer results than `limit`; SHORT_REASON_UNSPECIFIED when there are not.
 	ShortReason ShortReason `protobuf:"varint,5,opt,name=short_reason,json=shortReason,proto3,enum=pgfox.v1.ShortReason" json:"short_reason,omitempty"`
 	// How the search was done, with `explain`.
-	Explanation   *Explanation `protobuf:"bytes,6,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	Explanation *Explanation `protobuf:"bytes,6,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	// What the caller should know when there are no results, such as a filter that compares with a type that the field
+	// never has. Looks at the first 16 conditions, and at 10,000 documents.
+	Notes         []string `protobuf:"bytes,7,rep,name=notes,proto3" json:"notes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1133,6 +1136,13 @@ func (x *SearchResponse) GetShortReason() ShortReason {
 func (x *SearchResponse) GetExplanation() *Explanation {
 	if x != nil {
 		return x.Explanation
+	}
+	return nil
+}
+
+func (x *SearchResponse) GetNotes() []string {
+	if x != nil {
+		return x.Notes
 	}
 	return nil
 }
@@ -1323,14 +1333,15 @@ const file_pgfox_v1_search_proto_rawDesc = "" +
 	"\x06Timing\x12/\n" +
 	"\x05embed\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05embed\x12-\n" +
 	"\x04wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x125\n" +
-	"\bdatabase\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bdatabase\"\xc2\x02\n" +
+	"\bdatabase\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bdatabase\"\xd8\x02\n" +
 	"\x0eSearchResponse\x120\n" +
 	"\aresults\x18\x01 \x03(\v2\x16.pgfox.v1.SearchResultR\aresults\x12:\n" +
 	"\fcompleteness\x18\x02 \x01(\x0e2\x16.pgfox.v1.CompletenessR\fcompleteness\x12%\n" +
 	"\x05usage\x18\x03 \x01(\v2\x0f.pgfox.v1.UsageR\x05usage\x12(\n" +
 	"\x06timing\x18\x04 \x01(\v2\x10.pgfox.v1.TimingR\x06timing\x128\n" +
 	"\fshort_reason\x18\x05 \x01(\x0e2\x15.pgfox.v1.ShortReasonR\vshortReason\x127\n" +
-	"\vexplanation\x18\x06 \x01(\v2\x15.pgfox.v1.ExplanationR\vexplanation\"i\n" +
+	"\vexplanation\x18\x06 \x01(\v2\x15.pgfox.v1.ExplanationR\vexplanation\x12\x14\n" +
+	"\x05notes\x18\a \x03(\tR\x05notes\"i\n" +
 	"\x12SearchBatchRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +

@@ -98,6 +98,11 @@ impl PgfoxService for Service {
         self.call(Class::Search, request, self.limits.call_timeout, documents::count).await
     }
 
+    async fn facet_documents(&self, request: Request<v1::FacetDocumentsRequest>) -> Reply<v1::FacetDocumentsResponse> {
+        let _ = request;
+        Err(Status::unimplemented("facets"))
+    }
+
     async fn delete_documents(
         &self,
         request: Request<v1::DeleteDocumentsRequest>,

@@ -34,7 +34,7 @@ pub(crate) fn read(
     has_model: bool,
 ) -> Option<ChunkingSpec> {
     let chunking = chunking?;
-    let v1::Chunking { method, unit, max_size, overlap } = chunking;
+    let v1::Chunking { method, unit, max_size, overlap, embed_headings: _ } = chunking;
     let unit = match v1::ChunkUnit::try_from(unit) {
         Ok(v1::ChunkUnit::Unspecified) => None,
         Ok(v1::ChunkUnit::Characters) => Some(ChunkUnit::Characters),
@@ -127,5 +127,5 @@ pub(crate) fn to_message(chunking: Option<Chunking>) -> v1::Chunking {
         ChunkUnit::Tokens => v1::ChunkUnit::Tokens,
     };
     // Sizes are at most 8 times the tokens that a model reads.
-    v1::Chunking { method: method.into(), unit: unit.into(), max_size: max_size as i32, overlap: overlap as i32 }
+    v1::Chunking { method: method.into(), unit: unit.into(), max_size: max_size as i32, overlap: overlap as i32, embed_headings: None }
 }

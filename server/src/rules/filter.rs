@@ -69,7 +69,7 @@ fn read_node(
             *conditions += 1;
             violations.ids(&format!("{field}.ids.ids"), &list.ids).then_some(Filter::Ids(list.ids))
         }
-        None => {
+        Some(Node::Everything(_)) | None => {
             violations.push(Violation::new(field, REQUIRED_NODE));
             None
         }
@@ -122,6 +122,7 @@ fn read_test(requested: RequestedTest) -> (&'static str, Result<(Test, bool), Pr
         RequestedTest::ContainsAll(list) => ("contains_all", holds(read_list(&list).map(Test::ContainsAll))),
         RequestedTest::StartsWith(prefix) if prefix.is_empty() => ("starts_with", Err("must not be empty".into())),
         RequestedTest::StartsWith(prefix) => ("starts_with", holds(without_nul(prefix).map(Test::StartsWith))),
+        RequestedTest::ContainsText(_) => ("contains_text", Err("is not known".into())),
         RequestedTest::Exists(exists) => ("exists", Ok((Test::Exists, exists))),
         RequestedTest::Before(time) => ("before", holds(read_time(Bound::LessThan, time))),
         RequestedTest::Since(time) => ("since", holds(read_time(Bound::AtLeast, time))),
@@ -273,7 +274,7 @@ mod tests {
     }
 
     fn condition(field: &str, test: RequestedTest) -> v1::Filter {
-        v1::Filter { node: Some(Node::Condition(v1::Condition { field: field.into(), test: Some(test) })) }
+        v1::Filter { node: Some(Node::Condition(v1::Condition { field: field.into(), test: Some(test), ignore_case: false })) }
     }
 
     fn all_of(filters: Vec<v1::Filter>) -> v1::Filter {
@@ -367,7 +368,7 @@ mod tests {
             v1::Filter { node: None },
             all_of(vec![]),
             condition("", RequestedTest::LessThan(value(Kind::BoolValue(true)))),
-            v1::Filter { node: Some(Node::Condition(v1::Condition { field: "a".into(), test: None })) },
+            v1::Filter { node: Some(Node::Condition(v1::Condition { field: "a".into(), test: None, ignore_case: false })) },
         ]);
         let fields =
             ["[0]", "[1].all_of.filters", "[2].condition.field", "[2].condition.less_than", "[3].condition.test"];

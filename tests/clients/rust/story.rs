@@ -86,7 +86,7 @@ fn ids(response: &v1::SearchResponse) -> Vec<&str> {
 
 fn is_year_at_least(year: f64) -> v1::Filter {
     let at_least = v1::condition::Test::AtLeast(Value { kind: Some(Kind::NumberValue(year)) });
-    let condition = v1::Condition { field: "year".into(), test: Some(at_least) };
+    let condition = v1::Condition { field: "year".into(), test: Some(at_least), ignore_case: false };
     v1::Filter { node: Some(v1::filter::Node::Condition(condition)) }
 }
 

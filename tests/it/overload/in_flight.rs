@@ -156,6 +156,7 @@ async fn chunks_of_a_request_are_bounded() {
         unit: v1::ChunkUnit::Characters.into(),
         max_size: 100,
         overlap: 50,
+        embed_headings: None,
     });
     client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await.unwrap();
     let text: String = (0..210_000).map(|i| format!("{:04} ", i % 10_000)).collect();

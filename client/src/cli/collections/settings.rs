@@ -156,6 +156,7 @@ impl Settings {
             .into(),
             max_size: self.chunk_size.unwrap_or(0),
             overlap: self.chunk_overlap.unwrap_or(0),
+            embed_headings: None,
         });
         v1::Collection {
             name: name.to_owned(),
@@ -314,6 +315,7 @@ mod tests {
             unit: v1::ChunkUnit::Tokens.into(),
             max_size: 256,
             overlap: 32,
+            embed_headings: None,
         };
         let actual = v1::Collection {
             chunking: Some(chunking),

@@ -11,10 +11,11 @@ fn show(filter: &Filter) -> String {
         Node::NoneOf(filters) => list("none", filters),
         Node::Ids(ids) => format!("ids{:?}", ids.ids),
         Node::Condition(condition) => show_condition(condition),
+        Node::Everything(everything) => format!("everything {everything}"),
     }
 }
 
-fn show_condition(Condition { field, test }: &Condition) -> String {
+fn show_condition(Condition { field, test, .. }: &Condition) -> String {
     let one = |value: &Value| {
         crate::cli::json::metadata(&prost_types::Struct { fields: [("v".to_owned(), value.clone())].into() })["v"]
             .to_string()
@@ -32,6 +33,7 @@ fn show_condition(Condition { field, test }: &Condition) -> String {
         Test::ContainsAny(list) => format!("{field} any {}", many(list)),
         Test::ContainsAll(list) => format!("{field} all {}", many(list)),
         Test::StartsWith(text) => format!("{field} ^= {text:?}"),
+        Test::ContainsText(text) => format!("{field} *= {text:?}"),
         Test::Exists(exists) => format!("{field} exists {exists}"),
         Test::Before(time) => format!("{field} before {time}"),
         Test::Since(time) => format!("{field} since {time}"),
@@ -221,7 +223,8 @@ fn write(filter: &Filter) -> String {
         Node::AnyOf(filters) => list(filters, " or "),
         Node::NoneOf(filters) => format!("not ({})", list(filters, " or ")),
         Node::Ids(ids) => format!("id in ({})", ids.ids.iter().map(|id| quoted(id)).collect::<Vec<_>>().join(", ")),
-        Node::Condition(Condition { field, test }) => {
+        Node::Everything(_) => panic!("everything is not made here"),
+        Node::Condition(Condition { field, test, .. }) => {
             let field = field.split('.').map(quoted).collect::<Vec<_>>().join(".");
             match test.as_ref().unwrap() {
                 Test::Equals(Value { kind: Some(Kind::NumberValue(n)) }) => format!("{field} = {n}"),

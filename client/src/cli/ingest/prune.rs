@@ -37,7 +37,7 @@ pub(super) async fn find(
     for folder in folders {
         let equals = prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(folder.clone())) };
         let test = Some(v1::condition::Test::Equals(equals));
-        let condition = v1::Condition { field: text::SOURCE.to_owned(), test };
+        let condition = v1::Condition { field: text::SOURCE.to_owned(), test, ignore_case: false };
         let mut request = v1::ListDocumentsRequest {
             collection: collection.to_owned(),
             filter: Some(v1::Filter { node: Some(v1::filter::Node::Condition(condition)) }),

@@ -25,5 +25,5 @@ pub(in crate::rpc) async fn count(
     } else {
         app.store.count_documents(&collection, filter.as_ref()).await?
     };
-    Ok(v1::CountDocumentsResponse { count })
+    Ok(v1::CountDocumentsResponse { count, notes: Vec::new() })
 }

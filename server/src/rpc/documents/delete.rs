@@ -25,5 +25,5 @@ pub(in crate::rpc) async fn delete(
     } else {
         app.store.delete_documents(&collection, &filter, app.limits.max_bulk_documents, deadline).await? as i64
     };
-    Ok(v1::DeleteDocumentsResponse { deleted_count })
+    Ok(v1::DeleteDocumentsResponse { deleted_count, notes: Vec::new() })
 }

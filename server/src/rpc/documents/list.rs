@@ -84,7 +84,7 @@ pub(in crate::rpc) async fn list(
     }
     let more = page.more || documents.len() < count;
     let next_page_token = last.filter(|_| more).map(|last| write_token(&last, digest, order)).unwrap_or_default();
-    Ok(v1::ListDocumentsResponse { documents, next_page_token })
+    Ok(v1::ListDocumentsResponse { documents, next_page_token, notes: Vec::new() })
 }
 
 // A token is this number, a part of the digest of the request without page_size and page_token, the id of the collection,

@@ -47,5 +47,5 @@ pub(in crate::rpc) async fn update(
     } else {
         app.store.update_metadata(&collection, &filter, &change, app.limits.max_bulk_documents, deadline).await?
     };
-    Ok(v1::UpdateMetadataResponse { matched_count: changed.matched, updated_count: changed.updated })
+    Ok(v1::UpdateMetadataResponse { matched_count: changed.matched, updated_count: changed.updated, notes: Vec::new() })
 }

@@ -207,6 +207,7 @@ impl Search {
             }),
             short_reason: short_reason.into(),
             explanation: found.explanation.map(explain),
+            notes: Vec::new(),
         })
     }
 }

@@ -16,7 +16,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apgfox/v1/collections.proto\x12\x08pgfox.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n\tEmbedding\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x1e\n\ndimensions\x18\x02 \x01(\x05R\ndimensions\x12!\n\x0cquery_prefix\x18\x03 \x01(\tR\x0bqueryPrefix\x12\'\n\x0f\x64ocument_prefix\x18\x04 \x01(\tR\x0e\x64ocumentPrefix\"\x9a\x01\n\x08\x43hunking\x12\x30\n\x06method\x18\x01 \x01(\x0e\x32\x18.pgfox.v1.ChunkingMethodR\x06method\x12\'\n\x04unit\x18\x02 \x01(\x0e\x32\x13.pgfox.v1.ChunkUnitR\x04unit\x12\x19\n\x08max_size\x18\x03 \x01(\x05R\x07maxSize\x12\x18\n\x07overlap\x18\x04 \x01(\x05R\x07overlap\"V\n\rMetadataIndex\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12/\n\x04type\x18\x02 \x01(\x0e\x32\x1b.pgfox.v1.MetadataIndexTypeR\x04type\"\xde\x03\n\nCollection\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x31\n\tembedding\x18\x02 \x01(\x0b\x32\x13.pgfox.v1.EmbeddingR\tembedding\x12.\n\x08\x64istance\x18\x03 \x01(\x0e\x32\x12.pgfox.v1.DistanceR\x08\x64istance\x12\x35\n\x0bvector_type\x18\x04 \x01(\x0e\x32\x14.pgfox.v1.VectorTypeR\nvectorType\x12.\n\x08\x63hunking\x18\x05 \x01(\x0b\x32\x12.pgfox.v1.ChunkingR\x08\x63hunking\x12\x30\n\x14text_search_language\x18\x06 \x01(\tR\x12textSearchLanguage\x12\x42\n\x10metadata_indexes\x18\x07 \x03(\x0b\x32\x17.pgfox.v1.MetadataIndexR\x0fmetadataIndexes\x12\x18\n\x07\x61liases\x18\x08 \x03(\tR\x07\x61liases\x12%\n\x0e\x64ocument_count\x18\n \x01(\x03R\rdocumentCount\x12;\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"O\n\x17\x43reateCollectionRequest\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32\x14.pgfox.v1.CollectionR\ncollection\"P\n\x18\x43reateCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32\x14.pgfox.v1.CollectionR\ncollection\"*\n\x14GetCollectionRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"M\n\x15GetCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32\x14.pgfox.v1.CollectionR\ncollection\"T\n\x16ListCollectionsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"y\n\x17ListCollectionsResponse\x12\x36\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.pgfox.v1.CollectionR\x0b\x63ollections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8c\x01\n\x17UpdateCollectionRequest\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32\x14.pgfox.v1.CollectionR\ncollection\x12;\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\"P\n\x18UpdateCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32\x14.pgfox.v1.CollectionR\ncollection\"-\n\x17\x44\x65leteCollectionRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"\x1a\n\x18\x44\x65leteCollectionResponse*w\n\x08\x44istance\x12\x18\n\x14\x44ISTANCE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44ISTANCE_L2\x10\x01\x12\x13\n\x0f\x44ISTANCE_COSINE\x10\x02\x12\x1a\n\x16\x44ISTANCE_INNER_PRODUCT\x10\x03\x12\x0f\n\x0b\x44ISTANCE_L1\x10\x04*Z\n\nVectorType\x12\x1b\n\x17VECTOR_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12VECTOR_TYPE_VECTOR\x10\x01\x12\x17\n\x13VECTOR_TYPE_HALFVEC\x10\x02*\x83\x01\n\x0e\x43hunkingMethod\x12\x1f\n\x1b\x43HUNKING_METHOD_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HUNKING_METHOD_NONE\x10\x01\x12\x18\n\x14\x43HUNKING_METHOD_TEXT\x10\x02\x12\x1c\n\x18\x43HUNKING_METHOD_MARKDOWN\x10\x03*Y\n\tChunkUnit\x12\x1a\n\x16\x43HUNK_UNIT_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43HUNK_UNIT_CHARACTERS\x10\x01\x12\x15\n\x11\x43HUNK_UNIT_TOKENS\x10\x02*\xb3\x01\n\x11MetadataIndexType\x12#\n\x1fMETADATA_INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17METADATA_INDEX_TYPE_GIN\x10\x01\x12\x1e\n\x1aMETADATA_INDEX_TYPE_NUMBER\x10\x02\x12\x1e\n\x1aMETADATA_INDEX_TYPE_STRING\x10\x03\x12\x1c\n\x18METADATA_INDEX_TYPE_TIME\x10\x04\x42>\n\x0c\x64\x65v.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apgfox/v1/collections.proto\x12\x08pgfox.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n\tEmbedding\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x1e\n\ndimensions\x18\x02 \x01(\x05R\ndimensions\x12!\n\x0cquery_prefix\x18\x03 \x01(\tR\x0bqueryPrefix\x12\'\n\x0f\x64ocument_prefix\x18\x04 \x01(\tR\x0e\x64ocumentPrefix\"\xd9\x01\n\x08\x43hunking\x12\x30\n\x06method\x18\x01 \x01(\x0e\x32\x18.pgfox.v1.ChunkingMethodR\x06method\x12\'\n\x04unit\x18\x02 \x01(\x0e\x32\x13.pgfox.v1.ChunkUnitR\x04unit\x12\x19\n\x08max_size\x18\x03 \x01(\x05R\x07maxSize\x12\x18\n\x07overlap\x18\x04 \x01(\x05R\x07overlap\x12*\n\x0e\x65mbed_headings\x18\x05 \x01(\x08H\x00R\rembedHeadings\x88\x01\x01\x42\x11\n\x0f_embed_headings\"V\n\rMetadataIndex\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12/\n\x04type\x18\x02 \x01(\x0e\x32\x1b.pgfox.v1.MetadataIndexTypeR\x04type\"\xde\x03\n\nCollection\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x31\n\tembedding\x18\x02 \x01(\x0b\x32\x13.pgfox.v1.EmbeddingR\tembedding\x12.\n\x08\x64istance\x18\x03 \x01(\x0e\x32\x12.pgfox.v1.DistanceR\x08\x64istance\x12\x35\n\x0bvector_type\x18\x04 \x01(\x0e\x32\x14.pgfox.v1.VectorTypeR\nvectorType\x12.\n\x08\x63hunking\x18\x05 \x01(\x0b\x32\x12.pgfox.v1.ChunkingR\x08\x63hunking\x12\x30\n\x14text_search_language\x18\x06 \x01(\tR\x12textSearchLanguage\x12\x42\n\x10metadata_indexes\x18\x07 \x03(\x0b\x32\x17.pgfox.v1.MetadataIndexR\x0fmetadataIndexes\x12\x18\n\x07\x61liases\x18\x08 \x03(\tR\x07\x61liases\x12%\n\x0e\x64ocument_count\x18\n \x01(\x03R\rdocumentCount\x12;\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"O\n\x17\x43reateCollectionRequest\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32\x14.pgfox.v1.CollectionR\ncollection\"P\n\x18\x43reateCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32\x14.pgfox.v1.CollectionR\ncollection\"*\n\x14GetCollectionRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"M\n\x15GetCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32\x14.pgfox.v1.CollectionR\ncollection\"T\n\x16ListCollectionsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"y\n\x17ListCollectionsResponse\x12\x36\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.pgfox.v1.CollectionR\x0b\x63ollections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8c\x01\n\x17UpdateCollectionRequest\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32\x14.pgfox.v1.CollectionR\ncollection\x12;\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\"P\n\x18UpdateCollectionResponse\x12\x34\n\ncollection\x18\x01 \x01(\x0b\x32\x14.pgfox.v1.CollectionR\ncollection\"-\n\x17\x44\x65leteCollectionRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\"\x1a\n\x18\x44\x65leteCollectionResponse*w\n\x08\x44istance\x12\x18\n\x14\x44ISTANCE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44ISTANCE_L2\x10\x01\x12\x13\n\x0f\x44ISTANCE_COSINE\x10\x02\x12\x1a\n\x16\x44ISTANCE_INNER_PRODUCT\x10\x03\x12\x0f\n\x0b\x44ISTANCE_L1\x10\x04*Z\n\nVectorType\x12\x1b\n\x17VECTOR_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12VECTOR_TYPE_VECTOR\x10\x01\x12\x17\n\x13VECTOR_TYPE_HALFVEC\x10\x02*\x83\x01\n\x0e\x43hunkingMethod\x12\x1f\n\x1b\x43HUNKING_METHOD_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HUNKING_METHOD_NONE\x10\x01\x12\x18\n\x14\x43HUNKING_METHOD_TEXT\x10\x02\x12\x1c\n\x18\x43HUNKING_METHOD_MARKDOWN\x10\x03*Y\n\tChunkUnit\x12\x1a\n\x16\x43HUNK_UNIT_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43HUNK_UNIT_CHARACTERS\x10\x01\x12\x15\n\x11\x43HUNK_UNIT_TOKENS\x10\x02*\xb3\x01\n\x11MetadataIndexType\x12#\n\x1fMETADATA_INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n\x17METADATA_INDEX_TYPE_GIN\x10\x01\x12\x1e\n\x1aMETADATA_INDEX_TYPE_NUMBER\x10\x02\x12\x1e\n\x1aMETADATA_INDEX_TYPE_STRING\x10\x03\x12\x1c\n\x18METADATA_INDEX_TYPE_TIME\x10\x04\x42>\n\x0c\x64\x65v.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,42 +24,42 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pgfox.v1.collections_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014dev.pgfox.v1P\001Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1'
-  _globals['_DISTANCE']._serialized_start=1772
-  _globals['_DISTANCE']._serialized_end=1891
-  _globals['_VECTORTYPE']._serialized_start=1893
-  _globals['_VECTORTYPE']._serialized_end=1983
-  _globals['_CHUNKINGMETHOD']._serialized_start=1986
-  _globals['_CHUNKINGMETHOD']._serialized_end=2117
-  _globals['_CHUNKUNIT']._serialized_start=2119
-  _globals['_CHUNKUNIT']._serialized_end=2208
-  _globals['_METADATAINDEXTYPE']._serialized_start=2211
-  _globals['_METADATAINDEXTYPE']._serialized_end=2390
+  _globals['_DISTANCE']._serialized_start=1835
+  _globals['_DISTANCE']._serialized_end=1954
+  _globals['_VECTORTYPE']._serialized_start=1956
+  _globals['_VECTORTYPE']._serialized_end=2046
+  _globals['_CHUNKINGMETHOD']._serialized_start=2049
+  _globals['_CHUNKINGMETHOD']._serialized_end=2180
+  _globals['_CHUNKUNIT']._serialized_start=2182
+  _globals['_CHUNKUNIT']._serialized_end=2271
+  _globals['_METADATAINDEXTYPE']._serialized_start=2274
+  _globals['_METADATAINDEXTYPE']._serialized_end=2453
   _globals['_EMBEDDING']._serialized_start=108
   _globals['_EMBEDDING']._serialized_end=249
   _globals['_CHUNKING']._serialized_start=252
-  _globals['_CHUNKING']._serialized_end=406
-  _globals['_METADATAINDEX']._serialized_start=408
-  _globals['_METADATAINDEX']._serialized_end=494
-  _globals['_COLLECTION']._serialized_start=497
-  _globals['_COLLECTION']._serialized_end=975
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=977
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1056
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1058
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1138
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1140
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1182
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1184
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1261
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1263
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1347
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1349
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1470
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=1473
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1613
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1615
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1695
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1697
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1742
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1744
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1770
+  _globals['_CHUNKING']._serialized_end=469
+  _globals['_METADATAINDEX']._serialized_start=471
+  _globals['_METADATAINDEX']._serialized_end=557
+  _globals['_COLLECTION']._serialized_start=560
+  _globals['_COLLECTION']._serialized_end=1038
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=1040
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1119
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1121
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1201
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1203
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1245
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1247
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1324
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1326
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1410
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1412
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1533
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=1536
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1676
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1678
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1758
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1760
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1805
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1807
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1833
 # @@protoc_insertion_point(module_scope)

@@ -76,16 +76,18 @@ class Embedding(_message.Message):
     def __init__(self, model: _Optional[str] = ..., dimensions: _Optional[int] = ..., query_prefix: _Optional[str] = ..., document_prefix: _Optional[str] = ...) -> None: ...
 
 class Chunking(_message.Message):
-    __slots__ = ("method", "unit", "max_size", "overlap")
+    __slots__ = ("method", "unit", "max_size", "overlap", "embed_headings")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     MAX_SIZE_FIELD_NUMBER: _ClassVar[int]
     OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    EMBED_HEADINGS_FIELD_NUMBER: _ClassVar[int]
     method: ChunkingMethod
     unit: ChunkUnit
     max_size: int
     overlap: int
-    def __init__(self, method: _Optional[_Union[ChunkingMethod, str]] = ..., unit: _Optional[_Union[ChunkUnit, str]] = ..., max_size: _Optional[int] = ..., overlap: _Optional[int] = ...) -> None: ...
+    embed_headings: bool
+    def __init__(self, method: _Optional[_Union[ChunkingMethod, str]] = ..., unit: _Optional[_Union[ChunkUnit, str]] = ..., max_size: _Optional[int] = ..., overlap: _Optional[int] = ..., embed_headings: bool = ...) -> None: ...
 
 class MetadataIndex(_message.Message):
     __slots__ = ("field", "type")

@@ -163,12 +163,14 @@ class ListDocumentsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[DocumentOrder, str]] = ..., descending: bool = ..., include_vector: bool = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class ListDocumentsResponse(_message.Message):
-    __slots__ = ("documents", "next_page_token")
+    __slots__ = ("documents", "next_page_token", "notes")
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     documents: _containers.RepeatedCompositeFieldContainer[Document]
     next_page_token: str
-    def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CountDocumentsRequest(_message.Message):
     __slots__ = ("collection", "filter", "estimated")
@@ -181,10 +183,46 @@ class CountDocumentsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., estimated: bool = ...) -> None: ...
 
 class CountDocumentsResponse(_message.Message):
-    __slots__ = ("count",)
+    __slots__ = ("count", "notes")
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     count: int
-    def __init__(self, count: _Optional[int] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class FacetDocumentsRequest(_message.Message):
+    __slots__ = ("collection", "filter", "field", "limit", "bucket_width")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    filter: _filter_pb2.Filter
+    field: str
+    limit: int
+    bucket_width: float
+    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., field: _Optional[str] = ..., limit: _Optional[int] = ..., bucket_width: _Optional[float] = ...) -> None: ...
+
+class FacetValue(_message.Message):
+    __slots__ = ("value", "count")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    value: _struct_pb2.Value
+    count: int
+    def __init__(self, value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., count: _Optional[int] = ...) -> None: ...
+
+class FacetDocumentsResponse(_message.Message):
+    __slots__ = ("values", "other_value_count", "without_value_count", "notes")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    OTHER_VALUE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_VALUE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedCompositeFieldContainer[FacetValue]
+    other_value_count: int
+    without_value_count: int
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, values: _Optional[_Iterable[_Union[FacetValue, _Mapping]]] = ..., other_value_count: _Optional[int] = ..., without_value_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeleteDocumentsRequest(_message.Message):
     __slots__ = ("collection", "ids", "filter", "dry_run")
@@ -199,10 +237,12 @@ class DeleteDocumentsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., dry_run: bool = ...) -> None: ...
 
 class DeleteDocumentsResponse(_message.Message):
-    __slots__ = ("deleted_count",)
+    __slots__ = ("deleted_count", "notes")
     DELETED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     deleted_count: int
-    def __init__(self, deleted_count: _Optional[int] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, deleted_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class UpdateMetadataRequest(_message.Message):
     __slots__ = ("collection", "ids", "filter", "metadata", "update", "dry_run")
@@ -221,9 +261,11 @@ class UpdateMetadataRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., update: _Optional[_Union[MetadataUpdate, str]] = ..., dry_run: bool = ...) -> None: ...
 
 class UpdateMetadataResponse(_message.Message):
-    __slots__ = ("matched_count", "updated_count")
+    __slots__ = ("matched_count", "updated_count", "notes")
     MATCHED_COUNT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     matched_count: int
     updated_count: int
-    def __init__(self, matched_count: _Optional[int] = ..., updated_count: _Optional[int] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, matched_count: _Optional[int] = ..., updated_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -8,18 +8,20 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Filter(_message.Message):
-    __slots__ = ("condition", "all_of", "any_of", "none_of", "ids")
+    __slots__ = ("condition", "all_of", "any_of", "none_of", "ids", "everything")
     CONDITION_FIELD_NUMBER: _ClassVar[int]
     ALL_OF_FIELD_NUMBER: _ClassVar[int]
     ANY_OF_FIELD_NUMBER: _ClassVar[int]
     NONE_OF_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
+    EVERYTHING_FIELD_NUMBER: _ClassVar[int]
     condition: Condition
     all_of: FilterList
     any_of: FilterList
     none_of: FilterList
     ids: IdList
-    def __init__(self, condition: _Optional[_Union[Condition, _Mapping]] = ..., all_of: _Optional[_Union[FilterList, _Mapping]] = ..., any_of: _Optional[_Union[FilterList, _Mapping]] = ..., none_of: _Optional[_Union[FilterList, _Mapping]] = ..., ids: _Optional[_Union[IdList, _Mapping]] = ...) -> None: ...
+    everything: bool
+    def __init__(self, condition: _Optional[_Union[Condition, _Mapping]] = ..., all_of: _Optional[_Union[FilterList, _Mapping]] = ..., any_of: _Optional[_Union[FilterList, _Mapping]] = ..., none_of: _Optional[_Union[FilterList, _Mapping]] = ..., ids: _Optional[_Union[IdList, _Mapping]] = ..., everything: bool = ...) -> None: ...
 
 class FilterList(_message.Message):
     __slots__ = ("filters",)
@@ -34,7 +36,7 @@ class IdList(_message.Message):
     def __init__(self, ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Condition(_message.Message):
-    __slots__ = ("field", "equals", "not_equals", "less_than", "at_most", "greater_than", "at_least", "one_of", "none_of", "contains_any", "contains_all", "starts_with", "exists", "before", "since")
+    __slots__ = ("field", "equals", "not_equals", "less_than", "at_most", "greater_than", "at_least", "one_of", "none_of", "contains_any", "contains_all", "starts_with", "exists", "before", "since", "contains_text", "ignore_case")
     FIELD_FIELD_NUMBER: _ClassVar[int]
     EQUALS_FIELD_NUMBER: _ClassVar[int]
     NOT_EQUALS_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +52,8 @@ class Condition(_message.Message):
     EXISTS_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
+    CONTAINS_TEXT_FIELD_NUMBER: _ClassVar[int]
+    IGNORE_CASE_FIELD_NUMBER: _ClassVar[int]
     field: str
     equals: _struct_pb2.Value
     not_equals: _struct_pb2.Value
@@ -65,4 +69,6 @@ class Condition(_message.Message):
     exists: bool
     before: _timestamp_pb2.Timestamp
     since: _timestamp_pb2.Timestamp
-    def __init__(self, field: _Optional[str] = ..., equals: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., not_equals: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., less_than: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., at_most: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., greater_than: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., at_least: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., one_of: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., none_of: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., contains_any: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., contains_all: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., starts_with: _Optional[str] = ..., exists: bool = ..., before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    contains_text: str
+    ignore_case: bool
+    def __init__(self, field: _Optional[str] = ..., equals: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., not_equals: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., less_than: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., at_most: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., greater_than: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., at_least: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., one_of: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., none_of: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., contains_any: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., contains_all: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., starts_with: _Optional[str] = ..., exists: bool = ..., before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., contains_text: _Optional[str] = ..., ignore_case: bool = ...) -> None: ...

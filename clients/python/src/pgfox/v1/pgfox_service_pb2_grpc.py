@@ -93,6 +93,11 @@ class PgfoxServiceStub(object):
                 request_serializer=pgfox_dot_v1_dot_documents__pb2.CountDocumentsRequest.SerializeToString,
                 response_deserializer=pgfox_dot_v1_dot_documents__pb2.CountDocumentsResponse.FromString,
                 _registered_method=True)
+        self.FacetDocuments = channel.unary_unary(
+                '/pgfox.v1.PgfoxService/FacetDocuments',
+                request_serializer=pgfox_dot_v1_dot_documents__pb2.FacetDocumentsRequest.SerializeToString,
+                response_deserializer=pgfox_dot_v1_dot_documents__pb2.FacetDocumentsResponse.FromString,
+                _registered_method=True)
         self.DeleteDocuments = channel.unary_unary(
                 '/pgfox.v1.PgfoxService/DeleteDocuments',
                 request_serializer=pgfox_dot_v1_dot_documents__pb2.DeleteDocumentsRequest.SerializeToString,
@@ -206,6 +211,13 @@ class PgfoxServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FacetDocuments(self, request, context):
+        """Counts documents by the values of a field of their metadata, or in buckets, all or those that match a filter.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteDocuments(self, request, context):
         """Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
         what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
@@ -313,6 +325,11 @@ def add_PgfoxServiceServicer_to_server(servicer, server):
                     servicer.CountDocuments,
                     request_deserializer=pgfox_dot_v1_dot_documents__pb2.CountDocumentsRequest.FromString,
                     response_serializer=pgfox_dot_v1_dot_documents__pb2.CountDocumentsResponse.SerializeToString,
+            ),
+            'FacetDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.FacetDocuments,
+                    request_deserializer=pgfox_dot_v1_dot_documents__pb2.FacetDocumentsRequest.FromString,
+                    response_serializer=pgfox_dot_v1_dot_documents__pb2.FacetDocumentsResponse.SerializeToString,
             ),
             'DeleteDocuments': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteDocuments,
@@ -621,6 +638,33 @@ class PgfoxService(object):
             '/pgfox.v1.PgfoxService/CountDocuments',
             pgfox_dot_v1_dot_documents__pb2.CountDocumentsRequest.SerializeToString,
             pgfox_dot_v1_dot_documents__pb2.CountDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FacetDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pgfox.v1.PgfoxService/FacetDocuments',
+            pgfox_dot_v1_dot_documents__pb2.FacetDocumentsRequest.SerializeToString,
+            pgfox_dot_v1_dot_documents__pb2.FacetDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

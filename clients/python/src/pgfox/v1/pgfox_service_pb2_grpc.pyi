@@ -97,6 +97,12 @@ class PgfoxServiceStub:
     ]
     """Counts documents, all or those that match a filter."""
 
+    FacetDocuments: grpc.UnaryUnaryMultiCallable[
+        pgfox.v1.documents_pb2.FacetDocumentsRequest,
+        pgfox.v1.documents_pb2.FacetDocumentsResponse,
+    ]
+    """Counts documents by the values of a field of their metadata, or in buckets, all or those that match a filter."""
+
     DeleteDocuments: grpc.UnaryUnaryMultiCallable[
         pgfox.v1.documents_pb2.DeleteDocumentsRequest,
         pgfox.v1.documents_pb2.DeleteDocumentsResponse,
@@ -213,6 +219,12 @@ class PgfoxServiceAsyncStub:
         pgfox.v1.documents_pb2.CountDocumentsResponse,
     ]
     """Counts documents, all or those that match a filter."""
+
+    FacetDocuments: grpc.aio.UnaryUnaryMultiCallable[
+        pgfox.v1.documents_pb2.FacetDocumentsRequest,
+        pgfox.v1.documents_pb2.FacetDocumentsResponse,
+    ]
+    """Counts documents by the values of a field of their metadata, or in buckets, all or those that match a filter."""
 
     DeleteDocuments: grpc.aio.UnaryUnaryMultiCallable[
         pgfox.v1.documents_pb2.DeleteDocumentsRequest,
@@ -350,6 +362,14 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.documents_pb2.CountDocumentsResponse, collections.abc.Awaitable[pgfox.v1.documents_pb2.CountDocumentsResponse]]:
         """Counts documents, all or those that match a filter."""
+
+    @abc.abstractmethod
+    def FacetDocuments(
+        self,
+        request: pgfox.v1.documents_pb2.FacetDocumentsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[pgfox.v1.documents_pb2.FacetDocumentsResponse, collections.abc.Awaitable[pgfox.v1.documents_pb2.FacetDocumentsResponse]]:
+        """Counts documents by the values of a field of their metadata, or in buckets, all or those that match a filter."""
 
     @abc.abstractmethod
     def DeleteDocuments(

@@ -180,20 +180,22 @@ class Timing(_message.Message):
     def __init__(self, embed: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., database: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("results", "completeness", "usage", "timing", "short_reason", "explanation")
+    __slots__ = ("results", "completeness", "usage", "timing", "short_reason", "explanation", "notes")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     COMPLETENESS_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
     SHORT_REASON_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[SearchResult]
     completeness: Completeness
     usage: _documents_pb2.Usage
     timing: Timing
     short_reason: ShortReason
     explanation: Explanation
-    def __init__(self, results: _Optional[_Iterable[_Union[SearchResult, _Mapping]]] = ..., completeness: _Optional[_Union[Completeness, str]] = ..., usage: _Optional[_Union[_documents_pb2.Usage, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., short_reason: _Optional[_Union[ShortReason, str]] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, results: _Optional[_Iterable[_Union[SearchResult, _Mapping]]] = ..., completeness: _Optional[_Union[Completeness, str]] = ..., usage: _Optional[_Union[_documents_pb2.Usage, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., short_reason: _Optional[_Union[ShortReason, str]] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SearchBatchRequest(_message.Message):
     __slots__ = ("collection", "searches")

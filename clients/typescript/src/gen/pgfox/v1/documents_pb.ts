@@ -6,7 +6,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { FieldMask, Timestamp, Value } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { ErrorReason } from "./errors_pb.js";
 import { file_pgfox_v1_errors } from "./errors_pb.js";
@@ -18,7 +18,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file pgfox/v1/documents.proto.
  */
 export const file_pgfox_v1_documents: GenFile = /*@__PURE__*/
-  fileDesc("ChhwZ2ZveC92MS9kb2N1bWVudHMucHJvdG8SCHBnZm94LnYxIhgKBlZlY3RvchIOCgZ2YWx1ZXMYASADKAIi5AEKCERvY3VtZW50EgoKAmlkGAEgASgJEgwKBHRleHQYAiABKAkSIAoGdmVjdG9yGAMgASgLMhAucGdmb3gudjEuVmVjdG9yEikKCG1ldGFkYXRhGAQgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIPCgd2ZXJzaW9uGAUgASgDEi8KC2NyZWF0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi+AEKDUluZ2VzdFJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIlCglkb2N1bWVudHMYAiADKAsyEi5wZ2ZveC52MS5Eb2N1bWVudBIQCghzZXF1ZW5jZRgDIAEoAxIUCgxza2lwX2ludmFsaWQYBCABKAgSFgoOb25seV9pZl9hYnNlbnQYBSABKAgSOgoKaWZfdmVyc2lvbhgGIAMoCzImLnBnZm94LnYxLkluZ2VzdFJlcXVlc3QuSWZWZXJzaW9uRW50cnkaMAoOSWZWZXJzaW9uRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASKyAgoOSW5nZXN0UmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAMSFgoOdXBzZXJ0ZWRfY291bnQYAiABKAUSFQoNdXBkYXRlZF9jb3VudBgDIAEoBRIXCg91bmNoYW5nZWRfY291bnQYBCABKAUSJwoGZXJyb3JzGAUgAygLMhcucGdmb3gudjEuRG9jdW1lbnRFcnJvchIeCgV1c2FnZRgGIAEoCzIPLnBnZm94LnYxLlVzYWdlEhcKD3RydW5jYXRlZF9jb3VudBgHIAEoBRIYChB1bmVtYmVkZGVkX2NvdW50GAggASgFEhUKDXNraXBwZWRfY291bnQYCSABKAUSFgoOZW1iZWRkZWRfY291bnQYCiABKAUSGwoTZnVsbF90ZXh0X2N1dF9jb3VudBgLIAEoBSJiCg1Eb2N1bWVudEVycm9yEg0KBWluZGV4GAEgASgFEgoKAmlkGAIgASgJEiUKBnJlYXNvbhgDIAEoDjIVLnBnZm94LnYxLkVycm9yUmVhc29uEg8KB21lc3NhZ2UYBCABKAkiLQoFVXNhZ2USDgoGdG9rZW5zGAEgASgDEhQKDGNhY2hlZF9jb3VudBgCIAEoBSJlChNHZXREb2N1bWVudHNSZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSCwoDaWRzGAIgAygJEhYKDmluY2x1ZGVfdmVjdG9yGAMgASgIEhUKDWFsbG93X21pc3NpbmcYBCABKAgiUgoUR2V0RG9jdW1lbnRzUmVzcG9uc2USJQoJZG9jdW1lbnRzGAEgAygLMhIucGdmb3gudjEuRG9jdW1lbnQSEwoLbWlzc2luZ19pZHMYAiADKAki9gEKFExpc3REb2N1bWVudHNSZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSIAoGZmlsdGVyGAIgASgLMhAucGdmb3gudjEuRmlsdGVyEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJEiYKBW9yZGVyGAUgASgOMhcucGdmb3gudjEuRG9jdW1lbnRPcmRlchISCgpkZXNjZW5kaW5nGAYgASgIEhYKDmluY2x1ZGVfdmVjdG9yGAcgASgIEi0KCXJlYWRfbWFzaxgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siVwoVTGlzdERvY3VtZW50c1Jlc3BvbnNlEiUKCWRvY3VtZW50cxgBIAMoCzISLnBnZm94LnYxLkRvY3VtZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJgChVDb3VudERvY3VtZW50c1JlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIgCgZmaWx0ZXIYAiABKAsyEC5wZ2ZveC52MS5GaWx0ZXISEQoJZXN0aW1hdGVkGAMgASgIIicKFkNvdW50RG9jdW1lbnRzUmVzcG9uc2USDQoFY291bnQYASABKAMibAoWRGVsZXRlRG9jdW1lbnRzUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEgsKA2lkcxgCIAMoCRIgCgZmaWx0ZXIYAyABKAsyEC5wZ2ZveC52MS5GaWx0ZXISDwoHZHJ5X3J1bhgEIAEoCCIwChdEZWxldGVEb2N1bWVudHNSZXNwb25zZRIVCg1kZWxldGVkX2NvdW50GAEgASgDIsABChVVcGRhdGVNZXRhZGF0YVJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRILCgNpZHMYAiADKAkSIAoGZmlsdGVyGAMgASgLMhAucGdmb3gudjEuRmlsdGVyEikKCG1ldGFkYXRhGAQgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIoCgZ1cGRhdGUYBSABKA4yGC5wZ2ZveC52MS5NZXRhZGF0YVVwZGF0ZRIPCgdkcnlfcnVuGAYgASgIIkYKFlVwZGF0ZU1ldGFkYXRhUmVzcG9uc2USFQoNbWF0Y2hlZF9jb3VudBgBIAEoAxIVCg11cGRhdGVkX2NvdW50GAIgASgDKmYKDURvY3VtZW50T3JkZXISHgoaRE9DVU1FTlRfT1JERVJfVU5TUEVDSUZJRUQQABIVChFET0NVTUVOVF9PUkRFUl9JRBABEh4KGkRPQ1VNRU5UX09SREVSX0NSRUFURV9USU1FEAIqaQoOTWV0YWRhdGFVcGRhdGUSHwobTUVUQURBVEFfVVBEQVRFX1VOU1BFQ0lGSUVEEAASGQoVTUVUQURBVEFfVVBEQVRFX01FUkdFEAESGwoXTUVUQURBVEFfVVBEQVRFX1JFUExBQ0UQAkI+CgxkZXYucGdmb3gudjFQAVosZ2l0aHViLmNvbS9wZ2ZveC9wZ2ZveC9jbGllbnRzL2dvL3YxO3BnZm94djFiBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp, file_pgfox_v1_errors, file_pgfox_v1_filter]);
+  fileDesc("ChhwZ2ZveC92MS9kb2N1bWVudHMucHJvdG8SCHBnZm94LnYxIhgKBlZlY3RvchIOCgZ2YWx1ZXMYASADKAIi5AEKCERvY3VtZW50EgoKAmlkGAEgASgJEgwKBHRleHQYAiABKAkSIAoGdmVjdG9yGAMgASgLMhAucGdmb3gudjEuVmVjdG9yEikKCG1ldGFkYXRhGAQgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIPCgd2ZXJzaW9uGAUgASgDEi8KC2NyZWF0ZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi+AEKDUluZ2VzdFJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIlCglkb2N1bWVudHMYAiADKAsyEi5wZ2ZveC52MS5Eb2N1bWVudBIQCghzZXF1ZW5jZRgDIAEoAxIUCgxza2lwX2ludmFsaWQYBCABKAgSFgoOb25seV9pZl9hYnNlbnQYBSABKAgSOgoKaWZfdmVyc2lvbhgGIAMoCzImLnBnZm94LnYxLkluZ2VzdFJlcXVlc3QuSWZWZXJzaW9uRW50cnkaMAoOSWZWZXJzaW9uRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASKyAgoOSW5nZXN0UmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAMSFgoOdXBzZXJ0ZWRfY291bnQYAiABKAUSFQoNdXBkYXRlZF9jb3VudBgDIAEoBRIXCg91bmNoYW5nZWRfY291bnQYBCABKAUSJwoGZXJyb3JzGAUgAygLMhcucGdmb3gudjEuRG9jdW1lbnRFcnJvchIeCgV1c2FnZRgGIAEoCzIPLnBnZm94LnYxLlVzYWdlEhcKD3RydW5jYXRlZF9jb3VudBgHIAEoBRIYChB1bmVtYmVkZGVkX2NvdW50GAggASgFEhUKDXNraXBwZWRfY291bnQYCSABKAUSFgoOZW1iZWRkZWRfY291bnQYCiABKAUSGwoTZnVsbF90ZXh0X2N1dF9jb3VudBgLIAEoBSJiCg1Eb2N1bWVudEVycm9yEg0KBWluZGV4GAEgASgFEgoKAmlkGAIgASgJEiUKBnJlYXNvbhgDIAEoDjIVLnBnZm94LnYxLkVycm9yUmVhc29uEg8KB21lc3NhZ2UYBCABKAkiLQoFVXNhZ2USDgoGdG9rZW5zGAEgASgDEhQKDGNhY2hlZF9jb3VudBgCIAEoBSJlChNHZXREb2N1bWVudHNSZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSCwoDaWRzGAIgAygJEhYKDmluY2x1ZGVfdmVjdG9yGAMgASgIEhUKDWFsbG93X21pc3NpbmcYBCABKAgiUgoUR2V0RG9jdW1lbnRzUmVzcG9uc2USJQoJZG9jdW1lbnRzGAEgAygLMhIucGdmb3gudjEuRG9jdW1lbnQSEwoLbWlzc2luZ19pZHMYAiADKAki9gEKFExpc3REb2N1bWVudHNSZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSIAoGZmlsdGVyGAIgASgLMhAucGdmb3gudjEuRmlsdGVyEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJEiYKBW9yZGVyGAUgASgOMhcucGdmb3gudjEuRG9jdW1lbnRPcmRlchISCgpkZXNjZW5kaW5nGAYgASgIEhYKDmluY2x1ZGVfdmVjdG9yGAcgASgIEi0KCXJlYWRfbWFzaxgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siZgoVTGlzdERvY3VtZW50c1Jlc3BvbnNlEiUKCWRvY3VtZW50cxgBIAMoCzISLnBnZm94LnYxLkRvY3VtZW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRINCgVub3RlcxgDIAMoCSJgChVDb3VudERvY3VtZW50c1JlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIgCgZmaWx0ZXIYAiABKAsyEC5wZ2ZveC52MS5GaWx0ZXISEQoJZXN0aW1hdGVkGAMgASgIIjYKFkNvdW50RG9jdW1lbnRzUmVzcG9uc2USDQoFY291bnQYASABKAMSDQoFbm90ZXMYAiADKAkigQEKFUZhY2V0RG9jdW1lbnRzUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEiAKBmZpbHRlchgCIAEoCzIQLnBnZm94LnYxLkZpbHRlchINCgVmaWVsZBgDIAEoCRINCgVsaW1pdBgEIAEoBRIUCgxidWNrZXRfd2lkdGgYBSABKAEiQgoKRmFjZXRWYWx1ZRIlCgV2YWx1ZRgBIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZRINCgVjb3VudBgCIAEoAyKFAQoWRmFjZXREb2N1bWVudHNSZXNwb25zZRIkCgZ2YWx1ZXMYASADKAsyFC5wZ2ZveC52MS5GYWNldFZhbHVlEhkKEW90aGVyX3ZhbHVlX2NvdW50GAIgASgDEhsKE3dpdGhvdXRfdmFsdWVfY291bnQYAyABKAMSDQoFbm90ZXMYBCADKAkibAoWRGVsZXRlRG9jdW1lbnRzUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEgsKA2lkcxgCIAMoCRIgCgZmaWx0ZXIYAyABKAsyEC5wZ2ZveC52MS5GaWx0ZXISDwoHZHJ5X3J1bhgEIAEoCCI/ChdEZWxldGVEb2N1bWVudHNSZXNwb25zZRIVCg1kZWxldGVkX2NvdW50GAEgASgDEg0KBW5vdGVzGAIgAygJIsABChVVcGRhdGVNZXRhZGF0YVJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRILCgNpZHMYAiADKAkSIAoGZmlsdGVyGAMgASgLMhAucGdmb3gudjEuRmlsdGVyEikKCG1ldGFkYXRhGAQgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIoCgZ1cGRhdGUYBSABKA4yGC5wZ2ZveC52MS5NZXRhZGF0YVVwZGF0ZRIPCgdkcnlfcnVuGAYgASgIIlUKFlVwZGF0ZU1ldGFkYXRhUmVzcG9uc2USFQoNbWF0Y2hlZF9jb3VudBgBIAEoAxIVCg11cGRhdGVkX2NvdW50GAIgASgDEg0KBW5vdGVzGAMgAygJKmYKDURvY3VtZW50T3JkZXISHgoaRE9DVU1FTlRfT1JERVJfVU5TUEVDSUZJRUQQABIVChFET0NVTUVOVF9PUkRFUl9JRBABEh4KGkRPQ1VNRU5UX09SREVSX0NSRUFURV9USU1FEAIqaQoOTWV0YWRhdGFVcGRhdGUSHwobTUVUQURBVEFfVVBEQVRFX1VOU1BFQ0lGSUVEEAASGQoVTUVUQURBVEFfVVBEQVRFX01FUkdFEAESGwoXTUVUQURBVEFfVVBEQVRFX1JFUExBQ0UQAkI+CgxkZXYucGdmb3gudjFQAVosZ2l0aHViLmNvbS9wZ2ZveC9wZ2ZveC9jbGllbnRzL2dvL3YxO3BnZm94djFiBnByb3RvMw", [file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp, file_pgfox_v1_errors, file_pgfox_v1_filter]);
 
 /**
  * A vector of 4-byte floats.
@@ -496,6 +496,14 @@ export type ListDocumentsResponse = Message<"pgfox.v1.ListDocumentsResponse"> & 
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
+
+  /**
+   * What the caller should know when no document matches, such as a filter that compares with a type that the field
+   * never has. Looks at the first 16 conditions, and at 10,000 documents.
+   *
+   * @generated from field: repeated string notes = 3;
+   */
+  notes: string[];
 };
 
 /**
@@ -552,6 +560,14 @@ export type CountDocumentsResponse = Message<"pgfox.v1.CountDocumentsResponse"> 
    * @generated from field: int64 count = 1;
    */
   count: bigint;
+
+  /**
+   * What the caller should know when the count is 0, such as a filter that compares with a type that the field
+   * never has. Looks at the first 16 conditions, and at 10,000 documents.
+   *
+   * @generated from field: repeated string notes = 2;
+   */
+  notes: string[];
 };
 
 /**
@@ -560,6 +576,130 @@ export type CountDocumentsResponse = Message<"pgfox.v1.CountDocumentsResponse"> 
  */
 export const CountDocumentsResponseSchema: GenMessage<CountDocumentsResponse> = /*@__PURE__*/
   messageDesc(file_pgfox_v1_documents, 11);
+
+/**
+ * Request of FacetDocuments.
+ *
+ * @generated from message pgfox.v1.FacetDocumentsRequest
+ */
+export type FacetDocumentsRequest = Message<"pgfox.v1.FacetDocumentsRequest"> & {
+  /**
+   * Name of the collection.
+   *
+   * @generated from field: string collection = 1;
+   */
+  collection: string;
+
+  /**
+   * Which documents. Absent: all.
+   *
+   * @generated from field: pgfox.v1.Filter filter = 2;
+   */
+  filter?: Filter | undefined;
+
+  /**
+   * The field whose values are counted, written as in `Condition.field`; required. In a list each different element counts
+   * once per document.
+   *
+   * @generated from field: string field = 3;
+   */
+  field: string;
+
+  /**
+   * Most values to return, 0 to 1,000. 0: 10.
+   *
+   * @generated from field: int32 limit = 4;
+   */
+  limit: number;
+
+  /**
+   * Above 0: count numbers in buckets of this width; a bucket has the value of its lower end, a multiple of the width.
+   * 0: count each value.
+   *
+   * @generated from field: double bucket_width = 5;
+   */
+  bucketWidth: number;
+};
+
+/**
+ * Describes the message pgfox.v1.FacetDocumentsRequest.
+ * Use `create(FacetDocumentsRequestSchema)` to create a new message.
+ */
+export const FacetDocumentsRequestSchema: GenMessage<FacetDocumentsRequest> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_documents, 12);
+
+/**
+ * A value of a field, and how many documents have it.
+ *
+ * @generated from message pgfox.v1.FacetValue
+ */
+export type FacetValue = Message<"pgfox.v1.FacetValue"> & {
+  /**
+   * A string, a number or a boolean; with `bucket_width` the lower end of the bucket.
+   *
+   * @generated from field: google.protobuf.Value value = 1;
+   */
+  value?: Value | undefined;
+
+  /**
+   * Documents with this value.
+   *
+   * @generated from field: int64 count = 2;
+   */
+  count: bigint;
+};
+
+/**
+ * Describes the message pgfox.v1.FacetValue.
+ * Use `create(FacetValueSchema)` to create a new message.
+ */
+export const FacetValueSchema: GenMessage<FacetValue> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_documents, 13);
+
+/**
+ * Response of FacetDocuments.
+ *
+ * @generated from message pgfox.v1.FacetDocumentsResponse
+ */
+export type FacetDocumentsResponse = Message<"pgfox.v1.FacetDocumentsResponse"> & {
+  /**
+   * The values that most documents have, the most frequent first; equally frequent ones in the order of the values. With
+   * `bucket_width` the fullest buckets, in the order of the values.
+   *
+   * @generated from field: repeated pgfox.v1.FacetValue values = 1;
+   */
+  values: FacetValue[];
+
+  /**
+   * Different values beyond `limit`.
+   *
+   * @generated from field: int64 other_value_count = 2;
+   */
+  otherValueCount: bigint;
+
+  /**
+   * Documents that match the filter and have none of the values that are counted: the field is absent, null, an object
+   * or an empty list, or with `bucket_width` no number.
+   *
+   * @generated from field: int64 without_value_count = 3;
+   */
+  withoutValueCount: bigint;
+
+  /**
+   * What the caller should know when there are no values, such as a filter that compares with a type that the field
+   * never has. Looks at the first 16 conditions, and at 10,000 documents.
+   *
+   * @generated from field: repeated string notes = 4;
+   */
+  notes: string[];
+};
+
+/**
+ * Describes the message pgfox.v1.FacetDocumentsResponse.
+ * Use `create(FacetDocumentsResponseSchema)` to create a new message.
+ */
+export const FacetDocumentsResponseSchema: GenMessage<FacetDocumentsResponse> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_documents, 14);
 
 /**
  * Request of DeleteDocuments.
@@ -582,7 +722,7 @@ export type DeleteDocumentsRequest = Message<"pgfox.v1.DeleteDocumentsRequest"> 
   ids: string[];
 
   /**
-   * Which documents. Either this or `ids`; DeleteCollection is what deletes all.
+   * Which documents. Either this or `ids`; `Filter.everything` deletes all.
    *
    * @generated from field: pgfox.v1.Filter filter = 3;
    */
@@ -601,7 +741,7 @@ export type DeleteDocumentsRequest = Message<"pgfox.v1.DeleteDocumentsRequest"> 
  * Use `create(DeleteDocumentsRequestSchema)` to create a new message.
  */
 export const DeleteDocumentsRequestSchema: GenMessage<DeleteDocumentsRequest> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_documents, 12);
+  messageDesc(file_pgfox_v1_documents, 15);
 
 /**
  * Response of DeleteDocuments.
@@ -615,6 +755,14 @@ export type DeleteDocumentsResponse = Message<"pgfox.v1.DeleteDocumentsResponse"
    * @generated from field: int64 deleted_count = 1;
    */
   deletedCount: bigint;
+
+  /**
+   * What the caller should know when no document matches, such as a filter that compares with a type that the field
+   * never has. Looks at the first 16 conditions, and at 10,000 documents.
+   *
+   * @generated from field: repeated string notes = 2;
+   */
+  notes: string[];
 };
 
 /**
@@ -622,7 +770,7 @@ export type DeleteDocumentsResponse = Message<"pgfox.v1.DeleteDocumentsResponse"
  * Use `create(DeleteDocumentsResponseSchema)` to create a new message.
  */
 export const DeleteDocumentsResponseSchema: GenMessage<DeleteDocumentsResponse> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_documents, 13);
+  messageDesc(file_pgfox_v1_documents, 16);
 
 /**
  * Request of UpdateMetadata.
@@ -678,7 +826,7 @@ export type UpdateMetadataRequest = Message<"pgfox.v1.UpdateMetadataRequest"> & 
  * Use `create(UpdateMetadataRequestSchema)` to create a new message.
  */
 export const UpdateMetadataRequestSchema: GenMessage<UpdateMetadataRequest> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_documents, 14);
+  messageDesc(file_pgfox_v1_documents, 17);
 
 /**
  * Response of UpdateMetadata.
@@ -699,6 +847,14 @@ export type UpdateMetadataResponse = Message<"pgfox.v1.UpdateMetadataResponse"> 
    * @generated from field: int64 updated_count = 2;
    */
   updatedCount: bigint;
+
+  /**
+   * What the caller should know when no document matches, such as a filter that compares with a type that the field
+   * never has. Looks at the first 16 conditions, and at 10,000 documents.
+   *
+   * @generated from field: repeated string notes = 3;
+   */
+  notes: string[];
 };
 
 /**
@@ -706,7 +862,7 @@ export type UpdateMetadataResponse = Message<"pgfox.v1.UpdateMetadataResponse"> 
  * Use `create(UpdateMetadataResponseSchema)` to create a new message.
  */
 export const UpdateMetadataResponseSchema: GenMessage<UpdateMetadataResponse> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_documents, 15);
+  messageDesc(file_pgfox_v1_documents, 18);
 
 /**
  * In which order documents are listed.

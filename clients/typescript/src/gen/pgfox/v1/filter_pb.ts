@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pgfox/v1/filter.proto.
  */
 export const file_pgfox_v1_filter: GenFile = /*@__PURE__*/
-  fileDesc("ChVwZ2ZveC92MS9maWx0ZXIucHJvdG8SCHBnZm94LnYxItQBCgZGaWx0ZXISKAoJY29uZGl0aW9uGAEgASgLMhMucGdmb3gudjEuQ29uZGl0aW9uSAASJgoGYWxsX29mGAIgASgLMhQucGdmb3gudjEuRmlsdGVyTGlzdEgAEiYKBmFueV9vZhgDIAEoCzIULnBnZm94LnYxLkZpbHRlckxpc3RIABInCgdub25lX29mGAQgASgLMhQucGdmb3gudjEuRmlsdGVyTGlzdEgAEh8KA2lkcxgFIAEoCzIQLnBnZm94LnYxLklkTGlzdEgAQgYKBG5vZGUiLwoKRmlsdGVyTGlzdBIhCgdmaWx0ZXJzGAEgAygLMhAucGdmb3gudjEuRmlsdGVyIhUKBklkTGlzdBILCgNpZHMYASADKAki9wQKCUNvbmRpdGlvbhINCgVmaWVsZBgBIAEoCRIoCgZlcXVhbHMYAiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWVIABIsCgpub3RfZXF1YWxzGAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlSAASKwoJbGVzc190aGFuGAQgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlSAASKQoHYXRfbW9zdBgFIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZUgAEi4KDGdyZWF0ZXJfdGhhbhgGIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZUgAEioKCGF0X2xlYXN0GAcgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlSAASLAoGb25lX29mGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLkxpc3RWYWx1ZUgAEi0KB25vbmVfb2YYCSABKAsyGi5nb29nbGUucHJvdG9idWYuTGlzdFZhbHVlSAASMgoMY29udGFpbnNfYW55GAogASgLMhouZ29vZ2xlLnByb3RvYnVmLkxpc3RWYWx1ZUgAEjIKDGNvbnRhaW5zX2FsbBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5MaXN0VmFsdWVIABIVCgtzdGFydHNfd2l0aBgMIAEoCUgAEhAKBmV4aXN0cxgNIAEoCEgAEiwKBmJlZm9yZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIABIrCgVzaW5jZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIAEIGCgR0ZXN0Qj4KDGRldi5wZ2ZveC52MVABWixnaXRodWIuY29tL3BnZm94L3BnZm94L2NsaWVudHMvZ28vdjE7cGdmb3h2MWIGcHJvdG8z", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChVwZ2ZveC92MS9maWx0ZXIucHJvdG8SCHBnZm94LnYxIuoBCgZGaWx0ZXISKAoJY29uZGl0aW9uGAEgASgLMhMucGdmb3gudjEuQ29uZGl0aW9uSAASJgoGYWxsX29mGAIgASgLMhQucGdmb3gudjEuRmlsdGVyTGlzdEgAEiYKBmFueV9vZhgDIAEoCzIULnBnZm94LnYxLkZpbHRlckxpc3RIABInCgdub25lX29mGAQgASgLMhQucGdmb3gudjEuRmlsdGVyTGlzdEgAEh8KA2lkcxgFIAEoCzIQLnBnZm94LnYxLklkTGlzdEgAEhQKCmV2ZXJ5dGhpbmcYBiABKAhIAEIGCgRub2RlIi8KCkZpbHRlckxpc3QSIQoHZmlsdGVycxgBIAMoCzIQLnBnZm94LnYxLkZpbHRlciIVCgZJZExpc3QSCwoDaWRzGAEgAygJIqUFCglDb25kaXRpb24SDQoFZmllbGQYASABKAkSKAoGZXF1YWxzGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlSAASLAoKbm90X2VxdWFscxgDIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZUgAEisKCWxlc3NfdGhhbhgEIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZUgAEikKB2F0X21vc3QYBSABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWVIABIuCgxncmVhdGVyX3RoYW4YBiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWVIABIqCghhdF9sZWFzdBgHIAEoCzIWLmdvb2dsZS5wcm90b2J1Zi5WYWx1ZUgAEiwKBm9uZV9vZhgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5MaXN0VmFsdWVIABItCgdub25lX29mGAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLkxpc3RWYWx1ZUgAEjIKDGNvbnRhaW5zX2FueRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5MaXN0VmFsdWVIABIyCgxjb250YWluc19hbGwYCyABKAsyGi5nb29nbGUucHJvdG9idWYuTGlzdFZhbHVlSAASFQoLc3RhcnRzX3dpdGgYDCABKAlIABIQCgZleGlzdHMYDSABKAhIABIsCgZiZWZvcmUYDiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASKwoFc2luY2UYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wSAASFwoNY29udGFpbnNfdGV4dBgQIAEoCUgAEhMKC2lnbm9yZV9jYXNlGBEgASgIQgYKBHRlc3RCPgoMZGV2LnBnZm94LnYxUAFaLGdpdGh1Yi5jb20vcGdmb3gvcGdmb3gvY2xpZW50cy9nby92MTtwZ2ZveHYxYgZwcm90bzM", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * Which documents. At most 8 filters within each other, 256 conditions and lists of ids, and 1,000 values or ids in a list.
@@ -72,6 +72,14 @@ export type Filter = Message<"pgfox.v1.Filter"> & {
      */
     value: IdList;
     case: "ids";
+  } | {
+    /**
+     * Every document matches. Must be true. It says that all are meant, where an absent filter is refused.
+     *
+     * @generated from field: bool everything = 6;
+     */
+    value: boolean;
+    case: "everything";
   } | { case: undefined; value?: undefined };
 };
 
@@ -133,7 +141,9 @@ export type Condition = Message<"pgfox.v1.Condition"> & {
   /**
    * The field: a key, or keys separated by dots that lead through objects, such as `author.name`. A key with other
    * characters than letters, digits, `_` and `-` is put in double quotes, with `\"` and `\\` for `"` and `\` in it:
-   * `"first.name"`. 1 to 16 keys, at most 1,024 bytes.
+   * `"first.name"`. `[]` after a key leads into the elements of a list: `variants[].color` is the color of each variant, and
+   * the test holds if it holds for at least one of them; a negative test holds if it holds for all. 1 to 16 keys, at most
+   * 1,024 bytes.
    *
    * @generated from field: string field = 1;
    */
@@ -258,7 +268,24 @@ export type Condition = Message<"pgfox.v1.Condition"> & {
      */
     value: Timestamp;
     case: "since";
+  } | {
+    /**
+     * The value is a string that contains this one, which is not empty.
+     *
+     * @generated from field: string contains_text = 16;
+     */
+    value: string;
+    case: "containsText";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Compare strings without regard to case, in every script and whatever the locale of the database: `equals`,
+   * `not_equals`, `one_of`, `none_of`, `contains_any`, `contains_all`, `starts_with` and `contains_text`. With any other
+   * test it is refused. No index serves it.
+   *
+   * @generated from field: bool ignore_case = 17;
+   */
+  ignoreCase: boolean;
 };
 
 /**
