@@ -51,7 +51,9 @@ impl Kinds {
             Self::Far => ("cluster".into(), (query + CLUSTERS / 2) % CLUSTERS),
         };
         let value = Value { kind: Some(Kind::NumberValue(value as f64)) };
-        Some(Filter { node: Some(Node::Condition(v1::Condition { field, test: Some(Test::Equals(value)), ignore_case: false })) })
+        Some(Filter {
+            node: Some(Node::Condition(v1::Condition { field, test: Some(Test::Equals(value)), ignore_case: false })),
+        })
     }
 }
 

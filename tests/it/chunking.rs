@@ -16,8 +16,13 @@ use crate::{
 
 /// A collection that splits texts by characters.
 fn chunked(name: &str, max_size: i32, overlap: i32) -> v1::CreateCollectionRequest {
-    let chunking =
-        v1::Chunking { method: ChunkingMethod::Text.into(), unit: ChunkUnit::Characters.into(), max_size, overlap };
+    let chunking = v1::Chunking {
+        method: ChunkingMethod::Text.into(),
+        unit: ChunkUnit::Characters.into(),
+        max_size,
+        overlap,
+        embed_headings: None,
+    };
     let mut request = texts(name);
     request.collection.as_mut().unwrap().chunking = Some(chunking);
     request
@@ -183,7 +188,13 @@ async fn a_long_text_becomes_chunks(#[values(16, 18)] major: u32) {
 async fn chunking_is_checked(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
-    let chunking = |method: i32, unit: i32, max_size, overlap| v1::Chunking { method, unit, max_size, overlap };
+    let chunking = |method: i32, unit: i32, max_size, overlap| v1::Chunking {
+        method,
+        unit,
+        max_size,
+        overlap,
+        embed_headings: None,
+    };
     let (text, tokens, characters) = (2, 2, 1);
     let wrong = [
         (chunking(9, 0, 0, 0), vec!["method"]),

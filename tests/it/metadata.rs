@@ -45,7 +45,9 @@ pub(crate) async fn fill(client: &mut Client, documents: Vec<v1::Document>) {
 
 /// A test of a field.
 pub(crate) fn field(field: &str, test: Test) -> v1::Filter {
-    v1::Filter { node: Some(Node::Condition(v1::Condition { field: field.into(), test: Some(test), ignore_case: false })) }
+    v1::Filter {
+        node: Some(Node::Condition(v1::Condition { field: field.into(), test: Some(test), ignore_case: false })),
+    }
 }
 
 pub(crate) fn equals(name: &str, json: &Json) -> v1::Filter {

@@ -241,10 +241,10 @@ impl PgfoxService for Server {
         let before = stored.len();
         if request.dry_run {
             let count = stored.keys().filter(|id| request.filter.is_some() || request.ids.contains(id)).count();
-            return Ok(Response::new(DeleteDocumentsResponse { deleted_count: count as i64 }));
+            return Ok(Response::new(DeleteDocumentsResponse { deleted_count: count as i64, notes: Vec::new() }));
         }
         stored.retain(|id, _| request.filter.is_none() && !request.ids.contains(id));
-        Ok(Response::new(DeleteDocumentsResponse { deleted_count: (before - stored.len()) as i64 }))
+        Ok(Response::new(DeleteDocumentsResponse { deleted_count: (before - stored.len()) as i64, notes: Vec::new() }))
     }
 
     type BuildIndexStream = Responses<BuildIndexResponse>;
@@ -307,9 +307,11 @@ impl PgfoxService for Server {
         let (_, stored) = state.collections.get(&request.collection).ok_or_else(|| not_found(&request.collection))?;
         let is_asked_for = |document: &&Document| match request.filter.as_ref().and_then(|filter| filter.node.as_ref())
         {
-            Some(filter::Node::Condition(Condition { field, test: Some(condition::Test::Equals(source)), ignore_case: false }))
-                if field == "source" =>
-            {
+            Some(filter::Node::Condition(Condition {
+                field,
+                test: Some(condition::Test::Equals(source)),
+                ignore_case: false,
+            })) if field == "source" => {
                 document.metadata.as_ref().and_then(|metadata| metadata.fields.get(field)) == Some(source)
             }
             _ => true,
@@ -320,21 +322,28 @@ impl PgfoxService for Server {
         let time = prost_types::Timestamp { seconds: 1_714_521_600, nanos: 250_000_000 };
         let stored = |document| Document { version: 2, create_time: Some(time), update_time: Some(time), ..document };
         let documents = documents.into_iter().map(stored).collect();
-        Ok(Response::new(ListDocumentsResponse { documents, next_page_token }))
+        Ok(Response::new(ListDocumentsResponse { documents, next_page_token, notes: Vec::new() }))
+    }
+
+    async fn facet_documents(
+        &self,
+        _: Request<pgfox_client::v1::FacetDocumentsRequest>,
+    ) -> Result<Response<pgfox_client::v1::FacetDocumentsResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 
     async fn count_documents(&self, request: Request<CountDocumentsRequest>) -> Reply<CountDocumentsResponse> {
         let request = request.into_inner();
         let count = self.documents(&request.collection).len() as i64;
         self.lock().last_count = Some(request);
-        Ok(Response::new(CountDocumentsResponse { count }))
+        Ok(Response::new(CountDocumentsResponse { count, notes: Vec::new() }))
     }
 
     async fn update_metadata(&self, request: Request<UpdateMetadataRequest>) -> Reply<UpdateMetadataResponse> {
         let request = request.into_inner();
         let count = self.documents(&request.collection).len() as i64;
         self.lock().metadata_requests.push(request);
-        Ok(Response::new(UpdateMetadataResponse { matched_count: count, updated_count: count - 1 }))
+        Ok(Response::new(UpdateMetadataResponse { matched_count: count, updated_count: count - 1, notes: Vec::new() }))
     }
 
     async fn search_batch(&self, request: Request<SearchBatchRequest>) -> Reply<SearchBatchResponse> {

@@ -127,5 +127,11 @@ pub(crate) fn to_message(chunking: Option<Chunking>) -> v1::Chunking {
         ChunkUnit::Tokens => v1::ChunkUnit::Tokens,
     };
     // Sizes are at most 8 times the tokens that a model reads.
-    v1::Chunking { method: method.into(), unit: unit.into(), max_size: max_size as i32, overlap: overlap as i32, embed_headings: None }
+    v1::Chunking {
+        method: method.into(),
+        unit: unit.into(),
+        max_size: max_size as i32,
+        overlap: overlap as i32,
+        embed_headings: None,
+    }
 }

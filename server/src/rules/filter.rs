@@ -274,7 +274,9 @@ mod tests {
     }
 
     fn condition(field: &str, test: RequestedTest) -> v1::Filter {
-        v1::Filter { node: Some(Node::Condition(v1::Condition { field: field.into(), test: Some(test), ignore_case: false })) }
+        v1::Filter {
+            node: Some(Node::Condition(v1::Condition { field: field.into(), test: Some(test), ignore_case: false })),
+        }
     }
 
     fn all_of(filters: Vec<v1::Filter>) -> v1::Filter {
@@ -368,7 +370,9 @@ mod tests {
             v1::Filter { node: None },
             all_of(vec![]),
             condition("", RequestedTest::LessThan(value(Kind::BoolValue(true)))),
-            v1::Filter { node: Some(Node::Condition(v1::Condition { field: "a".into(), test: None, ignore_case: false })) },
+            v1::Filter {
+                node: Some(Node::Condition(v1::Condition { field: "a".into(), test: None, ignore_case: false })),
+            },
         ]);
         let fields =
             ["[0]", "[1].all_of.filters", "[2].condition.field", "[2].condition.less_than", "[3].condition.test"];

@@ -137,6 +137,7 @@ fn holds(filter: &v1::Filter, id: &str, metadata: &Json) -> bool {
         Node::AllOf(list) => all(list, true),
         Node::AnyOf(list) => !all(list, false),
         Node::NoneOf(list) => all(list, false),
+        Node::Everything(_) => true,
         Node::Ids(list) => list.ids.iter().any(|wanted| wanted == id),
         Node::Condition(condition) => {
             let keys = condition.field.split('.').map(|key| key.trim_matches('"'));
@@ -174,6 +175,7 @@ fn test_holds(test: &Test, found: &Json) -> bool {
         Test::ContainsAny(list) => list.values.iter().any(has),
         Test::ContainsAll(list) => found.is_array() && list.values.iter().all(has),
         Test::StartsWith(prefix) => found.as_str().is_some_and(|text| text.starts_with(prefix)),
+        Test::ContainsText(wanted) => found.as_str().is_some_and(|text| text.contains(wanted)),
         Test::Exists(exists) => found.is_null() != *exists,
         Test::Before(time) => seconds.is_some_and(|seconds| seconds < time.seconds),
         Test::Since(time) => seconds.is_some_and(|seconds| seconds >= time.seconds),
