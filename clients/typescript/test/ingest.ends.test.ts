@@ -41,7 +41,7 @@ test("acknowledgements come in order", async (t) => {
   const { client } = await standIn(t, {
     async *ingestStream(stream) {
       for await (const _ of stream) {
-        yield { sequence: 7n };
+        yield { sequence: 7 };
       }
     },
   });

@@ -100,7 +100,7 @@ const passed = await run(
         const page = await client.listDocuments({ collection: vectors, pageSize: 1_000, pageToken });
         ids.push(...page.documents.map(({ id }) => id));
         check(
-          page.documents.every(({ version }) => version === 1n),
+          page.documents.every(({ version }) => version === 1),
           "a document was written twice",
         );
         pageToken = page.nextPageToken;

@@ -217,7 +217,7 @@ export type Collection = Message<"pgfox.v1.Collection"> & {
    *
    * @generated from field: int64 document_count = 10;
    */
-  documentCount: bigint;
+  documentCount: number;
 
   /**
    * Output only. When the collection was created.
