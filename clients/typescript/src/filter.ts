@@ -51,7 +51,9 @@ export class Field {
 
   /** The value is less; before a Date. */
   lt(value: Ordered): Filter {
-    return value instanceof Date ? this.before(value) : this.#filter({ case: "lessThan", value: this.#value("lt", value) });
+    return value instanceof Date
+      ? this.before(value)
+      : this.#filter({ case: "lessThan", value: this.#value("lt", value) });
   }
 
   /** The value is less or equal; at a Date or before. */
@@ -70,7 +72,9 @@ export class Field {
 
   /** The value is greater or equal; at a Date or after. */
   gte(value: Ordered): Filter {
-    return value instanceof Date ? this.since(value) : this.#filter({ case: "atLeast", value: this.#value("gte", value) });
+    return value instanceof Date
+      ? this.since(value)
+      : this.#filter({ case: "atLeast", value: this.#value("gte", value) });
   }
 
   /** The value is one of these, 1 to 1,000. */
@@ -143,8 +147,11 @@ export class Field {
     if (isMessage(time, TimestampSchema)) {
       return time;
     }
-    if (!(time instanceof Date) || Number.isNaN(time.getTime())) {
-      throw new TypeError(`${this.#name(method)} must be given a valid Date, not ${nameOf(time)}`);
+    if (!(time instanceof Date)) {
+      throw new TypeError(`${this.#name(method)} must be given a Date or a Timestamp, not ${nameOf(time)}`);
+    }
+    if (Number.isNaN(time.getTime())) {
+      throw new TypeError(`${this.#name(method)} is an invalid Date`);
     }
     return timestampFromDate(time);
   }

@@ -64,7 +64,7 @@ export function toPlain(given: unknown, path: string, depth = 0): JsonValue {
 
 /** The first value in what should be plain JSON that is not. */
 export function jsonFault(value: unknown, depth = 0): Fault | undefined {
-  const isReplaceable = typeof value === "bigint" || replaced(value) !== value;
+  const isReplaceable = typeof value === "bigint" || !Object.is(replaced(value), value);
   const why = isReplaceable ? `is ${nameOf(value)}; \`json\` and \`document\` convert it` : faultOf(value);
   if (why !== undefined) {
     return { path: "", why };

@@ -1,4 +1,10 @@
-import { create, type DescMethod, type MessageShape } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextKey, type Transport } from "@connectrpc/connect";
 
 import { PgfoxError } from "./error.js";
@@ -93,13 +99,28 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
       try {
         policy.closed.throwIfAborted();
         const headers = withHeaders(header);
-        const response = await transport.stream(method, signal, timeoutMs, headers, input, contextValues);
+        const requests = sendable(method.input, input);
+        const response = await transport.stream(method, signal, timeoutMs, headers, requests, contextValues);
         return { ...response, message: readErrors(response.message) };
       } catch (thrown) {
         throw read(thrown, signal);
       }
     },
   };
+}
+
+/** The requests of a stream, to the first that cannot be sent. */
+async function* sendable<I extends DescMessage>(
+  schema: I,
+  requests: AsyncIterable<MessageInitShape<I>>,
+): AsyncGenerator<MessageInitShape<I>> {
+  for await (const request of requests) {
+    const wrong = unsendable(schema, request);
+    if (wrong !== undefined) {
+      throw new ConnectError(wrong, Code.InvalidArgument);
+    }
+    yield request;
+  }
 }
 
 function isRepeatable(method: DescMethod, input: unknown): boolean {

@@ -91,7 +91,9 @@ export class Requests {
       // The field's tag and length come on top of the document.
       bytes = toBinary(DocumentSchema, document).byteLength + 6;
     } catch (error) {
-      throw new TypeError(`${named} cannot be sent: ${error instanceof Error ? error.message : error}`, { cause: error });
+      throw new TypeError(`${named} cannot be sent: ${error instanceof Error ? error.message : error}`, {
+        cause: error,
+      });
     }
     if (bytes > MAX_BYTES_PER_REQUEST) {
       throw new RangeError(`${named} has ${bytes} bytes, above the ${MAX_BYTES_PER_REQUEST} of one request`);
