@@ -99,6 +99,12 @@ export class IngestError extends Error {
     this.acknowledged = acknowledged;
   }
 
+  /** What a log wants to know. */
+  toJSON(): object {
+    const { name, message, acknowledged, cause } = this;
+    return { name, message, acknowledged, cause };
+  }
+
   // A program may have two copies of this package, for `import` and for `require`.
   static override [Symbol.hasInstance](value: unknown): boolean {
     return value instanceof Error && value.name === "IngestError" && "acknowledged" in value;

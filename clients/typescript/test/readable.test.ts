@@ -3,8 +3,16 @@ import { test } from "node:test";
 
 import { create, fromJson } from "@bufbuild/protobuf";
 import { timestampFromDate, ValueSchema } from "@bufbuild/protobuf/wkt";
-import { Code, type ConnectOptions, ErrorReason, PgfoxError, plain, SearchResponseSchema } from "../src/node.js";
-import { refusal, standIn, webStandIn } from "./stand-in.js";
+import {
+  Code,
+  type ConnectOptions,
+  ErrorReason,
+  ingest,
+  PgfoxError,
+  plain,
+  SearchResponseSchema,
+} from "../src/node.js";
+import { documents, failure, refusal, standIn, webStandIn } from "./stand-in.js";
 
 const TIME = new Date("2024-05-01T12:00:00.500Z");
 
@@ -142,7 +150,10 @@ test("frozen requests are sent", async (t) => {
 });
 
 test("an error can be logged as JSON", async (t) => {
-  const { client } = await standIn(t, { search: () => Promise.reject(refusal(Code.NotFound, "COLLECTION_NOT_FOUND")) });
+  const refuse = () => Promise.reject(refusal(Code.NotFound, "COLLECTION_NOT_FOUND"));
+  const { client } = await webStandIn(t, { search: refuse, ingest: refuse });
+  const failed = JSON.parse(JSON.stringify(await failure(ingest(client, "c", documents(1)))));
+  assert.deepEqual([failed.acknowledged.documents, failed.cause.reason], [0, "COLLECTION_NOT_FOUND"]);
   const error = await client.search({}).catch((error) => error);
   assert.ok(error instanceof PgfoxError && error.reason === ErrorReason.COLLECTION_NOT_FOUND);
   const { code, reason, message } = JSON.parse(JSON.stringify({ error })).error;
