@@ -3,10 +3,7 @@ import type * as pgfox from "@pgfox/client";
 
 import { check, equal, failure, type Steps } from "./steps.js";
 
-type Package = Pick<
-  typeof pgfox,
-  "Code" | "Completeness" | "ErrorReason" | "F" | "IndexPhase" | "listAll" | "metadata" | "PgfoxError" | "vector"
->;
+type Package = Omit<typeof pgfox, "connect">;
 
 const DOCUMENTS = [
   {
@@ -26,7 +23,20 @@ const DOCUMENTS = [
 export const QUESTION = "I was wondering, how many sounds can foxes make?";
 
 export function foxes(
-  { Code, Completeness, ErrorReason, F, IndexPhase, listAll, metadata, PgfoxError, vector }: Package,
+  {
+    and,
+    Code,
+    Completeness,
+    ErrorReason,
+    everything,
+    F,
+    IndexPhase,
+    listAll,
+    metadata,
+    PgfoxError,
+    plain,
+    vector,
+  }: Package,
   client: pgfox.PgfoxClient,
   collection: string,
 ) {
@@ -89,7 +99,19 @@ export function foxes(
         listed.push(`${document.id} ${metadata(document).year}`);
       }
       equal(listed, ["diet 2001", "hunting 2011"], "what is listed");
-      equal((await client.countDocuments({ collection, filter: food })).count, 2, "the count");
+      for (const filter of [food, and(everything(), F("topic").containsText("OO", { ignoreCase: true }))]) {
+        equal((await client.countDocuments({ collection, filter })).count, 2, "the count");
+      }
+      const { values } = await client.facetDocuments({ collection, field: "topic" });
+      equal(
+        values.map(({ value, count }) => [plain(value), count]),
+        [
+          ["food", 2],
+          ["family", 1],
+          ["voice", 1],
+        ],
+        "the topics",
+      );
     },
 
     async "bad-request"() {
