@@ -1,4 +1,12 @@
-import { type Client, Code, ConnectError, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
+import {
+  type CallOptions,
+  type Client,
+  Code,
+  ConnectError,
+  createClient,
+  type Interceptor,
+  type Transport,
+} from "@connectrpc/connect";
 
 import { PgfoxService } from "./gen/pgfox/v1/pgfox_service_pb.js";
 import { withPolicy } from "./policy.js";
@@ -73,7 +81,27 @@ export function createPgfoxClient(transport: Transport, underlying: Underlying, 
     underlying.close();
   };
   const connection: Connection = { endpoint, canStream, closed: closed.signal, close };
-  return Object.assign(createClient(PgfoxService, withPolicy(transport, policy)), connection);
+  const client = createClient(PgfoxService, withPolicy(transport, policy));
+  const { buildIndex, ingestStream } = client;
+  const streams: Pick<PgfoxClient, "buildIndex" | "ingestStream"> = {
+    buildIndex: (request, options) => leavable(options, (options) => buildIndex(request, options)),
+    ingestStream: (requests, options) => leavable(options, (options) => ingestStream(requests, options)),
+  };
+  return Object.assign(client, streams, connection);
+}
+
+/** Ends the call when the loop over its answers is left, which Connect does not. The call begins at once, read or not. */
+function leavable<T>(options: CallOptions = {}, call: (options: CallOptions) => AsyncIterable<T>): AsyncIterable<T> {
+  const left = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, left.signal]) : left.signal;
+  const answers = call({ ...options, signal });
+  return (async function* () {
+    try {
+      yield* answers;
+    } finally {
+      left.abort();
+    }
+  })();
 }
 
 /** Reads an endpoint as a URL without a path. Throws a TypeError that says how to write it. */

@@ -55,7 +55,7 @@ export class PgfoxError extends ConnectError {
     if (thrown instanceof PgfoxError) {
       return thrown;
     }
-    const error = ConnectError.from(thrown, signal?.aborted ? Code.Canceled : Code.Unknown);
+    const error = connectError(thrown, signal);
     if (hasHeaders(error)) {
       return new PgfoxError([error.rawMessage, ...unsaid(error)].join("\n"), error);
     }
@@ -84,10 +84,27 @@ export class PgfoxError extends ConnectError {
     );
   }
 
+  /** What a log wants to know; codes and reasons by their names. */
+  toJSON(): object {
+    const { name, message, reasonMetadata, violations, retryDelayMs, requestId } = this;
+    const [code, reason] = [Code[this.code], ErrorReason[this.reason]];
+    return { name, message, code, reason, reasonMetadata, violations, retryDelayMs, requestId };
+  }
+
   // ConnectError knows its kind by its fields, which would make every one of them a PgfoxError.
   static override [Symbol.hasInstance](value: unknown): boolean {
     return value instanceof ConnectError && "violations" in value && "reasonMetadata" in value;
   }
+}
+
+function connectError(thrown: unknown, signal?: AbortSignal): ConnectError {
+  const name = thrown instanceof Error ? thrown.name : "";
+  // Connect would lose the cause of these two, and takes the timeout of a signal for a cancellation.
+  if (name === "AbortError" || name === "TimeoutError") {
+    const code = name === "TimeoutError" ? Code.DeadlineExceeded : Code.Canceled;
+    return new ConnectError((thrown as Error).message, code, undefined, undefined, thrown);
+  }
+  return ConnectError.from(thrown, signal?.aborted ? Code.Canceled : Code.Unknown);
 }
 
 /** What was answered came with headers; what Connect and Node make up has none. */

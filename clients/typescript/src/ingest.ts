@@ -1,11 +1,12 @@
 import { Code, ConnectError, createContextValues } from "@connectrpc/connect";
 
 import { MAX_TIMEOUT_MS, type PgfoxClient } from "./connect.js";
+import type { DocumentInit } from "./document.js";
 import { PgfoxError } from "./error.js";
 import type { IngestRequest, IngestResponse } from "./gen/pgfox/v1/documents_pb.js";
 import type { ErrorReason } from "./gen/pgfox/v1/errors_pb.js";
 import { ingestEach } from "./ingest/each.js";
-import { type DocumentInit, MAX_BYTES_PER_REQUEST, MAX_DOCUMENTS_PER_REQUEST, Requests } from "./ingest/requests.js";
+import { MAX_BYTES_PER_REQUEST, MAX_DOCUMENTS_PER_REQUEST, Requests } from "./ingest/requests.js";
 import { repeat } from "./policy.js";
 import { abortable, Backoff, sleep } from "./retry.js";
 
@@ -96,6 +97,17 @@ export class IngestError extends Error {
     super(cause instanceof Error ? cause.message : String(cause), { cause });
     this.name = "IngestError";
     this.acknowledged = acknowledged;
+  }
+
+  /** What a log wants to know. */
+  toJSON(): object {
+    const { name, message, acknowledged, cause } = this;
+    return { name, message, acknowledged, cause };
+  }
+
+  // A program may have two copies of this package, for `import` and for `require`.
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return value instanceof Error && value.name === "IngestError" && "acknowledged" in value;
   }
 }
 
@@ -330,7 +342,7 @@ class Ingest {
     totals.truncated += response.truncatedCount;
     totals.unembedded += response.unembeddedCount;
     totals.fullTextCut += response.fullTextCutCount;
-    totals.tokens += Number(response.usage?.tokens ?? 0n);
+    totals.tokens += response.usage?.tokens ?? 0;
     this.#onRoom();
     this.#tell(() => this.#options.onAcknowledged?.({ ...totals }, skipped));
   }

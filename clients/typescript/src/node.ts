@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
 import { type ConnectOptions, createPgfoxClient, type PgfoxClient, readEndpoint, USER_AGENT } from "./connect.js";
+import { readableAnswers } from "./readable.js";
 
 export * from "./api.js";
 
@@ -43,7 +44,7 @@ export function connect(options: NodeConnectOptions = {}): PgfoxClient {
   const transport = createGrpcTransport({
     baseUrl: endpoint,
     sessionManager,
-    interceptors: options.interceptors ?? [],
+    interceptors: [...(options.interceptors ?? []), readableAnswers],
     readMaxBytes: MAX_MESSAGE_BYTES,
     writeMaxBytes: MAX_MESSAGE_BYTES,
     // Compressing an answer takes longer than a search.

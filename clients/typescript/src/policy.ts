@@ -1,11 +1,18 @@
-import type { DescMethod, MessageShape } from "@bufbuild/protobuf";
-import { Code, ConnectError, createContextKey, type Transport } from "@connectrpc/connect";
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
+import { Code, ConnectError, type ContextKey, type Transport } from "@connectrpc/connect";
 
 import { PgfoxError } from "./error.js";
 import type { IngestRequestSchema } from "./gen/pgfox/v1/documents_pb.js";
 import { PgfoxService } from "./gen/pgfox/v1/pgfox_service_pb.js";
+import { readable } from "./readable.js";
 import { Backoff, sleep } from "./retry.js";
-import { illFormed } from "./well-formed.js";
+import { unsendable } from "./sendable.js";
 
 /** Unary calls that are never repeated: the second attempt would report an error though the first has done it. */
 const ONCE: readonly DescMethod[] = [
@@ -14,8 +21,8 @@ const ONCE: readonly DescMethod[] = [
   PgfoxService.method.dropIndex,
 ];
 
-/** Whether a call may be repeated; for callers that repeat it themselves. */
-export const repeat = createContextKey(true, { description: "repeat a pgfox call that failed" });
+/** Whether a call may be repeated; for callers that repeat it themselves. The same in every copy of this package. */
+export const repeat: ContextKey<boolean> = { id: Symbol.for("pgfox.repeat"), defaultValue: true };
 
 /** What holds for every call of a client. */
 export interface Policy {
@@ -42,12 +49,14 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
   };
   return {
     async unary(method, signal, timeoutMs = policy.timeoutMs, header, input, contextValues) {
-      const wrong = illFormed(input);
-      if (wrong) {
+      const wrong = unsendable(method.input, input);
+      if (wrong !== undefined) {
         throw read(new ConnectError(wrong, Code.InvalidArgument), signal);
       }
+      // Interceptors may want to log it.
+      const request = readable(method.input, create(method.input, input));
       const headers = withHeaders(header);
-      const mayRepeat = policy.retry && (contextValues?.get(repeat) ?? true) && isRepeatable(method, input);
+      const mayRepeat = policy.retry && (contextValues?.get(repeat) ?? true) && isRepeatable(method, request);
       const backoff = new Backoff();
       const began = performance.now();
       let before: PgfoxError | undefined;
@@ -57,7 +66,7 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
           policy.closed.throwIfAborted();
           // The transport takes 0 for no deadline, and whole milliseconds only.
           const attemptMs = timeoutMs > 0 ? Math.max(1, Math.ceil(left())) : 0;
-          return await transport.unary(method, signal, attemptMs, headers, input, contextValues);
+          return await transport.unary(method, signal, attemptMs, headers, request, contextValues);
         } catch (thrown) {
           const error = read(thrown, signal);
           const pause = mayRepeat && error.isRetryable ? backoff.pause(error) : Infinity;
@@ -90,13 +99,28 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
       try {
         policy.closed.throwIfAborted();
         const headers = withHeaders(header);
-        const response = await transport.stream(method, signal, timeoutMs, headers, input, contextValues);
+        const requests = sendable(method.input, input);
+        const response = await transport.stream(method, signal, timeoutMs, headers, requests, contextValues);
         return { ...response, message: readErrors(response.message) };
       } catch (thrown) {
         throw read(thrown, signal);
       }
     },
   };
+}
+
+/** The requests of a stream, to the first that cannot be sent. */
+async function* sendable<I extends DescMessage>(
+  schema: I,
+  requests: AsyncIterable<MessageInitShape<I>>,
+): AsyncGenerator<MessageInitShape<I>> {
+  for await (const request of requests) {
+    const wrong = unsendable(schema, request);
+    if (wrong !== undefined) {
+      throw new ConnectError(wrong, Code.InvalidArgument);
+    }
+    yield request;
+  }
 }
 
 function isRepeatable(method: DescMethod, input: unknown): boolean {

@@ -1,6 +1,7 @@
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import { type ConnectOptions, createPgfoxClient, type PgfoxClient, readEndpoint, USER_AGENT } from "./connect.js";
+import { readableAnswers } from "./readable.js";
 
 export * from "./api.js";
 
@@ -15,7 +16,7 @@ export function connect(options: ConnectOptions = {}): PgfoxClient {
   const closed = new AbortController();
   const transport = createGrpcWebTransport({
     baseUrl: endpoint,
-    interceptors: options.interceptors ?? [],
+    interceptors: [...(options.interceptors ?? []), readableAnswers],
     fetch: (input, init) =>
       fetch(input, { ...init, signal: init?.signal ? AbortSignal.any([init.signal, closed.signal]) : closed.signal }),
   });

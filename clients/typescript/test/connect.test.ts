@@ -136,6 +136,24 @@ test("a signal ends a stream", async (t) => {
   await assert.rejects(watch, { code: Code.Canceled });
 });
 
+test("leaving the loop ends a stream", async (t) => {
+  for (const start of [standIn, webStandIn]) {
+    let ended = 0;
+    const { client } = await start(t, {
+      async *buildIndex(_, { signal }) {
+        yield { fractionDone: 0.5 };
+        await new Promise((resolve) => signal.addEventListener("abort", resolve));
+        ended++;
+      },
+    });
+    for await (const { fractionDone } of client.buildIndex({})) {
+      assert.equal(fractionDone, 0.5);
+      break;
+    }
+    await eventually("the server sees it", () => ended === 1);
+  }
+});
+
 test("a closed client calls no more", async (t) => {
   const { client } = await standIn(t, { listCollections: () => new Promise(() => {}) }, { timeoutMs: 1_000 });
   const running = client.listCollections({});

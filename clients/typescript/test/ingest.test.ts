@@ -26,7 +26,7 @@ test("requests are bounded by count and bytes", async (t) => {
     );
     assert.deepEqual(
       requests.map((request) => request.sequence),
-      [1n, 2n, 3n],
+      [1, 2, 3],
     );
     assert.deepEqual([totals.documents, totals.upserted], [10, 10]);
 
@@ -174,7 +174,7 @@ test("many large documents are on the way at a time", async (t) => {
 test("a broken connection loses and repeats nothing", async (t) => {
   for (const start of [standIn, webStandIn]) {
     const stored: string[] = [];
-    const sequences: bigint[] = [];
+    const sequences: number[] = [];
     let answers = 0;
     const store = async (request: IngestRequest) => {
       sequences.push(request.sequence);
@@ -210,10 +210,10 @@ test("a broken connection loses and repeats nothing", async (t) => {
 });
 
 test("after an interruption the requests come again in order", async (t) => {
-  const connections: bigint[][] = [];
+  const connections: number[][] = [];
   const { client } = await standIn(t, {
     async *ingestStream(stream) {
-      const sequences: bigint[] = [];
+      const sequences: number[] = [];
       connections.push(sequences);
       for await (const request of stream) {
         sequences.push(request.sequence);
@@ -221,7 +221,7 @@ test("after an interruption the requests come again in order", async (t) => {
           if (sequences.length < 3) {
             continue;
           }
-          yield { sequence: 1n };
+          yield { sequence: 1 };
           // Ends the stream with its status, and nothing acknowledged of the rest.
           throw unavailable();
         }
@@ -232,8 +232,8 @@ test("after an interruption the requests come again in order", async (t) => {
   const totals = await ingest(client, "c", documents(5), { documentsPerRequest: 1, requestsInFlight: 3 });
   assert.equal(totals.documents, 5);
   assert.deepEqual(connections, [
-    [1n, 2n, 3n],
-    [2n, 3n, 4n, 5n],
+    [1, 2, 3],
+    [2, 3, 4, 5],
   ]);
 });
 
@@ -260,7 +260,7 @@ test("a stream that ends early is taken up again", async (t) => {
 test("what the server refuses is final, and what it stored is told", async (t) => {
   for (const start of [standIn, webStandIn]) {
     const store = (request: IngestRequest) => {
-      if (request.sequence === 3n) {
+      if (request.sequence === 3) {
         throw refusal(Code.InvalidArgument, "INVALID_FIELD");
       }
       return acknowledgement(request);

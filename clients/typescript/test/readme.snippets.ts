@@ -1,25 +1,58 @@
 // The snippets of README.md beside the quick start, compiled so that they stay true.
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
-import { connect, ErrorReason, ingest, type PgfoxClient, PgfoxError, vector } from "@pgfox/client";
+import {
+  and,
+  connect,
+  document,
+  ErrorReason,
+  F,
+  ingest,
+  listAll,
+  metadata,
+  or,
+  type PgfoxClient,
+  PgfoxError,
+  plain,
+} from "@pgfox/client";
 
 export async function calls(pgfox: PgfoxClient) {
   const { results } = await pgfox.search({
     collection: "films",
     query: { case: "text", value: "a heist that goes wrong" },
-    filter: {
-      node: {
-        case: "condition",
-        value: { field: "year", test: { case: "atLeast", value: { kind: { case: "numberValue", value: 1990 } } } },
-      },
-    },
+    filter: and(F("year").gte(1990), F("genres").containsAny(["crime", "comedy"])),
     limit: 5,
   });
   return results;
 }
 
-export async function vectors(pgfox: PgfoxClient) {
-  await pgfox.search({ collection: "pictures", query: { case: "vector", value: vector(new Float32Array(512)) } });
+export async function lists(pgfox: PgfoxClient, signal: AbortSignal) {
+  for await (const { id } of listAll(pgfox, { collection: "films", filter: F("seen").exists(false) }, { signal })) {
+    console.log(id);
+  }
+}
+
+export async function filters(pgfox: PgfoxClient) {
+  await pgfox.deleteDocuments({
+    collection: "films",
+    filter: or(F("title").containsText("trailer", { ignoreCase: true }), F("variants[].price").lt(1)),
+  });
+}
+
+export function documents() {
+  const film = document({
+    id: "tt0432283",
+    text: "A fox returns to raiding farms",
+    metadata: { title: "Fantastic Mr. Fox", released: new Date("2009-10-14"), minutes: 87n, sequel: undefined },
+    vector: new Float32Array(512),
+  });
+  const { title } = metadata<{ title: string }>(film);
+  return title;
+}
+
+export async function facets(pgfox: PgfoxClient) {
+  const { values } = await pgfox.facetDocuments({ collection: "films", field: "genres" });
+  for (const { value, count } of values) console.log(plain(value), count);
 }
 
 export function connecting() {

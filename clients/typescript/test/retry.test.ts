@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Code, connect, PgfoxError } from "../src/node.js";
+import { Code, connect, PgfoxError, PgfoxService } from "../src/node.js";
 import { refusal, standIn, unavailable, webStandIn } from "./stand-in.js";
 
 test("what is unavailable is asked again", async (t) => {
@@ -69,7 +69,7 @@ test("some calls are made once", async (t) => {
     () => client.createCollection({}, impatient),
     () => client.deleteCollection({}, impatient),
     () => client.dropIndex({}, impatient),
-    () => client.ingest({ ifVersion: { a: 1n } }, impatient),
+    () => client.ingest({ ifVersion: { a: 1 } }, impatient),
   ]) {
     attempts = 0;
     await assert.rejects(call, { code: Code.Unavailable });
@@ -88,15 +88,46 @@ test("some calls are made once", async (t) => {
   assert.equal(attempts, 1);
 });
 
+test("every call is either repeated or known to be made once", async (t) => {
+  const attempts: Record<string, number> = {};
+  const unary = PgfoxService.methods.filter(({ methodKind }) => methodKind === "unary");
+  const implementation = Object.fromEntries(
+    unary.map(({ localName }) => [
+      localName,
+      () => {
+        attempts[localName] = (attempts[localName] ?? 0) + 1;
+        if (attempts[localName] === 1) {
+          throw unavailable();
+        }
+        return {};
+      },
+    ]),
+  );
+  const { client } = await standIn(t, implementation);
+  const calls = client as unknown as Record<string, (request: object) => Promise<unknown>>;
+  await Promise.allSettled(unary.map(({ localName }) => calls[localName]?.({})));
+  const once = unary.map(({ localName }) => localName).filter((name) => attempts[name] === 1);
+  assert.deepEqual(once.sort(), ["createCollection", "deleteCollection", "dropIndex"]);
+  assert.equal(attempts.facetDocuments, 2);
+});
+
 test("a signal ends the pause", async (t) => {
   const { client } = await standIn(t, {
     listCollections: () => Promise.reject(refusal(Code.Unavailable, "SHUTTING_DOWN", 10_000)),
   });
   const began = performance.now();
-  const error = await client.listCollections({}, { signal: AbortSignal.timeout(100) }).catch((error) => error);
+  const signal = AbortSignal.timeout(100);
+  const error = await client.listCollections({}, { signal }).catch((error) => error);
   assert.ok(error instanceof PgfoxError);
-  assert.equal(error.code, Code.Canceled);
+  assert.equal(error.code, Code.DeadlineExceeded);
+  assert.equal(error.cause, signal.reason);
   assert.ok(performance.now() - began < 5_000);
+
+  const leave = new AbortController();
+  const canceled = client.listCollections({}, { signal: leave.signal }).catch((error) => error);
+  leave.abort();
+  const { code, cause } = await canceled;
+  assert.deepEqual([code, cause], [Code.Canceled, leave.signal.reason]);
 });
 
 test("a dead server is named", async () => {

@@ -5,12 +5,14 @@ import { createServer } from "node:http2";
 import type { AddressInfo, Server, Socket } from "node:net";
 import type { TestContext } from "node:test";
 
+import type { Message } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError, type ConnectRouter, type Interceptor, type ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { ErrorInfoSchema, RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
 import * as node from "../src/node.js";
 import { type ConnectOptions, IngestError, type IngestRequest, type PgfoxClient, PgfoxService } from "../src/node.js";
+import { readable } from "../src/readable.js";
 import * as web from "../src/web.js";
 
 export type Implementation = Partial<ServiceImpl<typeof PgfoxService>>;
@@ -68,8 +70,24 @@ export async function webStandIn(
 }
 
 function adapter(implementation: Implementation) {
-  return connectNodeAdapter({ routes: (router) => router.service(PgfoxService, implementation) });
+  const routes = (router: ConnectRouter) => router.service(PgfoxService, implementation);
+  return connectNodeAdapter({ routes, interceptors: [readableRequests] });
 }
+
+/** Implementations see the numbers that the types promise. */
+const readableRequests: Interceptor = (next) => async (request) => {
+  const { input } = request.method;
+  if (!request.stream) {
+    readable(input, request.message);
+    return next(request);
+  }
+  async function* each(messages: AsyncIterable<Message>) {
+    for await (const message of messages) {
+      yield readable(input, message);
+    }
+  }
+  return next({ ...request, message: each(request.message) });
+};
 
 async function listen(server: Server, host: string): Promise<string> {
   await new Promise<void>((resolve) => server.listen(0, host, resolve));

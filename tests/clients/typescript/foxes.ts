@@ -3,7 +3,7 @@ import type * as pgfox from "@pgfox/client";
 
 import { check, equal, failure, type Steps } from "./steps.js";
 
-type Package = Pick<typeof pgfox, "Code" | "Completeness" | "ErrorReason" | "IndexPhase" | "PgfoxError" | "vector">;
+type Package = Omit<typeof pgfox, "connect">;
 
 const DOCUMENTS = [
   {
@@ -22,19 +22,26 @@ const DOCUMENTS = [
 
 export const QUESTION = "I was wondering, how many sounds can foxes make?";
 
-/** The metadata of two of the foxes. */
-export const FOOD = {
-  node: {
-    case: "condition",
-    value: { field: "topic", test: { case: "equals", value: { kind: { case: "stringValue", value: "food" } } } },
-  },
-} as const;
-
 export function foxes(
-  { Code, Completeness, ErrorReason, IndexPhase, PgfoxError, vector }: Package,
+  {
+    and,
+    Code,
+    Completeness,
+    ErrorReason,
+    everything,
+    F,
+    IndexPhase,
+    listAll,
+    metadata,
+    PgfoxError,
+    plain,
+    vector,
+  }: Package,
   client: pgfox.PgfoxClient,
   collection: string,
 ) {
+  /** What two of the foxes are. */
+  const food = F("topic").eq("food");
   return {
     async create() {
       await client.createCollection({ collection: { name: collection } });
@@ -85,15 +92,26 @@ export function foxes(
     },
 
     async filter() {
-      const found = await client.search({ collection, query: { case: "text", value: QUESTION }, filter: FOOD });
+      const found = await client.search({ collection, query: { case: "text", value: QUESTION }, filter: food });
       equal(found.results.map(({ document }) => document?.id).sort(), ["diet", "hunting"], "what is found");
-      const listed = await client.listDocuments({ collection, filter: FOOD });
+      const listed: string[] = [];
+      for await (const document of listAll(client, { collection, filter: food, pageSize: 1 })) {
+        listed.push(`${document.id} ${metadata(document).year}`);
+      }
+      equal(listed, ["diet 2001", "hunting 2011"], "what is listed");
+      for (const filter of [food, and(everything(), F("topic").containsText("OO", { ignoreCase: true }))]) {
+        equal((await client.countDocuments({ collection, filter })).count, 2, "the count");
+      }
+      const { values } = await client.facetDocuments({ collection, field: "topic" });
       equal(
-        listed.documents.map(({ id }) => id),
-        ["diet", "hunting"],
-        "what is listed",
+        values.map(({ value, count }) => [plain(value), count]),
+        [
+          ["food", 2],
+          ["family", 1],
+          ["voice", 1],
+        ],
+        "the topics",
       );
-      equal((await client.countDocuments({ collection, filter: FOOD })).count, 2, "the count");
     },
 
     async "bad-request"() {

@@ -2,9 +2,9 @@
 import { readFileSync } from "node:fs";
 
 import * as pgfox from "@pgfox/client";
-import { Code, connect, ErrorReason, ingest, PgfoxError } from "@pgfox/client";
+import { Code, connect, ErrorReason, F, ingest, listAll, PgfoxError } from "@pgfox/client";
 
-import { FOOD, foxes, QUESTION } from "./foxes.js";
+import { foxes, QUESTION } from "./foxes.js";
 import { check, equal, failure, run } from "./steps.js";
 
 const endpoint = variable("PGFOX_SERVER");
@@ -95,21 +95,19 @@ const passed = await run(
       check(totals.unchanged > 0, "nothing was sent again that was stored before");
       equal((await client.countDocuments({ collection: vectors })).count, 2_000, "the count");
       const ids: string[] = [];
-      let pageToken = "";
-      do {
-        const page = await client.listDocuments({ collection: vectors, pageSize: 1_000, pageToken });
-        ids.push(...page.documents.map(({ id }) => id));
-        check(
-          page.documents.every(({ version }) => version === 1n),
-          "a document was written twice",
-        );
-        pageToken = page.nextPageToken;
-      } while (pageToken !== "");
+      for await (const { id, version } of listAll(client, { collection: vectors, pageSize: 1_000 })) {
+        ids.push(id);
+        check(version === 1, `${id} was written twice`);
+      }
       equal(ids, [...points(2_000)].map(({ id }) => id).sort(), "the list of ids");
     },
 
     async delete() {
-      equal((await client.deleteDocuments({ collection, filter: FOOD })).deletedCount, 2, "what is deleted");
+      equal(
+        (await client.deleteDocuments({ collection, filter: F("topic").eq("food") })).deletedCount,
+        2,
+        "what is deleted",
+      );
       equal((await client.countDocuments({ collection })).count, 302, "the count");
       for (const name of [collection, vectors]) {
         await client.deleteCollection({ name });

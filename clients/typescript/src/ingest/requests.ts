@@ -1,20 +1,17 @@
-import { create, isMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 
+import { type DocumentInit, document as makeDocument } from "../document.js";
 import {
   type Document,
   DocumentSchema,
   type IngestRequest,
   IngestRequestSchema,
 } from "../gen/pgfox/v1/documents_pb.js";
-import { illFormed } from "../well-formed.js";
 
 /** Most documents that the server takes in one request. */
 export const MAX_DOCUMENTS_PER_REQUEST = 1_000;
 /** Most bytes of documents in one request: the server's 16 MiB less room for the rest of the message. */
 export const MAX_BYTES_PER_REQUEST = (16 << 20) - (64 << 10);
-
-/** A document as a message, or as the plain object that makes one. */
-export type DocumentInit = MessageInitShape<typeof DocumentSchema>;
 
 /** How documents become requests. */
 export interface Grouping {
@@ -33,7 +30,7 @@ export class Requests {
   /** A document that did not fit any more: the first of the next request. */
   #carried: { document: Document; bytes: number } | undefined;
   #documentsRead = 0;
-  #nextSequence = 1n;
+  #nextSequence = 1;
 
   constructor(documents: Iterable<DocumentInit> | AsyncIterable<DocumentInit>, grouping: Grouping) {
     const isAsync = Symbol.asyncIterator in documents;
@@ -87,18 +84,16 @@ export class Requests {
       );
     }
     const named = `document ${position} (${typeof init.id === "string" ? JSON.stringify(init.id) : String(init.id)})`;
-    const wrong = illFormed(init);
-    if (wrong) {
-      throw new TypeError(`${named} cannot be sent: ${wrong}`);
-    }
     let document: Document;
     let bytes: number;
     try {
-      document = isMessage(init, DocumentSchema) ? init : create(DocumentSchema, init);
+      document = makeDocument(init);
       // The field's tag and length come on top of the document.
       bytes = toBinary(DocumentSchema, document).byteLength + 6;
     } catch (error) {
-      throw new TypeError(`${named} cannot be sent: ${error instanceof Error ? error.message : error}`);
+      throw new TypeError(`${named} cannot be sent: ${error instanceof Error ? error.message : error}`, {
+        cause: error,
+      });
     }
     if (bytes > MAX_BYTES_PER_REQUEST) {
       throw new RangeError(`${named} has ${bytes} bytes, above the ${MAX_BYTES_PER_REQUEST} of one request`);

@@ -84,7 +84,7 @@ export type Document = Message<"pgfox.v1.Document"> & {
    *
    * @generated from field: int64 version = 5;
    */
-  version: bigint;
+  version: number;
 
   /**
    * Output only, of GetDocuments and ListDocuments: when it was first stored.
@@ -134,7 +134,7 @@ export type IngestRequest = Message<"pgfox.v1.IngestRequest"> & {
    *
    * @generated from field: int64 sequence = 3;
    */
-  sequence: bigint;
+  sequence: number;
 
   /**
    * False: one bad document refuses the whole request with INVALID_ARGUMENT and nothing is stored. True: the good
@@ -159,7 +159,7 @@ export type IngestRequest = Message<"pgfox.v1.IngestRequest"> & {
    *
    * @generated from field: map<string, int64> if_version = 6;
    */
-  ifVersion: { [key: string]: bigint };
+  ifVersion: { [key: string]: number };
 };
 
 /**
@@ -180,7 +180,7 @@ export type IngestResponse = Message<"pgfox.v1.IngestResponse"> & {
    *
    * @generated from field: int64 sequence = 1;
    */
-  sequence: bigint;
+  sequence: number;
 
   /**
    * Documents that were inserted or changed.
@@ -317,7 +317,7 @@ export type Usage = Message<"pgfox.v1.Usage"> & {
    *
    * @generated from field: int64 tokens = 1;
    */
-  tokens: bigint;
+  tokens: number;
 
   /**
    * Texts of queries whose vector was remembered: they cost nothing.
@@ -559,7 +559,7 @@ export type CountDocumentsResponse = Message<"pgfox.v1.CountDocumentsResponse"> 
    *
    * @generated from field: int64 count = 1;
    */
-  count: bigint;
+  count: number;
 
   /**
    * What the caller should know when the count is 0, such as a filter that compares with a type that the field
@@ -646,7 +646,7 @@ export type FacetValue = Message<"pgfox.v1.FacetValue"> & {
    *
    * @generated from field: int64 count = 2;
    */
-  count: bigint;
+  count: number;
 };
 
 /**
@@ -675,7 +675,7 @@ export type FacetDocumentsResponse = Message<"pgfox.v1.FacetDocumentsResponse"> 
    *
    * @generated from field: int64 other_value_count = 2;
    */
-  otherValueCount: bigint;
+  otherValueCount: number;
 
   /**
    * Documents that match the filter and have none of the values that are counted: the field is absent, null, an object
@@ -683,7 +683,7 @@ export type FacetDocumentsResponse = Message<"pgfox.v1.FacetDocumentsResponse"> 
    *
    * @generated from field: int64 without_value_count = 3;
    */
-  withoutValueCount: bigint;
+  withoutValueCount: number;
 
   /**
    * What the caller should know when there are no values, such as a filter that compares with a type that the field
@@ -754,7 +754,7 @@ export type DeleteDocumentsResponse = Message<"pgfox.v1.DeleteDocumentsResponse"
    *
    * @generated from field: int64 deleted_count = 1;
    */
-  deletedCount: bigint;
+  deletedCount: number;
 
   /**
    * What the caller should know when no document matches, such as a filter that compares with a type that the field
@@ -839,14 +839,14 @@ export type UpdateMetadataResponse = Message<"pgfox.v1.UpdateMetadataResponse"> 
    *
    * @generated from field: int64 matched_count = 1;
    */
-  matchedCount: bigint;
+  matchedCount: number;
 
   /**
    * The part of them that is changed, or with `dry_run` would be; the metadata of the others is as asked for already.
    *
    * @generated from field: int64 updated_count = 2;
    */
-  updatedCount: bigint;
+  updatedCount: number;
 
   /**
    * What the caller should know when no document matches, such as a filter that compares with a type that the field

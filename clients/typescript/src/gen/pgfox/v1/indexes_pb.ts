@@ -231,14 +231,14 @@ export type Index = Message<"pgfox.v1.Index"> & {
    *
    * @generated from field: int64 size_bytes = 4;
    */
-  sizeBytes: bigint;
+  sizeBytes: number;
 
   /**
    * Index scans since statistics began, as Postgres counts them.
    *
    * @generated from field: int64 scan_count = 5;
    */
-  scanCount: bigint;
+  scanCount: number;
 
   /**
    * When its build began.

@@ -454,14 +454,14 @@ export type Explanation = Message<"pgfox.v1.Explanation"> & {
    *
    * @generated from field: int64 rows_scanned = 4;
    */
-  rowsScanned: bigint;
+  rowsScanned: number;
 
   /**
    * The part of them that the filter took out.
    *
    * @generated from field: int64 rows_filtered = 5;
    */
-  rowsFiltered: bigint;
+  rowsFiltered: number;
 
   /**
    * What the caller should know, such as a filter that compares with a type that the field never has. Looks at the first
