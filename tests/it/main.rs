@@ -50,6 +50,7 @@ mod strangers; // connections without a call, and too many of them
 mod surface; // reflection, health, deadlines, gzip, keys, TLS, shutdown
 mod telemetry; // metrics by HTTP, ids of calls, logs as JSON
 mod tls; // every sslmode against a Postgres with TLS
+mod torn;
 mod update_collection; // metadata indexes and aliases
 mod update_metadata; // merging and replacing metadata
 mod upgrade; // what an older version has set up

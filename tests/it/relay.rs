@@ -1,4 +1,4 @@
-//! A line to Postgres that counts round trips.
+//! A line to Postgres that counts round trips, and can spoil the beginning of a transaction.
 
 use std::{
     sync::{
@@ -17,6 +17,9 @@ use tokio::{
 /// How late answers arrive while round trips are counted. What is sent without waiting for an answer is sent by then.
 const DELAY: Duration = Duration::from_millis(100);
 
+/// How a transaction that writes begins.
+const WRITE: &[u8] = b"BEGIN; SET LOCAL statement_timeout";
+
 /// Stops when dropped.
 pub(crate) struct Relay {
     pub(crate) database_url: String,
@@ -28,6 +31,7 @@ pub(crate) struct Relay {
 struct Count {
     is_on: AtomicBool,
     round_trips: AtomicUsize,
+    spoils_begin: AtomicBool,
 }
 
 impl Relay {
@@ -49,6 +53,16 @@ impl Relay {
         work.await;
         self.count.is_on.store(false, Ordering::SeqCst);
         self.count.round_trips.load(Ordering::SeqCst)
+    }
+
+    /// Makes the BEGIN of the next write fail. What is sent behind it arrives as it is.
+    pub(crate) fn spoil_begin(&self) {
+        self.count.spoils_begin.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a BEGIN is still to be spoiled.
+    pub(crate) fn spoils_begin(&self) -> bool {
+        self.count.spoils_begin.load(Ordering::SeqCst)
     }
 }
 
@@ -80,6 +94,12 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, count: Arc<Count>) 
         while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
             if answered.swap(false, Ordering::SeqCst) && count.is_on.load(Ordering::SeqCst) {
                 count.round_trips.fetch_add(1, Ordering::SeqCst);
+            }
+            if count.spoils_begin.load(Ordering::SeqCst)
+                && let Some(begin) = buffer[..length].windows(WRITE.len()).position(|bytes| bytes == WRITE)
+            {
+                count.spoils_begin.store(false, Ordering::SeqCst);
+                buffer[begin] = b'X';
             }
             if to_server.write_all(&buffer[..length]).await.is_err() {
                 return;

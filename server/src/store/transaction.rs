@@ -6,6 +6,9 @@ use tokio_postgres::{Client, error::SqlState};
 
 use super::StoreError;
 
+/// SQL: whether a statement is in a [pipelined](Transaction::pipelined) transaction.
+pub(super) const IN_TRANSACTION: &str = "current_setting('pgfox.in_transaction', true) = 'on'";
+
 /// A transaction with settings of its own: a pooled connection must not keep them.
 ///
 /// A statement is sent when its future is first polled, and Postgres answers in that order. Joining
@@ -39,6 +42,12 @@ impl<'a> Transaction<'a> {
     pub(super) fn set(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.begin += &format!("; SET LOCAL {name} = {value}");
         self
+    }
+
+    /// For writes that are sent before BEGIN is answered. When BEGIN fails, such as by a late request to cancel, each of them
+    /// would be a transaction of its own, so each must have the condition [`IN_TRANSACTION`].
+    pub(super) fn pipelined(self) -> Self {
+        self.set("pgfox.in_transaction", "'on'")
     }
 
     /// Ends each of its statements after `timeout`.

@@ -10,7 +10,7 @@ use crate::store::{
     catalog::Entry,
     connection::{Connection, Value},
     tables::Tables,
-    transaction::Transaction,
+    transaction::{IN_TRANSACTION, Transaction},
     wire::Parameters,
 };
 
@@ -27,7 +27,7 @@ impl Store {
             let connection = self.connection_to(&entry).await?;
             let delete_chunks = connection.prepare_cached(&entry.documents.delete_chunks).await?;
             let delete_embeddings = connection.prepare_cached(&entry.documents.delete_embeddings).await?;
-            let transaction = Transaction::new(&connection).deadline(deadline);
+            let transaction = Transaction::new(&connection).deadline(deadline).pipelined();
             let first = delete_batch(&connection, &entry, filter, "");
             let mut batch = begin_change(&connection, &transaction, &entry, filter, limit, first).await?;
             let mut deleted = 0;
@@ -78,7 +78,7 @@ async fn delete_batch(
     let sql = format!(
         "-- delete_documents
          WITH doomed AS MATERIALIZED (
-             SELECT d.key FROM {documents} d WHERE {condition} AND d.id > ${after}
+             SELECT d.key FROM {documents} d WHERE {condition} AND d.id > ${after} AND {IN_TRANSACTION}
              ORDER BY d.id LIMIT {BATCH} FOR UPDATE)
          DELETE FROM {documents} d USING doomed WHERE d.key = doomed.key RETURNING d.key, d.id"
     );

@@ -11,7 +11,7 @@ use crate::store::{
     catalog::Entry,
     connection::Connection,
     tables::Tables,
-    transaction::Transaction,
+    transaction::{IN_TRANSACTION, Transaction},
     wire::{Json, Parameters},
 };
 
@@ -47,7 +47,7 @@ impl Store {
     ) -> Result<Changed, StoreError> {
         self.with_collection(collection, |entry| async move {
             let connection = self.connection_to(&entry).await?;
-            let transaction = Transaction::new(&connection).deadline(deadline);
+            let transaction = Transaction::new(&connection).deadline(deadline).pipelined();
             let first = update_batch(&connection, &entry, filter, change, "");
             let mut batch = begin_change(&connection, &transaction, &entry, filter, limit, first).await?;
             let mut changed = batch.changed;
@@ -120,7 +120,7 @@ async fn update_batch(
         "-- update_metadata
          WITH matched AS MATERIALIZED (
              SELECT d.key, d.id, d.metadata AS stored, {wanted} AS wanted
-             FROM {documents} d WHERE {condition} AND d.id > ${after}
+             FROM {documents} d WHERE {condition} AND d.id > ${after} AND {IN_TRANSACTION}
              ORDER BY d.id LIMIT {BATCH} FOR UPDATE),
          changed AS (
              UPDATE {documents} d SET metadata = m.wanted, version = d.version + 1, updated_at = now()

@@ -7,7 +7,7 @@ use super::{
     catalog::Entry,
     connection::{Connection, Value},
     tables::Tables,
-    transaction::Transaction,
+    transaction::{IN_TRANSACTION, Transaction},
     wire::Json,
 };
 
@@ -99,7 +99,8 @@ impl IngestStatements {
                 "-- {name}
                  WITH new AS (
                      SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bytea[], $5::int[])
-                         AS n (id, text, metadata, content_hash, searched)),
+                         AS n (id, text, metadata, content_hash, searched)
+                     WHERE {IN_TRANSACTION}),
                  written AS (
                      INSERT INTO {documents} AS d (id, text, metadata, content_hash)
                      SELECT id, text, metadata, content_hash FROM new
@@ -222,7 +223,7 @@ impl Store {
                 // One statement is a transaction by itself.
                 written.updated = update_metadata(&connection, &entry, kept).await?;
             } else {
-                let transaction = Transaction::new(&connection).timeout(timeout);
+                let transaction = Transaction::new(&connection).timeout(timeout).pipelined();
                 let (begun, locked, upserted) = futures_util::join!(
                     transaction.begin(),
                     lock_documents(&connection, &entry, &conditional),
