@@ -23,6 +23,7 @@ from pgfox._ingest import (
     OnAcknowledged,
     OnInterrupted,
     Step,
+    check_source,
     ended_early,
     silence,
 )
@@ -48,6 +49,7 @@ async def ingest(
     As `pgfox.ingest`, whose arguments and errors these are. The documents may come from a plain iterable too, which
     should not block.
     """
+    check_source(documents)
     state = Ingest(
         collection,
         skip_invalid=skip_invalid,

@@ -17,6 +17,7 @@ from pgfox import v1
 from pgfox._errors import DeadlineExceededError, InvalidArgumentError, PgfoxError, UnavailableError, Violation
 from pgfox._retry import Backoff, is_interruption
 from pgfox._settings import check_count, check_timeout
+from pgfox._tables import is_table
 
 DEFAULT_DOCUMENTS_PER_REQUEST = 500
 DEFAULT_BYTES_PER_REQUEST = 2 << 20
@@ -144,7 +145,8 @@ class Ingest:
         """Takes the next document of the source."""
         position = self._documents_read
         if not isinstance(document, v1.Document):
-            raise TypeError(f"document {position} is a {type(document).__name__}, not a pgfox.v1.Document")
+            remedy = "; pgfox.document(**it) makes one" if isinstance(document, dict) else ""
+            raise TypeError(f"document {position} is a {type(document).__name__}, not a pgfox.v1.Document{remedy}")
         # The field's tag and length come on top of the document.
         size = document.ByteSize() + 6
         if size > MAX_BYTES_PER_REQUEST:
@@ -231,6 +233,15 @@ class Ingest:
         self._ready.append(self._filling)
         self._filling = v1.IngestRequest()
         self._filling_bytes = 0
+
+
+def check_source(documents: object) -> None:
+    """Refuses what a loop over it would not give the documents of."""
+    if is_table(documents):
+        kind = type(documents).__name__
+        raise TypeError(f"a {kind} says not what its columns are: write pgfox.documents(table, id=..., text=...)")
+    if isinstance(documents, (v1.Document, dict, str)):
+        raise TypeError(f"a {type(documents).__name__} is not a number of documents: write [pgfox.document(...)]")
 
 
 def ended_early() -> PgfoxError:

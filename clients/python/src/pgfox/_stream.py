@@ -22,6 +22,7 @@ from pgfox._ingest import (
     OnAcknowledged,
     OnInterrupted,
     Step,
+    check_source,
     ended_early,
     silence,
 )
@@ -68,6 +69,7 @@ def ingest(
         ValueError: an option is out of its range; nothing was sent.
         Exception: whatever `documents` or a callback raises, as it is; `on_acknowledged` was told what is stored.
     """
+    check_source(documents)
     state = Ingest(
         collection,
         skip_invalid=skip_invalid,
