@@ -200,4 +200,4 @@ def test_slips(slip: Callable[[], object], kind: type[Exception], text: str) -> 
 
 def test_they_can_be_read() -> None:
     assert repr(F("a.b")) == "F('a.b')"
-    assert repr(A) == '<pgfox.Where condition { field: "a" equals { number_value: 1 } }>'
+    assert repr(F("a") == "x") == '<pgfox.Where condition { field: "a" equals { string_value: "x" } }>'

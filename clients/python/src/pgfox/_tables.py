@@ -173,8 +173,10 @@ class Polars:
 
     @staticmethod
     def _cells(rows: Any, name: str, vectors: bool) -> Iterable[Any]:
-        # A loop over a Series of vectors gives each as a Series, whose values are copied at once.
-        cells: Iterable[Any] = rows[name] if vectors else rows[name].to_list()
+        column = rows[name]
+        # The rows of an array are copied at once. It has no place for a row without a vector.
+        whole = vectors and column.null_count() == 0 and _has_numpy()
+        cells: Iterable[Any] = column.to_numpy() if whole else column.to_list()
         return cells
 
 
@@ -201,7 +203,17 @@ class Arrow:
     @staticmethod
     def _cells(rows: Any, name: str, vectors: bool) -> Iterable[Any]:
         column = rows.column(name)
-        if vectors and hasattr(column.type, "value_type") and importlib.util.find_spec("numpy"):
-            return (cell.values.to_numpy(zero_copy_only=False) if cell.is_valid else None for cell in column)
-        cells: list[Any] = column.to_pylist()
-        return cells
+        if not vectors or not hasattr(column.type, "value_type") or not _has_numpy():
+            cells: list[Any] = column.to_pylist()
+            return cells
+        # The vectors as parts of one array, whose values are copied at once.
+        values = column.flatten().to_numpy(zero_copy_only=False)
+        lengths: list[int | None] = column.value_lengths().to_pylist()
+        ends = itertools.accumulate(length or 0 for length in lengths)
+        return (
+            None if length is None else values[end - length : end] for length, end in zip(lengths, ends, strict=True)
+        )
+
+
+def _has_numpy() -> bool:
+    return importlib.util.find_spec("numpy") is not None

@@ -123,8 +123,10 @@ def put(message: Value, value: Any, depth: int) -> None:
     if kind is str:
         try:
             message.string_value = value
-        except UnicodeEncodeError as error:
-            raise RefusedError(ValueError, f"has a character that UTF-8 has no place for: {error.reason}") from None
+        except ValueError:
+            raise RefusedError(
+                ValueError, f"is {value!r}, which has half a character: UTF-8 has no place for it"
+            ) from None
     elif kind is int:
         if not -MAX_INTEGER <= value <= MAX_INTEGER:
             shown = value if value.bit_length() < 256 else f"an integer of {value.bit_length()} bits"
@@ -183,7 +185,7 @@ def _put_fields(message: Struct, values: Mapping[Any, Any], depth: int) -> None:
         except RefusedError as refusal:
             refusal.steps.append(key)
             raise
-        except UnicodeEncodeError:
+        except ValueError:
             raise RefusedError(ValueError, f"has the key {key!r}, which UTF-8 has no place for") from None
 
 
