@@ -205,7 +205,7 @@ def test_a_table_is_ingested(server: StandIn, api: Sync | Aio) -> None:
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        (pd.DataFrame({"id": ["a"]}), r"DataFrame .* write pgfox\.documents\(table, id=\.\.\."),
+        (pd.DataFrame({"id": ["a"]}), r"is a DataFrame: write pgfox\.documents\(table, id=\.\.\."),
         (pl.DataFrame({"id": ["a"]}), r"write pgfox\.documents"),
         (pa.table({"id": ["a"]}), r"write pgfox\.documents"),
         ([{"id": "a"}], r"document 0 is a dict, not a pgfox\.v1\.Document; pgfox\.document\(\*\*it\) makes one"),

@@ -236,12 +236,13 @@ class Ingest:
 
 
 def check_source(documents: object) -> None:
-    """Refuses what a loop over it would not give the documents of."""
+    """Refuses a source that a loop would not read as documents."""
     if is_table(documents):
-        kind = type(documents).__name__
-        raise TypeError(f"a {kind} says not what its columns are: write pgfox.documents(table, id=..., text=...)")
+        remedy = "write pgfox.documents(table, id=..., text=...), which names its columns"
+        raise TypeError(f"documents is a {type(documents).__name__}: {remedy}")
     if isinstance(documents, (v1.Document, dict, str)):
-        raise TypeError(f"a {type(documents).__name__} is not a number of documents: write [pgfox.document(...)]")
+        kind = type(documents).__name__
+        raise TypeError(f"documents is one {kind}, not an iterable of documents: write [pgfox.document(...)]")
 
 
 def ended_early() -> PgfoxError:
