@@ -156,3 +156,36 @@ def test_what_is_no_request_is_refused_by_name(server: StandIn) -> None:
         assert "documents nearest" in (client.Search.__doc__ or "")
         assert "index" in (client.BuildIndex.__doc__ or "")
     assert server.calls == []
+
+
+def test_a_client_of_the_other_kind_is_refused(server: StandIn) -> None:
+    async def program(client: pgfox.aio.Client) -> None:
+        with pytest.raises(TypeError, match=r"<pgfox\.aio\.Client .*write await pgfox\.aio\.ingest"):
+            pgfox.ingest(client, "c", [])  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"pgfox\.aio\.list_all"):
+            next(pgfox.list_all(client, "c"))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"pgfox\.aio\.list_collections"):
+            next(pgfox.list_collections(client))  # type: ignore[arg-type]
+        with pgfox.connect(server.endpoint) as other:
+            with pytest.raises(TypeError, match=r"<pgfox\.Client .*write pgfox\.ingest"):
+                await pgfox.aio.ingest(other, "c", [])  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match=r"pgfox\.list_all"):
+                await anext(pgfox.aio.list_all(other, "c"))  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match=r"pgfox\.list_collections"):
+                await anext(pgfox.aio.list_collections(other))  # type: ignore[arg-type]
+
+    run(server, program)
+    assert server.calls == []
+
+
+@pytest.mark.parametrize("name", ["on_acknowledged", "on_interrupted"])
+def test_a_callback_that_nobody_awaits_is_refused(server: StandIn, name: str) -> None:
+    async def callback(*_: object) -> None:
+        raise AssertionError
+
+    async def program(client: pgfox.aio.Client) -> None:
+        with pytest.raises(TypeError, match=f"{name} is called and not awaited"):
+            await pgfox.aio.ingest(client, "c", [v1.Document(id="a")], **{name: callback})  # type: ignore[arg-type]
+
+    run(server, program)
+    assert server.stored == []

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, Iterable
 
 from pgfox import v1
 from pgfox._aio_client import Client
+from pgfox._client import Client as SyncClient
 from pgfox._filter import Where
+from pgfox._methods import refuse_client
 from pgfox._pages import DEFAULT_COLLECTIONS_PER_PAGE, DEFAULT_DOCUMENTS_PER_PAGE, documents_request
 
 
@@ -26,6 +28,7 @@ async def list_all(
 
     As `pgfox.list_all`, whose arguments and errors these are.
     """
+    refuse_client(client, SyncClient, "for ... in pgfox.list_all(...)")
     request = documents_request(collection, filter, order, descending, include_vector, fields, page_size)
     while True:
         page = await client.ListDocuments(request, timeout=timeout)
@@ -38,6 +41,7 @@ async def list_all(
 
 async def list_collections(client: Client, *, timeout: float | None = None) -> AsyncGenerator[v1.Collection, None]:
     """Every collection, in the order of the names. `timeout` is the deadline in seconds of each page."""
+    refuse_client(client, SyncClient, "for ... in pgfox.list_collections(...)")
     request = v1.ListCollectionsRequest(page_size=DEFAULT_COLLECTIONS_PER_PAGE)
     while True:
         page = await client.ListCollections(request, timeout=timeout)

@@ -7,6 +7,7 @@ and nothing doubled.
 from __future__ import annotations
 
 import enum
+import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,9 @@ class Ingest:
         on_acknowledged: OnAcknowledged | None,
         on_interrupted: OnInterrupted | None,
     ) -> None:
+        for name, callback in (("on_acknowledged", on_acknowledged), ("on_interrupted", on_interrupted)):
+            if inspect.iscoroutinefunction(callback):
+                raise TypeError(f"{name} is called and not awaited: give a plain function")
         check_count("documents_per_request", documents_per_request, MAX_DOCUMENTS_PER_REQUEST)
         check_count("bytes_per_request", bytes_per_request, MAX_BYTES_PER_REQUEST)
         check_count("requests_in_flight", requests_in_flight, MAX_REQUESTS_IN_FLIGHT)

@@ -27,3 +27,9 @@ class Method:
         if not isinstance(request, self._request):
             kind = self._request.__name__
             raise TypeError(f"{self.name} takes a v1.{kind}, not a {type(request).__name__}: v1.{kind}(...)")
+
+
+def refuse_client(client: object, kind: type, remedy: str) -> None:
+    """Refuses a client of this kind, where one of the other kind is needed."""
+    if isinstance(client, kind):
+        raise TypeError(f"{client!r} cannot be used here: write {remedy}")

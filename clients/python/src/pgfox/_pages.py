@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pgfox import v1
+from pgfox._aio_client import Client as AioClient
 from pgfox._client import Client
 from pgfox._filter import Where
+from pgfox._methods import refuse_client
 
 DEFAULT_DOCUMENTS_PER_PAGE = 1_000
 DEFAULT_COLLECTIONS_PER_PAGE = 100
@@ -39,6 +41,7 @@ def list_all(
     Raises:
         PgfoxError: a page could not be fetched.
     """
+    refuse_client(client, AioClient, "async for ... in pgfox.aio.list_all(...)")
     request = documents_request(collection, filter, order, descending, include_vector, fields, page_size)
     while True:
         page = client.ListDocuments(request, timeout=timeout)
@@ -50,6 +53,7 @@ def list_all(
 
 def list_collections(client: Client, *, timeout: float | None = None) -> Iterator[v1.Collection]:
     """Every collection, in the order of the names. `timeout` is the deadline in seconds of each page."""
+    refuse_client(client, AioClient, "async for ... in pgfox.aio.list_collections(...)")
     request = v1.ListCollectionsRequest(page_size=DEFAULT_COLLECTIONS_PER_PAGE)
     while True:
         page = client.ListCollections(request, timeout=timeout)
