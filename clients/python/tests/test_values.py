@@ -216,6 +216,8 @@ def test_a_document_of_plain_values() -> None:
             pgfox.document(bad)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^text is a int, not a str"):
         pgfox.document("a", text=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"takes a v1\.Document, not a SearchResult"):
+        pgfox.metadata(v1.SearchResult())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="value 1 of the vector is nan"):
         pgfox.document("a", vector=[1, float("nan")])
 

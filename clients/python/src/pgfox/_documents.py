@@ -45,6 +45,8 @@ def metadata(document: v1.Document) -> dict[str, Any]:
 
     It is the caller's own: changing it changes nothing in the document.
     """
+    if not isinstance(document, v1.Document):
+        raise TypeError(f"metadata takes a v1.Document, not a {type(document).__name__}")
     return plain(document.metadata)
 
 
