@@ -203,7 +203,7 @@ class Arrow:
     @staticmethod
     def _cells(rows: Any, name: str, vectors: bool) -> Iterable[Any]:
         column = rows.column(name)
-        if not vectors or not hasattr(column.type, "value_type") or not _has_numpy():
+        if not vectors or not hasattr(column, "value_lengths") or not _has_numpy():
             cells: list[Any] = column.to_pylist()
             return cells
         # The vectors as parts of one array, whose values are copied at once.
