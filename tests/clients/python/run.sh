@@ -33,7 +33,8 @@ rm -rf "$venv/dist" "$venv/empty"
 "$venv/bin/python" -m build --outdir "$venv/dist" "$client" >/dev/null
 python3 -m venv "$venv/empty"
 for archive in "$venv"/dist/pgfox-*; do
-    "$venv/empty/bin/pip" install --quiet --disable-pip-version-check --force-reinstall "$archive"
+    "$venv/empty/bin/pip" uninstall --quiet --disable-pip-version-check --yes pgfox 2>/dev/null
+    "$venv/empty/bin/pip" install --quiet --disable-pip-version-check "$archive"
     (cd "$venv/dist" && env -u PGFOX_CA -u PGFOX_API_KEY "$venv/empty/bin/python" "$client/examples/catalogue.py")
     echo "ok package $(basename "$archive")"
 done
