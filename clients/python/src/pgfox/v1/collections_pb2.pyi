@@ -163,16 +163,18 @@ class Chunking(_message.Message):
     unit: ChunkUnit
     """What sizes are counted in."""
     max_size: int
-    """Most characters or tokens of a chunk. 0: 1,000 characters, or as many tokens as the model reads but at most 512. At
+    """Most characters or tokens of a chunk, with its headings if they are embedded. 0: 1,000 characters, or as many tokens as the model reads but at most 512. At
     least 100 characters or 16 tokens, at most what the model reads; a token is taken for 8 characters at most. 65,528
     characters where the server does not know what the model reads.
     """
     overlap: int
     """Characters or tokens that a chunk repeats of the one before, at most; 0 to half of `max_size`. 0: none."""
     embed_headings: bool
-    """Put the headings above a chunk before its text when it is embedded, such as "Guide > Install", so that its vector knows
-    what the passage is about. Only with CHUNKING_METHOD_MARKDOWN. Positions and texts of chunks stay those of the
-    document. Absent: true for CHUNKING_METHOD_MARKDOWN in a new collection.
+    """Put the headings above a chunk before its text when it is embedded, as `Guide > Install` and an empty line, so that its
+    vector knows what the passage is about. Only with CHUNKING_METHOD_MARKDOWN. The heading that a chunk begins with is not
+    repeated. A quarter of `max_size` is for the headings: when they are longer, the outermost are left out first, and of a
+    single one the end; three quarters are for the text. Positions and texts of chunks stay those of the document. When a
+    heading changes, the chunks below it are embedded again. Absent: true for CHUNKING_METHOD_MARKDOWN in a new collection.
     """
     def __init__(self, method: _Optional[_Union[ChunkingMethod, str]] = ..., unit: _Optional[_Union[ChunkUnit, str]] = ..., max_size: _Optional[int] = ..., overlap: _Optional[int] = ..., embed_headings: bool = ...) -> None: ...
 
