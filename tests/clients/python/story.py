@@ -121,6 +121,11 @@ def filter_() -> None:
     metadata = pgfox.metadata(listed[0])
     expect(metadata == {"topic": "hunting", "year": 2010} and type(metadata["year"]) is int, metadata)
     expect(count(COLLECTION, since(2005)) == 2, count(COLLECTION, since(2005)))
+    loud = F.everything & F("topic").contains_text("OUND", ignore_case=True)
+    expect(count(COLLECTION, loud) == 1, count(COLLECTION, loud))
+    request = v1.FacetDocumentsRequest(collection=COLLECTION, field="topic", filter=since(1950))
+    topics = {pgfox.plain(facet.value): facet.count for facet in client.FacetDocuments(request).values}
+    expect(topics == {"diet": 1, "sounds": 1, "hunting": 1, "kits": 1}, topics)
 
 
 def fails(kind: type[pgfox.PgfoxError], call: Any, request: Any, **options: Any) -> pgfox.PgfoxError:
