@@ -53,7 +53,7 @@ def store(client: pgfox.Client, vectors: numpy.ndarray, labels: numpy.ndarray) -
     with contextlib.suppress(pgfox.AlreadyExistsError):
         client.CreateCollection(v1.CreateCollectionRequest(collection=collection))
     documents = (
-        v1.Document(id=str(position), vector=pgfox.vector(vector), metadata={"digit": int(label)})
+        pgfox.document(position, vector=vector, metadata={"digit": label})
         for position, (vector, label) in enumerate(zip(vectors, labels, strict=True))
     )
     totals = pgfox.ingest(client, COLLECTION, documents)

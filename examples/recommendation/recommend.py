@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pgfox
-from pgfox import v1
+from pgfox import F, v1
 
 SERVER = os.environ.get("PGFOX_SERVER", "127.0.0.1:50051")
 API_KEY = os.environ.get("PGFOX_API_KEY")
@@ -75,7 +75,7 @@ def books() -> Iterator[dict[str, str]]:
 def document(book: dict[str, str]) -> v1.Document:
     """What the book is about is embedded. All else is metadata, to filter by and to show."""
     metadata = {"title": book["title"], "author": book["author"], "year": int(book["year"]), "genre": book["genre"]}
-    return v1.Document(id=book["id"], text=book["description"], metadata=metadata)
+    return pgfox.document(book["id"], text=book["description"], metadata=metadata)
 
 
 def recommend(client: pgfox.Client, reader: argparse.Namespace) -> list[str]:
@@ -85,14 +85,12 @@ def recommend(client: pgfox.Client, reader: argparse.Namespace) -> list[str]:
         examples=v1.Examples(positive_ids=reader.liked, negative_ids=reader.disliked),
         limit=5,
         diversity=v1.Diversity() if reader.diverse else None,
+        filter=None if reader.since is None else F("year") >= reader.since,
     )
-    if reader.since is not None:
-        request.filter.condition.field = "year"
-        request.filter.condition.at_least.number_value = reader.since
     results = client.Search(request).results
     for result in results:
-        book = result.document.metadata
-        print(f"{result.distance:7.3f}  {book['title']} ({book['author']}, {book['year']:.0f}): {book['genre']}")
+        book = pgfox.metadata(result.document)
+        print(f"{result.distance:7.3f}  {book['title']} ({book['author']}, {book['year']}): {book['genre']}")
     return [result.document.id for result in results]
 
 

@@ -104,7 +104,7 @@ def document(name: str, module: str, function: object) -> Iterator[v1.Document]:
     """The name and the first paragraph, which says what the function does; the others say how."""
     if docstring := inspect.getdoc(function):
         summary = docstring.split("\n\n")[0]
-        yield v1.Document(id=name, text=f"{name}: {summary}", metadata={"module": module})
+        yield pgfox.document(name, text=f"{name}: {summary}", metadata={"module": module})
 
 
 def answer(client: pgfox.Client, question: str) -> None:

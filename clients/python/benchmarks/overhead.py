@@ -19,6 +19,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.json_format import MessageToDict
 
 import pgfox
 from pgfox import v1
@@ -30,6 +31,7 @@ ROUNDS = 15
 SEARCHES = 100
 INGESTS = 4
 DOCUMENTS = 200
+METADATA = {"title": "The Matrix", "year": 1999, "genres": ["Action", "Sci-Fi"], "cut": {"minutes": 136, "seen": True}}
 
 random = np.random.default_rng(1)
 
@@ -111,10 +113,11 @@ def main(server: str) -> None:
 
 
 def compare_conversions() -> None:
-    """Prints how long one vector takes, there and back."""
+    """Prints how long one vector, and the metadata of one document, take there and back."""
     values = random.standard_normal(DIMENSIONS, dtype=np.float32)
     numbers = values.tolist()
     message = pgfox.vector(values)
+    document = pgfox.document("a", metadata=METADATA)
     conversions: dict[str, Callable[[], object]] = {
         "v1.Vector(values=array)": lambda: v1.Vector(values=values),
         "v1.Vector(values=array.tolist())": lambda: v1.Vector(values=values.tolist()),
@@ -123,9 +126,13 @@ def compare_conversions() -> None:
         "pgfox.vector(list)": lambda: pgfox.vector(numbers),
         "np.array(vector.values)": lambda: np.array(message.values, np.float32),
         "pgfox.array(vector)": lambda: pgfox.array(message),
+        "v1.Document(metadata=dict)": lambda: v1.Document(id="a", metadata=METADATA),
+        "pgfox.document(metadata=dict)": lambda: pgfox.document("a", metadata=METADATA),
+        "MessageToDict(document.metadata)": lambda: MessageToDict(document.metadata),
+        "pgfox.metadata(document)": lambda: pgfox.metadata(document),
     }
     for name, convert in conversions.items():
-        print(f"{name:32} {min(timeit.repeat(convert, number=1000)) * 1000:8.2f} us")
+        print(f"{name:34} {min(timeit.repeat(convert, number=1000)) * 1000:8.2f} us")
 
 
 async def main_aio(server: str) -> None:

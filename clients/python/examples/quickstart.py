@@ -20,7 +20,7 @@ with pgfox.connect(SERVER, api_key=API_KEY, ca=CA) as client:
     with suppress(pgfox.AlreadyExistsError):
         client.CreateCollection(v1.CreateCollectionRequest(collection={"name": "foxes"}))
 
-    documents = (v1.Document(id=id, text=text, metadata={"topic": id}) for id, text in SENTENCES.items())
+    documents = (pgfox.document(id, text=text, metadata={"topic": id}) for id, text in SENTENCES.items())
     totals = pgfox.ingest(client, "foxes", documents)
     print(f"{totals.upserted} stored, {totals.unchanged} unchanged")
 

@@ -25,7 +25,7 @@ async def main() -> None:
             await client.CreateCollection(v1.CreateCollectionRequest(collection={"name": "foxes"}))
 
         # An `async for` source works as well.
-        documents = (v1.Document(id=id, text=text, metadata={"topic": id}) for id, text in SENTENCES.items())
+        documents = (pgfox.document(id, text=text, metadata={"topic": id}) for id, text in SENTENCES.items())
         totals = await pgfox.aio.ingest(client, "foxes", documents)
         print(f"{totals.upserted} stored, {totals.unchanged} unchanged")
 

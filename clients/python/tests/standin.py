@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -40,7 +41,8 @@ class Failure(grpc.Status):
             ]
             parts.append(error_details_pb2.BadRequest(field_violations=fields))
         if retry_delay is not None:
-            delay = Duration(nanos=round(retry_delay * 1e9))
+            delay = Duration()
+            delay.FromNanoseconds(round(retry_delay * 1e9))
             parts.append(error_details_pb2.RetryInfo(retry_delay=delay))
         status = status_pb2.Status(code=code.value[0], message=details)
         for part in parts:
@@ -66,6 +68,7 @@ class StandIn(PgfoxServiceServicer):
         self.acts: dict[int, list[Act]] = {}
         """What IngestStream does with the request of this sequence, once each: fail, "end", "swap" or "hang"."""
         self.calls: list[str] = []
+        self.first_call = threading.Event()
         self.time_remaining: list[float] = []
         self.metadata: list[dict[str, Any]] = []
         self.stored: list[str] = []
@@ -77,6 +80,11 @@ class StandIn(PgfoxServiceServicer):
         self.idle: float | None = None
         """Seconds without a request after which IngestStream is cut, as proxies do."""
         self.text = ""
+        self.listed = 0
+        """How many documents and collections there are to list."""
+        self.requests: list[Any] = []
+        self.cancelled = threading.Event()
+        """Set when the caller of a Search is gone before its answer."""
         self._server = grpc.server(
             ThreadPoolExecutor(16),
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 17 << 20)],
@@ -89,8 +97,13 @@ class StandIn(PgfoxServiceServicer):
         self.gate.set()
         self._server.stop(0).wait(5)
 
+    async def called(self) -> None:
+        """Waits for the first call."""
+        assert await asyncio.to_thread(self.first_call.wait, 10)
+
     def _enter(self, name: str, context: grpc.ServicerContext) -> None:
         self.calls.append(name)
+        self.first_call.set()
         remaining = context.time_remaining()
         self.time_remaining.append(remaining if remaining is not None and remaining < 1e8 else float("inf"))
         self.metadata.append({key: value for key, value in context.invocation_metadata()})  # noqa: C416
@@ -100,11 +113,36 @@ class StandIn(PgfoxServiceServicer):
     def Search(self, request: Any, context: Any) -> v1.SearchResponse:
         self._enter("Search", context)
         self.gate.wait(10)
+        if not context.is_active():
+            self.cancelled.set()
         return v1.SearchResponse(results=[{"document": {"id": "found", "text": self.text}}])
 
     def Ingest(self, request: Any, context: Any) -> v1.IngestResponse:
         self._enter("Ingest", context)
         return v1.IngestResponse(upserted_count=len(request.documents))
+
+    def FacetDocuments(self, request: Any, context: Any) -> v1.FacetDocumentsResponse:
+        self._enter("FacetDocuments", context)
+        return v1.FacetDocumentsResponse(values=[{"value": {"string_value": "Crime"}, "count": 2}])
+
+    def ListDocuments(self, request: Any, context: Any) -> v1.ListDocumentsResponse:
+        self._enter("ListDocuments", context)
+        self.requests.append(request)
+        start = int(request.page_token or 0)
+        ids = [str(n) for n in range(self.listed)][start : start + request.page_size]
+        end = start + len(ids)
+        return v1.ListDocumentsResponse(
+            documents=[{"id": id} for id in ids], next_page_token=str(end) if end < self.listed else ""
+        )
+
+    def ListCollections(self, request: Any, context: Any) -> v1.ListCollectionsResponse:
+        self._enter("ListCollections", context)
+        start = int(request.page_token or 0)
+        end = min(start + request.page_size, self.listed)
+        return v1.ListCollectionsResponse(
+            collections=[{"name": f"c{n}"} for n in range(start, end)],
+            next_page_token=str(end) if end < self.listed else "",
+        )
 
     def CreateCollection(self, request: Any, context: Any) -> v1.CreateCollectionResponse:
         self._enter("CreateCollection", context)

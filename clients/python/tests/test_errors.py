@@ -40,6 +40,7 @@ def test_a_bad_argument_is_a_value_error_that_names_every_field(server: StandIn,
     assert error.request_id == "r1"
     assert error.retry_delay is None
     assert "\n  limit must be 0 to 1000, not -1\n  offset must be 0 or more" in str(error)
+    assert repr(error) == f"InvalidArgumentError({str(error)!r})"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 import pgfox
-from pgfox import v1
+from pgfox import F, v1
 
 SENTENCES = [
     ("diet", "Foxes are omnivores: predators of small animals that also eat fruit", 1990),
@@ -41,12 +41,12 @@ def ids(found: v1.SearchResponse) -> list[str]:
     return [result.document.id for result in found.results]
 
 
-def count(collection: str, filter: v1.Filter | None = None) -> int:
+def count(collection: str, filter: pgfox.Where | None = None) -> int:
     return client.CountDocuments(v1.CountDocumentsRequest(collection=collection, filter=filter)).count
 
 
-def since(year: int) -> v1.Filter:
-    return v1.Filter(condition={"field": "year", "at_least": {"number_value": year}})
+def since(year: int) -> pgfox.Where:
+    return F("year") >= year
 
 
 def create() -> None:
@@ -58,7 +58,7 @@ def create() -> None:
 
 def ingest() -> None:
     documents = [
-        v1.Document(id=topic, text=text, metadata={"topic": topic, "year": year}) for topic, text, year in SENTENCES
+        pgfox.document(topic, text=text, metadata={"topic": topic, "year": year}) for topic, text, year in SENTENCES
     ]
     request = v1.IngestRequest(collection=COLLECTION, documents=documents)
     response = client.Ingest(request)
@@ -118,8 +118,14 @@ def filter_() -> None:
     expect(sorted(found) == ["hunting", "kits"], found)
     listed = client.ListDocuments(v1.ListDocumentsRequest(collection=COLLECTION, filter=since(2005))).documents
     expect([document.id for document in listed] == ["hunting", "kits"], listed)
-    expect(dict(listed[0].metadata) == {"topic": "hunting", "year": 2010}, listed[0])
+    metadata = pgfox.metadata(listed[0])
+    expect(metadata == {"topic": "hunting", "year": 2010} and type(metadata["year"]) is int, metadata)
     expect(count(COLLECTION, since(2005)) == 2, count(COLLECTION, since(2005)))
+    loud = F.everything & F("topic").contains_text("OUND", ignore_case=True)
+    expect(count(COLLECTION, loud) == 1, count(COLLECTION, loud))
+    request = v1.FacetDocumentsRequest(collection=COLLECTION, field="topic", filter=since(1950))
+    topics = {pgfox.plain(facet.value): facet.count for facet in client.FacetDocuments(request).values}
+    expect(topics == {"diet": 1, "sounds": 1, "hunting": 1, "kits": 1}, topics)
 
 
 def fails(kind: type[pgfox.PgfoxError], call: Any, request: Any, **options: Any) -> pgfox.PgfoxError:
@@ -207,14 +213,7 @@ def resume() -> None:
     # What was stored but not acknowledged is sent again and found unchanged.
     expect(totals.upserted + totals.unchanged == 2000 and totals.updated == 0, totals)
     expect(count(VECTORS) == 2000, count(VECTORS))
-    listed: list[v1.Document] = []
-    request = v1.ListDocumentsRequest(collection=VECTORS, page_size=1000)
-    while True:
-        page = client.ListDocuments(request)
-        listed += page.documents
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
+    listed = list(pgfox.list_all(client, VECTORS, page_size=300))
     expect({document.id for document in listed} == {f"v-{i}" for i in range(2000)}, len(listed))
     expect({document.version for document in listed} == {1}, "a document was written twice")
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 
-from pgfox._retry import Attempts, is_repeatable
+from pgfox._aio_unary import unary_unary
+from pgfox._methods import Method
 from pgfox._settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT, Settings, settings
 
 if TYPE_CHECKING:
@@ -78,13 +78,13 @@ class Channel(grpc.aio.Channel):
             self._inner = grpc.aio.secure_channel(settings.target, settings.credentials, settings.options)
 
     def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return UnaryUnary(self._inner.unary_unary(method, *args, **kwargs), method, self.settings)
+        return unary_unary(self._inner.unary_unary(method, *args, **kwargs), method, self.settings)
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return Stream(self._inner.unary_stream(method, *args, **kwargs), self.settings)
+        return Stream(self._inner.unary_stream(method, *args, **kwargs), method, self.settings)
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return Stream(self._inner.stream_stream(method, *args, **kwargs), self.settings)
+        return Stream(self._inner.stream_stream(method, *args, **kwargs), method, self.settings)
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError("pgfox has no calls of this kind")
@@ -110,80 +110,14 @@ class Channel(grpc.aio.Channel):
         await self.close()
 
 
-class UnaryUnary:
-    """A method with one request and one response."""
-
-    def __init__(self, inner: Callable[..., Any], method: str, settings: Settings) -> None:
-        self._inner = inner
-        self._method = method
-        self._settings = settings
-
-    def __call__(
-        self, request: Any, *, timeout: float | None = None, metadata: Any = None, **options: Any
-    ) -> UnaryUnaryCall:
-        settings = self._settings
-        timeout = settings.timeout if timeout is None else timeout
-        metadata = settings.metadata_and(metadata)
-
-        def start(timeout: float) -> Any:
-            return self._inner(request, timeout=timeout, metadata=metadata, **options)
-
-        return UnaryUnaryCall(start, timeout, settings, settings.retry and is_repeatable(self._method, request))
-
-
-class UnaryUnaryCall:
-    """A call that runs; awaiting it gives the response. All else is that of gRPC's own object for the last attempt."""
-
-    def __init__(self, start: Callable[[float], Any], timeout: float, settings: Settings, repeatable: bool) -> None:
-        self._start = start
-        self._settings = settings
-        self._timeout = timeout
-        self._repeatable = repeatable
-        self._started = time.monotonic()
-        self._call = start(timeout)
-        # The attempt, or the pause before the next one.
-        self._running = self._call
-        self._is_cancelled = False
-
-    def cancel(self) -> bool:
-        """Ends the call, also between two attempts: whoever awaits it gets a CancelledError."""
-        self._is_cancelled = True
-        return bool(self._running.cancel())
-
-    def cancelled(self) -> bool:
-        return bool(self._running.cancelled())
-
-    def done(self) -> bool:
-        return bool(self._running.done())
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        try:
-            return (yield from self._call.__await__())
-        except grpc.RpcError as error:
-            failure = self._settings.error(error)
-        attempts = Attempts(self._started, self._timeout, self._repeatable)
-        while True:
-            self._running = pause = asyncio.create_task(asyncio.sleep(attempts.pause(failure)))
-            yield from pause.__await__()
-            # An attempt or a pause that is just over cannot be cancelled any more.
-            if self._is_cancelled:
-                raise asyncio.CancelledError
-            self._running = self._call = self._start(attempts.remaining())
-            try:
-                return (yield from self._call.__await__())
-            except grpc.RpcError as error:
-                failure = self._settings.error(error)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._call, name)
-
-
 class Stream:
     """A method with a stream of responses. It has no deadline unless the call sets one."""
 
-    def __init__(self, inner: Callable[..., Any], settings: Settings) -> None:
+    def __init__(self, inner: Callable[..., Any], method: str, settings: Settings) -> None:
         self._inner = inner
+        self._method = Method(method)
         self._settings = settings
+        self.__doc__ = self._method.documentation
 
     def __call__(self, *request: Any, metadata: Any = None, **options: Any) -> StreamCall:
         settings = self._settings

@@ -10,6 +10,7 @@ import grpc
 
 from pgfox import v1
 from pgfox._aio_client import Client
+from pgfox._client import Client as SyncClient
 from pgfox._errors import PgfoxError
 from pgfox._ingest import (
     CLOSE_WAIT,
@@ -23,9 +24,11 @@ from pgfox._ingest import (
     OnAcknowledged,
     OnInterrupted,
     Step,
+    check_source,
     ended_early,
     silence,
 )
+from pgfox._methods import refuse_client
 
 
 async def ingest(
@@ -48,6 +51,8 @@ async def ingest(
     As `pgfox.ingest`, whose arguments and errors these are. The documents may come from a plain iterable too, which
     should not block.
     """
+    refuse_client(client, SyncClient, "pgfox.ingest(...)")
+    check_source(documents)
     state = Ingest(
         collection,
         skip_invalid=skip_invalid,

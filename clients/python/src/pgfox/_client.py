@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import grpc
 
+from pgfox._methods import Method
 from pgfox._retry import Attempts, is_repeatable
 from pgfox._settings import DEFAULT_ENDPOINT, DEFAULT_TIMEOUT, Settings, settings
 from pgfox.v1.pgfox_service_pb2_grpc import PgfoxServiceStub
@@ -88,10 +89,10 @@ class Channel(grpc.Channel):
         return UnaryUnary(self._inner.unary_unary(method, *args, **kwargs), method, self.settings)
 
     def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return Stream(self._inner.unary_stream(method, *args, **kwargs), self.settings)
+        return Stream(self._inner.unary_stream(method, *args, **kwargs), method, self.settings)
 
     def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return Stream(self._inner.stream_stream(method, *args, **kwargs), self.settings)
+        return Stream(self._inner.stream_stream(method, *args, **kwargs), method, self.settings)
 
     def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError("pgfox has no calls of this kind")
@@ -112,7 +113,9 @@ class UnaryUnary:
     def __init__(self, inner: Any, method: str, settings: Settings) -> None:
         self._inner = inner
         self._method = method
+        self._about = Method(method)
         self._settings = settings
+        self.__doc__ = self._about.documentation
 
     def __call__(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         return self._call(self._inner, request, *args, **kwargs)
@@ -124,6 +127,7 @@ class UnaryUnary:
         self, request: Any, timeout: float | None = None, metadata: Any = None, *args: Any, **kwargs: Any
     ) -> Call:
         """Starts the call and returns at once. It is not tried again: nobody is there to wait."""
+        self._about.check(request)
         settings = self._settings
         timeout = settings.timeout if timeout is None else timeout
         inner = self._inner.future(request, timeout, settings.metadata_and(metadata), *args, **kwargs)
@@ -138,6 +142,7 @@ class UnaryUnary:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
+        self._about.check(request)
         settings = self._settings
         timeout = settings.timeout if timeout is None else timeout
         metadata = settings.metadata_and(metadata)
@@ -158,9 +163,10 @@ class UnaryUnary:
 class Stream:
     """A method with a stream of responses. It has no deadline unless the call sets one."""
 
-    def __init__(self, inner: Callable[..., Any], settings: Settings) -> None:
+    def __init__(self, inner: Callable[..., Any], method: str, settings: Settings) -> None:
         self._inner = inner
         self._settings = settings
+        self.__doc__ = Method(method).documentation
 
     def __call__(
         self, request: Any, timeout: float | None = None, metadata: Any = None, *args: Any, **kwargs: Any

@@ -125,6 +125,9 @@ class PgfoxError(grpc.RpcError):
             text += f" (the last of {self.attempts} attempts in {self.elapsed:.1f} s)"
         return text
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     @staticmethod
     def of(error: grpc.RpcError, endpoint: str) -> PgfoxError:
         """What gRPC raised for a call to `endpoint`, as the class of its code."""

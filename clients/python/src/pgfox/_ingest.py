@@ -7,6 +7,7 @@ and nothing doubled.
 from __future__ import annotations
 
 import enum
+import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pgfox import v1
 from pgfox._errors import DeadlineExceededError, InvalidArgumentError, PgfoxError, UnavailableError, Violation
 from pgfox._retry import Backoff, is_interruption
 from pgfox._settings import check_count, check_timeout
+from pgfox._tables import is_table
 
 DEFAULT_DOCUMENTS_PER_REQUEST = 500
 DEFAULT_BYTES_PER_REQUEST = 2 << 20
@@ -109,6 +111,9 @@ class Ingest:
         on_acknowledged: OnAcknowledged | None,
         on_interrupted: OnInterrupted | None,
     ) -> None:
+        for name, callback in (("on_acknowledged", on_acknowledged), ("on_interrupted", on_interrupted)):
+            if inspect.iscoroutinefunction(callback):
+                raise TypeError(f"{name} is called and not awaited: give a plain function")
         check_count("documents_per_request", documents_per_request, MAX_DOCUMENTS_PER_REQUEST)
         check_count("bytes_per_request", bytes_per_request, MAX_BYTES_PER_REQUEST)
         check_count("requests_in_flight", requests_in_flight, MAX_REQUESTS_IN_FLIGHT)
@@ -144,7 +149,8 @@ class Ingest:
         """Takes the next document of the source."""
         position = self._documents_read
         if not isinstance(document, v1.Document):
-            raise TypeError(f"document {position} is a {type(document).__name__}, not a pgfox.v1.Document")
+            remedy = "; pgfox.document(**it) makes one" if isinstance(document, dict) else ""
+            raise TypeError(f"document {position} is a {type(document).__name__}, not a pgfox.v1.Document{remedy}")
         # The field's tag and length come on top of the document.
         size = document.ByteSize() + 6
         if size > MAX_BYTES_PER_REQUEST:
@@ -231,6 +237,16 @@ class Ingest:
         self._ready.append(self._filling)
         self._filling = v1.IngestRequest()
         self._filling_bytes = 0
+
+
+def check_source(documents: object) -> None:
+    """Refuses a source that a loop would not read as documents."""
+    if is_table(documents):
+        remedy = "write pgfox.documents(table, id=..., text=...), which names its columns"
+        raise TypeError(f"documents is a {type(documents).__name__}: {remedy}")
+    if isinstance(documents, (v1.Document, dict, str)):
+        kind = type(documents).__name__
+        raise TypeError(f"documents is one {kind}, not an iterable of documents: write [pgfox.document(...)]")
 
 
 def ended_early() -> PgfoxError:

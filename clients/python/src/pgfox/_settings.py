@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -25,6 +25,8 @@ MAX_TIMEOUT = 86_400
 MAX_MESSAGE_BYTES = (16 << 20) + (64 << 10)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
+CallMetadata: TypeAlias = Iterable[tuple[str, str | bytes]] | dict[str, str]
+"""Headers of one call: pairs, or a dict."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Settings:
 
     def metadata_and(self, own: Any) -> Any:
         """The metadata of a call: the caller's own, and the API key."""
-        return self.metadata if own is None else (*own, *self.metadata)
+        if own is None:
+            return self.metadata
+        return (*(own.items() if isinstance(own, dict) else own), *self.metadata)
 
     def error(self, error: grpc.RpcError) -> PgfoxError:
         """What gRPC raised, as one of pgfox's errors."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from pgfox import v1
+from pgfox._aio_client import Client as AioClient
 from pgfox._client import Client
 from pgfox._errors import PgfoxError
 from pgfox._ingest import (
@@ -22,9 +23,11 @@ from pgfox._ingest import (
     OnAcknowledged,
     OnInterrupted,
     Step,
+    check_source,
     ended_early,
     silence,
 )
+from pgfox._methods import refuse_client
 
 
 def ingest(
@@ -68,6 +71,8 @@ def ingest(
         ValueError: an option is out of its range; nothing was sent.
         Exception: whatever `documents` or a callback raises, as it is; `on_acknowledged` was told what is stored.
     """
+    refuse_client(client, AioClient, "await pgfox.aio.ingest(...)")
+    check_source(documents)
     state = Ingest(
         collection,
         skip_invalid=skip_invalid,

@@ -1,3 +1,4 @@
+"""Documents: what is stored and found."""
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -7,35 +8,52 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DocumentOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """In which order documents are listed."""
     __slots__ = ()
     DOCUMENT_ORDER_UNSPECIFIED: _ClassVar[DocumentOrder]
+    """Not stated: DOCUMENT_ORDER_ID."""
     DOCUMENT_ORDER_ID: _ClassVar[DocumentOrder]
+    """By id, compared by bytes."""
     DOCUMENT_ORDER_CREATE_TIME: _ClassVar[DocumentOrder]
+    """In the order in which they were first stored."""
 
 class MetadataUpdate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    """What becomes of the metadata that a document has."""
     __slots__ = ()
     METADATA_UPDATE_UNSPECIFIED: _ClassVar[MetadataUpdate]
+    """Not stated: METADATA_UPDATE_MERGE."""
     METADATA_UPDATE_MERGE: _ClassVar[MetadataUpdate]
+    """It is merged as by RFC 7396: a value replaces the one there, null removes it, objects are merged in turn."""
     METADATA_UPDATE_REPLACE: _ClassVar[MetadataUpdate]
+    """It is replaced as a whole."""
 DOCUMENT_ORDER_UNSPECIFIED: DocumentOrder
+"""Not stated: DOCUMENT_ORDER_ID."""
 DOCUMENT_ORDER_ID: DocumentOrder
+"""By id, compared by bytes."""
 DOCUMENT_ORDER_CREATE_TIME: DocumentOrder
+"""In the order in which they were first stored."""
 METADATA_UPDATE_UNSPECIFIED: MetadataUpdate
+"""Not stated: METADATA_UPDATE_MERGE."""
 METADATA_UPDATE_MERGE: MetadataUpdate
+"""It is merged as by RFC 7396: a value replaces the one there, null removes it, objects are merged in turn."""
 METADATA_UPDATE_REPLACE: MetadataUpdate
+"""It is replaced as a whole."""
 
 class Vector(_message.Message):
+    """A vector of 4-byte floats."""
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[float]
+    """The elements, each finite. As many as the collection has dimensions."""
     def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Document(_message.Message):
+    """A text or another thing that has a vector, with its metadata."""
     __slots__ = ("id", "text", "vector", "metadata", "version", "create_time", "update_time")
     ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -45,15 +63,30 @@ class Document(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     id: str
+    """The caller's id, 1 to 512 bytes of UTF-8 without NUL. Storing a document replaces the one with the same id."""
     text: str
+    """The text, at most 8 MiB of UTF-8 without NUL. In a collection with a model it is what is embedded; without a model it
+    is stored beside the vector. A document of a collection with a model that has neither a vector nor any text but
+    white space is stored without a vector: it can be fetched but not found by Search.
+    """
     vector: Vector
+    """The vector. Required in a collection without a model. In a collection with a model it is used as it is, instead of
+    embedding the text. Responses carry it only when asked for.
+    """
     metadata: _struct_pb2.Struct
+    """Any JSON object, at most 1 MiB as JSON and 32 objects and lists within each other, stored as jsonb. Numbers are
+    doubles, so an integer beyond 2^53 must be sent as a string. NUL characters, NaN and infinities are refused.
+    """
     version: int
+    """Output only, of GetDocuments and ListDocuments: 1 when the document was first stored, one more with every change."""
     create_time: _timestamp_pb2.Timestamp
+    """Output only, of GetDocuments and ListDocuments: when it was first stored."""
     update_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., version: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    """Output only, of GetDocuments and ListDocuments: when it was last changed."""
+    def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping[str, _Any]]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping[str, _Any]]] = ..., version: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class IngestRequest(_message.Message):
+    """Request of Ingest and IngestStream."""
     __slots__ = ("collection", "documents", "sequence", "skip_invalid", "only_if_absent", "if_version")
     class IfVersionEntry(_message.Message):
         __slots__ = ("key", "value")
@@ -69,14 +102,29 @@ class IngestRequest(_message.Message):
     ONLY_IF_ABSENT_FIELD_NUMBER: _ClassVar[int]
     IF_VERSION_FIELD_NUMBER: _ClassVar[int]
     collection: str
+    """Name of the collection."""
     documents: _containers.RepeatedCompositeFieldContainer[Document]
+    """The documents, at most 1,000 and at most 16 MiB in one request. They may make at most 20,000 chunks together. Of a
+    repeated id the last one wins.
+    """
     sequence: int
+    """Any number; the response carries it back, so that a client can tell which of its requests was acknowledged."""
     skip_invalid: bool
+    """False: one bad document refuses the whole request with INVALID_ARGUMENT and nothing is stored. True: the good
+    documents are stored and the bad ones are listed in the response. A document whose text the embedding provider does not
+    take is a bad one.
+    """
     only_if_absent: bool
+    """Store only documents whose id does not exist; the others stay as they are and are counted in `skipped_count`."""
     if_version: _containers.ScalarMap[str, int]
-    def __init__(self, collection: _Optional[str] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., sequence: _Optional[int] = ..., skip_invalid: bool = ..., only_if_absent: bool = ..., if_version: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    """Ids of documents of this request with the version that each must have to be replaced; 0: it must not exist. When one
+    has another version the request is ABORTED with ERROR_REASON_VERSION_MISMATCH and stores nothing, or with
+    `skip_invalid` that document is listed in the response. Not together with `only_if_absent`. At most 1,000 entries.
+    """
+    def __init__(self, collection: _Optional[str] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping[str, _Any]]]] = ..., sequence: _Optional[int] = ..., skip_invalid: bool = ..., only_if_absent: bool = ..., if_version: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class IngestResponse(_message.Message):
+    """Response of Ingest and IngestStream, sent after COMMIT."""
     __slots__ = ("sequence", "upserted_count", "updated_count", "unchanged_count", "errors", "usage", "truncated_count", "unembedded_count", "skipped_count", "embedded_count", "full_text_cut_count")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     UPSERTED_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -90,59 +138,94 @@ class IngestResponse(_message.Message):
     EMBEDDED_COUNT_FIELD_NUMBER: _ClassVar[int]
     FULL_TEXT_CUT_COUNT_FIELD_NUMBER: _ClassVar[int]
     sequence: int
+    """The number of the request."""
     upserted_count: int
+    """Documents that were inserted or changed."""
     updated_count: int
+    """The part of `upserted_count` that existed before."""
     unchanged_count: int
+    """Documents that were stored already, just as they are. They cost no embedding and no write."""
     errors: _containers.RepeatedCompositeFieldContainer[DocumentError]
+    """The documents that were skipped, with `skip_invalid`."""
     usage: Usage
+    """What embedding cost."""
     truncated_count: int
+    """Documents with a text, or a chunk of it, that is longer than the model reads: its vector stands for the beginning
+    only. Where the limit is not one of the model but one that the provider stated, the document is embedded again
+    whenever it is ingested again, in case the provider reads more by then.
+    """
     unembedded_count: int
+    """Documents stored without a vector because they have no text. Search does not find them."""
     skipped_count: int
+    """Documents that existed already, with `only_if_absent`."""
     embedded_count: int
+    """Texts that were embedded: documents, or in a collection with chunking their new and changed chunks. Equal texts are
+    embedded once.
+    """
     full_text_cut_count: int
-    def __init__(self, sequence: _Optional[int] = ..., upserted_count: _Optional[int] = ..., updated_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[DocumentError, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., truncated_count: _Optional[int] = ..., unembedded_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., embedded_count: _Optional[int] = ..., full_text_cut_count: _Optional[int] = ...) -> None: ...
+    """Documents with a text, or a chunk of it, of more than 200,000 bytes: full-text search finds the words of its
+    beginning only.
+    """
+    def __init__(self, sequence: _Optional[int] = ..., upserted_count: _Optional[int] = ..., updated_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[DocumentError, _Mapping[str, _Any]]]] = ..., usage: _Optional[_Union[Usage, _Mapping[str, _Any]]] = ..., truncated_count: _Optional[int] = ..., unembedded_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., embedded_count: _Optional[int] = ..., full_text_cut_count: _Optional[int] = ...) -> None: ...
 
 class DocumentError(_message.Message):
+    """Why a document was skipped."""
     __slots__ = ("index", "id", "reason", "message")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     index: int
+    """Position in `IngestRequest.documents`, from 0."""
     id: str
+    """The id of the document, cut to 512 bytes."""
     reason: _errors_pb2.ErrorReason
+    """The reason for programs."""
     message: str
+    """The reason for people."""
     def __init__(self, index: _Optional[int] = ..., id: _Optional[str] = ..., reason: _Optional[_Union[_errors_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Usage(_message.Message):
+    """What embedding cost."""
     __slots__ = ("tokens", "cached_count")
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_COUNT_FIELD_NUMBER: _ClassVar[int]
     tokens: int
+    """Tokens that the model read, as the provider counts them."""
     cached_count: int
+    """Texts of queries whose vector was remembered: they cost nothing."""
     def __init__(self, tokens: _Optional[int] = ..., cached_count: _Optional[int] = ...) -> None: ...
 
 class GetDocumentsRequest(_message.Message):
+    """Request of GetDocuments."""
     __slots__ = ("collection", "ids", "include_vector", "allow_missing")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_VECTOR_FIELD_NUMBER: _ClassVar[int]
     ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
     collection: str
+    """Name of the collection."""
     ids: _containers.RepeatedScalarFieldContainer[str]
+    """Ids of the documents, 1 to 1,000. A repeated id is returned once."""
     include_vector: bool
+    """Return the vectors too. Of a document in chunks: their mean."""
     allow_missing: bool
+    """False: an id that does not exist is NOT_FOUND, and the message names it. True: it is listed in `missing_ids`."""
     def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., include_vector: bool = ..., allow_missing: bool = ...) -> None: ...
 
 class GetDocumentsResponse(_message.Message):
+    """Response of GetDocuments."""
     __slots__ = ("documents", "missing_ids")
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     MISSING_IDS_FIELD_NUMBER: _ClassVar[int]
     documents: _containers.RepeatedCompositeFieldContainer[Document]
+    """The documents, in the order of the ids asked for. A response above 16 MiB is RESOURCE_EXHAUSTED: ask for fewer."""
     missing_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., missing_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    """The ids that do not exist, with `allow_missing`."""
+    def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping[str, _Any]]]] = ..., missing_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListDocumentsRequest(_message.Message):
+    """Request of ListDocuments."""
     __slots__ = ("collection", "filter", "page_size", "page_token", "order", "descending", "include_vector", "read_mask")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
@@ -153,44 +236,74 @@ class ListDocumentsRequest(_message.Message):
     INCLUDE_VECTOR_FIELD_NUMBER: _ClassVar[int]
     READ_MASK_FIELD_NUMBER: _ClassVar[int]
     collection: str
+    """Name of the collection."""
     filter: _filter_pb2.Filter
+    """Which documents. Absent: all."""
     page_size: int
+    """Most documents to return, 0 to 1,000. 0: 100. A page of large documents ends earlier."""
     page_token: str
+    """`next_page_token` of the page before; the rest of the request must be as it was then, but for `page_size`. Empty: the
+    first page.
+    """
     order: DocumentOrder
+    """In which order."""
     descending: bool
+    """The other way round."""
     include_vector: bool
+    """Return the vectors too. Of a document in chunks: their mean."""
     read_mask: _field_mask_pb2.FieldMask
-    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[DocumentOrder, str]] = ..., descending: bool = ..., include_vector: bool = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+    """Fields of the documents to return: "text", "metadata", or fields of the metadata such as "metadata.title", at most 100;
+    the others are always there, and "id" asks for no more than those. Absent or empty: text and metadata.
+    """
+    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping[str, _Any]]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[DocumentOrder, str]] = ..., descending: bool = ..., include_vector: bool = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class ListDocumentsResponse(_message.Message):
+    """Response of ListDocuments."""
     __slots__ = ("documents", "next_page_token", "notes")
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     documents: _containers.RepeatedCompositeFieldContainer[Document]
+    """The documents. One that is stored, changed or deleted between two pages may or may not be seen; no other is left out
+    or repeated.
+    """
     next_page_token: str
+    """Send as `page_token` to get the next page. Empty: there is none."""
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    """What the caller should know when no document matches, such as a filter that compares with a type that the field
+    never has. Looks at the first 16 conditions, and at 10,000 documents.
+    """
+    def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping[str, _Any]]]] = ..., next_page_token: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CountDocumentsRequest(_message.Message):
+    """Request of CountDocuments."""
     __slots__ = ("collection", "filter", "estimated")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_FIELD_NUMBER: _ClassVar[int]
     collection: str
+    """Name of the collection."""
     filter: _filter_pb2.Filter
+    """Which documents. Absent: all."""
     estimated: bool
-    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., estimated: bool = ...) -> None: ...
+    """Return what the planner of Postgres expects instead of counting: fast for any number of documents."""
+    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping[str, _Any]]] = ..., estimated: bool = ...) -> None: ...
 
 class CountDocumentsResponse(_message.Message):
+    """Response of CountDocuments."""
     __slots__ = ("count", "notes")
     COUNT_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     count: int
+    """The number of documents."""
     notes: _containers.RepeatedScalarFieldContainer[str]
+    """What the caller should know when the count is 0, such as a filter that compares with a type that the field
+    never has. Looks at the first 16 conditions, and at 10,000 documents.
+    """
     def __init__(self, count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FacetDocumentsRequest(_message.Message):
+    """Request of FacetDocuments."""
     __slots__ = ("collection", "filter", "field", "limit", "bucket_width")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
@@ -198,53 +311,87 @@ class FacetDocumentsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     BUCKET_WIDTH_FIELD_NUMBER: _ClassVar[int]
     collection: str
+    """Name of the collection."""
     filter: _filter_pb2.Filter
+    """Which documents. Absent: all."""
     field: str
+    """The field whose values are counted, written as in `Condition.field`; required. In a list each different element counts
+    once per document.
+    """
     limit: int
+    """Most values to return, 0 to 1,000. 0: 10."""
     bucket_width: float
-    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., field: _Optional[str] = ..., limit: _Optional[int] = ..., bucket_width: _Optional[float] = ...) -> None: ...
+    """Above 0: count numbers in buckets of this width; a bucket has the value of its lower end, a multiple of the width.
+    0: count each value.
+    """
+    def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping[str, _Any]]] = ..., field: _Optional[str] = ..., limit: _Optional[int] = ..., bucket_width: _Optional[float] = ...) -> None: ...
 
 class FacetValue(_message.Message):
+    """A value of a field, and how many documents have it."""
     __slots__ = ("value", "count")
     VALUE_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     value: _struct_pb2.Value
+    """A string, a number or a boolean; with `bucket_width` the lower end of the bucket."""
     count: int
-    def __init__(self, value: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., count: _Optional[int] = ...) -> None: ...
+    """Documents with this value."""
+    def __init__(self, value: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., count: _Optional[int] = ...) -> None: ...
 
 class FacetDocumentsResponse(_message.Message):
+    """Response of FacetDocuments."""
     __slots__ = ("values", "other_value_count", "without_value_count", "notes")
     VALUES_FIELD_NUMBER: _ClassVar[int]
     OTHER_VALUE_COUNT_FIELD_NUMBER: _ClassVar[int]
     WITHOUT_VALUE_COUNT_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedCompositeFieldContainer[FacetValue]
+    """The values that most documents have, the most frequent first; equally frequent ones in the order of the values. With
+    `bucket_width` the fullest buckets, in the order of the values.
+    """
     other_value_count: int
+    """Different values beyond `limit`."""
     without_value_count: int
+    """Documents that match the filter and have none of the values that are counted: the field is absent, null, an object
+    or an empty list, or with `bucket_width` no number.
+    """
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, values: _Optional[_Iterable[_Union[FacetValue, _Mapping]]] = ..., other_value_count: _Optional[int] = ..., without_value_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    """What the caller should know when there are no values, such as a filter that compares with a type that the field
+    never has. Looks at the first 16 conditions, and at 10,000 documents.
+    """
+    def __init__(self, values: _Optional[_Iterable[_Union[FacetValue, _Mapping[str, _Any]]]] = ..., other_value_count: _Optional[int] = ..., without_value_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeleteDocumentsRequest(_message.Message):
+    """Request of DeleteDocuments."""
     __slots__ = ("collection", "ids", "filter", "dry_run")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     collection: str
+    """Name of the collection."""
     ids: _containers.RepeatedScalarFieldContainer[str]
+    """Ids of the documents, 1 to 1,000. Either this or `filter`."""
     filter: _filter_pb2.Filter
+    """Which documents. Either this or `ids`; `Filter.everything` deletes all."""
     dry_run: bool
-    def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., dry_run: bool = ...) -> None: ...
+    """Only count what would be deleted, which may be more than one call deletes."""
+    def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping[str, _Any]]] = ..., dry_run: bool = ...) -> None: ...
 
 class DeleteDocumentsResponse(_message.Message):
+    """Response of DeleteDocuments."""
     __slots__ = ("deleted_count", "notes")
     DELETED_COUNT_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     deleted_count: int
+    """Documents that existed and are deleted, or with `dry_run` would be."""
     notes: _containers.RepeatedScalarFieldContainer[str]
+    """What the caller should know when no document matches, such as a filter that compares with a type that the field
+    never has. Looks at the first 16 conditions, and at 10,000 documents.
+    """
     def __init__(self, deleted_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class UpdateMetadataRequest(_message.Message):
+    """Request of UpdateMetadata."""
     __slots__ = ("collection", "ids", "filter", "metadata", "update", "dry_run")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
@@ -253,19 +400,31 @@ class UpdateMetadataRequest(_message.Message):
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     collection: str
+    """Name of the collection."""
     ids: _containers.RepeatedScalarFieldContainer[str]
+    """Ids of the documents, 1 to 1,000. Either this or `filter`."""
     filter: _filter_pb2.Filter
+    """Which documents. Either this or `ids`."""
     metadata: _struct_pb2.Struct
+    """The metadata; required. The limits of `Document.metadata` hold for the result too."""
     update: MetadataUpdate
+    """What to do with it."""
     dry_run: bool
-    def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., update: _Optional[_Union[MetadataUpdate, str]] = ..., dry_run: bool = ...) -> None: ...
+    """Only count what would be changed, which may be more than one call changes."""
+    def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping[str, _Any]]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping[str, _Any]]] = ..., update: _Optional[_Union[MetadataUpdate, str]] = ..., dry_run: bool = ...) -> None: ...
 
 class UpdateMetadataResponse(_message.Message):
+    """Response of UpdateMetadata."""
     __slots__ = ("matched_count", "updated_count", "notes")
     MATCHED_COUNT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_COUNT_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     matched_count: int
+    """Documents that were asked for and exist."""
     updated_count: int
+    """The part of them that is changed, or with `dry_run` would be; the metadata of the others is as asked for already."""
     notes: _containers.RepeatedScalarFieldContainer[str]
+    """What the caller should know when no document matches, such as a filter that compares with a type that the field
+    never has. Looks at the first 16 conditions, and at 10,000 documents.
+    """
     def __init__(self, matched_count: _Optional[int] = ..., updated_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...

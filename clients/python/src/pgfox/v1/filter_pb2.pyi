@@ -1,13 +1,21 @@
+"""Filters: which documents, by their metadata."""
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Filter(_message.Message):
+    """Which documents. At most 8 filters within each other, 256 conditions and lists of ids, and 1,000 values or ids in a list.
+
+    A field that is absent and one that is null are the same: there is no value. A test of a value that is not there never
+    holds, whatever it compares with; only what is negative holds then: `not_equals`, `Condition.none_of`, `exists` false,
+    `equals` null and `Filter.none_of`. A test of a value of another type does not hold either: "7" is not 7, and is
+    neither less nor greater.
+    """
     __slots__ = ("condition", "all_of", "any_of", "none_of", "ids", "everything")
     CONDITION_FIELD_NUMBER: _ClassVar[int]
     ALL_OF_FIELD_NUMBER: _ClassVar[int]
@@ -16,26 +24,37 @@ class Filter(_message.Message):
     IDS_FIELD_NUMBER: _ClassVar[int]
     EVERYTHING_FIELD_NUMBER: _ClassVar[int]
     condition: Condition
+    """One field."""
     all_of: FilterList
+    """All of these hold."""
     any_of: FilterList
+    """At least one of these holds."""
     none_of: FilterList
+    """None of these holds."""
     ids: IdList
+    """The document has one of these ids."""
     everything: bool
-    def __init__(self, condition: _Optional[_Union[Condition, _Mapping]] = ..., all_of: _Optional[_Union[FilterList, _Mapping]] = ..., any_of: _Optional[_Union[FilterList, _Mapping]] = ..., none_of: _Optional[_Union[FilterList, _Mapping]] = ..., ids: _Optional[_Union[IdList, _Mapping]] = ..., everything: bool = ...) -> None: ...
+    """Every document matches. Must be true. It says that all are meant, where an absent filter is refused."""
+    def __init__(self, condition: _Optional[_Union[Condition, _Mapping[str, _Any]]] = ..., all_of: _Optional[_Union[FilterList, _Mapping[str, _Any]]] = ..., any_of: _Optional[_Union[FilterList, _Mapping[str, _Any]]] = ..., none_of: _Optional[_Union[FilterList, _Mapping[str, _Any]]] = ..., ids: _Optional[_Union[IdList, _Mapping[str, _Any]]] = ..., everything: bool = ...) -> None: ...
 
 class FilterList(_message.Message):
+    """Filters that are combined."""
     __slots__ = ("filters",)
     FILTERS_FIELD_NUMBER: _ClassVar[int]
     filters: _containers.RepeatedCompositeFieldContainer[Filter]
-    def __init__(self, filters: _Optional[_Iterable[_Union[Filter, _Mapping]]] = ...) -> None: ...
+    """The filters, at least one: an empty list would match everything or nothing by accident."""
+    def __init__(self, filters: _Optional[_Iterable[_Union[Filter, _Mapping[str, _Any]]]] = ...) -> None: ...
 
 class IdList(_message.Message):
+    """Ids of documents."""
     __slots__ = ("ids",)
     IDS_FIELD_NUMBER: _ClassVar[int]
     ids: _containers.RepeatedScalarFieldContainer[str]
+    """The ids, 1 to 1,000."""
     def __init__(self, ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Condition(_message.Message):
+    """A test of one field of the metadata."""
     __slots__ = ("field", "equals", "not_equals", "less_than", "at_most", "greater_than", "at_least", "one_of", "none_of", "contains_any", "contains_all", "starts_with", "exists", "before", "since", "contains_text", "ignore_case")
     FIELD_FIELD_NUMBER: _ClassVar[int]
     EQUALS_FIELD_NUMBER: _ClassVar[int]
@@ -55,20 +74,49 @@ class Condition(_message.Message):
     CONTAINS_TEXT_FIELD_NUMBER: _ClassVar[int]
     IGNORE_CASE_FIELD_NUMBER: _ClassVar[int]
     field: str
+    """The field: a key, or keys separated by dots that lead through objects, such as `author.name`. A key with other
+    characters than letters, digits, `_` and `-` is put in double quotes, with `\\"` and `\\\\` for `"` and `\\` in it:
+    `"first.name"`. `[]` after a key leads into the elements of a list: `variants[].color` is the color of each variant, and
+    the test holds if it holds for at least one of them; a negative test holds if it holds for all. 1 to 16 keys, at most
+    1,024 bytes.
+    """
     equals: _struct_pb2.Value
+    """The value is this one. Numbers are equal as numbers; an object or a list is equal as a whole. null: there is no
+    value.
+    """
     not_equals: _struct_pb2.Value
+    """The value is not this one, or there is none. null: there is a value."""
     less_than: _struct_pb2.Value
+    """The value is less. A number or a string; strings are compared by their code points."""
     at_most: _struct_pb2.Value
+    """The value is less or equal. A number or a string."""
     greater_than: _struct_pb2.Value
+    """The value is greater. A number or a string."""
     at_least: _struct_pb2.Value
+    """The value is greater or equal. A number or a string."""
     one_of: _struct_pb2.ListValue
+    """The value is one of these: 1 to 1,000 strings, numbers and booleans."""
     none_of: _struct_pb2.ListValue
+    """The value is none of these, or there is none. 1 to 1,000 strings, numbers and booleans."""
     contains_any: _struct_pb2.ListValue
+    """The value is a list that has at least one of these: 1 to 1,000 strings, numbers and booleans."""
     contains_all: _struct_pb2.ListValue
+    """The value is a list that has all of these: 1 to 1,000 strings, numbers and booleans."""
     starts_with: str
+    """The value is a string that starts with this one, which is not empty."""
     exists: bool
+    """True: there is a value. False: there is none."""
     before: _timestamp_pb2.Timestamp
+    """The value is a string that spells a time before this one, such as "2024-05-01T12:00:00Z": RFC 3339, with a blank for
+    the T, without seconds, with the offset +0200 or +02, or only a date. Without a zone it is in UTC. Microseconds count.
+    """
     since: _timestamp_pb2.Timestamp
+    """The value is a string that spells this time or a later one."""
     contains_text: str
+    """The value is a string that contains this one, which is not empty."""
     ignore_case: bool
-    def __init__(self, field: _Optional[str] = ..., equals: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., not_equals: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., less_than: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., at_most: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., greater_than: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., at_least: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., one_of: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., none_of: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., contains_any: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., contains_all: _Optional[_Union[_struct_pb2.ListValue, _Mapping]] = ..., starts_with: _Optional[str] = ..., exists: bool = ..., before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., contains_text: _Optional[str] = ..., ignore_case: bool = ...) -> None: ...
+    """Compare strings without regard to case, in every script and whatever the locale of the database: `equals`,
+    `not_equals`, `one_of`, `none_of`, `contains_any`, `contains_all`, `starts_with` and `contains_text`. With any other
+    test it is refused. No index serves it.
+    """
+    def __init__(self, field: _Optional[str] = ..., equals: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., not_equals: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., less_than: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., at_most: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., greater_than: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., at_least: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., one_of: _Optional[_Union[_struct_pb2.ListValue, _Mapping[str, _Any]]] = ..., none_of: _Optional[_Union[_struct_pb2.ListValue, _Mapping[str, _Any]]] = ..., contains_any: _Optional[_Union[_struct_pb2.ListValue, _Mapping[str, _Any]]] = ..., contains_all: _Optional[_Union[_struct_pb2.ListValue, _Mapping[str, _Any]]] = ..., starts_with: _Optional[str] = ..., exists: bool = ..., before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., contains_text: _Optional[str] = ..., ignore_case: bool = ...) -> None: ...

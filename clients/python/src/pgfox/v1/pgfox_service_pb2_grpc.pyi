@@ -17,6 +17,7 @@ import abc
 import collections.abc
 import grpc
 import grpc.aio
+import pgfox._aio_unary
 import pgfox.v1.collections_pb2
 import pgfox.v1.documents_pb2
 import pgfox.v1.indexes_pb2
@@ -157,37 +158,37 @@ class PgfoxServiceStub:
 class PgfoxServiceAsyncStub:
     """Semantic search over collections of documents that live in ordinary Postgres tables."""
 
-    CreateCollection: grpc.aio.UnaryUnaryMultiCallable[
+    CreateCollection: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.collections_pb2.CreateCollectionRequest,
         pgfox.v1.collections_pb2.CreateCollectionResponse,
     ]
     """Creates an empty collection. ALREADY_EXISTS when the name is taken."""
 
-    GetCollection: grpc.aio.UnaryUnaryMultiCallable[
+    GetCollection: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.collections_pb2.GetCollectionRequest,
         pgfox.v1.collections_pb2.GetCollectionResponse,
     ]
     """Returns one collection. NOT_FOUND when there is none of that name."""
 
-    ListCollections: grpc.aio.UnaryUnaryMultiCallable[
+    ListCollections: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.collections_pb2.ListCollectionsRequest,
         pgfox.v1.collections_pb2.ListCollectionsResponse,
     ]
     """Lists the collections in the order of their names."""
 
-    UpdateCollection: grpc.aio.UnaryUnaryMultiCallable[
+    UpdateCollection: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.collections_pb2.UpdateCollectionRequest,
         pgfox.v1.collections_pb2.UpdateCollectionResponse,
     ]
     """Changes the metadata indexes or the aliases of a collection."""
 
-    DeleteCollection: grpc.aio.UnaryUnaryMultiCallable[
+    DeleteCollection: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.collections_pb2.DeleteCollectionRequest,
         pgfox.v1.collections_pb2.DeleteCollectionResponse,
     ]
     """Deletes a collection with its documents, vectors and indexes. A running index build is stopped."""
 
-    Ingest: grpc.aio.UnaryUnaryMultiCallable[
+    Ingest: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.IngestRequest,
         pgfox.v1.documents_pb2.IngestResponse,
     ]
@@ -202,31 +203,31 @@ class PgfoxServiceAsyncStub:
     connection sends every request that was not acknowledged again: ids make that safe.
     """
 
-    GetDocuments: grpc.aio.UnaryUnaryMultiCallable[
+    GetDocuments: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.GetDocumentsRequest,
         pgfox.v1.documents_pb2.GetDocumentsResponse,
     ]
     """Returns documents by id, in the order of the ids asked for."""
 
-    ListDocuments: grpc.aio.UnaryUnaryMultiCallable[
+    ListDocuments: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.ListDocumentsRequest,
         pgfox.v1.documents_pb2.ListDocumentsResponse,
     ]
     """Lists documents page by page, all or those that match a filter."""
 
-    CountDocuments: grpc.aio.UnaryUnaryMultiCallable[
+    CountDocuments: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.CountDocumentsRequest,
         pgfox.v1.documents_pb2.CountDocumentsResponse,
     ]
     """Counts documents, all or those that match a filter."""
 
-    FacetDocuments: grpc.aio.UnaryUnaryMultiCallable[
+    FacetDocuments: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.FacetDocumentsRequest,
         pgfox.v1.documents_pb2.FacetDocumentsResponse,
     ]
     """Counts documents by the values of a field of their metadata, or in buckets, all or those that match a filter."""
 
-    DeleteDocuments: grpc.aio.UnaryUnaryMultiCallable[
+    DeleteDocuments: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.DeleteDocumentsRequest,
         pgfox.v1.documents_pb2.DeleteDocumentsResponse,
     ]
@@ -235,7 +236,7 @@ class PgfoxServiceAsyncStub:
     before anything is deleted.
     """
 
-    UpdateMetadata: grpc.aio.UnaryUnaryMultiCallable[
+    UpdateMetadata: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.UpdateMetadataRequest,
         pgfox.v1.documents_pb2.UpdateMetadataResponse,
     ]
@@ -253,25 +254,25 @@ class PgfoxServiceAsyncStub:
     old one only when it is complete.
     """
 
-    ListIndexes: grpc.aio.UnaryUnaryMultiCallable[
+    ListIndexes: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.indexes_pb2.ListIndexesRequest,
         pgfox.v1.indexes_pb2.ListIndexesResponse,
     ]
     """Lists the vector indexes of a collection, the one that is being built among them."""
 
-    DropIndex: grpc.aio.UnaryUnaryMultiCallable[
+    DropIndex: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.indexes_pb2.DropIndexRequest,
         pgfox.v1.indexes_pb2.DropIndexResponse,
     ]
     """Drops a vector index, or stops the build of one. Searches are exact afterwards."""
 
-    Search: grpc.aio.UnaryUnaryMultiCallable[
+    Search: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.search_pb2.SearchRequest,
         pgfox.v1.search_pb2.SearchResponse,
     ]
     """Finds the documents nearest to a text, a vector, a stored document or examples, or by full text, or by both."""
 
-    SearchBatch: grpc.aio.UnaryUnaryMultiCallable[
+    SearchBatch: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.search_pb2.SearchBatchRequest,
         pgfox.v1.search_pb2.SearchBatchResponse,
     ]
