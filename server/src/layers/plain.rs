@@ -10,8 +10,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-const NOT_GRPC: &str = "This is pgfox, a gRPC server: it answers gRPC over HTTP/2, and neither browsers nor curl. Ask it with \
-                        `pgfox health` or `grpcurl HOST:PORT list`.\n";
+const NOT_GRPC: &str = "This is pgfox, a gRPC server, and this request is not a gRPC call. Try \
+                        `pgfox health`, or `grpcurl -plaintext HOST:PORT list`.\n";
 const NOT_HTTP_2: &str = "This is pgfox, a gRPC server: gRPC needs HTTP/2, and this request came by HTTP/1. Something between \
                           the two may speak HTTP/1 to the server.\n";
 const NO_PAGES: &str = "This is pgfox, a gRPC server: it answers gRPC-Web only if --web-origins names the pages that may call.\n";
