@@ -16,6 +16,7 @@ use tonic_types::StatusExt as _;
 use crate::{
     calls::ingest,
     metadata::object,
+    process::command,
     support::{Client, Server, Setup, cluster, create_database, in_time, reason, vector_document, vectors},
 };
 
@@ -230,4 +231,64 @@ async fn pages_are_below_what_clients_receive() {
     let mut default = PgfoxServiceClient::new(server.channel.clone());
     let request = v1::ListDocumentsRequest { collection: "quarters".into(), page_size: 1_000, ..Default::default() };
     assert!(pages(&mut default, request).await.len() >= 3);
+}
+
+/// What `pgfox` says on stderr when it lists the collections of the server at `endpoint`.
+async fn cli(endpoint: &str, arguments: &[&str]) -> String {
+    let mut command = command("pgfox");
+    command.args(["--server", endpoint, "collections", "list"]).args(arguments);
+    let output = command.output().await.unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn mistakes_of_tls_are_told_apart() {
+    let (plain, tls) = tokio::join!(Server::start(18), with_tls());
+    let said = cli(&format!("https://{}", plain.address), &[]).await;
+    assert!(said.contains("the server speaks without TLS; write http://"), "{said}");
+    let said = cli(&format!("http://{}", tls.address), &[]).await;
+    assert!(said.contains("the server speaks TLS; write https://"), "{said}");
+    // The name of the certificate is localhost, and nobody vouches for it.
+    let said = cli(&format!("https://{}", tls.address), &[]).await;
+    assert!(said.contains("is not trusted"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem()).unwrap();
+    let said = cli(&format!("https://{}", tls.address), &["--ca", ca.to_str().unwrap()]).await;
+    assert!(said.contains("is not trusted"), "{said}");
+
+    // The right CA, and another name.
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = Certificate::from_pem(pair.cert.pem().as_bytes(), pair.signing_key.serialize_pem().as_bytes());
+    let mut setup = Setup::new(create_database(&cluster(18).postgres).await);
+    setup.tls = Some(certificate.unwrap());
+    let server = setup.start().await;
+    std::fs::write(&ca, pair.cert.pem()).unwrap();
+    let said = cli(&format!("https://{}", server.address), &["--ca", ca.to_str().unwrap()]).await;
+    assert!(said.contains("is not for the name 127.0.0.1"), "{said}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_printed_once() {
+    let server = Server::start(18).await;
+    let endpoint = format!("http://{}", server.address);
+    let run = async |arguments: &[&str]| {
+        let mut command = command("pgfox");
+        let output = command.args(["--server", &endpoint]).args(arguments).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = run(&["collections", "get", "Not A Name"]).await;
+    assert_eq!(said.matches("lower-case").count(), 1, "{said}");
+    let said = run(&["search", "Not A Name", "fox", "--fields", "texts,meta"]).await;
+    assert_eq!((said.matches("lower-case").count(), said.matches("paths[1]").count()), (1, 1), "{said}");
+    let said = run(&["collections", "get", "unknown", "--json"]).await;
+    let error: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let error = &error["error"];
+    assert_eq!((&error["reason"], &error["metadata"]["collection"]), (&json!("COLLECTION_NOT_FOUND"), &json!("unknown")));
+    assert!(error["request_id"].is_string(), "{said}");
+    let said = run(&["collections", "get", "Not A Name", "--json"]).await;
+    let error: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(error["error"]["violations"][0]["field"], "name", "{said}");
 }
