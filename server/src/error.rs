@@ -143,9 +143,9 @@ impl Error {
             Self::IndexUnsupported(_) => answer(Code::FailedPrecondition, ErrorReason::IndexUnsupported),
             Self::DeadlineExceeded => answer(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded),
             Self::TooLarge(_) => answer(Code::ResourceExhausted, ErrorReason::MessageTooLarge),
-            Self::HeadersTooLarge { bytes, limit } => answer(Code::ResourceExhausted, ErrorReason::HeadersTooLarge)
-                .with("bytes", bytes)
-                .with("limit", limit),
+            Self::HeadersTooLarge { bytes, limit } => {
+                answer(Code::ResourceExhausted, ErrorReason::HeadersTooLarge).with("bytes", bytes).with("limit", limit)
+            }
             Self::Exhausted(_) => answer(Code::ResourceExhausted, ErrorReason::TooManyBytes).retry(RETRY_BUSY),
             Self::Unauthenticated(_) => answer(Code::Unauthenticated, ErrorReason::Unauthenticated),
             Self::ShuttingDown => answer(Code::Unavailable, ErrorReason::ShuttingDown).retry(RETRY_SHUTDOWN),

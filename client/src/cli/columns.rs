@@ -53,7 +53,9 @@ impl Columns {
         }
         Some(match &document.metadata {
             // Own vectors often come without a text; then the metadata tell what was found.
-            Some(metadata) if self.is_default && document.text.trim().is_empty() => json::metadata(metadata).to_string(),
+            Some(metadata) if self.is_default && document.text.trim().is_empty() => {
+                json::metadata(metadata).to_string()
+            }
             _ => document.text.clone(),
         })
     }

@@ -236,11 +236,8 @@ fn table(documents: &[v1::Document], shown: &Columns, columns: usize) -> String 
         .map(|document| {
             // To the second is enough to read.
             let changed = document.update_time.map(|time| prost_types::Timestamp { nanos: 0, ..time }.to_string());
-            let mut row = vec![
-                output::cell(&document.id, columns),
-                document.version.to_string(),
-                changed.unwrap_or_default(),
-            ];
+            let mut row =
+                vec![output::cell(&document.id, columns), document.version.to_string(), changed.unwrap_or_default()];
             row.extend(shown.cells(document, columns));
             row.extend(shown.text(document, None).map(|text| output::one_line(&text, columns)));
             row

@@ -6,16 +6,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use hyper_util::{
-    client::legacy::connect::HttpConnector,
-    rt::TokioIo,
-};
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use rustls::{AlertDescription, CertificateError};
 use tokio::{net::TcpStream, sync::watch};
-use tonic::codegen::{
-    BoxFuture, Service,
-    http::Uri,
-};
+use tonic::codegen::{BoxFuture, Service, http::Uri};
 
 /// The code of HTTP/2 for a client that should have come by TLS.
 const INADEQUATE_SECURITY: u8 = 0xc;

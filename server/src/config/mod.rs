@@ -207,7 +207,8 @@ impl Settings {
         let server::ServerSettings { limits, api_keys, tls, web_origins, web_headers } = self.server;
         let embedding = self.embedding;
         let metrics = None;
-        let config = ServeConfig { store, migrate, embedding, limits, api_keys, tls, web_origins, web_headers, metrics };
+        let config =
+            ServeConfig { store, migrate, embedding, limits, api_keys, tls, web_origins, web_headers, metrics };
         Ok((config, warnings))
     }
 }

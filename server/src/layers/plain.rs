@@ -14,7 +14,8 @@ const NOT_GRPC: &str = "This is pgfox, a gRPC server, and this request is not a 
                         `pgfox health`, or `grpcurl -plaintext HOST:PORT list`.\n";
 const NOT_HTTP_2: &str = "This is pgfox, a gRPC server: gRPC needs HTTP/2, and this request came by HTTP/1. Something between \
                           the two may speak HTTP/1 to the server.\n";
-const NO_PAGES: &str = "This is pgfox, a gRPC server: it answers gRPC-Web only if --web-origins names the pages that may call.\n";
+const NO_PAGES: &str =
+    "This is pgfox, a gRPC server: it answers gRPC-Web only if --web-origins names the pages that may call.\n";
 
 /// Wraps the services of a server.
 #[derive(Clone, Debug)]

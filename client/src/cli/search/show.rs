@@ -12,12 +12,8 @@ use crate::cli::{
 
 pub(super) fn table(results: &[v1::SearchResult], shown: &Columns, columns: usize) -> String {
     let has_chunks = results.iter().any(|result| result.chunk.is_some());
-    let mut header = vec![
-        ("#", Align::Right),
-        ("DISTANCE", Align::Right),
-        ("SCORE", Align::Right),
-        ("ID", Align::Left),
-    ];
+    let mut header =
+        vec![("#", Align::Right), ("DISTANCE", Align::Right), ("SCORE", Align::Right), ("ID", Align::Left)];
     if has_chunks {
         header.push(("CHUNK", Align::Right));
     }
@@ -42,8 +38,9 @@ pub(super) fn table(results: &[v1::SearchResult], shown: &Columns, columns: usiz
         })
         .collect();
     // The text takes what the other columns leave.
-    let width =
-        |column: usize, title: &str| rows.iter().map(|row| row[column].width()).max().unwrap_or(0).max(title.width()) + 2;
+    let width = |column: usize, title: &str| {
+        rows.iter().map(|row| row[column].width()).max().unwrap_or(0).max(title.width()) + 2
+    };
     let others = rows.first().map_or(0, Vec::len);
     let taken: usize = header.iter().take(others).enumerate().map(|(column, (title, _))| width(column, title)).sum();
     let text_columns = columns.saturating_sub(taken + 1).max(20);

@@ -119,7 +119,8 @@ mod tests {
 
     fn hit(id: &str, text: &str, vector: &[f32]) -> Hit {
         let vector = (!vector.is_empty()).then(|| vector.to_vec());
-        let document = StoredDocument { id: id.into(), text: text.into(), metadata: "{}".into(), vector, version: None };
+        let document =
+            StoredDocument { id: id.into(), text: text.into(), metadata: "{}".into(), vector, version: None };
         Hit { document, distance: None, score: None, chunk: None, vector_rank: None, full_text_rank: None }
     }
 
