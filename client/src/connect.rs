@@ -1,7 +1,10 @@
 //! Opens a connection to a pgfox server.
 
+mod peer;
+
 use std::time::Duration;
 
+use hyper_util::client::legacy::connect::HttpConnector;
 use pgfox::v1::pgfox_service_client::PgfoxServiceClient;
 use tonic::{
     GrpcMethod, Request, Status,
@@ -10,6 +13,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
+use self::peer::{Connector, First};
 use crate::retry::{Backoff, Retry};
 
 /// Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame.
@@ -113,7 +117,7 @@ pub enum ConnectError {
     Unreachable {
         /// The endpoint with its scheme.
         endpoint: String,
-        /// What the system says.
+        /// Who answers instead, or what the system says: a sentence.
         reason: String,
     },
 }
@@ -151,23 +155,52 @@ pub async fn transport(options: &ConnectOptions) -> Result<Transport, ConnectErr
     let mut backoff = Backoff::new(patience);
     let mut attempts = 1;
     let channel = loop {
-        let error = match endpoint.connect().await {
+        let Obstacle { why, may_pass } = match connect_once(&endpoint, options.connect_timeout).await {
             Ok(channel) => break channel,
-            Err(error) => error,
+            Err(obstacle) => obstacle,
         };
-        match backoff.next_pause(Duration::ZERO).filter(|_| may_pass(&error)) {
+        match backoff.next_pause(Duration::ZERO).filter(|_| may_pass) {
             Some(pause) => tokio::time::sleep(pause).await,
             None => {
                 let tries = if attempts > 1 { format!(", {attempts} times") } else { String::new() };
                 return Err(ConnectError::Unreachable {
                     endpoint: endpoint.uri().to_string().trim_end_matches('/').to_owned(),
-                    reason: crate::error::root_cause(&error) + &tries,
+                    reason: why + &tries,
                 });
             }
         }
         attempts += 1;
     };
     Ok(InterceptedService::new(Retry::new(channel, options.retry), settings))
+}
+
+/// Why an attempt to connect failed, and whether another one can succeed.
+struct Obstacle {
+    why: String,
+    may_pass: bool,
+}
+
+/// Connects and waits for the first bytes of the server, which every server of HTTP/2 sends at once.
+async fn connect_once(endpoint: &Endpoint, timeout: Duration) -> Result<Channel, Obstacle> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    // With Nagle's algorithm a small call waits 40 ms for a delayed acknowledgement.
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(timeout));
+    let (connector, mut first) = Connector::new(tcp);
+    let host = endpoint.uri().host().unwrap_or_default();
+    let channel = endpoint
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| Obstacle { why: peer::why(&error, host), may_pass: may_pass(&error) })?;
+    let first = tokio::time::timeout(timeout, first.wait_for(|first| *first != First::Nothing)).await;
+    let (why, may_pass) = match first.map(|first| first.map(|first| first.clone())) {
+        Ok(Ok(First::Fit)) => return Ok(channel),
+        Ok(Ok(First::Unfit(why))) => (why, false),
+        Ok(_) => (peer::CLOSED.to_owned(), true),
+        Err(_) => ("somebody listens there, but does not answer".to_owned(), true),
+    };
+    Err(Obstacle { why, may_pass })
 }
 
 /// Whether another attempt to connect can succeed: not when TLS did not like what it got.
@@ -213,8 +246,6 @@ fn endpoint(options: &ConnectOptions) -> Result<Endpoint, ConnectError> {
     let is_tls = parsed.scheme_str() == Some("https");
     let mut endpoint = endpoint
         .connect_timeout(options.connect_timeout)
-        // With Nagle's algorithm a small call waits 40 ms for a delayed acknowledgement.
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)

@@ -72,6 +72,20 @@ pub fn transport_cause(status: &Status) -> String {
     std::error::Error::source(status).map_or_else(|| status.message().to_owned(), root_cause)
 }
 
+/// Who has answered when it was no gRPC server, in a sentence: a web server by HTTP/2, or a proxy before pgfox. None when a
+/// gRPC server has answered, or nobody.
+pub fn foreign_answer(status: &Status) -> Option<String> {
+    const HTTP: &str = "grpc-status header missing, mapped from HTTP status code ";
+    if let Some(code) = status.message().strip_prefix(HTTP) {
+        return Some(match code {
+            "431" => "the headers of the call are too large for the server, or for a proxy before it (HTTP 431)".into(),
+            code => format!("a web server or a proxy answers, not a gRPC server (HTTP {code})"),
+        });
+    }
+    let is_page = status.code() == Code::Internal && status.message().contains("invalid compression flag");
+    is_page.then(|| "a web server answers with a page, not a gRPC server".into())
+}
+
 /// The last error of a chain, which is where the system says what is wrong.
 pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;

@@ -35,6 +35,8 @@ pub(crate) enum Error {
     DeadlineExceeded,
     #[error("{0}")]
     TooLarge(String),
+    #[error("the headers of a call, its metadata, may have at most {limit} bytes and have {bytes}; send less metadata")]
+    HeadersTooLarge { bytes: usize, limit: usize },
     /// Other requests use up what requests may take.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
@@ -141,6 +143,9 @@ impl Error {
             Self::IndexUnsupported(_) => answer(Code::FailedPrecondition, ErrorReason::IndexUnsupported),
             Self::DeadlineExceeded => answer(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded),
             Self::TooLarge(_) => answer(Code::ResourceExhausted, ErrorReason::MessageTooLarge),
+            Self::HeadersTooLarge { bytes, limit } => {
+                answer(Code::ResourceExhausted, ErrorReason::HeadersTooLarge).with("bytes", bytes).with("limit", limit)
+            }
             Self::Exhausted(_) => answer(Code::ResourceExhausted, ErrorReason::TooManyBytes).retry(RETRY_BUSY),
             Self::Unauthenticated(_) => answer(Code::Unauthenticated, ErrorReason::Unauthenticated),
             Self::ShuttingDown => answer(Code::Unavailable, ErrorReason::ShuttingDown).retry(RETRY_SHUTDOWN),

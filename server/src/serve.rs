@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use http::HeaderName;
 use pgfox::v1::{FILE_DESCRIPTOR_SET, pgfox_service_server::PgfoxServiceServer};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -22,6 +23,7 @@ use crate::{
         connections::{Certificate, Connections, Slots},
         drain::Drain,
         messages::Messages,
+        plain::Plain,
         telemetry::{self, Telemetry},
         transport,
         web::{Origin, Web},
@@ -42,8 +44,10 @@ pub struct ServeConfig {
     pub tls: Option<Certificate>,
     /// Where Prometheus reads the metrics; `None`: nowhere.
     pub metrics: Option<TcpListener>,
-    /// Whose pages may call by gRPC-Web. Without any there is neither that nor HTTP/1.1.
+    /// Whose pages may call by gRPC-Web. Without any there is none.
     pub web_origins: Vec<Origin>,
+    /// What their calls may have as headers, beside what clients of gRPC-Web and libraries for tracing send.
+    pub web_headers: Vec<HeaderName>,
 }
 
 /// Sets up the database, or brings the schema of an older version up to date. Tries again for `wait` while the database is
@@ -64,7 +68,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let ServeConfig { store, migrate, embedding, limits, api_keys, tls, web_origins, metrics } = config;
+    let ServeConfig { store, migrate, embedding, limits, api_keys, tls, web_origins, web_headers, metrics } = config;
     let app = App::new(Store::new(store), Embedders::new(embedding)?, limits);
     let limits = Arc::clone(&app.limits);
 
@@ -83,9 +87,9 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
 
-    let web = Web::new(web_origins);
-    let connections =
-        Connections::new(Arc::clone(&limits), tls.as_ref(), web.is_some()).context("TLS cannot be used")?;
+    let web = Web::new(web_origins, web_headers);
+    let plain = Plain { has_pages: web.is_some() };
+    let connections = Connections::new(Arc::clone(&limits), tls.as_ref()).context("TLS cannot be used")?;
     let slots = Slots::new(limits.max_connections, app.draining.child_token());
     let messages = Messages {
         max_bytes: limits.max_request_bytes,
@@ -106,7 +110,7 @@ pub async fn serve(
         .add_service(InterceptedService::new(reflection().build_v1alpha()?, api_keys));
     let transport = transport::Transport { messages };
     let service = transport.layer(Drain(app.draining.clone()).layer(routes.prepare()));
-    let service = telemetry.layer(tower::util::option_layer(web).layer(service));
+    let service = telemetry.layer(plain.layer(tower::util::option_layer(web).layer(service)));
     let running = connections.serve(listener, slots, service, app.draining.clone());
     let mut running = AbortOnDropHandle::new(tokio::spawn(running));
 

@@ -88,6 +88,7 @@ async fn help_names_every_setting() {
         "--log-format",
         "--web-origins",
         "PGFOX_WEB_ORIGINS",
+        "--web-headers",
         "127.0.0.1:50051",
     ] {
         assert!(help.stdout.contains(named), "{named} is not in the help:\n{}", help.stdout);

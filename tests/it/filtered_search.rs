@@ -6,9 +6,9 @@ use rstest::rstest;
 use serde_json::json;
 
 use crate::{
-    calls::{build_index, ids, ingest, invalid, near, refusal, search, similar},
+    calls::{about, build_index, ids, ingest, invalid, near, refusal, search, similar},
     metadata::{all_of, any_of, equals, field, none_of, object, value},
-    support::{Client, Server, vector_document, vectors},
+    support::{Client, Server, text_document, texts, vector_document, vectors},
 };
 
 const DIMENSIONS: usize = 32;
@@ -336,4 +336,42 @@ async fn results_that_differ(#[values(16, 18)] major: u32) {
         ..near("c", &angle(0.0), 2)
     };
     invalid(client.search(bad).await, &["diversity", "diversity.weight", "diversity.candidates"]);
+}
+
+#[tokio::test]
+async fn results_that_differ_do_not_repeat_a_text() {
+    let server = Server::start(18).await;
+    let mut client = server.client();
+    for distance in [Distance::Cosine, Distance::L2, Distance::L1, Distance::InnerProduct] {
+        for method in [None, Some(v1::ChunkingMethod::Text)] {
+            let name = format!("{}_{}", distance.as_str_name().to_lowercase(), method.is_some());
+            let mut created = texts(&name);
+            let collection = created.collection.as_mut().unwrap();
+            collection.distance = distance.into();
+            collection.chunking = method.map(|method| v1::Chunking { method: method.into(), ..Default::default() });
+            client.create_collection(created).await.unwrap();
+            // Near to the query six times, and four texts that are farther.
+            let stored = std::iter::repeat_n("a fox in the snow", 6).chain(["hens", "a boat", "the sea", "an owl"]);
+            let documents = stored.enumerate().map(|(i, text)| text_document(&format!("{i:02}"), text));
+            ingest(&mut client, &name, documents.collect()).await;
+            for read_mask in [None, Some(prost_types::FieldMask { paths: vec!["id".into()] })] {
+                let request = |weight, limit| v1::SearchRequest {
+                    diversity: Some(v1::Diversity { weight, candidates: None }),
+                    read_mask: read_mask.clone(),
+                    ..about(&name, "a fox in the snow", limit)
+                };
+                for weight in [None, Some(1.0)] {
+                    let found = search(&mut client, request(weight, 6)).await;
+                    let first: Vec<bool> = ids(&found).iter().map(|id| *id < "06").collect();
+                    assert_eq!(first, [true, false, false, false, false, true], "{name} {weight:?}: {:?}", ids(&found));
+                    let has_text = found.results.iter().all(|result| {
+                        let chunk = result.chunk.as_ref().map(|chunk| chunk.text.as_str());
+                        !chunk.unwrap_or(&result.document.as_ref().unwrap().text).is_empty()
+                    });
+                    assert_eq!(has_text, read_mask.is_none(), "{name}");
+                }
+                assert_eq!(search(&mut client, request(None, 20)).await.results.len(), 10);
+            }
+        }
+    }
 }

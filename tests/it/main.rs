@@ -25,6 +25,7 @@ mod collections; // creating, getting, listing and deleting collections
 mod conditions; // writes that depend on what is stored
 mod demo; // the embedded default as a user runs it: the demo, kill -9, health checks
 mod documents; // getting and deleting documents, and strings that break careless programs
+mod edges; // callers without gRPC or TLS, and headers and pages that are nearly too large
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod explain; // the plans that searches must have
 mod faults; // a database, a provider or a server that fails

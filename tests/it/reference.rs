@@ -133,6 +133,9 @@ fn remedy(reason: ErrorReason) -> &'static str {
         }
         ErrorReason::DeadlineExceeded => "Allow more time, or ask for less at once.",
         ErrorReason::MessageTooLarge => "Send or ask for less at once; the limits are settings of the server.",
+        ErrorReason::HeadersTooLarge => {
+            "Send less metadata, such as a shorter token or less baggage; a proxy on the way may add some too."
+        }
         ErrorReason::TooManyDocuments => {
             "Narrow the filter, send ids from ListDocuments, or raise `--max-bulk-documents`."
         }

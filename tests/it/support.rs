@@ -132,6 +132,7 @@ pub(crate) struct Setup {
     /// Whether the server has a port for metrics.
     pub(crate) metrics: bool,
     pub(crate) web_origins: Vec<Origin>,
+    pub(crate) web_headers: Vec<hyper::header::HeaderName>,
     pub(crate) migrate: Migrate,
     pub(crate) schema: String,
     pub(crate) pool_size: usize,
@@ -161,6 +162,7 @@ impl Setup {
             tls: None,
             metrics: false,
             web_origins: Vec::new(),
+            web_headers: Vec::new(),
             migrate: Migrate::IfEmpty,
             schema: "pgfox".into(),
             pool_size: 8,
@@ -220,6 +222,7 @@ impl Setup {
             tls: self.tls,
             metrics,
             web_origins: self.web_origins,
+            web_headers: self.web_headers,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();

@@ -70,7 +70,7 @@ fn found(response: &v1::SearchResponse) -> Vec<&str> {
 
 #[tokio::test]
 async fn pages_of_the_configured_origins_may_call() {
-    let server = start(|_| {}).await;
+    let server = start(|setup| setup.web_headers = vec![HeaderName::from_static("x-tenant")]).await;
     for origin in [APP, OTHER_APP] {
         let answer = preflight(&server.address, Some(origin)).await;
         assert_eq!(answer.code, 200, "{answer:?}");
@@ -78,6 +78,9 @@ async fn pages_of_the_configured_origins_may_call() {
         assert_eq!(answer.names("access-control-allow-methods"), ["POST"]);
         let allowed = answer.names("access-control-allow-headers");
         for name in ["content-type", "x-grpc-web", "x-user-agent", "grpc-timeout", "authorization", "x-request-id"] {
+            assert!(allowed.contains(&name), "{name}: {allowed:?}");
+        }
+        for name in ["traceparent", "tracestate", "baggage", "sentry-trace", "b3", "x-tenant"] {
             assert!(allowed.contains(&name), "{name}: {allowed:?}");
         }
         assert_eq!(answer.header("access-control-max-age"), "7200");
@@ -105,7 +108,7 @@ async fn pages_of_other_origins_may_not() {
     assert_eq!((answer.code, answer.cors_headers()), (400, vec![]), "{answer:?}");
     // Neither a page's nor gRPC-Web.
     let answer = try_send(&server.address, Method::GET, "/", &[], Vec::new()).await.unwrap();
-    assert_eq!((answer.code, answer.cors_headers()), (400, vec![]), "{answer:?}");
+    assert_eq!((answer.code, answer.cors_headers()), (415, vec![]), "{answer:?}");
 }
 
 #[tokio::test]
@@ -302,11 +305,13 @@ async fn without_origins_there_is_nothing_of_it() {
     let server = Server::start(18).await;
     let headers = [("content-type", PROTO), ("origin", APP)];
     let body = frame(&search_request("none"));
-    let sent = try_send(&server.address, Method::POST, &path("Search"), &headers, body).await;
-    assert!(sent.is_err(), "HTTP/1.1 was answered: {sent:?}");
-    let answer = call_over_http_2(server.channel.clone(), &search_request("none"), APP).await;
-    assert_ne!(answer.header("content-type"), PROTO);
-    assert_eq!(answer.cors_headers(), Vec::<&HeaderName>::new());
+    let by_http_1 = try_send(&server.address, Method::POST, &path("Search"), &headers, body).await.unwrap();
+    let by_http_2 = call_over_http_2(server.channel.clone(), &search_request("none"), APP).await;
+    for answer in [by_http_1, by_http_2] {
+        assert_eq!((answer.code, answer.cors_headers()), (415, vec![]), "{answer:?}");
+        assert!(std::str::from_utf8(&answer.body).unwrap().contains("--web-origins"), "{answer:?}");
+    }
+    assert_eq!(preflight(&server.address, Some(APP)).await.cors_headers(), Vec::<&HeaderName>::new());
 }
 
 #[tokio::test]
@@ -330,14 +335,38 @@ async fn the_program_takes_origins_and_nothing_else() {
         }
     }
 
+    for headers in ["*", "x tenant"] {
+        let mut wrong = command("pgfox-server");
+        let output = wrong.args(["--web-headers", headers]).output().await.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{headers}: {stderr}");
+        assert!(stderr.contains("--web-headers") && stderr.contains("such as x-tenant"), "{headers}: {stderr}");
+    }
+
     let mut command = command("pgfox-server");
     command.args(["--listen", "127.0.0.1:0", "--default-model", "none"]);
     command.env("DATABASE_URL", "postgres://127.0.0.1:1/none");
     command.env("PGFOX_WEB_ORIGINS", format!("{APP}:443, {OTHER_APP}"));
+    command.env("PGFOX_WEB_HEADERS", "X-Tenant, x-b3-traceid");
     let server = ServerProcess::spawn(command).await;
     for origin in [APP, OTHER_APP] {
-        assert_eq!(preflight(&server.address, Some(origin)).await.header("access-control-allow-origin"), origin);
+        let answer = preflight(&server.address, Some(origin)).await;
+        assert_eq!(answer.header("access-control-allow-origin"), origin);
+        let allowed = answer.names("access-control-allow-headers");
+        assert!(allowed.contains(&"x-tenant") && allowed.contains(&"x-b3-traceid"), "{allowed:?}");
     }
     assert_eq!(preflight(&server.address, Some("https://evil.example")).await.code, 403);
     server.kill().await;
+}
+
+#[tokio::test]
+async fn a_page_learns_of_headers_that_are_too_large() {
+    let server = start(|_| {}).await;
+    let baggage = "x".repeat(20_000);
+    let headers = [("origin", APP), ("baggage", &baggage)];
+    let answer = call_with(&server, "Search", &search_request("points"), &headers).await;
+    assert_eq!(answer.error(), (Code::ResourceExhausted, "HEADERS_TOO_LARGE".into()));
+    let headers = [("origin", APP), ("baggage", &baggage[..8_000])];
+    let answer = call_with(&server, "Search", &search_request("points"), &headers).await;
+    assert_eq!(answer.status().code(), Code::Ok);
 }

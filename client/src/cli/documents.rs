@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Globals,
+    columns::Columns,
     failure::Failure,
     filter::Where,
     json,
@@ -18,8 +19,6 @@ const IDS_PER_GET: usize = 100;
 pub(crate) const PAGE_SIZE: i32 = 1_000;
 /// Documents of a list without `--limit`, unless it is an export.
 const DEFAULT_LISTED: u64 = 100;
-/// Widest column of ids, so that the text keeps its place.
-const MAX_ID_COLUMNS: usize = 40;
 
 /// Show documents by id
 #[derive(Args)]
@@ -80,7 +79,7 @@ pub(crate) struct List {
     /// The other way round
     #[arg(long)]
     desc: bool,
-    /// Fields to return, with the id: text, metadata or both [default: both]
+    /// Fields to return, with the id: text, metadata, or fields of it such as metadata.title [default: text,metadata]
     #[arg(long, value_name = "FIELD,...", value_delimiter = ',')]
     fields: Vec<String>,
     /// Return the vectors too, with --json
@@ -203,7 +202,7 @@ impl List {
             return Ok(());
         }
         if !rows.is_empty() {
-            output::print(&table(&rows, output::columns()))?;
+            output::print(&table(&rows, &Columns::of(&self.fields), output::columns()))?;
         }
         if globals.quiet {
             return Ok(());
@@ -229,23 +228,19 @@ impl List {
     }
 }
 
-fn table(documents: &[v1::Document], columns: usize) -> String {
-    let header = [("ID", Align::Left), ("VERSION", Align::Right), ("CHANGED", Align::Left), ("TEXT", Align::Left)];
+fn table(documents: &[v1::Document], shown: &Columns, columns: usize) -> String {
+    let mut header = vec![("ID", Align::Left), ("VERSION", Align::Right), ("CHANGED", Align::Left)];
+    header.extend(shown.header());
     let rows: Vec<Vec<String>> = documents
         .iter()
         .map(|document| {
             // To the second is enough to read.
             let changed = document.update_time.map(|time| prost_types::Timestamp { nanos: 0, ..time }.to_string());
-            let text = match &document.metadata {
-                Some(metadata) if document.text.trim().is_empty() => json::metadata(metadata).to_string(),
-                _ => document.text.clone(),
-            };
-            vec![
-                output::one_line(&document.id, MAX_ID_COLUMNS),
-                document.version.to_string(),
-                changed.unwrap_or_default(),
-                output::one_line(&text, columns),
-            ]
+            let mut row =
+                vec![output::cell(&document.id, columns), document.version.to_string(), changed.unwrap_or_default()];
+            row.extend(shown.cells(document, columns));
+            row.extend(shown.text(document, None).map(|text| output::one_line(&text, columns)));
+            row
         })
         .collect();
     // The text is last, so that lines cut to the terminal cut the text alone.

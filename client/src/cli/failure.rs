@@ -1,6 +1,6 @@
 //! Why a command failed: the message, what the server says in detail, a hint, and the exit code.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use pgfox_client::{ConnectError, error, v1::ErrorReason};
 use serde_json::{Value, json};
@@ -72,7 +72,11 @@ impl Failure {
     fn to_text(&self, globals: &Globals) -> String {
         let mut text = format!("error: {}\n", self.message);
         for violation in self.status.as_deref().map(error::violations).unwrap_or_default() {
-            text += &format!("  {}: {}\n", violation.field, violation.description);
+            // The message is about the first one, or the only one.
+            let is_said = self.message.contains(&violation.field) && self.message.contains(&violation.description);
+            if !is_said {
+                text += &format!("  {}: {}\n", violation.field, violation.description);
+            }
         }
         if let Some(hint) = self.hint(globals) {
             text += &format!("hint: {hint}\n");
@@ -89,6 +93,13 @@ impl Failure {
             error["code"] = code_name(status.code()).into();
             if let Some(reason) = error::reason(status) {
                 error["reason"] = super::output::reason_name(reason).into();
+            }
+            let metadata: BTreeMap<String, String> = error::metadata(status).into_iter().collect();
+            if !metadata.is_empty() {
+                error["metadata"] = json!(metadata);
+            }
+            if let Some(id) = error::request_id(status) {
+                error["request_id"] = id.into();
             }
             if let Some(delay) = error::retry_delay(status) {
                 error["retry_after_seconds"] = delay.as_secs_f64().into();
@@ -111,6 +122,8 @@ impl From<Status> for Failure {
             Self::refused("the server did not answer in time").with_hint("--timeout sets how many seconds to wait")
         } else if error::is_transport(&status) {
             Self::new(Exit::Connect, format!("the connection to the server broke: {}", error::transport_cause(&status)))
+        } else if let Some(answer) = error::foreign_answer(&status) {
+            Self::new(Exit::Connect, answer)
         } else {
             let message = if status.message().is_empty() { status.code().description() } else { status.message() };
             let failure = Self::refused(message);

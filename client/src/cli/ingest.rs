@@ -211,7 +211,7 @@ impl Ingest {
         let documents = chunks.flat_map(futures_util::stream::iter).filter_map(|record| {
             std::future::ready(match record {
                 Record::Document(document, place) => {
-                    report.borrow_mut().places.push_back(place);
+                    report.borrow_mut().begin(&document.id, place);
                     Some(Ok::<_, Infallible>(document))
                 }
                 Record::Problem(problem) => {

@@ -12,7 +12,7 @@ pub(crate) fn metadata(metadata: &prost_types::Struct) -> Value {
     Value::Object(metadata.fields.iter().map(|(name, field)| (name.clone(), value(field))).collect())
 }
 
-fn value(value: &prost_types::Value) -> Value {
+pub(crate) fn value(value: &prost_types::Value) -> Value {
     match &value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(value)) => json!(value),

@@ -2,6 +2,7 @@
 
 mod changes;
 mod collections;
+mod columns;
 mod documents;
 mod evaluate;
 mod failure;

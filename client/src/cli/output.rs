@@ -8,8 +8,12 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::failure::Failure;
 
-/// Columns of a table when stdout is no terminal.
+/// Columns of a terminal that does not tell its width.
 const DEFAULT_COLUMNS: usize = 120;
+/// Fewest columns of a table.
+const MIN_COLUMNS: usize = 40;
+/// Columns of a cell beside the text, so that the text keeps its place on a terminal.
+const MAX_CELL_COLUMNS: usize = 40;
 
 /// Writes data to stdout. When the reader has seen enough, as in `pgfox ... | head`, the command ends quietly.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
@@ -75,9 +79,21 @@ pub(crate) fn seconds(value: f64) -> String {
     }
 }
 
-/// Columns of the terminal.
+/// Columns that a line may take: as `COLUMNS` says, or those of the terminal. What is piped is never cut.
 pub(crate) fn columns() -> usize {
-    terminal_size::terminal_size().map_or(DEFAULT_COLUMNS, |(width, _)| usize::from(width.0)).max(40)
+    let stdout = std::io::stdout();
+    let given = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
+    let columns = match given.filter(|columns| *columns > 0) {
+        Some(columns) => columns,
+        None if !stdout.is_terminal() => usize::MAX,
+        None => terminal_size::terminal_size_of(&stdout).map_or(DEFAULT_COLUMNS, |(width, _)| usize::from(width.0)),
+    };
+    columns.max(MIN_COLUMNS)
+}
+
+/// One cell of a table that may take `columns`, but not the text.
+pub(crate) fn cell(text: &str, columns: usize) -> String {
+    one_line(text, if columns == usize::MAX { columns } else { MAX_CELL_COLUMNS })
 }
 
 /// One line without control characters, so that a stored text cannot move the cursor, cut to `width` columns.
@@ -126,8 +142,10 @@ pub(crate) fn table(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     let mut push = |cells: &mut dyn Iterator<Item = &str>| {
         let mut line = String::new();
-        for ((cell, (_, align)), width) in cells.zip(header).zip(&widths) {
-            let padding = " ".repeat(width - cell.width());
+        for (column, ((cell, (_, align)), width)) in cells.zip(header).zip(&widths).enumerate() {
+            // Nothing stands behind the last one, whose other cells can be long.
+            let is_last = column + 1 == header.len() && *align == Align::Left;
+            let padding = " ".repeat(if is_last { 0 } else { width - cell.width() });
             let (before, after) =
                 if *align == Align::Right { (padding, String::new()) } else { (String::new(), padding) };
             line += &format!("{before}{cell}{after}  ");

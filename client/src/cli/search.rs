@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use pgfox_client::v1::{self, search_request};
 
-use super::{Globals, failure::Failure, json, output};
+use super::{Globals, columns::Columns, failure::Failure, json, output};
 use method::Method;
 
 /// Find the documents nearest to a text, a vector or stored documents, or by their words
@@ -109,7 +109,7 @@ impl Search {
             return output::print_json(&json::search(&response));
         }
         if !response.results.is_empty() {
-            output::print(&show::table(&response.results, output::columns()))?;
+            output::print(&show::table(&response.results, &Columns::of(&self.fields), output::columns()))?;
         }
         if !globals.quiet {
             output::note(&show::remarks(&response, self.limit));

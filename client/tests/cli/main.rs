@@ -11,6 +11,7 @@ mod help; // golden files of --help
 mod index; // build-index and how it attaches again
 mod json; // flat records, whole files, numbers that would change
 mod parquet; // Parquet files, and records without ids
+mod peers; // who answers instead of pgfox
 mod proxy; // a TCP proxy that cuts connections
 mod resume; // ingest over broken connections and busy servers
 mod server; // the server in memory

@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
+use http::HeaderName;
 use secrecy::SecretString;
 
-use super::value::{build_memory, bytes, duration, flag, postgres_memory};
+use super::value::{build_memory, bytes, duration, flag, header, postgres_memory};
 use crate::layers::web::Origin;
 
 const AFTER_HELP: &str = "\
@@ -216,6 +217,10 @@ pub struct ServerArgs {
     /// Origins of pages that may call by gRPC-Web, separated by commas, such as http://localhost:3000 [default: none]
     #[arg(long, env = "PGFOX_WEB_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub web_origins: Vec<Origin>,
+    /// Further headers that calls of these pages may have, separated by commas, such as x-tenant; those of gRPC-Web and of
+    /// tracing are allowed anyhow [default: none]
+    #[arg(long, env = "PGFOX_WEB_HEADERS", value_name = "HEADERS", value_delimiter = ',', value_parser = header)]
+    pub web_headers: Vec<HeaderName>,
     /// Largest request
     #[arg(long, env = "PGFOX_MAX_REQUEST_BYTES", value_name = "BYTES", default_value = "16MB", value_parser = bytes)]
     pub max_request_bytes: u64,

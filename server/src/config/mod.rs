@@ -204,10 +204,11 @@ impl Settings {
     pub fn into_config(self, url: &SecretString) -> Result<(ServeConfig, Vec<String>), DsnError> {
         let migrate = self.database.migrate;
         let (store, warnings) = self.database.into_store(url)?;
-        let server::ServerSettings { limits, api_keys, tls, web_origins } = self.server;
+        let server::ServerSettings { limits, api_keys, tls, web_origins, web_headers } = self.server;
         let embedding = self.embedding;
         let metrics = None;
-        let config = ServeConfig { store, migrate, embedding, limits, api_keys, tls, web_origins, metrics };
+        let config =
+            ServeConfig { store, migrate, embedding, limits, api_keys, tls, web_origins, web_headers, metrics };
         Ok((config, warnings))
     }
 }

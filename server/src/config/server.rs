@@ -2,6 +2,8 @@
 
 use std::net::ToSocketAddrs as _;
 
+use http::HeaderName;
+
 use super::{
     ServerArgs, WatchedFiles,
     value::{self, read_file, read_secret},
@@ -21,6 +23,7 @@ pub(super) struct ServerSettings {
     pub(super) api_keys: ApiKeys,
     pub(super) tls: Option<Certificate>,
     pub(super) web_origins: Vec<Origin>,
+    pub(super) web_headers: Vec<HeaderName>,
 }
 
 impl ServerArgs {
@@ -88,6 +91,7 @@ impl ServerArgs {
             api_keys,
             tls,
             web_origins: self.web_origins.clone(),
+            web_headers: self.web_headers.clone(),
         }
     }
 

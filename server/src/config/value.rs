@@ -2,6 +2,8 @@
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
+use http::HeaderName;
+
 /// The first of the environment variables that is set and not empty. For secrets, which have no flag.
 pub(super) fn variable(names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| {
@@ -51,6 +53,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
         None => Err("too large".into()),
     }
+}
+
+/// Reads the name of a header such as "x-tenant".
+pub(super) fn header(text: &str) -> Result<HeaderName, String> {
+    let name = text.trim();
+    if name.contains('*') {
+        return Err("there is no * for every header: name each, such as x-tenant".into());
+    }
+    name.parse().map_err(|_| "expected the name of a header, such as x-tenant".into())
 }
 
 /// Reads an amount of memory such as "512MB" or "2GB"; units are powers of 1,024, as in postgresql.conf.

@@ -1,5 +1,5 @@
 //! What is between HTTP/2 and the service: compression only for those who want it, and clear answers to a message that is
-//! too large or cannot be read, and to one that does not come before the deadline of its call.
+//! too large or cannot be read, to headers that are too large, and to a message that does not come before the deadline of its call.
 
 use std::{
     task::{Context, Poll},
@@ -16,6 +16,9 @@ use crate::{
     blocking::beside,
     error::{Error, is_undecodable},
 };
+
+/// Most bytes of the headers of a call, as HTTP/2 counts them: names, values, and 32 for each.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// When the client gives up, among the extensions of its request. A little earlier in fact, so that the answer arrives in
 /// time.
@@ -68,6 +71,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let bytes = header_bytes(request.headers());
+        if bytes > MAX_HEADER_BYTES {
+            let error = Error::HeadersTooLarge { bytes, limit: MAX_HEADER_BYTES };
+            return Box::pin(async move { Ok(Status::from(error).into_http()) });
+        }
         // Many clients say that they accept gzip without their user having asked for it, and compressing an answer takes
         // longer than a search. One that compresses its requests means it.
         if !request.headers().contains_key("grpc-encoding") {
@@ -97,6 +105,10 @@ where
             })
         })
     }
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
 /// tonic answers OUT_OF_RANGE to a message above the limit and INTERNAL to one that it cannot decode, without details;

@@ -13,6 +13,8 @@ use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::{Layer, Service};
 use tower_http::cors::{Cors, CorsLayer};
 
+use super::plain::in_words;
+
 /// How long a browser may remember what it was allowed; Chrome remembers nothing for longer.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
@@ -20,13 +22,19 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What clients of gRPC-Web send, beside what every page may.
-const ALLOWED_HEADERS: [HeaderName; 6] = [
+const ALLOWED_HEADERS: [HeaderName; 11] = [
     header::CONTENT_TYPE,
     header::AUTHORIZATION,
     HeaderName::from_static("grpc-timeout"),
     HeaderName::from_static("x-grpc-web"),
     HeaderName::from_static("x-user-agent"),
     REQUEST_ID,
+    // What libraries that trace calls put into them by themselves.
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
+    HeaderName::from_static("sentry-trace"),
+    HeaderName::from_static("b3"),
 ];
 
 /// What they read. An error without an answer is told in the headers, not in the body.
@@ -78,8 +86,8 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    /// `None` without origins: then no page may call.
-    pub(crate) fn new(origins: Vec<Origin>) -> Option<Self> {
+    /// Pages of `origins` may call, with `headers` beside the usual ones. `None` without origins: then no page may.
+    pub(crate) fn new(origins: Vec<Origin>, headers: Vec<HeaderName>) -> Option<Self> {
         if origins.is_empty() {
             return None;
         }
@@ -88,7 +96,7 @@ impl Web {
         let cors = CorsLayer::new()
             .allow_origin(origins.clone())
             .allow_methods([Method::POST])
-            .allow_headers(ALLOWED_HEADERS)
+            .allow_headers(ALLOWED_HEADERS.into_iter().chain(headers).collect::<Vec<_>>())
             .expose_headers(EXPOSED_HEADERS)
             .max_age(PREFLIGHT_MAX_AGE);
         Some(Self { origins: origins.into(), cors })
@@ -137,10 +145,7 @@ where
 
 fn refusal() -> Response<Body> {
     let why = "pages of this origin may not call; those that may are set by --web-origins\n";
-    let mut response = Response::new(Body::new(why.to_owned()));
-    *response.status_mut() = StatusCode::FORBIDDEN;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    response
+    in_words(StatusCode::FORBIDDEN, why)
 }
 
 #[cfg(test)]

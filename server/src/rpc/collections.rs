@@ -9,6 +9,7 @@ use crate::{
     blocking::blocking,
     embed::{EmbedError, Model},
     error::Error,
+    rpc::messages::PageBytes,
     rules::{
         MAX_DIMENSIONS, Violation, Violations, chunking,
         collections::{CollectionChange, NewCollectionSpec, read_change, read_new},
@@ -122,13 +123,21 @@ pub(super) async fn list(
 
     // The token is the last name of the page before. One more row than the page tells whether there is a next one.
     let after = Some(request.page_token.as_str()).filter(|token| !token.is_empty());
-    let mut infos = app.store.list_collections(after, None, i64::from(page_size) + 1).await?;
-    let mut next_page_token = String::new();
-    if infos.len() > page_size as usize {
-        infos.truncate(page_size as usize);
-        next_page_token = infos.last().map(|info| info.collection.definition.name.clone()).unwrap_or_default();
+    let infos = app.store.list_collections(after, None, i64::from(page_size) + 1).await?;
+    let count = infos.len();
+    let mut response = v1::ListCollectionsResponse::default();
+    let mut bytes = PageBytes::new(app, &response);
+    for info in infos.into_iter().take(page_size as usize) {
+        let collection = to_message(info);
+        if !bytes.take(&collection, collection.name.len()) && !response.collections.is_empty() {
+            break;
+        }
+        response.collections.push(collection);
     }
-    Ok(v1::ListCollectionsResponse { collections: infos.into_iter().map(to_message).collect(), next_page_token })
+    if response.collections.len() < count {
+        response.next_page_token = response.collections.last().map(|last| last.name.clone()).unwrap_or_default();
+    }
+    Ok(response)
 }
 
 pub(super) async fn update(

@@ -39,6 +39,46 @@ pub(crate) fn check_size(app: &App, response: &impl prost::Message) -> Result<()
     Ok(())
 }
 
+/// What a page of a listing may have, so that it is below the 4 MiB that clients receive unless they set more.
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024 - 1;
+/// Before a message on its way: whether it is compressed, and its length.
+const MESSAGE_PREFIX: usize = 5;
+
+/// Bytes of a page of a listing, all that is sent of it included.
+#[derive(Debug)]
+pub(crate) struct PageBytes {
+    used: usize,
+    most: usize,
+}
+
+impl PageBytes {
+    /// Those of a page that begins as `response`.
+    pub(crate) fn new(app: &App, response: &impl prost::Message) -> Self {
+        let most = MAX_PAGE_BYTES.min(app.limits.max_response_bytes);
+        Self { used: MESSAGE_PREFIX + response.encoded_len(), most }
+    }
+
+    /// The most that may be used.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Whether the page has room for one more entry of a field, and behind it a token of `token` bytes.
+    pub(crate) fn take(&mut self, entry: &impl prost::Message, token: usize) -> bool {
+        let used = self.used + field_bytes(entry.encoded_len());
+        let fits = used + field_bytes(token) <= self.most;
+        if fits {
+            self.used = used;
+        }
+        fits
+    }
+}
+
+/// A field of so many bytes with its tag, which takes one byte up to the number 15, and its length.
+fn field_bytes(content: usize) -> usize {
+    1 + prost::length_delimiter_len(content) + content
+}
+
 /// A duration of at most hours.
 pub(crate) fn to_duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 }

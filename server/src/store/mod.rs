@@ -45,6 +45,8 @@ pub(crate) use filter::{Bound, Filter, Literal, Test};
 pub(crate) use indexes::{Build, BuildProgress, Phase};
 pub(crate) use ingest::{Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent, Written};
 pub(crate) use probe::{Probe, Readiness};
+#[cfg(test)]
+pub(crate) use search::Chunk;
 pub(crate) use search::{Completeness, Explanation, Found, Fusion, Hit, MAX_EF_SEARCH, Query, SearchSettings, Words};
 pub(crate) use stats::{PoolStatus, Stats};
 pub(crate) use types::{

@@ -1,6 +1,9 @@
 //! What the user hears of an ingest: progress, what was skipped and where it stands, and the totals.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::{BuildHasher as _, RandomState},
+};
 
 use pgfox_client::{IngestEvent, IngestTotals, error};
 use serde_json::json;
@@ -16,6 +19,8 @@ use crate::cli::{
 
 /// Skipped documents that are listed one by one; with --json all are.
 const MAX_LISTED: u64 = 20;
+/// Ids that are remembered to count those that come again, 8 bytes of each; further ones count within their request only.
+const MAX_REMEMBERED: usize = 4_000_000;
 /// Notes in JSON.
 const MAX_NOTES: usize = 1_000;
 /// Widest id in a message.
@@ -26,7 +31,11 @@ pub(super) struct Report {
     pub(super) progress: Progress,
     is_json: bool,
     /// Where the documents stand that are not acknowledged yet, oldest first.
-    pub(super) places: VecDeque<Place>,
+    places: VecDeque<Place>,
+    /// Hashes of the ids so far, and how many have come again.
+    ids: HashSet<u64>,
+    hasher: RandomState,
+    repeated: u64,
     /// What is acknowledged so far.
     pub(super) totals: IngestTotals,
     /// Bytes of the input that led to it.
@@ -55,6 +64,9 @@ impl Report {
             progress,
             is_json,
             places: VecDeque::new(),
+            ids: HashSet::new(),
+            hasher: RandomState::new(),
+            repeated: 0,
             totals: IngestTotals::default(),
             bytes_read: 0,
             has_chunks,
@@ -63,6 +75,25 @@ impl Report {
             notes: Vec::new(),
             pruned: None,
         })
+    }
+
+    /// A document is about to be sent.
+    pub(super) fn begin(&mut self, id: &str, place: Place) {
+        self.places.push_back(place);
+        let hash = self.hasher.hash_one(id);
+        if self.ids.len() < MAX_REMEMBERED {
+            self.repeated += u64::from(!self.ids.insert(hash));
+        } else {
+            self.repeated += u64::from(self.ids.contains(&hash));
+        }
+    }
+
+    /// Documents that a later one with the same id has replaced.
+    fn repeated(&self, totals: &IngestTotals) -> u64 {
+        let counted = totals.upserted + totals.unchanged + totals.existing + totals.skipped;
+        let within_requests = totals.documents.saturating_sub(counted);
+        // One that is left alone replaces nothing.
+        if totals.existing > 0 { within_requests } else { within_requests.max(self.repeated) }
     }
 
     pub(super) fn observe(&mut self, event: &IngestEvent<'_>) {
@@ -162,6 +193,7 @@ impl Report {
                 "unchanged_count": totals.unchanged,
                 "skipped_count": self.skipped,
                 "existing_count": totals.existing,
+                "repeated_count": self.repeated(totals),
                 "embedded_count": totals.embedded,
                 "truncated_count": totals.truncated,
                 "full_text_cut_count": totals.full_text_cut,
@@ -181,11 +213,11 @@ impl Report {
             return Ok(());
         }
         let pruned = self.pruned.as_ref().map(Pruned::summary).unwrap_or_default();
-        output::print(&(summary(collection, totals, self.skipped, seconds) + &pruned))
+        output::print(&(summary(collection, totals, self.skipped, self.repeated(totals), seconds) + &pruned))
     }
 }
 
-fn summary(collection: &str, totals: &IngestTotals, skipped: u64, seconds: f64) -> String {
+fn summary(collection: &str, totals: &IngestTotals, skipped: u64, repeated: u64, seconds: f64) -> String {
     let inserted = totals.upserted - totals.updated.min(totals.upserted);
     let rate = (totals.documents as f64 / seconds.max(0.001)) as u64;
     let mut text = format!(
@@ -198,8 +230,6 @@ fn summary(collection: &str, totals: &IngestTotals, skipped: u64, seconds: f64) 
         output::count(totals.unchanged),
         output::count(skipped),
     );
-    let repeated =
-        totals.documents.saturating_sub(totals.upserted + totals.unchanged + totals.existing + totals.skipped);
     if repeated > 0 {
         text += &format!("{} replaced by a later one with the same id\n", output::counted(repeated, "document"));
     }

@@ -6,65 +6,49 @@ use pgfox_client::v1::{self, Completeness, ShortReason};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::cli::{
-    json,
+    columns::Columns,
     output::{self, Align},
 };
 
-/// Widest column of ids, so that the text keeps its place.
-const MAX_ID_COLUMNS: usize = 40;
-
-pub(super) fn table(results: &[v1::SearchResult], columns: usize) -> String {
+pub(super) fn table(results: &[v1::SearchResult], shown: &Columns, columns: usize) -> String {
     let has_chunks = results.iter().any(|result| result.chunk.is_some());
-    let mut header = vec![
-        ("#", Align::Right),
-        ("DISTANCE", Align::Right),
-        ("SCORE", Align::Right),
-        ("ID", Align::Left),
-        ("CHUNK", Align::Right),
-        ("TEXT", Align::Left),
-    ];
-    if !has_chunks {
-        header.remove(4);
+    let mut header =
+        vec![("#", Align::Right), ("DISTANCE", Align::Right), ("SCORE", Align::Right), ("ID", Align::Left)];
+    if has_chunks {
+        header.push(("CHUNK", Align::Right));
     }
+    header.extend(shown.header());
+    let nothing = v1::Document::default();
     let mut rows: Vec<Vec<String>> = results
         .iter()
         .enumerate()
         .map(|(i, result)| {
+            let document = result.document.as_ref().unwrap_or(&nothing);
             let mut row = vec![
                 (i + 1).to_string(),
                 result.distance.map_or_else(|| "-".to_owned(), |distance| format!("{distance:.4}")),
                 format!("{:.4}", result.score),
-                output::one_line(result.document.as_ref().map_or("", |document| &document.id), MAX_ID_COLUMNS),
+                output::cell(&document.id, columns),
             ];
             if has_chunks {
                 row.push(result.chunk.as_ref().map_or_else(|| "-".to_owned(), |chunk| chunk.ordinal.to_string()));
             }
+            row.extend(shown.cells(document, columns));
             row
         })
         .collect();
     // The text takes what the other columns leave.
-    let width =
-        |column: usize, title: &str| rows.iter().map(|row| row[column].width()).max().unwrap_or(0).max(title.len()) + 2;
-    let taken: usize =
-        header.iter().take(header.len() - 1).enumerate().map(|(column, (title, _))| width(column, title)).sum();
+    let width = |column: usize, title: &str| {
+        rows.iter().map(|row| row[column].width()).max().unwrap_or(0).max(title.width()) + 2
+    };
+    let others = rows.first().map_or(0, Vec::len);
+    let taken: usize = header.iter().take(others).enumerate().map(|(column, (title, _))| width(column, title)).sum();
     let text_columns = columns.saturating_sub(taken + 1).max(20);
     for (row, result) in rows.iter_mut().zip(results) {
-        row.push(output::one_line(&text(result), text_columns));
+        let text = shown.text(result.document.as_ref().unwrap_or(&nothing), result.chunk.as_ref());
+        row.extend(text.map(|text| output::one_line(&text, text_columns)));
     }
     output::table(&header, &rows)
-}
-
-/// What tells best what was found.
-fn text(result: &v1::SearchResult) -> String {
-    if let Some(chunk) = result.chunk.as_ref().filter(|chunk| !chunk.text.trim().is_empty()) {
-        return chunk.text.clone();
-    }
-    let document = result.document.clone().unwrap_or_default();
-    match &document.metadata {
-        // Own vectors often come without a text; then the metadata tell what was found.
-        Some(metadata) if document.text.trim().is_empty() => json::metadata(metadata).to_string(),
-        _ => document.text,
-    }
 }
 
 /// What the results stand for, and why there are so few.
@@ -134,7 +118,7 @@ mod tests {
 
     #[test]
     fn rows_fit_the_terminal() {
-        let text = table(&[result("狐-1", &"ein Fuchs\n".repeat(50)), result("b", "")], 60);
+        let text = table(&[result("狐-1", &"ein Fuchs\n".repeat(50)), result("b", "")], &Columns::of(&[]), 60);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "#  DISTANCE   SCORE  ID    TEXT");
         assert!(lines[1].starts_with("1    0.2500  0.7500  狐-1  ein Fuchs ein Fuchs"), "{}", lines[1]);
@@ -147,7 +131,7 @@ mod tests {
     fn chunks_show_their_own_text() {
         let chunk = v1::Chunk { ordinal: 3, text: "the passage".into(), start: 100, end: 111 };
         let found = v1::SearchResult { chunk: Some(chunk), distance: None, ..result("a", "") };
-        let text = table(&[found, result("b", "whole")], 80);
+        let text = table(&[found, result("b", "whole")], &Columns::of(&[]), 80);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "#  DISTANCE   SCORE  ID  CHUNK  TEXT");
         assert_eq!(lines[1], "1         -  0.7500  a       3  the passage");

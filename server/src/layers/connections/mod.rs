@@ -6,6 +6,7 @@
 mod accept;
 mod certificate;
 mod slots;
+mod without_tls;
 
 use std::{
     convert::Infallible,
@@ -20,7 +21,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -49,6 +50,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW: u32 = 512 * 1024;
 /// The same for all calls of a connection: some of them may wait without stopping the others.
 const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
+/// Most bytes of the headers of a request that HTTP takes in, as HTTP/2 counts them. Up to here those that are too large
+/// for a call get a clear answer.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// How long a client without a call may take to leave.
 const LEAVING: Duration = Duration::from_secs(1);
 /// Much later than any connection lives.
@@ -73,22 +77,18 @@ impl std::fmt::Debug for TlsAcceptorOf {
 }
 
 impl Connections {
-    /// Speaks HTTP/2, with `http1` HTTP/1.1 too.
-    pub(crate) fn new(
-        limits: Arc<Limits>,
-        certificate: Option<&Certificate>,
-        http1: bool,
-    ) -> Result<Self, rustls::Error> {
+    /// Speaks HTTP/2, and HTTP/1.1 for pages and to say what this is.
+    pub(crate) fn new(limits: Arc<Limits>, certificate: Option<&Certificate>) -> Result<Self, rustls::Error> {
         let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1().timer(TokioTimer::new());
+        http.http1().timer(TokioTimer::new()).max_buf_size(MAX_HEADER_LIST as usize);
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_concurrent_calls)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEADER_LIST)
             .keep_alive_interval(limits.keepalive)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        let http = if http1 { http } else { http.http2_only() };
         let tls = certificate.map(Certificate::acceptor).transpose()?.map(TlsAcceptorOf);
         Ok(Self { http, tls, limits })
     }
@@ -146,7 +146,7 @@ impl Connections {
         let stream = match stream {
             Ok(stream) => TokioIo::new(stream),
             Err(error) => {
-                tracing::debug!("a TLS handshake failed: {error}");
+                tracing::debug!("no TLS: {error}");
                 return;
             }
         };
@@ -196,6 +196,10 @@ impl Connections {
         let _ = socket.set_nodelay(true);
         match &self.tls {
             None => Ok(Either::Left(socket)),
+            Some(_) if without_tls::is_http(&socket).await? => {
+                without_tls::answer(socket).await?;
+                Err(io::Error::other("a client speaks HTTP without it"))
+            }
             Some(TlsAcceptorOf(tls)) => tls.accept(socket).await.map(Either::Right),
         }
     }
@@ -274,9 +278,11 @@ where
         let answer = self.service.clone().oneshot(request);
         Box::pin(async move {
             let answer = answer.await?;
-            // Health is for those without a key too.
+            // Health is for those without a key too. What is no call has another status of HTTP.
             let code = answer.headers().get("grpc-status");
-            if code.is_none_or(|code| Code::from_bytes(code.as_bytes()) != Code::Unauthenticated) {
+            if answer.status() == StatusCode::OK
+                && code.is_none_or(|code| Code::from_bytes(code.as_bytes()) != Code::Unauthenticated)
+            {
                 running.0.keep();
             }
             Ok(answer.map(|body| Answer { body, _running: running }))

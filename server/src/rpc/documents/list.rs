@@ -10,15 +10,13 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     app::App,
     error::Error,
-    rpc::messages::to_message,
+    rpc::messages::{PageBytes, check_size, to_message},
     rules::{MAX_LIMIT, Violation, Violations, fields::Fields, filter},
     store::{DocumentOrder, Listing, Position, StoreError},
 };
 
 /// Documents of a page unless the caller says otherwise.
 const DEFAULT_PAGE: i32 = 100;
-/// A page of this size ends.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 pub(in crate::rpc) async fn list(
     app: &App,
@@ -50,6 +48,8 @@ pub(in crate::rpc) async fn list(
     let fields = Fields::read(&mut violations, read_mask);
     violations.finish()?;
 
+    let mut response = v1::ListDocumentsResponse::default();
+    let mut bytes = PageBytes::new(app, &response);
     let limit = if page_size == 0 { DEFAULT_PAGE } else { page_size } as usize;
     let listing = Listing {
         filter: filter.as_ref(),
@@ -57,7 +57,7 @@ pub(in crate::rpc) async fn list(
         descending,
         after: after.flatten(),
         limit,
-        max_bytes: PAGE_BYTES,
+        max_bytes: bytes.most(),
         with_text: fields.text,
         with_metadata: fields.with_metadata(),
         with_vector: include_vector,
@@ -68,23 +68,23 @@ pub(in crate::rpc) async fn list(
     };
 
     let count = page.documents.len();
-    let mut documents = Vec::with_capacity(count);
+    response.documents.reserve(count);
     let mut last = None;
-    let mut bytes = 0;
     for (position, document) in page.documents {
         let mut document = to_message(document)?;
         document.metadata = document.metadata.and_then(|metadata| fields.prune(metadata));
-        // Metadata can be several times larger as a message than as it is stored.
-        bytes += document.encoded_len();
-        if bytes > PAGE_BYTES && !documents.is_empty() {
+        // Metadata can be several times larger as a message than as it is stored. A document that is too large for a page
+        // comes alone.
+        if !bytes.take(&document, token_bytes(&position, order)) && last.is_some() {
             break;
         }
-        documents.push(document);
+        response.documents.push(document);
         last = Some(position);
     }
-    let more = page.more || documents.len() < count;
-    let next_page_token = last.filter(|_| more).map(|last| write_token(&last, digest, order)).unwrap_or_default();
-    Ok(v1::ListDocumentsResponse { documents, next_page_token, notes: Vec::new() })
+    let more = page.more || response.documents.len() < count;
+    response.next_page_token = last.filter(|_| more).map(|last| write_token(&last, digest, order)).unwrap_or_default();
+    check_size(app, &response)?;
+    Ok(response)
 }
 
 // A token is this number, a part of the digest of the request without page_size and page_token, the id of the collection,
@@ -107,6 +107,16 @@ fn write_token(last: &Position, digest: RequestDigest, order: DocumentOrder) -> 
         DocumentOrder::Key => token.extend(last.key.to_be_bytes()),
     }
     BASE64_URL_SAFE_NO_PAD.encode(token)
+}
+
+/// How long a token is.
+fn token_bytes(last: &Position, order: DocumentOrder) -> usize {
+    let place = match order {
+        DocumentOrder::Id => last.id.len(),
+        DocumentOrder::Key => size_of_val(&last.key),
+    };
+    let bytes = size_of_val(&TOKEN_VERSION) + size_of::<RequestDigest>() + size_of_val(&last.collection_id) + place;
+    (4 * bytes).div_ceil(3)
 }
 
 fn read_token(token: &str, digest: RequestDigest, order: DocumentOrder) -> Option<Position> {
@@ -135,6 +145,7 @@ mod tests {
         let by_key = Position { collection_id: -1, id: String::new(), key: i64::MIN };
         for (order, position) in [(DocumentOrder::Id, by_id), (DocumentOrder::Key, by_key)] {
             let token = write_token(&position, [3; 16], order);
+            assert_eq!(token.len(), token_bytes(&position, order));
             assert_eq!(read_token(&token, [3; 16], order), Some(position));
             assert_eq!(read_token(&token, [4; 16], order), None);
             assert_eq!(read_token(&token[..30], [3; 16], order), None);

@@ -11,47 +11,79 @@ pub(super) struct Diversity {
     pub(super) candidates: usize,
 }
 
-/// Chooses at most `limit` of the hits, which carry their vectors, one by one: each the one that is most similar to the
-/// query and least to those chosen before. What has no vector comes last.
+/// Chooses at most `limit` of the hits, which carry their vectors and texts, one by one: each the one that is most similar
+/// to the query and least to those chosen before. What has no vector comes after what has one, and what repeats a result
+/// comes last, however near it is to the query.
 pub(super) fn choose(hits: Vec<Hit>, query: &[f32], distance: Distance, weight: f64, limit: usize) -> Vec<Hit> {
     struct Candidate {
         hit: Hit,
         relevance: f64,
         /// The largest similarity to one that was chosen.
-        repeated: f64,
+        likeness: f64,
+        repeats: Repeats,
     }
-    let (with, without): (Vec<Hit>, Vec<Hit>) = hits.into_iter().partition(|hit| hit.document.vector.is_some());
-    let mut candidates: Vec<Candidate> = with
+    let mut candidates: Vec<Candidate> = hits
         .into_iter()
         .map(|hit| {
-            let vector = hit.document.vector.as_deref().unwrap_or_default();
-            Candidate { relevance: similarity(query, vector, distance), repeated: f64::NEG_INFINITY, hit }
+            let relevance = hit.document.vector.as_deref().map_or(0.0, |vector| similarity(query, vector, distance));
+            Candidate { relevance, likeness: f64::NEG_INFINITY, repeats: Repeats::Nothing, hit }
         })
         .collect();
     let mut chosen: Vec<Hit> = Vec::with_capacity(limit.min(candidates.len()));
     while chosen.len() < limit && !candidates.is_empty() {
-        let value = |candidate: &Candidate| {
-            let repeated = if chosen.is_empty() { 0.0 } else { (1.0 - weight) * candidate.repeated };
-            // The first one is the most similar, whatever the weight.
-            (if chosen.is_empty() { 1.0 } else { weight }) * candidate.relevance - repeated
+        // The first one is the most similar, whatever the weight. Those without a vector keep their order.
+        let value = |candidate: &Candidate| match &candidate.hit.document.vector {
+            Some(_) if chosen.is_empty() => candidate.relevance,
+            Some(_) => weight * candidate.relevance - (1.0 - weight) * candidate.likeness,
+            None => 0.0,
+        };
+        let precedes = |a: &Candidate, b: &Candidate| {
+            let class = |candidate: &Candidate| (candidate.repeats, candidate.hit.document.vector.is_none());
+            class(a).cmp(&class(b)).then_with(|| value(b).total_cmp(&value(a))).is_lt()
         };
         let mut best = 0;
         for position in 1..candidates.len() {
-            if value(&candidates[position]) > value(&candidates[best]) {
+            if precedes(&candidates[position], &candidates[best]) {
                 best = position;
             }
         }
         let next = candidates.remove(best).hit;
-        let vector = next.document.vector.as_deref().unwrap_or_default();
         for candidate in &mut candidates {
-            let other = candidate.hit.document.vector.as_deref().unwrap_or_default();
-            candidate.repeated = candidate.repeated.max(similarity(vector, other, distance));
+            candidate.repeats = candidate.repeats.max(Repeats::of(&candidate.hit, &next));
+            if let (Some(vector), Some(other)) = (&next.document.vector, &candidate.hit.document.vector) {
+                candidate.likeness = candidate.likeness.max(similarity(vector, other, distance));
+            }
         }
         chosen.push(next);
     }
-    let missing = limit - chosen.len();
-    chosen.extend(without.into_iter().take(missing));
     chosen
+}
+
+/// What of a result a candidate has too.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Repeats {
+    Nothing,
+    /// The vector: models read some texts alike.
+    Vector,
+    Text,
+}
+
+impl Repeats {
+    fn of(candidate: &Hit, chosen: &Hit) -> Self {
+        let (a, b) = (text(candidate), text(chosen));
+        if !a.is_empty() && a == b {
+            Self::Text
+        } else if candidate.document.vector.is_some() && candidate.document.vector == chosen.document.vector {
+            Self::Vector
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// What the vector of a hit stands for.
+fn text(hit: &Hit) -> &str {
+    hit.chunk.as_ref().map_or(&hit.document.text, |chunk| &chunk.text)
 }
 
 /// The score of one vector for the other.
@@ -83,34 +115,72 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::StoredDocument;
+    use crate::store::{Chunk, StoredDocument};
 
-    fn hit(id: &str, vector: &[f32]) -> Hit {
+    fn hit(id: &str, text: &str, vector: &[f32]) -> Hit {
         let vector = (!vector.is_empty()).then(|| vector.to_vec());
         let document =
-            StoredDocument { id: id.into(), text: String::new(), metadata: "{}".into(), vector, version: None };
+            StoredDocument { id: id.into(), text: text.into(), metadata: "{}".into(), vector, version: None };
         Hit { document, distance: None, score: None, chunk: None, vector_rank: None, full_text_rank: None }
     }
 
-    fn ids(weight: f64, limit: usize) -> String {
-        let hits = vec![
-            hit("a", &[1.0, 0.0]),
-            hit("b", &[1.0, 0.01]),
-            hit("c", &[0.8, 0.6]),
-            hit("-", &[]),
-            hit("d", &[0.0, 1.0]),
-        ];
-        let chosen = choose(hits, &[1.0, 0.0], Distance::Cosine, weight, limit);
+    fn ids(hits: Vec<Hit>, distance: Distance, weight: f64, limit: usize) -> String {
+        let chosen = choose(hits, &[1.0, 0.0], distance, weight, limit);
         chosen.into_iter().map(|hit| hit.document.id).collect()
     }
 
     #[test]
     fn the_weight_moves_from_likeness_to_difference() {
+        let ids = |weight, limit| {
+            let hits = vec![
+                hit("a", "", &[1.0, 0.0]),
+                hit("b", "", &[1.0, 0.01]),
+                hit("c", "", &[0.8, 0.6]),
+                hit("-", "", &[]),
+                hit("d", "", &[0.0, 1.0]),
+            ];
+            ids(hits, Distance::Cosine, weight, limit)
+        };
         assert_eq!(ids(1.0, 4), "abcd");
         assert_eq!(ids(0.0, 2), "ad");
         assert_eq!(ids(0.4, 3), "adc");
         assert_eq!(ids(0.5, 9).len(), 5);
         assert!(ids(0.5, 9).ends_with('-'));
+    }
+
+    #[test]
+    fn what_repeats_a_result_comes_last() {
+        for distance in [Distance::Cosine, Distance::L2, Distance::L1, Distance::InnerProduct] {
+            for weight in [0.0, 0.5, 1.0] {
+                let mut hits = vec![
+                    hit("a", "fox", &[1.0, 0.0]),
+                    // Embedded again, with a little noise.
+                    hit("b", "fox", &[1.0, 1e-4]),
+                    hit("c", "Fox", &[1.0, 0.0]),
+                    hit("d", "fox", &[1.0, 0.0]),
+                    hit("e", "fox", &[]),
+                    hit("f", "hen", &[-1.0, 0.0]),
+                    hit("g", "hen", &[]),
+                    hit("h", "owl", &[]),
+                ];
+                let found = ids(hits.clone(), distance, weight, 8);
+                // Only the same texts are left for the last four; "c" has the vector of "a".
+                assert_eq!((&found[..4], found.len()), ("afhc", 8), "{distance:?} {weight}");
+                // Without texts the vectors count.
+                hits.iter_mut().for_each(|hit| hit.document.text.clear());
+                let found = ids(hits, distance, weight, 8);
+                assert!(found.ends_with("cd") || found.ends_with("dc"), "{distance:?} {weight}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_repeat_their_own_text() {
+        let hits = ["fox", "fox", "hen"].iter().zip(["a", "b", "c"]).map(|(text, id)| {
+            let chunk = Chunk { ordinal: 0, text: (*text).into(), start: 0, end: 3 };
+            Hit { chunk: Some(chunk), ..hit(id, "the same document", &[1.0, f32::from(*text == "hen")]) }
+        });
+        assert_eq!(ids(hits.collect(), Distance::Cosine, 1.0, 3), "acb");
     }
 
     #[test]

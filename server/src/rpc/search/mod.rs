@@ -22,7 +22,7 @@ use crate::{
     blocking::blocking,
     error::Error,
     rules::Violations,
-    store::{Collection, Completeness, Explanation, Found, Hit, StoreError},
+    store::{Collection, Completeness, Explanation, Found, Hit, SearchSettings, StoreError},
 };
 
 /// How often a search begins anew while its collection keeps changing.
@@ -128,6 +128,7 @@ impl Search {
         if let Some(diversity) = &self.diversity {
             settings.limit = diversity.candidates;
             settings.include_vector = true;
+            settings.with_text = true;
             // Most of the candidates are not returned.
             settings.max_bytes = 4 * settings.max_bytes + diversity.candidates * 4 * collection.definition.dimensions;
         }
@@ -140,8 +141,8 @@ impl Search {
             // Thousands of candidates with thousands of dimensions take long.
             let choose = move || diversity::choose(hits, &vector, distance, diversity.weight, limit);
             found.hits = blocking(choose).await?;
-            if !self.settings.include_vector {
-                found.hits.iter_mut().for_each(|hit| hit.document.vector = None);
+            for hit in &mut found.hits {
+                hide(hit, &self.settings);
             }
         }
         let short_reason = if is_short { self.short_reason(&found) } else { v1::ShortReason::Unspecified };
@@ -209,6 +210,19 @@ impl Search {
             explanation: found.explanation.map(explain),
             notes: Vec::new(),
         })
+    }
+}
+
+/// Takes out what the choice of results needed and the caller did not ask for.
+fn hide(hit: &mut Hit, asked: &SearchSettings) {
+    if !asked.include_vector {
+        hit.document.vector = None;
+    }
+    if !asked.with_text {
+        hit.document.text.clear();
+        if let Some(chunk) = &mut hit.chunk {
+            chunk.text.clear();
+        }
     }
 }
 
