@@ -201,6 +201,9 @@ func parseEndpoint(endpoint string, hasCA bool) (*url.URL, error) {
 		return invalid("http:// has no TLS, so that the CA would not be used; write https://")
 	}
 	host, port := server.Hostname(), server.Port()
+	if strings.Count(server.Host, ":") > 1 && !strings.HasPrefix(server.Host, "[") {
+		return invalid("an IPv6 address is written in brackets, such as [::1]:50051")
+	}
 	isBare := server.User == nil && strings.TrimSuffix(server.Path, "/") == "" && server.RawQuery == "" && server.Fragment == ""
 	if host == "" || strings.HasSuffix(server.Host, ":") || !isBare {
 		return invalid(howToWrite)
