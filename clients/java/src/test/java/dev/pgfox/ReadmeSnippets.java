@@ -6,6 +6,7 @@ import static dev.pgfox.Filters.not;
 import static dev.pgfox.Filters.or;
 
 import com.google.common.util.concurrent.ListenableFuture;
+import com.google.protobuf.Struct;
 import dev.pgfox.v1.BuildIndexRequest;
 import dev.pgfox.v1.BuildIndexResponse;
 import dev.pgfox.v1.Document;
@@ -16,7 +17,6 @@ import dev.pgfox.v1.SearchResponse;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
-import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -51,18 +51,13 @@ final class ReadmeSnippets {
                 PgfoxClient.completable(pgfox.future().search(request));
     }
 
-    static void metadata() {
-        Document film = Document.newBuilder()
-                .setId("heat")
-                .setText("A heist that goes wrong")
-                .setMetadata(DocumentMetadata.of(Map.of(
-                        "year", 1995,
-                        "genres", List.of("Crime", "Thriller"),
-                        "price", new BigDecimal("19.99"),
-                        "added", Instant.now())))
-                .build();
-        Map<String, Object> metadata = DocumentMetadata.toMap(film);
-        long year = (Long) metadata.get("year");
+    static void metadata(List<String> genres) {
+        Struct metadata = DocumentMetadata.of(Map.of("year", 1995, "genres", genres, "added", Instant.now()));
+        Document film =
+                Document.newBuilder().setId("heat").setMetadata(metadata).build();
+
+        Map<String, Object> plain = DocumentMetadata.toMap(film);
+        long year = (Long) plain.get("year");
     }
 
     static void filters(List<String> names) {
