@@ -330,11 +330,10 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let one = |id: &str| ids([id]).build().unwrap();
-        assert_eq!(parts(ids(["x"]) & ids(["y"]) & everything()), ("all", vec![
-            one("x"),
-            one("y"),
-            everything().build().unwrap()
-        ]));
+        assert_eq!(
+            parts(ids(["x"]) & ids(["y"]) & everything()),
+            ("all", vec![one("x"), one("y"), everything().build().unwrap()])
+        );
         assert_eq!(parts(ids(["x"]) | ids(["y"])), ("any", vec![one("x"), one("y")]));
         assert_eq!(parts(!(ids(["x"]) | ids(["y"]))), ("none", vec![one("x"), one("y")]));
         assert_eq!(parts(!ids(["x"])), ("none", vec![one("x")]));

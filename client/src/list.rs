@@ -53,10 +53,7 @@ pub fn all_collections(client: &Client) -> BoxStream<'static, Result<v1::Collect
 }
 
 /// What is on each page, until there is no token of a next one.
-fn pages<T, F>(
-    first: String,
-    fetch: impl Fn(String) -> F + Send + 'static,
-) -> BoxStream<'static, Result<T, Status>>
+fn pages<T, F>(first: String, fetch: impl Fn(String) -> F + Send + 'static) -> BoxStream<'static, Result<T, Status>>
 where
     T: Send + 'static,
     F: Future<Output = Result<(Vec<T>, String), Status>> + Send,

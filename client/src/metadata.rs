@@ -166,17 +166,11 @@ mod tests {
         );
         let series = BTreeMap::from([("a", Genre::Series { seasons: 1 })]);
         assert!(encode(&series).is_ok());
-        assert_eq!(
-            refusal(encode(&HashMap::from([("a", f64::NAN)]))),
-            "metadata.a must be a finite number, not NaN"
-        );
+        assert_eq!(refusal(encode(&HashMap::from([("a", f64::NAN)]))), "metadata.a must be a finite number, not NaN");
         assert!(refusal(encode(&HashMap::from([("a", i128::MAX)]))).starts_with("metadata.a must be an integer"));
         assert!(refusal(encode(&HashMap::from([("a", u64::MAX)]))).starts_with("metadata.a must be an integer"));
         assert_eq!(refusal(encode(&HashMap::from([(1, 2)]))), "metadata must have strings as keys");
-        assert_eq!(
-            refusal(encode(&[1])),
-            "metadata must be a struct or a map with strings as keys"
-        );
+        assert_eq!(refusal(encode(&[1])), "metadata must be a struct or a map with strings as keys");
         let mut deep = json!(1);
         for _ in 0..MAX_DEPTH {
             deep = json!({ "in": deep });

@@ -6,8 +6,8 @@ use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde::{
     Serialize,
     ser::{
-        self, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple, SerializeTupleStruct,
-        SerializeTupleVariant, Serializer,
+        self, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+        SerializeTupleStruct, SerializeTupleVariant, Serializer,
     },
 };
 

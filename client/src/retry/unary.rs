@@ -193,6 +193,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_passed_deadline_is_one_by_the_clock_of_either_side() {
+        let late = broken(tonic::TimeoutExpired(()));
+        assert_eq!(late.code(), Code::DeadlineExceeded);
+        assert!(error::is_timeout(&late) && !error::is_retryable(&late));
+        assert_eq!(broken(Status::cancelled("reset")).code(), Code::Cancelled);
+    }
+
     /// Answers with what it was told, and notes the time that each attempt was given.
     #[derive(Clone)]
     struct Answers(Arc<Mutex<(Vec<Status>, Vec<Duration>)>>);
