@@ -1,6 +1,6 @@
 module github.com/pgfox/pgfox/clients/go
 
-// The oldest versions that serve: a caller's own module decides on newer ones, and on a newer Go.
+// These versions are the last that build with Go 1.24. A caller's own module may take newer ones, with a newer Go.
 go 1.24.0
 
 require (
