@@ -19,13 +19,20 @@
 //!
 //! What the stub does not give by itself: calls have a deadline and are repeated when that helps ([`retry`]),
 //! [`ingest`](fn@ingest) streams any number of documents with back-pressure and takes up again after a broken connection, and
-//! [`error`] reads what pgfox says in a [`tonic::Status`].
+//! [`error`] reads what pgfox says in a [`tonic::Status`]. [`filter`] writes filters in short, [`metadata`](mod@metadata)
+//! makes metadata of whatever serde serializes, and [`all_documents`] goes through all pages.
 
 pub mod connect;
 pub mod error;
+pub mod filter;
 pub mod ingest;
+mod list;
+pub mod metadata;
 pub mod retry;
 
 pub use connect::{Client, ConnectError, ConnectOptions, Transport, connect, transport};
 pub use ingest::{IngestCause, IngestError, IngestEvent, IngestOptions, IngestTotals, SkippedDocument, ingest};
+pub use list::{all_collections, all_documents};
 pub use pgfox::v1;
+// Their types are in the API, so that a program needs the same versions.
+pub use {prost_types, tonic};

@@ -343,3 +343,18 @@ func TestAServerThatIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestAClientMayBeClosedTwice(t *testing.T) {
+	client, err := pgfox.Connect("127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := search(t.Context(), client); errors.Is(err, context.Canceled) {
+		t.Error("closing is not the end of the context: ", err)
+	}
+}

@@ -2,7 +2,8 @@
 //
 // [Connect] returns a [Client], which is the generated stub of package pgfoxv1 with what every caller needs on top: TLS, an
 // API key, a deadline, retries, errors that can be read ([Error]), and [Client.IngestAll], which streams any number of
-// documents and resumes when the connection breaks.
+// documents and resumes when the connection breaks. [Field] begins a filter, [NewMetadata] and [MetadataMap] convert metadata,
+// and [Client.AllDocuments] goes through all pages.
 package pgfox
 
 import (
@@ -18,9 +19,11 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
 )
@@ -55,9 +58,13 @@ type Client struct {
 	conn *grpc.ClientConn
 }
 
-// Close ends the connection and the calls that run over it.
+// Close ends the connection and the calls that run over it. Closing again does nothing, so that it may be deferred too.
 func (c *Client) Close() error {
-	return c.conn.Close()
+	// What gRPC says of a connection that is closed already.
+	if err := c.conn.Close(); status.Code(err) != codes.Canceled {
+		return err
+	}
+	return nil
 }
 
 // Conn returns the connection, for other generated stubs, such as that of grpc.health.v1. They call as this client does: with
@@ -201,6 +208,9 @@ func parseEndpoint(endpoint string, hasCA bool) (*url.URL, error) {
 		return invalid("http:// has no TLS, so that the CA would not be used; write https://")
 	}
 	host, port := server.Hostname(), server.Port()
+	if strings.Count(server.Host, ":") > 1 && !strings.HasPrefix(server.Host, "[") {
+		return invalid("an IPv6 address is written in brackets, such as [::1]:50051")
+	}
 	isBare := server.User == nil && strings.TrimSuffix(server.Path, "/") == "" && server.RawQuery == "" && server.Fragment == ""
 	if host == "" || strings.HasSuffix(server.Host, ":") || !isBare {
 		return invalid(howToWrite)

@@ -2,6 +2,7 @@ package pgfox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -81,6 +82,19 @@ func (e *Error) Unwrap() error {
 	return e.cause
 }
 
+// ReasonOf returns the reason of an error, wrapped or not: errors.As and [Error.Reason] in one. ERROR_REASON_UNSPECIFIED: there
+// is none.
+//
+//	switch pgfox.ReasonOf(err) {
+//	case pgfoxv1.ErrorReason_ERROR_REASON_COLLECTION_NOT_FOUND:
+func ReasonOf(err error) pgfoxv1.ErrorReason {
+	var failure *Error
+	if errors.As(err, &failure) {
+		return failure.Reason
+	}
+	return pgfoxv1.ErrorReason_ERROR_REASON_UNSPECIFIED
+}
+
 const (
 	errorDomain  = "pgfox"
 	reasonPrefix = "ERROR_REASON_"
@@ -133,7 +147,12 @@ func newError(ctx context.Context, err error, endpoint string, answers ...metada
 
 // invalidArgument is what the server would say, of what this package sees itself.
 func invalidArgument(field, rule string) *Error {
-	return &Error{Code: codes.InvalidArgument, Message: field + " " + rule, Violations: []Violation{{field, rule}}}
+	return &Error{
+		Code:       codes.InvalidArgument,
+		Message:    field + " " + rule,
+		Reason:     pgfoxv1.ErrorReason_ERROR_REASON_INVALID_FIELD,
+		Violations: []Violation{{field, rule}},
+	}
 }
 
 // notUTF8 returns the path of the first string of a message that cannot be sent, such as "documents[3].text". Empty: all can.

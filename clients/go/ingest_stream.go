@@ -41,7 +41,9 @@ func openIngestStream(ctx context.Context, client pgfoxv1.PgfoxServiceClient, re
 		answers:  make(chan answer, requestsInFlight),
 		cancel:   cancel,
 	}
-	s.running.Go(func() {
+	s.running.Add(2)
+	go func() {
+		defer s.running.Done()
 		for {
 			select {
 			case request, more := <-s.requests:
@@ -57,8 +59,9 @@ func openIngestStream(ctx context.Context, client pgfoxv1.PgfoxServiceClient, re
 				return
 			}
 		}
-	})
-	s.running.Go(func() {
+	}()
+	go func() {
+		defer s.running.Done()
 		for {
 			response, err := call.Recv()
 			select {
@@ -70,7 +73,7 @@ func openIngestStream(ctx context.Context, client pgfoxv1.PgfoxServiceClient, re
 				return
 			}
 		}
-	})
+	}()
 	return s, nil
 }
 

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	pgfox "github.com/pgfox/pgfox/clients/go"
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
@@ -54,20 +53,58 @@ func readmeConn(ctx context.Context, client *pgfox.Client) (*healthpb.HealthChec
 	return health, err
 }
 
-func readmeMessages(ctx context.Context, client *pgfox.Client) (*structpb.Struct, *pgfoxv1.SearchResponse, error) {
-	metadata, err := structpb.NewStruct(map[string]any{"year": 1999, "genres": []any{"Crime", "Thriller"}})
+func readmeMetadata(document *pgfoxv1.Document) (any, error) {
+	metadata, err := pgfox.NewMetadata(map[string]any{"year": 1999, "genres": []string{"Crime", "Thriller"}, "added": time.Now()})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	document.Metadata = metadata
+
+	plain := pgfox.MetadataMap(document.GetMetadata())
+	year, isInteger := plain["year"].(int64)
+	log.Print(year, isInteger)
+
+	var film struct {
+		Year   int      `json:"year"`
+		Genres []string `json:"genres"`
+	}
+	err = pgfox.ReadMetadata(document.GetMetadata(), &film)
+	return film, err
+}
+
+func readmeFilter(ctx context.Context, client *pgfox.Client, names []string) (*pgfoxv1.SearchResponse, error) {
+	filter, err := pgfox.And(
+		pgfox.Field("year").AtLeast(1990),
+		pgfox.Or(pgfox.Field("genres").ContainsAny("Crime", "Thriller"), pgfox.Field("title").IgnoreCase().ContainsText("heist")),
+		pgfox.Not(pgfox.Field("director.name").OneOf(pgfox.Any(names)...)),
+	).Build()
+	if err != nil {
+		return nil, err
 	}
 	found, err := client.Search(ctx, &pgfoxv1.SearchRequest{
 		Collection: "films",
 		Query:      &pgfoxv1.SearchRequest_Text{Text: "a heist that goes wrong"},
-		Filter: &pgfoxv1.Filter{Node: &pgfoxv1.Filter_Condition{Condition: &pgfoxv1.Condition{
-			Field: "year",
-			Test:  &pgfoxv1.Condition_AtLeast{AtLeast: structpb.NewNumberValue(1990)},
-		}}},
+		Filter:     filter,
 	})
-	return metadata, found, err
+	return found, err
+}
+
+func readmeList(ctx context.Context, client *pgfox.Client) error {
+	for document, err := range client.AllDocuments(ctx, &pgfoxv1.ListDocumentsRequest{Collection: "films"}) {
+		if err != nil {
+			return err
+		}
+		log.Print(document.GetId())
+	}
+	return nil
+}
+
+func readmeReason(ctx context.Context, client *pgfox.Client) error {
+	_, err := client.DeleteCollection(ctx, &pgfoxv1.DeleteCollectionRequest{Name: "films"})
+	if pgfox.ReasonOf(err) == pgfoxv1.ErrorReason_ERROR_REASON_COLLECTION_NOT_FOUND {
+		err = nil
+	}
+	return err
 }
 
 func readmeIngest(ctx context.Context, client *pgfox.Client, lines *bufio.Scanner) (pgfox.IngestTotals, error) {
@@ -107,4 +144,4 @@ func readmeErrors(err error) {
 }
 
 // Not run: they need a server, which the stories in tests/clients have.
-var _ = []any{readmeConnect, readmeMessages, readmeIngest, readmeErrors}
+var _ = []any{readmeConnect, readmeMetadata, readmeFilter, readmeList, readmeIngest, readmeReason, readmeErrors}

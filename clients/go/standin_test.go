@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	pgfox "github.com/pgfox/pgfox/clients/go"
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
@@ -26,6 +27,8 @@ type standIn struct {
 	calls        atomic.Int32
 	search       func(ctx context.Context, call int) (*pgfoxv1.SearchResponse, error)
 	ingestStream func(stream ingestServer, call int) error
+	list         func(context.Context, *pgfoxv1.ListDocumentsRequest) (*pgfoxv1.ListDocumentsResponse, error)
+	collections  func(context.Context, *pgfoxv1.ListCollectionsRequest) (*pgfoxv1.ListCollectionsResponse, error)
 	// Of another service, beside this one.
 	health healthpb.HealthServer
 }
@@ -39,6 +42,23 @@ func (s *standIn) Search(ctx context.Context, _ *pgfoxv1.SearchRequest) (*pgfoxv
 
 func (s *standIn) IngestStream(stream ingestServer) error {
 	return s.ingestStream(stream, int(s.calls.Add(1)))
+}
+
+func (s *standIn) ListDocuments(ctx context.Context, request *pgfoxv1.ListDocumentsRequest) (*pgfoxv1.ListDocumentsResponse, error) {
+	s.calls.Add(1)
+	return s.list(ctx, request)
+}
+
+func (s *standIn) ListCollections(ctx context.Context, request *pgfoxv1.ListCollectionsRequest) (*pgfoxv1.ListCollectionsResponse, error) {
+	s.calls.Add(1)
+	return s.collections(ctx, request)
+}
+
+func (s *standIn) FacetDocuments(context.Context, *pgfoxv1.FacetDocumentsRequest) (*pgfoxv1.FacetDocumentsResponse, error) {
+	if s.calls.Add(1) == 1 {
+		return nil, unavailable()
+	}
+	return &pgfoxv1.FacetDocumentsResponse{Values: []*pgfoxv1.FacetValue{{Value: structpb.NewNumberValue(1999), Count: 3}}}, nil
 }
 
 func (s *standIn) CreateCollection(context.Context, *pgfoxv1.CreateCollectionRequest) (*pgfoxv1.CreateCollectionResponse, error) {

@@ -2,31 +2,16 @@
 //! numbers, and a vector is an array. What `get --json` prints of a document can be ingested again.
 
 use pgfox_client::v1;
-use prost_types::value::Kind;
 use serde_json::{Map, Value, json};
 
 /// Integers up to here are exact as doubles.
-pub(crate) const MAX_EXACT_INTEGER: u64 = 1 << 53;
+pub(crate) const MAX_EXACT_INTEGER: u64 = pgfox_client::metadata::MAX_INTEGER;
 
 pub(crate) fn metadata(metadata: &prost_types::Struct) -> Value {
-    Value::Object(metadata.fields.iter().map(|(name, field)| (name.clone(), value(field))).collect())
+    Value::Object(pgfox_client::metadata::to_json(metadata))
 }
 
-pub(crate) fn value(value: &prost_types::Value) -> Value {
-    match &value.kind {
-        None | Some(Kind::NullValue(_)) => Value::Null,
-        Some(Kind::BoolValue(value)) => json!(value),
-        Some(Kind::NumberValue(value)) => number(*value),
-        Some(Kind::StringValue(value)) => json!(value),
-        Some(Kind::StructValue(value)) => metadata(value),
-        Some(Kind::ListValue(list)) => Value::Array(list.values.iter().map(self::value).collect()),
-    }
-}
-
-/// A whole number without a fraction, since `Struct` has only doubles and people wrote `1999`.
-fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() <= MAX_EXACT_INTEGER as f64 { json!(value as i64) } else { json!(value) }
-}
+pub(crate) use pgfox_client::metadata::value_to_json as value;
 
 /// A float in the fewest digits that give it back, rather than the digits of the double next to it.
 pub(crate) fn float(value: f32) -> Value {

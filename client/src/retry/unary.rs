@@ -69,7 +69,7 @@ where
             }
             _ => {
                 let call = channel.call(request);
-                Box::pin(async move { call.await.map_err(|error| Status::from_error(error.into())) })
+                Box::pin(async move { call.await.map_err(broken) })
             }
         }
     }
@@ -114,7 +114,6 @@ where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Error: Error + Send + Sync + 'static,
 {
-    let broken = |error: S::Error| Status::from_error(error.into());
     std::future::poll_fn(|context| channel.poll_ready(context)).await.map_err(broken)?;
     let response = channel.call(request).await.map_err(broken)?;
     // The server answers a unary call that fails in the headers, for there is no message they would have to wait for.
@@ -122,6 +121,17 @@ where
         Some(status) if status.code() != Code::Ok => Err(status),
         _ => Ok(response),
     }
+}
+
+/// The error of a call that got no answer. Where the client's own clock ended it, tonic would say CANCELLED.
+fn broken(error: impl Error + Send + Sync + 'static) -> Status {
+    let status = Status::from_error(error.into());
+    if status.code() != Code::Cancelled || !error::is_timeout(&status) {
+        return status;
+    }
+    let mut late = Status::deadline_exceeded("the deadline of the call is over");
+    late.set_source(Arc::new(status));
+    late
 }
 
 /// Whether the call does no harm when it is made again.
@@ -182,6 +192,14 @@ mod tests {
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
+
+    #[test]
+    fn a_passed_deadline_is_one_by_the_clock_of_either_side() {
+        let late = broken(tonic::TimeoutExpired(()));
+        assert_eq!(late.code(), Code::DeadlineExceeded);
+        assert!(error::is_timeout(&late) && !error::is_retryable(&late));
+        assert_eq!(broken(Status::cancelled("reset")).code(), Code::Cancelled);
+    }
 
     /// Answers with what it was told, and notes the time that each attempt was given.
     #[derive(Clone)]

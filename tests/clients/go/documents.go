@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	pgfox "github.com/pgfox/pgfox/clients/go"
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
@@ -42,7 +41,7 @@ func (s *story) ingest(ctx context.Context) error {
 		{"hunting", "Foxes use the magnetic field of the Earth when they hunt", 2010},
 		{"kits", "Baby foxes are called kits", 2020},
 	} {
-		metadata, err := structpb.NewStruct(map[string]any{"topic": fox.id, "year": fox.year})
+		metadata, err := pgfox.NewMetadata(map[string]any{"topic": fox.id, "year": fox.year})
 		if err != nil {
 			return err
 		}
@@ -152,22 +151,14 @@ func (s *story) resume(ctx context.Context) error {
 	for document := range vectorDocuments(count) {
 		expected = append(expected, document.GetId())
 	}
-	for page := ""; ; {
-		listed, err := s.client.ListDocuments(ctx, &pgfoxv1.ListDocumentsRequest{
-			Collection: s.vectors, PageSize: 1000, PageToken: page,
-		})
+	for document, err := range s.client.AllDocuments(ctx, &pgfoxv1.ListDocumentsRequest{Collection: s.vectors, PageSize: 1000}) {
 		if err != nil {
 			return err
 		}
-		for _, document := range listed.GetDocuments() {
-			if document.GetVersion() != 1 {
-				return fmt.Errorf("%s was written %d times", document.GetId(), document.GetVersion())
-			}
-			stored = append(stored, document.GetId())
+		if document.GetVersion() != 1 {
+			return fmt.Errorf("%s was written %d times", document.GetId(), document.GetVersion())
 		}
-		if page = listed.GetNextPageToken(); page == "" {
-			break
-		}
+		stored = append(stored, document.GetId())
 	}
 	return expect(slices.Equal(stored, expected), "not every id is there once: %d are", len(stored))
 }

@@ -12,5 +12,6 @@ go -C "$client" vet ./...
 go -C "$client" test -race ./... | sed 's/^/    /'
 env -u PGFOX_CA -u PGFOX_API_KEY go -C "$client" run ./examples/quickstart
 # A module of its own, as a caller's is: it sees what the client shows, and nothing else.
-go vet .
+go vet ./...
 go run .
+./archive.sh

@@ -4,8 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"google.golang.org/protobuf/types/known/structpb"
-
+	pgfox "github.com/pgfox/pgfox/clients/go"
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
 )
 
@@ -78,10 +77,11 @@ func (s *story) searchID(ctx context.Context) error {
 
 // since2000 matches three of the four foxes and none of the notes.
 func since2000() *pgfoxv1.Filter {
-	return &pgfoxv1.Filter{Node: &pgfoxv1.Filter_Condition{Condition: &pgfoxv1.Condition{
-		Field: "year",
-		Test:  &pgfoxv1.Condition_AtLeast{AtLeast: structpb.NewNumberValue(2000)},
-	}}}
+	filter, err := pgfox.And(pgfox.Field("year").AtLeast(2000), pgfox.Field("topic").Exists()).Build()
+	if err != nil {
+		panic(err)
+	}
+	return filter
 }
 
 func (s *story) filter(ctx context.Context) error {
@@ -105,7 +105,7 @@ func (s *story) filter(ctx context.Context) error {
 		documents = append(documents, result.GetDocument())
 	}
 	for _, document := range documents {
-		if document.GetMetadata().GetFields()["year"].GetNumberValue() < 2000 {
+		if year, is := pgfox.MetadataMap(document.GetMetadata())["year"].(int64); !is || year < 2000 {
 			return fmt.Errorf("%q does not match", document.GetId())
 		}
 	}

@@ -1,6 +1,9 @@
+import static dev.pgfox.Filters.and;
+import static dev.pgfox.Filters.field;
+
 import com.google.protobuf.Struct;
-import com.google.protobuf.Value;
 import com.google.rpc.BadRequest;
+import dev.pgfox.DocumentMetadata;
 import dev.pgfox.IngestOptions;
 import dev.pgfox.IngestTotals;
 import dev.pgfox.PgfoxClient;
@@ -9,7 +12,6 @@ import dev.pgfox.v1.BuildIndexRequest;
 import dev.pgfox.v1.BuildIndexResponse;
 import dev.pgfox.v1.Collection;
 import dev.pgfox.v1.Completeness;
-import dev.pgfox.v1.Condition;
 import dev.pgfox.v1.CountDocumentsRequest;
 import dev.pgfox.v1.CreateCollectionRequest;
 import dev.pgfox.v1.DeleteCollectionRequest;
@@ -41,6 +43,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.Iterator;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
@@ -141,7 +144,7 @@ public class Story {
         equal("upserted", 300L, totals.upserted());
         equal("embedded", 300L, totals.embedded());
         equal("skipped", 0L, totals.skipped());
-        equal("count", 304L, count(collection, Filter.getDefaultInstance()));
+        equal("count", 304L, count(collection, null));
     }
 
     private void buildIndex() {
@@ -191,9 +194,7 @@ public class Story {
     }
 
     private void filter() {
-        Filter recent = Filter.newBuilder()
-                .setCondition(Condition.newBuilder().setField("year").setAtLeast(number(2003)))
-                .build();
+        Filter recent = and(field("year").atLeast(2003), field("topic").exists());
         Set<String> expected = Set.of("hunting", "kits");
         SearchResponse found = pgfox.search(search().setText(QUESTION).setFilter(recent).build());
         equal("found", expected, Set.copyOf(ids(found)));
@@ -304,34 +305,27 @@ public class Story {
             check(totals.unchanged() > 0, "nothing was sent twice");
         }
         equal("interruptions " + interruptions, 3, interruptions.size());
-        equal("count", 2_000L, count(vectors, Filter.getDefaultInstance()));
+        equal("count", 2_000L, count(vectors, null));
         Set<String> ids = new HashSet<>();
-        String page = "";
-        do {
-            var response = pgfox.listDocuments(ListDocumentsRequest.newBuilder()
-                    .setCollection(vectors)
-                    .setPageSize(1_000)
-                    .setPageToken(page)
-                    .build());
-            for (Document document : response.getDocumentsList()) {
-                check(ids.add(document.getId()), document.getId() + " is there twice");
-                equal("version of " + document.getId(), 1L, document.getVersion());
-            }
-            page = response.getNextPageToken();
-        } while (!page.isEmpty());
+        ListDocumentsRequest all = ListDocumentsRequest.newBuilder()
+                .setCollection(vectors)
+                .setPageSize(1_000)
+                .build();
+        for (Document document : client.allDocuments(all)) {
+            check(ids.add(document.getId()), document.getId() + " is there twice");
+            equal("version of " + document.getId(), 1L, document.getVersion());
+        }
         equal("ids", IntStream.range(0, 2_000).mapToObj(i -> "vector-" + i).collect(Collectors.toSet()), ids);
     }
 
     private void delete() {
-        Filter old = Filter.newBuilder()
-                .setCondition(Condition.newBuilder().setField("year").setLessThan(number(2003)))
-                .build();
+        Filter old = field("year").lessThan(2003);
         var deleted = pgfox.deleteDocuments(DeleteDocumentsRequest.newBuilder()
                 .setCollection(collection)
                 .setFilter(old)
                 .build());
         equal("deleted", 2L, deleted.getDeletedCount());
-        equal("count", 302L, count(collection, Filter.getDefaultInstance()));
+        equal("count", 302L, count(collection, null));
         for (String name : List.of(collection, vectors)) {
             pgfox.deleteCollection(DeleteCollectionRequest.newBuilder().setName(name).build());
             PgfoxException gone = failing(() -> pgfox.getCollection(
@@ -357,7 +351,7 @@ public class Story {
 
     private long count(String name, Filter filter) {
         CountDocumentsRequest.Builder request = CountDocumentsRequest.newBuilder().setCollection(name);
-        if (filter.hasCondition()) {
+        if (filter != null) {
             request.setFilter(filter);
         }
         return pgfox.countDocuments(request.build()).getCount();
@@ -374,15 +368,8 @@ public class Story {
     }
 
     private static Document fox(String topic, String text, int year) {
-        Struct metadata = Struct.newBuilder()
-                .putFields("topic", Value.newBuilder().setStringValue(topic).build())
-                .putFields("year", number(year))
-                .build();
+        Struct metadata = DocumentMetadata.of(Map.of("topic", topic, "year", year));
         return document(topic).setText(text).setMetadata(metadata).build();
-    }
-
-    private static Value number(double value) {
-        return Value.newBuilder().setNumberValue(value).build();
     }
 
     private static PgfoxException failing(Step call) {

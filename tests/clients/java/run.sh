@@ -16,3 +16,4 @@ maven verify spotless:check
 # Empty, as deployments pass what is not set.
 PGFOX_CA='' PGFOX_API_KEY='' maven compile exec:exec
 maven compile exec:exec -Dprogram=../../tests/clients/java/Story.java
+../../tests/clients/java/archive.sh

@@ -3,13 +3,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"os"
-
-	"google.golang.org/protobuf/types/known/structpb"
 
 	pgfox "github.com/pgfox/pgfox/clients/go"
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
@@ -39,8 +36,7 @@ func run(ctx context.Context) error {
 	_, err = client.CreateCollection(ctx, &pgfoxv1.CreateCollectionRequest{
 		Collection: &pgfoxv1.Collection{Name: "foxes"},
 	})
-	var failure *pgfox.Error
-	if errors.As(err, &failure) && failure.Reason == pgfoxv1.ErrorReason_ERROR_REASON_COLLECTION_EXISTS {
+	if pgfox.ReasonOf(err) == pgfoxv1.ErrorReason_ERROR_REASON_COLLECTION_EXISTS {
 		fmt.Println("The collection exists already.")
 	} else if err != nil {
 		return err
@@ -53,7 +49,7 @@ func run(ctx context.Context) error {
 		"hunting": "Foxes use the magnetic field of the Earth when they hunt",
 		"kits":    "Baby foxes are called kits",
 	} {
-		metadata, err := structpb.NewStruct(map[string]any{"topic": id, "language": "en"})
+		metadata, err := pgfox.NewMetadata(map[string]any{"topic": id, "language": "en"})
 		if err != nil {
 			return err
 		}

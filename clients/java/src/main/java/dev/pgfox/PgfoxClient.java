@@ -1,6 +1,12 @@
 package dev.pgfox;
 
+import com.google.common.util.concurrent.ListenableFuture;
+import dev.pgfox.v1.Collection;
 import dev.pgfox.v1.Document;
+import dev.pgfox.v1.ListCollectionsRequest;
+import dev.pgfox.v1.ListCollectionsResponse;
+import dev.pgfox.v1.ListDocumentsRequest;
+import dev.pgfox.v1.ListDocumentsResponse;
 import dev.pgfox.v1.PgfoxServiceGrpc;
 import dev.pgfox.v1.PgfoxServiceGrpc.PgfoxServiceBlockingStub;
 import dev.pgfox.v1.PgfoxServiceGrpc.PgfoxServiceFutureStub;
@@ -21,7 +27,9 @@ import java.math.BigDecimal;
 import java.security.cert.CertificateException;
 import java.security.cert.CertificateFactory;
 import java.time.Duration;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -121,6 +129,57 @@ public final class PgfoxClient implements AutoCloseable {
     /** For other stubs, such as that of {@code grpc.health.v1}. */
     public Channel channel() {
         return channel;
+    }
+
+    /**
+     * A call of {@link #future} as a {@link CompletableFuture}: {@code completable(pgfox.future().search(request))}. It
+     * fails with what the call fails with, and cancelling it cancels the call.
+     */
+    public static <T> CompletableFuture<T> completable(ListenableFuture<T> call) {
+        CompletableFuture<T> completable = new CompletableFuture<>();
+        call.addListener(
+                () -> {
+                    try {
+                        completable.complete(call.get());
+                    } catch (ExecutionException e) {
+                        completable.completeExceptionally(e.getCause());
+                    } catch (CancellationException e) {
+                        completable.cancel(false);
+                    } catch (InterruptedException e) {
+                        // Cannot be, since the call is done.
+                        completable.completeExceptionally(e);
+                    }
+                },
+                Runnable::run);
+        completable.whenComplete((done, error) -> {
+            if (completable.isCancelled()) {
+                call.cancel(true);
+            }
+        });
+        return completable;
+    }
+
+    /**
+     * Every document that the request asks for, from its {@code page_token} on, page by page: {@code for (Document
+     * document : pgfox.allDocuments(request))}, or {@code pgfox.allDocuments(request).stream()}.
+     */
+    public Pages<Document> allDocuments(ListDocumentsRequest request) {
+        return new Pages<>(request.getPageToken(), token -> {
+            ListDocumentsResponse page = blocking()
+                    .listDocuments(request.toBuilder().setPageToken(token).build());
+            return new Pages.Page<>(page.getDocumentsList(), page.getNextPageToken());
+        });
+    }
+
+    /** Every collection, page by page. */
+    public Pages<Collection> allCollections() {
+        return new Pages<>("", token -> {
+            ListCollectionsResponse page = blocking()
+                    .listCollections(ListCollectionsRequest.newBuilder()
+                            .setPageToken(token)
+                            .build());
+            return new Pages.Page<>(page.getCollectionsList(), page.getNextPageToken());
+        });
     }
 
     /** {@link #ingest(String, Iterable, IngestOptions)} with the defaults. */

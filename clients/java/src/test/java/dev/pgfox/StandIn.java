@@ -11,8 +11,14 @@ import dev.pgfox.v1.DeleteCollectionRequest;
 import dev.pgfox.v1.DeleteCollectionResponse;
 import dev.pgfox.v1.DropIndexRequest;
 import dev.pgfox.v1.DropIndexResponse;
+import dev.pgfox.v1.FacetDocumentsRequest;
+import dev.pgfox.v1.FacetDocumentsResponse;
 import dev.pgfox.v1.IngestRequest;
 import dev.pgfox.v1.IngestResponse;
+import dev.pgfox.v1.ListCollectionsRequest;
+import dev.pgfox.v1.ListCollectionsResponse;
+import dev.pgfox.v1.ListDocumentsRequest;
+import dev.pgfox.v1.ListDocumentsResponse;
 import dev.pgfox.v1.PgfoxServiceGrpc;
 import dev.pgfox.v1.SearchRequest;
 import dev.pgfox.v1.SearchResponse;
@@ -41,6 +47,7 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
+import java.util.stream.IntStream;
 
 /** A server on a port of the loopback interface that fails as it is told. */
 final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements AutoCloseable {
@@ -131,6 +138,36 @@ final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements Aut
     @Override
     public void dropIndex(DropIndexRequest request, StreamObserver<DropIndexResponse> answer) {
         answer(answer, DropIndexResponse.getDefaultInstance());
+    }
+
+    @Override
+    public void facetDocuments(FacetDocumentsRequest request, StreamObserver<FacetDocumentsResponse> answer) {
+        answer(answer, FacetDocumentsResponse.getDefaultInstance());
+    }
+
+    @Override
+    public void listDocuments(ListDocumentsRequest request, StreamObserver<ListDocumentsResponse> answer) {
+        ListDocumentsResponse.Builder page =
+                ListDocumentsResponse.newBuilder().setNextPageToken(nextToken(request.getPageToken()));
+        onPage(request.getPageToken()).forEach(i -> page.addDocumentsBuilder().setId(request.getCollection() + i));
+        answer(answer, page.build());
+    }
+
+    @Override
+    public void listCollections(ListCollectionsRequest request, StreamObserver<ListCollectionsResponse> answer) {
+        ListCollectionsResponse.Builder page =
+                ListCollectionsResponse.newBuilder().setNextPageToken(nextToken(request.getPageToken()));
+        onPage(request.getPageToken()).forEach(i -> page.addCollectionsBuilder().setName("" + i));
+        answer(answer, page.build());
+    }
+
+    /** Five of each, two on a page; the token has a letter for each that came before. */
+    private static IntStream onPage(String token) {
+        return IntStream.range(token.length(), Math.min(token.length() + 2, 5));
+    }
+
+    private static String nextToken(String token) {
+        return token.length() < 4 ? token + "xx" : "";
     }
 
     private <R> void answer(StreamObserver<R> answer, R response) {
