@@ -1,6 +1,8 @@
 //! Filters: what each test means for every kind of value, and how filters combine.
 
+mod elements;
 mod random;
+mod text;
 mod times;
 
 use pgfox::v1::{self, condition::Test, filter::Node};

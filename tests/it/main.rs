@@ -27,6 +27,7 @@ mod demo; // the embedded default as a user runs it: the demo, kill -9, health c
 mod documents; // getting and deleting documents, and strings that break careless programs
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod explain; // the plans that searches must have
+mod facets; // documents counted by the values of a field
 mod faults; // a database, a provider or a server that fails
 mod filtered_search; // filters of every selectivity, largest distances, examples, fields, results that differ
 mod filters; // what each test of a filter means, and how filters combine

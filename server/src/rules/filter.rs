@@ -6,7 +6,7 @@ use pgfox::v1::{self, condition::Test as RequestedTest, filter::Node};
 use prost_types::{ListValue, Timestamp, Value, value::Kind};
 
 use super::{Violation, Violations, json};
-use crate::store::{Bound, Filter, Literal, Test};
+use crate::store::{Bound, FieldPath, Filter, Literal, Test, TextTest};
 
 /// Most filters within each other.
 pub(super) const MAX_DEPTH: usize = 8;
@@ -21,7 +21,7 @@ const MAX_FIELD_BYTES: usize = 1_024;
 /// The first and the last second of a `Timestamp`: the years 1 and 9999.
 const TIMESTAMP_SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-const REQUIRED_NODE: &str = "is required: one of condition, all_of, any_of, none_of and ids";
+const REQUIRED_NODE: &str = "is required: one of condition, all_of, any_of, none_of, ids and everything";
 const NO_NUL: &str = "must not contain NUL, which Postgres cannot store";
 const FINITE: &str = "must be finite; JSON has no NaN and no infinity";
 
@@ -69,7 +69,13 @@ fn read_node(
             *conditions += 1;
             violations.ids(&format!("{field}.ids.ids"), &list.ids).then_some(Filter::Ids(list.ids))
         }
-        Some(Node::Everything(_)) | None => {
+        Some(Node::Everything(true)) => Some(Filter::Everything),
+        Some(Node::Everything(false)) => {
+            let rule = "must be true; what matches no document is none_of of it";
+            violations.push(Violation::new(format!("{field}.everything"), rule));
+            None
+        }
+        None => {
             violations.push(Violation::new(field, REQUIRED_NODE));
             None
         }
@@ -77,13 +83,22 @@ fn read_node(
 }
 
 fn read_condition(violations: &mut Violations, field: &str, condition: v1::Condition) -> Option<Filter> {
-    let path = read_path(&condition.field);
+    let path = read_field(&condition.field);
     let path = path.map_err(|rule| violations.push(Violation::new(format!("{field}.field"), rule))).ok();
     let Some(requested) = condition.test else {
         violations.push(Violation::new(format!("{field}.test"), "is required, such as equals"));
         return None;
     };
     let (name, test) = read_test(requested);
+    if condition.ignore_case && !IGNORING_CASE.contains(&name) {
+        let rule = format!("cannot be used with {name}, only with {}", IGNORING_CASE.join(", "));
+        violations.push(Violation::new(format!("{field}.ignore_case"), rule));
+        return None;
+    }
+    let test = match test {
+        Ok((test, holds)) if condition.ignore_case => ignoring_case(test).map(|test| (test, holds)),
+        test => test,
+    };
     let test = test.map_err(|Problems(problems)| {
         for (place, rule) in problems {
             violations.push(Violation::new(format!("{field}.{name}{place}"), rule));
@@ -92,6 +107,36 @@ fn read_condition(violations: &mut Violations, field: &str, condition: v1::Condi
     let (path, (test, holds)) = (path?, test.ok()?);
     let filter = Filter::Field { path, test };
     Some(if holds { filter } else { Filter::None(vec![filter]) })
+}
+
+/// The tests of strings.
+const IGNORING_CASE: [&str; 8] =
+    ["equals", "not_equals", "one_of", "none_of", "contains_any", "contains_all", "starts_with", "contains_text"];
+
+/// The same test of strings, whatever their case.
+fn ignoring_case(test: Test) -> Result<Test, Problems> {
+    let strings = |literals: Vec<Literal>, place: &dyn Fn(usize) -> String| {
+        let mut strings = Vec::with_capacity(literals.len());
+        let mut problems = Vec::new();
+        for (position, literal) in literals.into_iter().enumerate() {
+            match serde_json::from_str(&literal.json) {
+                Ok(string) => strings.push(string),
+                Err(_) => problems.push((place(position), "must be a string when ignore_case is set".to_owned())),
+            }
+        }
+        if problems.is_empty() { Ok(strings) } else { Err(Problems(problems)) }
+    };
+    let value = |position: usize| format!(".values[{position}]");
+    Ok(Test::IgnoringCase(match test {
+        Test::Equals(literal) => TextTest::OneOf(strings(vec![literal], &|_| String::new())?),
+        Test::OneOf(literals) => TextTest::OneOf(strings(literals, &value)?),
+        Test::ContainsAny(literals) => TextTest::ContainsAny(strings(literals, &value)?),
+        Test::ContainsAll(literals) => TextTest::ContainsAll(strings(literals, &value)?),
+        Test::StartsWith(prefix) => TextTest::StartsWith(prefix),
+        Test::ContainsText(text) => TextTest::ContainsText(text),
+        // `equals` null.
+        _ => return Err("must be a string when ignore_case is set".into()),
+    }))
 }
 
 /// Where within a test it breaks which rule.
@@ -122,7 +167,8 @@ fn read_test(requested: RequestedTest) -> (&'static str, Result<(Test, bool), Pr
         RequestedTest::ContainsAll(list) => ("contains_all", holds(read_list(&list).map(Test::ContainsAll))),
         RequestedTest::StartsWith(prefix) if prefix.is_empty() => ("starts_with", Err("must not be empty".into())),
         RequestedTest::StartsWith(prefix) => ("starts_with", holds(without_nul(prefix).map(Test::StartsWith))),
-        RequestedTest::ContainsText(_) => ("contains_text", Err("is not known".into())),
+        RequestedTest::ContainsText(text) if text.is_empty() => ("contains_text", Err("must not be empty".into())),
+        RequestedTest::ContainsText(text) => ("contains_text", holds(without_nul(text).map(Test::ContainsText))),
         RequestedTest::Exists(exists) => ("exists", Ok((Test::Exists, exists))),
         RequestedTest::Before(time) => ("before", holds(read_time(Bound::LessThan, time))),
         RequestedTest::Since(time) => ("since", holds(read_time(Bound::AtLeast, time))),
@@ -191,6 +237,15 @@ fn read_time(bound: Bound, time: Timestamp) -> Result<Test, Problems> {
 
 /// The keys of a field such as `author."first.name"`, or what is wrong with it.
 pub(crate) fn read_path(field: &str) -> Result<Vec<String>, String> {
+    let FieldPath { lists, keys } = read_field(field)?;
+    if lists.is_empty() {
+        return Ok(keys);
+    }
+    Err("must not lead into lists by []: only conditions and facets look at the elements of a list".into())
+}
+
+/// The path of a field such as `variants[].color`, or what is wrong with it.
+pub(crate) fn read_field(field: &str) -> Result<FieldPath, String> {
     if field.is_empty() {
         return Err("is required".into());
     }
@@ -200,28 +255,28 @@ pub(crate) fn read_path(field: &str) -> Result<Vec<String>, String> {
     // Each character with its column.
     let mut rest = field.chars().zip(1..).peekable();
     let end = field.chars().count() + 1;
-    let mut path = Vec::new();
+    let mut path = FieldPath::default();
+    let mut count = 0;
     loop {
-        path.push(read_key(&mut rest, end)?);
+        path.keys.push(read_key(&mut rest, end)?);
+        count += 1;
+        if let Some((_, column)) = rest.next_if(|(c, _)| *c == '[') {
+            if rest.next_if(|(c, _)| *c == ']').is_none() {
+                return Err(wrong_at(column, "[ must be followed by ]: any element of a list, whatever its position"));
+            }
+            path.lists.push(std::mem::take(&mut path.keys));
+        }
         match rest.next() {
             None => break,
             Some(('.', _)) => {}
+            Some(('[', column)) => return Err(wrong_at(column, "[] must follow a key")),
             Some((c, column)) => return Err(wrong_at(column, &format!("{c:?} must be within double quotes"))),
         }
     }
-    if path.len() > MAX_KEYS {
-        return Err(format!("must have at most {MAX_KEYS} keys, not {}", path.len()));
+    if count > MAX_KEYS {
+        return Err(format!("must have at most {MAX_KEYS} keys, not {count}"));
     }
     Ok(path)
-}
-
-/// Keys as [`read_path`] reads them.
-pub(crate) fn write_path(path: &[String]) -> String {
-    let plain = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
-    let write = |key: &String| {
-        if plain(key) { key.clone() } else { format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\"")) }
-    };
-    path.iter().map(write).collect::<Vec<_>>().join(".")
 }
 
 fn wrong_at(column: usize, what: &str) -> String {
@@ -249,7 +304,7 @@ fn read_key(rest: &mut Peekable<impl Iterator<Item = (char, usize)>>, end: usize
     }
     match rest.peek() {
         None if key.is_empty() => Err(wrong_at(end, "a key is missing")),
-        Some(('.', column)) if key.is_empty() => Err(wrong_at(*column, "a key is missing")),
+        Some(('.' | '[', column)) if key.is_empty() => Err(wrong_at(*column, "a key is missing")),
         _ => Ok(key),
     }
 }
@@ -257,11 +312,17 @@ fn read_key(rest: &mut Peekable<impl Iterator<Item = (char, usize)>>, end: usize
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::write_keys;
 
     #[test]
     fn paths_are_written_as_they_are_read() {
         for field in ["year", "author.name", r#"author."first.name""#, r#""a\"b\\c".d-e_f"#, r#""""#, "日本.ü"] {
-            assert_eq!(write_path(&read_path(field).expect("a path")), field);
+            assert_eq!(write_keys(&read_path(field).expect("a path")), field);
+            assert_eq!(read_field(field).expect("a path").to_string(), field);
+        }
+        for field in ["tags[]", "variants[].color", r#"a."b[]"[].c.d[]"#] {
+            assert_eq!(read_field(field).expect("a path").to_string(), field);
+            assert!(read_path(field).expect_err(field).contains("must not lead into lists"));
         }
     }
 
@@ -322,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_bad_path_is_named_with_its_column() {
-        let wrong = |field: &str| read_path(field).expect_err(field);
+        let wrong = |field: &str| read_field(field).expect_err(field);
         for (field, column) in [
             (".a", 1),
             ("a.", 3),
@@ -334,6 +395,14 @@ mod tests {
             (r#""a"b"#, 4),
             ("a\"b\"", 2),
             ("\"\0\"", 2),
+            ("[]", 1),
+            ("a.[]", 3),
+            ("a[0]", 2),
+            ("a[*].b", 2),
+            ("a[", 2),
+            ("a[][]", 4),
+            ("a[]b", 4),
+            ("a]", 2),
         ] {
             assert!(wrong(field).contains(&format!("column {column},")), "{field}: {}", wrong(field));
         }
@@ -398,6 +467,8 @@ mod tests {
         }
         assert_eq!(wrong_test(RequestedTest::StartsWith(String::new())).as_deref(), Some("starts_with"));
         assert_eq!(wrong_test(RequestedTest::StartsWith("\0".into())).as_deref(), Some("starts_with"));
+        assert_eq!(wrong_test(RequestedTest::ContainsText(String::new())).as_deref(), Some("contains_text"));
+        assert_eq!(wrong_test(RequestedTest::ContainsText("\0".into())).as_deref(), Some("contains_text"));
         for (seconds, nanos, fits) in [
             (-62_135_596_800, 0, true),
             (253_402_300_799, 999_999_999, true),
@@ -409,6 +480,46 @@ mod tests {
             assert_eq!(wrong_test(RequestedTest::Before(Timestamp { seconds, nanos })).is_none(), fits);
             assert_eq!(wrong_test(RequestedTest::Since(Timestamp { seconds, nanos })).is_none(), fits);
         }
+    }
+
+    #[test]
+    fn case_is_ignored_in_strings_only() {
+        let wrong = |test| {
+            let test = Some(test);
+            let condition = v1::Condition { field: "a".into(), test, ignore_case: true };
+            wrong(v1::Filter { node: Some(Node::Condition(condition)) })
+        };
+        let list = |value| ListValue { values: vec![string("x"), value] };
+        for fits in [
+            RequestedTest::Equals(string("x")),
+            RequestedTest::NotEquals(string("")),
+            RequestedTest::OneOf(list(string("y"))),
+            RequestedTest::ContainsAll(list(string("y"))),
+            RequestedTest::StartsWith("x".into()),
+            RequestedTest::ContainsText("x".into()),
+        ] {
+            assert_eq!(wrong(fits), Vec::<String>::new());
+        }
+        let number = || value(Kind::NumberValue(1.0));
+        for (test, field) in [
+            (RequestedTest::Equals(number()), "equals"),
+            (RequestedTest::NotEquals(value(Kind::NullValue(0))), "not_equals"),
+            (RequestedTest::NoneOf(list(number())), "none_of.values[1]"),
+            (RequestedTest::ContainsAny(list(value(Kind::BoolValue(true)))), "contains_any.values[1]"),
+            (RequestedTest::ContainsText(String::new()), "contains_text"),
+            (RequestedTest::LessThan(string("x")), "ignore_case"),
+            (RequestedTest::Exists(true), "ignore_case"),
+            (RequestedTest::Before(Timestamp::default()), "ignore_case"),
+        ] {
+            assert_eq!(wrong(test), [format!("filter.condition.{field}")]);
+        }
+    }
+
+    #[test]
+    fn everything_is_meant() {
+        let filter = |everything| v1::Filter { node: Some(Node::Everything(everything)) };
+        assert_eq!(read(&mut Violations::default(), "filter", filter(true)), Some(Filter::Everything));
+        assert_eq!(wrong(filter(false)), ["filter.everything"]);
     }
 
     #[test]

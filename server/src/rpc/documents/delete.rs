@@ -25,5 +25,7 @@ pub(in crate::rpc) async fn delete(
     } else {
         app.store.delete_documents(&collection, &filter, app.limits.max_bulk_documents, deadline).await? as i64
     };
-    Ok(v1::DeleteDocumentsResponse { deleted_count, notes: Vec::new() })
+    let notes =
+        if deleted_count == 0 { app.store.notes(&collection, Some(&filter), None, deadline).await } else { Vec::new() };
+    Ok(v1::DeleteDocumentsResponse { deleted_count, notes })
 }

@@ -23,7 +23,7 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 pub(in crate::rpc) async fn list(
     app: &App,
     mut request: v1::ListDocumentsRequest,
-    _deadline: Instant,
+    deadline: Instant,
 ) -> Result<v1::ListDocumentsResponse, Error> {
     // What all pages of a listing have in common is what is left.
     let (page_size, page_token) = (mem::take(&mut request.page_size), mem::take(&mut request.page_token));
@@ -68,6 +68,9 @@ pub(in crate::rpc) async fn list(
     };
 
     let count = page.documents.len();
+    let is_nothing = count == 0 && page_token.is_empty();
+    let notes =
+        if is_nothing { app.store.notes(&collection, filter.as_ref(), None, deadline).await } else { Vec::new() };
     let mut documents = Vec::with_capacity(count);
     let mut last = None;
     let mut bytes = 0;
@@ -84,7 +87,7 @@ pub(in crate::rpc) async fn list(
     }
     let more = page.more || documents.len() < count;
     let next_page_token = last.filter(|_| more).map(|last| write_token(&last, digest, order)).unwrap_or_default();
-    Ok(v1::ListDocumentsResponse { documents, next_page_token, notes: Vec::new() })
+    Ok(v1::ListDocumentsResponse { documents, next_page_token, notes })
 }
 
 // A token is this number, a part of the digest of the request without page_size and page_token, the id of the collection,

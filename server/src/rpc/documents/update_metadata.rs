@@ -8,7 +8,7 @@ use crate::{
     app::App,
     error::Error,
     rules::{Violation, Violations, documents::read_selection, json},
-    store::MetadataChange,
+    store::{Changed, MetadataChange},
 };
 
 pub(in crate::rpc) async fn update(
@@ -47,5 +47,8 @@ pub(in crate::rpc) async fn update(
     } else {
         app.store.update_metadata(&collection, &filter, &change, app.limits.max_bulk_documents, deadline).await?
     };
-    Ok(v1::UpdateMetadataResponse { matched_count: changed.matched, updated_count: changed.updated, notes: Vec::new() })
+    let Changed { matched, updated } = changed;
+    let notes =
+        if matched == 0 { app.store.notes(&collection, Some(&filter), None, deadline).await } else { Vec::new() };
+    Ok(v1::UpdateMetadataResponse { matched_count: matched, updated_count: updated, notes })
 }

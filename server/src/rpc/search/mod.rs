@@ -22,7 +22,7 @@ use crate::{
     blocking::blocking,
     error::Error,
     rules::Violations,
-    store::{Collection, Completeness, Explanation, Found, Hit, StoreError},
+    store::{Collection, Completeness, Explanation, Found, Hit, SearchSettings, StoreError},
 };
 
 /// How often a search begins anew while its collection keeps changing.
@@ -146,7 +146,15 @@ impl Search {
         }
         let short_reason = if is_short { self.short_reason(&found) } else { v1::ShortReason::Unspecified };
         let usage = v1::Usage { tokens: tokens as i64, cached_count: cached as i32 };
-        let response = self.respond(collection, found, short_reason, usage, embed)?;
+        let is_nothing = found.hits.is_empty() && !found.has_farther;
+        let mut response = self.respond(collection, found, short_reason, usage, embed)?;
+        if is_nothing {
+            let SearchSettings { filter, deadline, .. } = &self.settings;
+            response.notes = match &response.explanation {
+                Some(explanation) if !explanation.notes.is_empty() => explanation.notes.clone(),
+                _ => app.store.notes(&self.collection, filter.as_ref(), None, *deadline).await,
+            };
+        }
         check_size(app, &response)?;
         Ok(response)
     }
