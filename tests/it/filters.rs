@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Noon of the first of May 2024.
-const NOON: i64 = 1_714_564_800;
+pub(crate) const NOON: i64 = 1_714_564_800;
 
-fn at(seconds: i64, nanos: i32) -> Timestamp {
+pub(crate) fn at(seconds: i64, nanos: i32) -> Timestamp {
     Timestamp { seconds, nanos }
 }
 

@@ -102,6 +102,7 @@ async fn reflection_gives_everything_that_a_call_needs() {
         "GetDocuments",
         "ListDocuments",
         "CountDocuments",
+        "FacetDocuments",
         "DeleteDocuments",
         "UpdateMetadata",
         "BuildIndex",

@@ -12,7 +12,7 @@ pub(crate) fn metadata(metadata: &prost_types::Struct) -> Value {
     Value::Object(metadata.fields.iter().map(|(name, field)| (name.clone(), value(field))).collect())
 }
 
-fn value(value: &prost_types::Value) -> Value {
+pub(crate) fn value(value: &prost_types::Value) -> Value {
     match &value.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
         Some(Kind::BoolValue(value)) => json!(value),
@@ -114,6 +114,14 @@ pub(crate) fn index(index: &v1::Index) -> Value {
     object
 }
 
+/// An answer that found nothing, with why.
+pub(crate) fn with_notes(mut answer: Value, notes: &[String]) -> Value {
+    if !notes.is_empty() {
+        answer["notes"] = notes.into();
+    }
+    answer
+}
+
 pub(crate) fn search(response: &v1::SearchResponse) -> Value {
     let results: Vec<Value> = response.results.iter().map(result).collect();
     let timing = response.timing.unwrap_or_default();
@@ -142,7 +150,7 @@ pub(crate) fn search(response: &v1::SearchResponse) -> Value {
             "plan": serde_json::from_str(&explanation.plan_json).unwrap_or(Value::Null),
         });
     }
-    object
+    with_notes(object, &response.notes)
 }
 
 fn result(result: &v1::SearchResult) -> Value {

@@ -4,6 +4,7 @@ mod changes;
 mod collections;
 mod documents;
 mod evaluate;
+mod facets;
 mod failure;
 mod filter;
 mod health;
@@ -94,6 +95,7 @@ enum Command {
     Get(documents::Get),
     List(documents::List),
     Count(documents::Count),
+    Facets(facets::Facets),
     UpdateMetadata(changes::UpdateMetadata),
     Delete(changes::Delete),
     Health(health::Health),
@@ -134,6 +136,13 @@ impl Globals {
         Ok(ConnectOptions { api_key, ca_pem, call_timeout: self.timeout, retry, ..ConnectOptions::new(&self.server) })
     }
 
+    /// Says why an answer is empty.
+    fn print_notes(&self, filter: &filter::Where, notes: &[String]) {
+        if !self.quiet {
+            output::note(&filter.notes(notes));
+        }
+    }
+
     async fn connect(&self) -> Result<Client, Failure> {
         Ok(pgfox_client::connect(&self.connect_options()?).await?)
     }
@@ -169,6 +178,7 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Get(command) => command.run(globals).await,
         Command::List(command) => command.run(globals).await,
         Command::Count(command) => command.run(globals).await,
+        Command::Facets(command) => command.run(globals).await,
         Command::UpdateMetadata(command) => command.run(globals).await,
         Command::Delete(command) => command.run(globals).await,
         Command::Health(command) => command.run(globals).await,

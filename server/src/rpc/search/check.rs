@@ -107,6 +107,11 @@ impl Search {
         Some(Self { collection: request.collection, query, mode, words, fusion, diversity, fields, settings })
     }
 
+    /// Whether it is a search of the same documents.
+    pub(super) fn selects_as(&self, other: &Self) -> bool {
+        self.collection == other.collection && self.settings.filter == other.settings.filter
+    }
+
     /// The text that has to be embedded.
     pub(super) fn text_to_embed(&self) -> Option<&str> {
         match &self.query {

@@ -22,7 +22,7 @@ use crate::{
     blocking::blocking,
     error::Error,
     rules::Violations,
-    store::{Collection, Completeness, Explanation, Found, Hit, SearchSettings, StoreError},
+    store::{Collection, Completeness, Explanation, Found, Hit, StoreError},
 };
 
 /// How often a search begins anew while its collection keeps changing.
@@ -43,7 +43,17 @@ pub(super) async fn search(
     // What depends on the collection is told together with the rest.
     let collection = search.check_in_collection(&mut violations, app).await?;
     violations.finish()?;
-    search.run(app, collection, None).await
+    let mut response = search.run(app, collection, None).await?;
+    if is_nothing(&response) {
+        response.notes = search.notes(app, &response, deadline).await;
+    }
+    Ok(response)
+}
+
+/// Whether no document matches, as far as it is known.
+fn is_nothing(response: &v1::SearchResponse) -> bool {
+    use v1::ShortReason::{MaxDistance, OutOfTime};
+    response.results.is_empty() && !matches!(response.short_reason(), MaxDistance | OutOfTime)
 }
 
 impl Search {
@@ -146,17 +156,17 @@ impl Search {
         }
         let short_reason = if is_short { self.short_reason(&found) } else { v1::ShortReason::Unspecified };
         let usage = v1::Usage { tokens: tokens as i64, cached_count: cached as i32 };
-        let is_nothing = found.hits.is_empty() && !found.has_farther;
-        let mut response = self.respond(collection, found, short_reason, usage, embed)?;
-        if is_nothing {
-            let SearchSettings { filter, deadline, .. } = &self.settings;
-            response.notes = match &response.explanation {
-                Some(explanation) if !explanation.notes.is_empty() => explanation.notes.clone(),
-                _ => app.store.notes(&self.collection, filter.as_ref(), None, *deadline).await,
-            };
-        }
+        let response = self.respond(collection, found, short_reason, usage, embed)?;
         check_size(app, &response)?;
         Ok(response)
+    }
+
+    /// Why nothing matches.
+    async fn notes(&self, app: &App, response: &v1::SearchResponse, deadline: Instant) -> Vec<String> {
+        match &response.explanation {
+            Some(explanation) if !explanation.notes.is_empty() => explanation.notes.clone(),
+            _ => app.store.notes(&self.collection, self.settings.filter.as_ref(), None, deadline).await,
+        }
     }
 
     fn short_reason(&self, found: &Found) -> v1::ShortReason {
