@@ -1,6 +1,6 @@
 //! What the answers of several RPCs are made of.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgfox::v1;
 
@@ -8,7 +8,7 @@ use crate::{
     app::App,
     error::Error,
     rules::json,
-    store::{StoreError, StoredDocument},
+    store::{FieldPath, Filter, StoreError, StoredDocument},
 };
 
 /// A document as the API shows it.
@@ -37,6 +37,18 @@ pub(crate) fn check_size(app: &App, response: &impl prost::Message) -> Result<()
         return Err(StoreError::ResponseTooLarge { limit }.into());
     }
     Ok(())
+}
+
+/// Why no document matches, and why a field has no values, as far as it can be found out in a moment.
+pub(crate) async fn notes(
+    app: &App,
+    collection: &str,
+    filter: Option<&Filter>,
+    field: Option<&FieldPath>,
+    deadline: Instant,
+) -> Vec<String> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    app.store.notes(collection, filter, field, app.limits.notes.min(left / 2)).await
 }
 
 /// A duration of at most hours.

@@ -1,6 +1,6 @@
 //! What a caller should know of a filter that matches nothing: comparisons that the data never meet.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
     Bound, FieldPath, Filter, Literal, Store, StoreError, Test, TextTest, catalog::Entry, connection::Connection,
@@ -11,20 +11,16 @@ use super::{
 const MAX_CONDITIONS: usize = 16;
 /// Documents that are looked at.
 const SAMPLED: i64 = 10_000;
-/// Longest time for it.
-const MAX_TIME: Duration = Duration::from_millis(500);
 
 impl Store {
-    /// Why no document matches, as far as it can be found out in a moment, of which half of what is left of a call is the
-    /// most. Not to know it is no error.
+    /// Why no document matches, as far as it can be found out in this time. Not to know it is no error.
     pub(crate) async fn notes(
         &self,
         collection: &str,
         filter: Option<&Filter>,
         field: Option<&FieldPath>,
-        deadline: Instant,
+        time: Duration,
     ) -> Vec<String> {
-        let time = MAX_TIME.min(deadline.saturating_duration_since(Instant::now()) / 2);
         let notes =
             self.with_collection(collection, |entry| async move { self.read_notes(&entry, filter, field).await });
         match tokio::time::timeout(time, notes).await {

@@ -7,6 +7,7 @@ use pgfox::v1;
 use crate::{
     app::App,
     error::Error,
+    rpc::messages::notes,
     rules::{Violations, filter},
 };
 
@@ -25,7 +26,6 @@ pub(in crate::rpc) async fn count(
     } else {
         app.store.count_documents(&collection, filter.as_ref()).await?
     };
-    let notes =
-        if count == 0 { app.store.notes(&collection, filter.as_ref(), None, deadline).await } else { Vec::new() };
+    let notes = if count == 0 { notes(app, &collection, filter.as_ref(), None, deadline).await } else { Vec::new() };
     Ok(v1::CountDocumentsResponse { count, notes })
 }

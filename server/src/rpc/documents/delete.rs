@@ -7,6 +7,7 @@ use pgfox::v1;
 use crate::{
     app::App,
     error::Error,
+    rpc::messages::notes,
     rules::{Violations, documents::read_selection},
 };
 
@@ -26,6 +27,6 @@ pub(in crate::rpc) async fn delete(
         app.store.delete_documents(&collection, &filter, app.limits.max_bulk_documents, deadline).await? as i64
     };
     let notes =
-        if deleted_count == 0 { app.store.notes(&collection, Some(&filter), None, deadline).await } else { Vec::new() };
+        if deleted_count == 0 { notes(app, &collection, Some(&filter), None, deadline).await } else { Vec::new() };
     Ok(v1::DeleteDocumentsResponse { deleted_count, notes })
 }

@@ -7,7 +7,7 @@ use pgfox::v1;
 use crate::{
     app::App,
     error::Error,
-    rpc::messages::check_size,
+    rpc::messages::{check_size, notes},
     rules::{MAX_LIMIT, Violation, Violations, filter, json},
     store::Facets,
 };
@@ -39,7 +39,7 @@ pub(in crate::rpc) async fn facet(
     };
     let found = app.store.facet_documents(&collection, &facets).await?;
     let notes = if found.values.is_empty() {
-        app.store.notes(&collection, filter.as_ref(), Some(&path), deadline).await
+        notes(app, &collection, filter.as_ref(), Some(&path), deadline).await
     } else {
         Vec::new()
     };

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     app::App,
     error::Error,
-    rpc::messages::to_message,
+    rpc::messages::{notes, to_message},
     rules::{MAX_LIMIT, Violation, Violations, fields::Fields, filter},
     store::{DocumentOrder, Listing, Position, StoreError},
 };
@@ -69,8 +69,7 @@ pub(in crate::rpc) async fn list(
 
     let count = page.documents.len();
     let is_nothing = count == 0 && page_token.is_empty();
-    let notes =
-        if is_nothing { app.store.notes(&collection, filter.as_ref(), None, deadline).await } else { Vec::new() };
+    let notes = if is_nothing { notes(app, &collection, filter.as_ref(), None, deadline).await } else { Vec::new() };
     let mut documents = Vec::with_capacity(count);
     let mut last = None;
     let mut bytes = 0;

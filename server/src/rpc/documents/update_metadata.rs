@@ -7,6 +7,7 @@ use pgfox::v1::{self, MetadataUpdate};
 use crate::{
     app::App,
     error::Error,
+    rpc::messages::notes,
     rules::{Violation, Violations, documents::read_selection, json},
     store::{Changed, MetadataChange},
 };
@@ -48,7 +49,6 @@ pub(in crate::rpc) async fn update(
         app.store.update_metadata(&collection, &filter, &change, app.limits.max_bulk_documents, deadline).await?
     };
     let Changed { matched, updated } = changed;
-    let notes =
-        if matched == 0 { app.store.notes(&collection, Some(&filter), None, deadline).await } else { Vec::new() };
+    let notes = if matched == 0 { notes(app, &collection, Some(&filter), None, deadline).await } else { Vec::new() };
     Ok(v1::UpdateMetadataResponse { matched_count: matched, updated_count: updated, notes })
 }

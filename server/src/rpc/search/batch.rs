@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -28,9 +28,6 @@ use crate::{
 
 /// Searches of a batch that run at a time: one caller must not take every connection.
 const CONCURRENCY: usize = 4;
-
-/// Longest time to find out why searches of a batch found nothing.
-const NOTES_TIME: Duration = Duration::from_secs(1);
 
 /// A search that keeps the rules, and its query as a vector if that was a text.
 struct CheckedSearch {
@@ -67,13 +64,13 @@ pub(in crate::rpc) async fn search_batch(
     Ok(v1::SearchBatchResponse { responses: with_notes(app, answered, deadline).await })
 }
 
-/// Says why searches found nothing, for each filter once and in a moment for all of them.
+/// Says why searches found nothing, for each filter once, and within the time of two calls.
 async fn with_notes(
     app: &App,
     mut answered: Vec<(Search, v1::SearchResponse)>,
     deadline: Instant,
 ) -> Vec<v1::SearchResponse> {
-    let deadline = deadline.min(Instant::now() + NOTES_TIME);
+    let deadline = deadline.min(Instant::now() + 2 * app.limits.notes);
     for position in 0..answered.len() {
         let (before, rest) = answered.split_at_mut(position);
         let Some((search, response)) = rest.first_mut().filter(|(_, response)| is_nothing(response)) else { continue };

@@ -16,7 +16,7 @@ pub(super) use batch::search_batch;
 use check::Search;
 use query::Prepared;
 
-use super::messages::{check_size, to_duration, to_message};
+use super::messages::{check_size, notes, to_duration, to_message};
 use crate::{
     app::App,
     blocking::blocking,
@@ -165,7 +165,7 @@ impl Search {
     async fn notes(&self, app: &App, response: &v1::SearchResponse, deadline: Instant) -> Vec<String> {
         match &response.explanation {
             Some(explanation) if !explanation.notes.is_empty() => explanation.notes.clone(),
-            _ => app.store.notes(&self.collection, self.settings.filter.as_ref(), None, deadline).await,
+            _ => notes(app, &self.collection, self.settings.filter.as_ref(), None, deadline).await,
         }
     }
 
