@@ -28,7 +28,7 @@ const SLIPS: [(&[&str], &str); 13] = [
 /// What to write instead of what is next.
 pub(super) fn hint(is_symbol: impl Fn(&str) -> bool, is_word: impl Fn(&str) -> bool) -> Option<&'static str> {
     let is_next = |slip: &&str| if slip.starts_with(char::is_alphabetic) { is_word(slip) } else { is_symbol(slip) };
-    SLIPS.iter().find(|(slips, _)| slips.iter().any(|slip| is_next(slip))).map(|(_, write)| *write)
+    SLIPS.iter().find(|(slips, _)| slips.iter().any(&is_next)).map(|(_, write)| *write)
 }
 
 /// The test that a pattern of LIKE stands for, or what to write.
