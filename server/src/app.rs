@@ -25,6 +25,8 @@ pub struct Limits {
     pub ingest_timeout: Duration,
     /// Maximum duration of the exact search that completes a result which the index left short.
     pub fill_up: Duration,
+    /// Maximum time to find out why no document matches, of what a call has left half at most.
+    pub notes: Duration,
     /// Maximum number of concurrent calls on one connection.
     pub max_concurrent_calls: u32,
     /// Maximum number of connections.
@@ -60,6 +62,7 @@ impl Default for Limits {
             call_timeout: Duration::from_secs(30),
             ingest_timeout: Duration::from_secs(600),
             fill_up: Duration::from_secs(2),
+            notes: Duration::from_millis(500),
             max_concurrent_calls: 256,
             max_connections: 10_000,
             first_call: Duration::from_secs(20),

@@ -162,7 +162,9 @@ async fn metadata_that_is_no_json(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
     create(&mut client, "c", 2, Distance::L2, VectorType::Vector).await;
-    let list = |kind| Kind::ListValue(ListValue { values: vec![Value { kind: None }, Value { kind: Some(kind) }] });
+    let list = |kind| {
+        Kind::ListValue(ListValue { values: [Kind::NullValue(0), kind].map(|kind| Value { kind: Some(kind) }).into() })
+    };
     let wide = "w".repeat(1024 * 1024);
     let long_key = "🦊".repeat(100_000);
     for (key, kind) in [

@@ -1,6 +1,8 @@
 //! Filters: what each test means for every kind of value, and how filters combine.
 
+mod elements;
 mod random;
+mod text;
 mod times;
 
 use pgfox::v1::{self, condition::Test, filter::Node};
@@ -16,9 +18,9 @@ use crate::{
 };
 
 /// Noon of the first of May 2024.
-const NOON: i64 = 1_714_564_800;
+pub(crate) const NOON: i64 = 1_714_564_800;
 
-fn at(seconds: i64, nanos: i32) -> Timestamp {
+pub(crate) fn at(seconds: i64, nanos: i32) -> Timestamp {
     Timestamp { seconds, nanos }
 }
 

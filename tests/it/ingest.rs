@@ -173,10 +173,6 @@ async fn metadata_comes_back_as_it_was(#[values(16, 18)] major: u32) {
         .await
         .unwrap();
     assert_eq!((row.get::<_, &str>(0), row.get::<_, &str>(1)), ("0.1", "9223372036854775807"));
-    // A value without a kind is null.
-    let unset = Struct { fields: [("k".to_owned(), Value { kind: None })].into() };
-    ingest(&mut client, "c", vec![v1::Document { metadata: Some(unset), ..vector_document("b", &[1.0]) }]).await;
-    assert_eq!(get(&mut client, "c", &["b"]).await[0].metadata, Some(object(&[("k", Kind::NullValue(0))])));
 }
 
 #[rstest]

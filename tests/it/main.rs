@@ -28,6 +28,7 @@ mod documents; // getting and deleting documents, and strings that break careles
 mod edges; // callers without gRPC or TLS, and headers and pages that are nearly too large
 mod embedded; // the private PostgreSQL: start, stop, kill, lock, users
 mod explain; // the plans that searches must have
+mod facets; // documents counted by the values of a field
 mod faults; // a database, a provider or a server that fails
 mod filtered_search; // filters of every selectivity, largest distances, examples, fields, results that differ
 mod filters; // what each test of a filter means, and how filters combine
@@ -37,6 +38,7 @@ mod ingest; // what counts as a change, what it costs, and many writers at once
 mod invariants; // what ARCHITECTURE.md says is absent
 mod list_documents; // pages of documents, in order, and what else is told of them
 mod local_model; // the vectors of all-MiniLM-L6-v2 are those of onnxruntime
+mod notes; // why an answer is empty
 mod openai; // embedding by a provider over HTTP: batches, retries, bad answers
 mod overload; // requests that take much of the server: hostile counts, compression, bytes in flight
 mod overload_embedding; // searches beside more documents than a model can embed
@@ -44,6 +46,7 @@ mod pooled; // through a pooler that loses prepared statements
 mod reference; // docs/reference.md and docs/errors.md are what the protos say
 mod registry; // collections and aliases that several servers change at a time
 mod reload; // keys and certificates that change while a server runs
+mod required; // parts of messages that must be there
 mod round_trips; // how often a call waits for the database
 mod search_batch; // several searches, one call to embed them
 mod searching; // the nearest, limits, settings, and what is said of the result

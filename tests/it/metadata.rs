@@ -50,6 +50,18 @@ pub(crate) fn field(field: &str, test: Test) -> v1::Filter {
     }
 }
 
+/// The same condition whatever the case of letters.
+pub(crate) fn ignoring_case(mut filter: v1::Filter) -> v1::Filter {
+    if let Some(Node::Condition(condition)) = &mut filter.node {
+        condition.ignore_case = true;
+    }
+    filter
+}
+
+pub(crate) fn everything() -> v1::Filter {
+    v1::Filter { node: Some(Node::Everything(true)) }
+}
+
 pub(crate) fn equals(name: &str, json: &Json) -> v1::Filter {
     field(name, Test::Equals(value(json)))
 }

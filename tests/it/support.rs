@@ -157,7 +157,8 @@ impl Setup {
             unnamed_statements: false,
             max_collections: PoolOptions::default().max_collections,
             openai: OpenAiConfig::default(),
-            limits: Limits::default(),
+            // Longer than any machine takes, so that what they say does not depend on it.
+            limits: Limits { notes: Duration::from_secs(20), ..Limits::default() },
             api_keys: ApiKeys::default(),
             tls: None,
             metrics: false,

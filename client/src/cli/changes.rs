@@ -4,7 +4,7 @@ use clap::Args;
 use pgfox_client::v1;
 use serde_json::json;
 
-use super::{Globals, failure::Failure, filter::Where, output, search::read_argument};
+use super::{Globals, failure::Failure, filter::Where, json::with_notes, output, search::read_argument};
 
 /// Ids per request: the server's limit.
 pub(crate) const IDS_PER_REQUEST: usize = 1_000;
@@ -12,15 +12,18 @@ pub(crate) const IDS_PER_REQUEST: usize = 1_000;
 /// Which documents to change. Never all of them by omission.
 #[derive(Args)]
 struct Selection {
-    /// Ids of the documents; either these or --where
-    #[arg(value_name = "ID", conflicts_with = "expression", required_unless_present = "expression")]
+    /// Ids of the documents; either these, --where or --all
+    #[arg(value_name = "ID", conflicts_with = "expression", required_unless_present_any = ["expression", "all"])]
     ids: Vec<String>,
     #[command(flatten)]
     filter: Where,
+    /// All documents of the collection
+    #[arg(long, conflicts_with_all = ["expression", "ids"])]
+    all: bool,
     /// Only count
     #[arg(long)]
     dry_run: bool,
-    /// With --where, do not ask
+    /// With --where or --all, do not ask
     #[arg(short, long)]
     yes: bool,
 }
@@ -31,6 +34,10 @@ type Part = (Vec<String>, Option<v1::Filter>);
 impl Selection {
     /// The requests: one with the filter, or as many as the ids take.
     fn requests(&self) -> Result<Vec<Part>, Failure> {
+        if self.all {
+            let everything = v1::Filter { node: Some(v1::filter::Node::Everything(true)) };
+            return Ok(vec![(Vec::new(), Some(everything))]);
+        }
         if let Some(filter) = self.filter.filter()? {
             return Ok(vec![(Vec::new(), Some(filter))]);
         }
@@ -39,7 +46,7 @@ impl Selection {
 
     /// Whether to count first and ask: a filter says less about what it hits than ids do.
     fn asks(&self) -> bool {
-        self.filter.is_given() && !self.yes && !self.dry_run
+        (self.filter.is_given() || self.all) && !self.yes && !self.dry_run
     }
 }
 
@@ -49,15 +56,16 @@ fn documents(count: i64) -> String {
 
 /// Delete documents by id or by filter
 #[derive(Args)]
-#[command(override_usage = "pgfox delete [OPTIONS] <COLLECTION> <ID... | --where <FILTER>>")]
+#[command(override_usage = "pgfox delete [OPTIONS] <COLLECTION> <ID... | --where <FILTER> | --all>")]
 #[command(after_help = "\
 Examples:
   pgfox delete films \"Heat-1995-12\"
   pgfox delete films --where 'year < 1950' --dry-run     how many there are
   pgfox delete films --where 'year < 1950'               asks before
+  pgfox delete films --all                               asks before; the collection stays
 
-Ids that do not exist are no error; the output counts what was deleted. What deletes all documents
-is `pgfox collections delete`.")]
+Ids that do not exist are no error; the output counts what was deleted. What deletes the collection
+too is `pgfox collections delete`.")]
 pub(crate) struct Delete {
     /// Name of the collection
     collection: String,
@@ -85,21 +93,28 @@ impl Delete {
             }
         }
         let dry_run = self.selection.dry_run;
-        let mut deleted = 0;
+        let (mut deleted, mut notes) = (0, Vec::new());
         for part in &requests {
-            deleted += client.delete_documents(request(part, dry_run)).await?.into_inner().deleted_count;
+            let response = client.delete_documents(request(part, dry_run)).await?.into_inner();
+            deleted += response.deleted_count;
+            notes = response.notes;
         }
         if globals.json {
-            return output::print_json(&json!({ "deleted_count": deleted, "dry_run": dry_run }));
+            let answer = json!({ "deleted_count": deleted, "dry_run": dry_run });
+            return output::print_json(&with_notes(answer, &notes));
         }
         let would = if dry_run { "would delete" } else { "deleted" };
-        output::print(&format!("{would} {}\n", documents(deleted)))
+        output::print(&format!("{would} {}\n", documents(deleted)))?;
+        globals.print_notes(&self.selection.filter, &notes);
+        Ok(())
     }
 }
 
 /// Change the metadata of documents by id or by filter; nothing is embedded
 #[derive(Args)]
-#[command(override_usage = "pgfox update-metadata [OPTIONS] --set <JSON> <COLLECTION> <ID... | --where <FILTER>>")]
+#[command(
+    override_usage = "pgfox update-metadata [OPTIONS] --set <JSON> <COLLECTION> <ID... | --where <FILTER> | --all>"
+)]
 #[command(after_help = "\
 Examples:
   pgfox update-metadata films 17 18 --set '{\"seen\": true}'
@@ -148,17 +163,20 @@ impl UpdateMetadata {
             }
         }
         let dry_run = self.selection.dry_run;
-        let (mut matched, mut updated) = (0, 0);
+        let (mut matched, mut updated, mut notes) = (0, 0, Vec::new());
         for part in &requests {
             let response = client.update_metadata(request(part, dry_run)).await?.into_inner();
             matched += response.matched_count;
             updated += response.updated_count;
+            notes = response.notes;
         }
         if globals.json {
             let counts = json!({ "matched_count": matched, "updated_count": updated, "dry_run": dry_run });
-            return output::print_json(&counts);
+            return output::print_json(&with_notes(counts, &notes));
         }
         let would = if dry_run { "would change" } else { "changed" };
-        output::print(&format!("{would} {} of {} that match\n", output::count(updated), documents(matched)))
+        output::print(&format!("{would} {} of {} that match\n", output::count(updated), documents(matched)))?;
+        globals.print_notes(&self.selection.filter, &notes);
+        Ok(())
     }
 }

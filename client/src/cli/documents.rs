@@ -54,17 +54,21 @@ exported, only their mean.
 
 Filters:
   = != < <= > >=                numbers and strings; = and != also true, false, null and JSON
+  between 1990 and 1999         both belong to it
   in (\"a\", \"b\")  not in (1, 2)  one of several, or none of them
   starts with \"The \"            strings; ^= is the same
+  contains text \"fox\"           strings; like '%fox%' and like 'fox%' work as in SQL
   contains \"a\"                  lists; also contains any (\"a\", \"b\") and contains all (...)
+  ... ignoring case             behind = != in contains, starts with and like: strings without case
   before 2024-05-01             times, such as 2024-05-01T12:00+02:00; without a zone in UTC
   since 2024-05-01T12:00:00Z    that time or later
   exists F  F is not null       whether there is a value; F is null: whether there is none
   F                             the same as F = true
   and  or  not  ( )             not binds closest, then and, then or
-Strings stand in double or single quotes. A field such as author.name leads into objects; a key with
-other characters stands in quotes, as in author.\"first name\". The id of the document is id, as in
-id = \"a\" or id in (\"a\", \"b\"); a field of the metadata that is called so is written \"id\".")]
+Strings stand in double or single quotes. A field such as author.name leads into objects, and
+variants[].color to any element of a list; a key with other characters stands in quotes, as in
+author.\"first name\". The id of the document is id, as in id = \"a\" or id in (\"a\", \"b\"); a field of
+the metadata that is called so is written \"id\".")]
 pub(crate) struct List {
     /// Name of the collection
     collection: String,
@@ -104,6 +108,9 @@ pub(crate) struct Count {
     collection: String,
     #[command(flatten)]
     filter: Where,
+    /// All documents, as without --where
+    #[arg(long, conflicts_with = "expression")]
+    all: bool,
     /// What the planner of Postgres expects: fast for any number of documents
     #[arg(long)]
     estimated: bool,
@@ -183,6 +190,7 @@ impl List {
         let limit = self.limit.unwrap_or(if globals.json { u64::MAX } else { DEFAULT_LISTED });
         let mut left = limit;
         let mut rows = Vec::new();
+        let mut notes = Vec::new();
         loop {
             request.page_size = left.min(PAGE_SIZE as u64) as i32;
             let page = client.list_documents(request.clone()).await?.into_inner();
@@ -193,12 +201,14 @@ impl List {
             } else {
                 rows.extend(page.documents);
             }
+            notes.extend(page.notes);
             request.page_token = page.next_page_token;
             if left == 0 || request.page_token.is_empty() {
                 break;
             }
         }
         if globals.json {
+            globals.print_notes(&self.filter, &notes);
             return Ok(());
         }
         if !rows.is_empty() {
@@ -209,6 +219,7 @@ impl List {
         }
         if rows.is_empty() {
             output::note("no documents\n");
+            globals.print_notes(&self.filter, &notes);
         } else if !request.page_token.is_empty() {
             output::note(&format!("there are more than {}; --limit shows them, --json all\n", output::count(limit)));
         }
@@ -267,10 +278,13 @@ impl Count {
             filter: self.filter.filter()?,
             estimated: self.estimated,
         };
-        let count = globals.connect().await?.count_documents(request).await?.into_inner().count;
+        let v1::CountDocumentsResponse { count, notes } =
+            globals.connect().await?.count_documents(request).await?.into_inner();
         if globals.json {
-            return output::print_json(&json!({ "count": count }));
+            return output::print_json(&json::with_notes(json!({ "count": count }), &notes));
         }
-        output::print(&format!("{count}\n"))
+        output::print(&format!("{count}\n"))?;
+        globals.print_notes(&self.filter, &notes);
+        Ok(())
     }
 }

@@ -99,6 +99,14 @@ pub(crate) fn index(index: &v1::Index) -> Value {
     object
 }
 
+/// An answer that found nothing, with why.
+pub(crate) fn with_notes(mut answer: Value, notes: &[String]) -> Value {
+    if !notes.is_empty() {
+        answer["notes"] = notes.into();
+    }
+    answer
+}
+
 pub(crate) fn search(response: &v1::SearchResponse) -> Value {
     let results: Vec<Value> = response.results.iter().map(result).collect();
     let timing = response.timing.unwrap_or_default();
@@ -127,7 +135,7 @@ pub(crate) fn search(response: &v1::SearchResponse) -> Value {
             "plan": serde_json::from_str(&explanation.plan_json).unwrap_or(Value::Null),
         });
     }
-    object
+    with_notes(object, &response.notes)
 }
 
 fn result(result: &v1::SearchResult) -> Value {
@@ -155,9 +163,10 @@ mod tests {
 
     #[test]
     fn numbers_look_as_people_wrote_them() {
-        assert_eq!(number(1999.0).to_string(), "1999");
-        assert_eq!(number(-0.5).to_string(), "-0.5");
-        assert_eq!(number(1e300).to_string(), "1e+300");
+        let double = |number: f64| value(&number.into());
+        assert_eq!(double(1999.0).to_string(), "1999");
+        assert_eq!(double(-0.5).to_string(), "-0.5");
+        assert_eq!(double(1e300).to_string(), "1e+300");
         assert_eq!(float(0.1).to_string(), "0.1");
         assert_eq!(float(f32::NAN), Value::Null);
     }

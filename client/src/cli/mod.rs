@@ -5,6 +5,7 @@ mod collections;
 mod columns;
 mod documents;
 mod evaluate;
+mod facets;
 mod failure;
 mod filter;
 mod health;
@@ -95,6 +96,7 @@ enum Command {
     Get(documents::Get),
     List(documents::List),
     Count(documents::Count),
+    Facets(facets::Facets),
     UpdateMetadata(changes::UpdateMetadata),
     Delete(changes::Delete),
     Health(health::Health),
@@ -135,6 +137,13 @@ impl Globals {
         Ok(ConnectOptions { api_key, ca_pem, call_timeout: self.timeout, retry, ..ConnectOptions::new(&self.server) })
     }
 
+    /// Says why an answer is empty.
+    fn print_notes(&self, filter: &filter::Where, notes: &[String]) {
+        if !self.quiet {
+            output::note(&filter.notes(notes));
+        }
+    }
+
     async fn connect(&self) -> Result<Client, Failure> {
         Ok(pgfox_client::connect(&self.connect_options()?).await?)
     }
@@ -170,6 +179,7 @@ async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Get(command) => command.run(globals).await,
         Command::List(command) => command.run(globals).await,
         Command::Count(command) => command.run(globals).await,
+        Command::Facets(command) => command.run(globals).await,
         Command::UpdateMetadata(command) => command.run(globals).await,
         Command::Delete(command) => command.run(globals).await,
         Command::Health(command) => command.run(globals).await,

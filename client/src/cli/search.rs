@@ -114,6 +114,10 @@ impl Search {
         if !globals.quiet {
             output::note(&show::remarks(&response, self.limit));
         }
+        // With an explanation they are a part of that.
+        if response.explanation.is_none() {
+            globals.print_notes(self.method.filter(), &response.notes);
+        }
         output::note(&show::explanation(&response));
         Ok(())
     }

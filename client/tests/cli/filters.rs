@@ -58,6 +58,79 @@ async fn every_command_sends_its_filter() {
 }
 
 #[tokio::test]
+async fn notes_go_to_stderr_or_into_the_json() {
+    let (server, endpoint) = films().await;
+    let note = "`title` contains_any compares lists, and the field holds strings: nothing matches";
+    server.lock().notes = vec![note.to_owned(), "another".to_owned()];
+    let pointed = "note: --where: column 7: `title` holds strings: write contains text\n  title contains 'x'\n        ^\n\
+                   note: another\n";
+    let filter = ["--where", "title contains 'x'"];
+    let with = |arguments: &[&'static str]| [arguments, &filter].concat();
+    let commands: [&[&str]; 6] = [
+        &["search", "films", "find nothing"],
+        &["list", "films"],
+        &["count", "films"],
+        &["facets", "films", "title"],
+        &["delete", "films", "--dry-run"],
+        &["update-metadata", "films", "--set", "{}", "--dry-run"],
+    ];
+    for command in commands {
+        let is_list = command[0] == "list";
+        if is_list {
+            server.lock().collections.get_mut("films").unwrap().1.clear();
+        }
+        let output = pgfox(&endpoint, &with(command)).await.expect(0);
+        assert!(output.stderr.ends_with(pointed), "{command:?}: {}", output.stderr);
+        let quiet = pgfox(&endpoint, &[&with(command)[..], &["--quiet"]].concat()).await.expect(0);
+        assert_eq!(quiet.stderr, "", "{command:?}");
+        let output = pgfox(&endpoint, &[&with(command)[..], &["--json"]].concat()).await.expect(0);
+        if is_list {
+            // Its lines are documents.
+            assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", pointed));
+        } else {
+            assert_eq!(output.json()["notes"], json!([note, "another"]), "{command:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_documents_on_purpose() {
+    let (server, endpoint) = films().await;
+    assert_eq!(pgfox(&endpoint, &["count", "films", "--all"]).await.expect(0).stdout, "3\n");
+    assert_eq!(server.lock().last_count.take().unwrap().filter, None);
+    pgfox(&endpoint, &["count", "films", "--all", "--where", "x"]).await.expect(2);
+    pgfox(&endpoint, &["delete", "films"]).await.expect(2).says(&["--where", "--all"]);
+    pgfox(&endpoint, &["delete", "films", "a", "--all"]).await.expect(2);
+    pgfox(&endpoint, &["delete", "films", "--all"]).await.expect(2).says(&["Delete 3 documents of films?", "--yes"]);
+    let update = ["update-metadata", "films", "--all", "--set", "{}", "--yes"];
+    pgfox(&endpoint, &update).await.expect(0);
+    let everything = Some(Filter { node: Some(Node::Everything(true)) });
+    assert_eq!(server.lock().metadata_requests[0].filter, everything);
+    assert_eq!(
+        pgfox(&endpoint, &["delete", "films", "--all", "--yes"]).await.expect(0).stdout,
+        "deleted 3 documents\n"
+    );
+    assert_eq!(server.lock().delete_requests.last().unwrap().filter, everything);
+}
+
+#[tokio::test]
+async fn facets_are_a_table_or_json() {
+    let (server, endpoint) = films().await;
+    let arguments = ["facets", "films", "variants[].color", "--limit", "3", "--bucket-width", "0.5"];
+    let output = pgfox(&endpoint, &arguments).await.expect(0);
+    assert_eq!(output.stdout, "DOCUMENTS  VALUE\n    1,234  red\n        5  -0.5\n        1  true\n");
+    assert_eq!(output.stderr, "1 other value; --limit shows more\n2 documents without a value\n");
+    let facets = server.lock().last_facets.take().unwrap();
+    assert_eq!((facets.field.as_str(), facets.limit, facets.bucket_width), ("variants[].color", 3, 0.5));
+    let output = pgfox(&endpoint, &["facets", "films", "color", "--json"]).await.expect(0).json();
+    let values = json!([{"value": "red", "count": 1234}, {"value": -0.5, "count": 5}, {"value": true, "count": 1}]);
+    assert_eq!(output, json!({"values": values, "other_value_count": 1, "without_value_count": 2}));
+    for wrong in ["0", "-1", "inf", "x"] {
+        pgfox(&endpoint, &["facets", "films", "year", &format!("--bucket-width={wrong}")]).await.expect(2);
+    }
+}
+
+#[tokio::test]
 async fn deleting_by_filter_counts_and_asks_first() {
     let (server, endpoint) = films().await;
     let by_filter = ["delete", "films", "--where", "draft"];

@@ -7,7 +7,7 @@ use crate::pgfox;
 
 #[tokio::test]
 async fn help_is_as_recorded() {
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 22] = [
         &[],
         &["collections"],
         &["collections", "create"],
@@ -25,6 +25,7 @@ async fn help_is_as_recorded() {
         &["get"],
         &["list"],
         &["count"],
+        &["facets"],
         &["update-metadata"],
         &["delete"],
         &["health"],

@@ -41,6 +41,9 @@ pub(crate) struct State {
     pub(crate) list_requests: Vec<ListDocumentsRequest>,
     pub(crate) delete_requests: Vec<DeleteDocumentsRequest>,
     pub(crate) metadata_requests: Vec<UpdateMetadataRequest>,
+    /// The notes of every answer that can have some.
+    pub(crate) notes: Vec<String>,
+    pub(crate) last_facets: Option<FacetDocumentsRequest>,
     pub(crate) last_count: Option<CountDocumentsRequest>,
     pub(crate) last_update: Option<UpdateCollectionRequest>,
 }
@@ -236,15 +239,16 @@ impl PgfoxService for Server {
         let request = request.into_inner();
         let mut state = self.lock();
         state.delete_requests.push(request.clone());
+        let notes = state.notes.clone();
         let (_, stored) =
             state.collections.get_mut(&request.collection).ok_or_else(|| not_found(&request.collection))?;
         let before = stored.len();
         if request.dry_run {
             let count = stored.keys().filter(|id| request.filter.is_some() || request.ids.contains(id)).count();
-            return Ok(Response::new(DeleteDocumentsResponse { deleted_count: count as i64, notes: Vec::new() }));
+            return Ok(Response::new(DeleteDocumentsResponse { deleted_count: count as i64, notes }));
         }
         stored.retain(|id, _| request.filter.is_none() && !request.ids.contains(id));
-        Ok(Response::new(DeleteDocumentsResponse { deleted_count: (before - stored.len()) as i64, notes: Vec::new() }))
+        Ok(Response::new(DeleteDocumentsResponse { deleted_count: (before - stored.len()) as i64, notes }))
     }
 
     type BuildIndexStream = Responses<BuildIndexResponse>;
@@ -322,28 +326,41 @@ impl PgfoxService for Server {
         let time = prost_types::Timestamp { seconds: 1_714_521_600, nanos: 250_000_000 };
         let stored = |document| Document { version: 2, create_time: Some(time), update_time: Some(time), ..document };
         let documents = documents.into_iter().map(stored).collect();
-        Ok(Response::new(ListDocumentsResponse { documents, next_page_token, notes: Vec::new() }))
+        Ok(Response::new(ListDocumentsResponse { documents, next_page_token, notes: state.notes.clone() }))
     }
 
-    async fn facet_documents(
-        &self,
-        _: Request<pgfox_client::v1::FacetDocumentsRequest>,
-    ) -> Result<Response<pgfox_client::v1::FacetDocumentsResponse>, Status> {
-        Err(Status::unimplemented(""))
+    /// Always the same: a string, a number and a boolean.
+    async fn facet_documents(&self, request: Request<FacetDocumentsRequest>) -> Reply<FacetDocumentsResponse> {
+        use prost_types::value::Kind;
+        let mut state = self.lock();
+        state.last_facets = Some(request.into_inner());
+        let notes = state.notes.clone();
+        let facet = |kind, count| FacetValue { value: Some(prost_types::Value { kind: Some(kind) }), count };
+        let values = match notes.is_empty() {
+            true => vec![
+                facet(Kind::StringValue("red".into()), 1_234),
+                facet(Kind::NumberValue(-0.5), 5),
+                facet(Kind::BoolValue(true), 1),
+            ],
+            false => Vec::new(),
+        };
+        Ok(Response::new(FacetDocumentsResponse { values, other_value_count: 1, without_value_count: 2, notes }))
     }
 
     async fn count_documents(&self, request: Request<CountDocumentsRequest>) -> Reply<CountDocumentsResponse> {
         let request = request.into_inner();
         let count = self.documents(&request.collection).len() as i64;
-        self.lock().last_count = Some(request);
-        Ok(Response::new(CountDocumentsResponse { count, notes: Vec::new() }))
+        let mut state = self.lock();
+        state.last_count = Some(request);
+        Ok(Response::new(CountDocumentsResponse { count, notes: state.notes.clone() }))
     }
 
     async fn update_metadata(&self, request: Request<UpdateMetadataRequest>) -> Reply<UpdateMetadataResponse> {
         let request = request.into_inner();
         let count = self.documents(&request.collection).len() as i64;
         self.lock().metadata_requests.push(request);
-        Ok(Response::new(UpdateMetadataResponse { matched_count: count, updated_count: count - 1, notes: Vec::new() }))
+        let notes = self.lock().notes.clone();
+        Ok(Response::new(UpdateMetadataResponse { matched_count: count, updated_count: count - 1, notes }))
     }
 
     async fn search_batch(&self, request: Request<SearchBatchRequest>) -> Reply<SearchBatchResponse> {
@@ -401,6 +418,7 @@ impl PgfoxService for Server {
                 plan_json: "[{\"Plan\": {}}]".into(),
                 ..Default::default()
             }),
+            notes: state.notes.clone(),
             ..Default::default()
         }))
     }

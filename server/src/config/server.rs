@@ -80,6 +80,7 @@ impl ServerArgs {
                 call_timeout: self.call_timeout,
                 ingest_timeout: self.ingest_timeout,
                 fill_up: self.fill_up_timeout,
+                notes: Limits::default().notes,
                 max_concurrent_calls: self.max_calls_per_connection,
                 max_connections: self.max_connections as usize,
                 first_call: self.first_call_timeout,

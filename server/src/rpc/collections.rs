@@ -13,10 +13,10 @@ use crate::{
     rules::{
         MAX_DIMENSIONS, Violation, Violations, chunking,
         collections::{CollectionChange, NewCollectionSpec, read_change, read_new},
-        filter,
     },
     store::{
         Chunking, CollectionInfo, Distance, MetadataIndex, MetadataIndexType, NewCollection, StoreError, VectorType,
+        write_keys,
     },
 };
 
@@ -234,5 +234,5 @@ fn index_to_message(index: &MetadataIndex) -> v1::MetadataIndex {
         MetadataIndexType::String => v1::MetadataIndexType::String,
         MetadataIndexType::Time => v1::MetadataIndexType::Time,
     };
-    v1::MetadataIndex { field: filter::write_path(&index.path), r#type: kind.into() }
+    v1::MetadataIndex { field: write_keys(&index.path), r#type: kind.into() }
 }

@@ -1,6 +1,6 @@
 //! What the answers of several RPCs are made of.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgfox::v1;
 
@@ -8,7 +8,7 @@ use crate::{
     app::App,
     error::Error,
     rules::json,
-    store::{StoreError, StoredDocument},
+    store::{FieldPath, Filter, StoreError, StoredDocument},
 };
 
 /// A document as the API shows it.
@@ -77,6 +77,18 @@ impl PageBytes {
 /// A field of so many bytes with its tag, which takes one byte up to the number 15, and its length.
 fn field_bytes(content: usize) -> usize {
     1 + prost::length_delimiter_len(content) + content
+}
+
+/// Why no document matches, and why a field has no values, as far as it can be found out in a moment.
+pub(crate) async fn notes(
+    app: &App,
+    collection: &str,
+    filter: Option<&Filter>,
+    field: Option<&FieldPath>,
+    deadline: Instant,
+) -> Vec<String> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    app.store.notes(collection, filter, field, app.limits.notes.min(left / 2)).await
 }
 
 /// A duration of at most hours.

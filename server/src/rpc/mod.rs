@@ -99,8 +99,7 @@ impl PgfoxService for Service {
     }
 
     async fn facet_documents(&self, request: Request<v1::FacetDocumentsRequest>) -> Reply<v1::FacetDocumentsResponse> {
-        let _ = request;
-        Err(Status::unimplemented("facets"))
+        self.call(Class::Search, request, self.limits.call_timeout, documents::facet).await
     }
 
     async fn delete_documents(

@@ -180,7 +180,8 @@ pub(crate) fn read_selection(
     filter: Option<v1::Filter>,
 ) -> Option<Filter> {
     match filter {
-        None if ids.is_empty() => violations.push(Violation::new("ids", "is required, or else filter")),
+        None if ids.is_empty() => violations
+            .push(Violation::new("ids", "is required, or else filter; filter.everything selects all documents")),
         None => return violations.ids("ids", &ids).then_some(Filter::Ids(ids)),
         Some(filter) if ids.is_empty() => return filter::read(violations, "filter", filter),
         Some(_) => violations.push(Violation::new("filter", "must not be together with ids: send one of them")),

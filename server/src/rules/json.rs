@@ -66,7 +66,9 @@ fn write_value(out: &mut String, value: &Value, path: &str, key: &str, depth: us
         _ => path.to_owned(),
     };
     match &value.kind {
-        None | Some(Kind::NullValue(_)) => out.push_str("null"),
+        // A client that has put nothing into it may have meant any value.
+        None => return Err(format!("{} is a Value without a kind; null is a kind too", path())),
+        Some(Kind::NullValue(_)) => out.push_str("null"),
         Some(Kind::BoolValue(value)) => out.push_str(if *value { "true" } else { "false" }),
         Some(Kind::NumberValue(value)) if !value.is_finite() => {
             return Err(format!("{} must be finite; JSON has no NaN and no infinity", path()));
@@ -114,12 +116,15 @@ fn shorten(key: &str) -> String {
 
 /// The struct of a JSON object from the database.
 pub(crate) fn read(json: &str) -> Result<Struct, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    let value = AnyValue.deserialize(&mut deserializer)?;
-    match value.kind {
+    match read_any(json)?.kind {
         Some(Kind::StructValue(fields)) => Ok(fields),
         _ => Ok(Struct::default()),
     }
+}
+
+/// A JSON value from the database.
+pub(crate) fn read_any(json: &str) -> Result<Value, serde_json::Error> {
+    AnyValue.deserialize(&mut serde_json::Deserializer::from_str(json))
 }
 
 /// Reads any JSON value as a protobuf one.
@@ -209,6 +214,15 @@ mod tests {
         let inner = |kind| Struct { fields: [("b".to_owned(), value(kind))].into() };
         fields.fields.insert("a".into(), value(Kind::StructValue(inner(Kind::NumberValue(f64::NAN)))));
         assert!(write(&fields).unwrap_err().starts_with("metadata.a.b must be finite"));
+        let nothing = || Value { kind: None };
+        for (found, place) in [
+            (nothing(), "a"),
+            (value(Kind::ListValue(ListValue { values: vec![value(Kind::NullValue(0)), nothing()] })), "metadata.a.1"),
+            (value(Kind::StructValue(Struct { fields: [("b".to_owned(), nothing())].into() })), "metadata.a.b"),
+        ] {
+            fields.fields.insert("a".into(), found);
+            assert!(write(&fields).unwrap_err().contains(&format!("{place} is a Value without a kind")));
+        }
         fields.fields.insert("a".into(), value(Kind::StringValue("x\0y".into())));
         assert!(write(&fields).unwrap_err().contains("NUL"));
     }

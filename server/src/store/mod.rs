@@ -14,6 +14,7 @@ mod indexes;
 mod ingest;
 pub(crate) mod log;
 mod maintenance;
+mod notes;
 mod probe;
 mod schema;
 mod search;
@@ -39,9 +40,9 @@ pub use connection::{
 pub use schema::{Migrate, SCHEMA_VERSION};
 
 pub(crate) use connection::dsn::DsnError;
-pub(crate) use documents::{DocumentOrder, Listing, MetadataChange, Position};
+pub(crate) use documents::{Changed, DocumentOrder, Facets, Listing, MetadataChange, Position};
 pub(crate) use error::StoreError;
-pub(crate) use filter::{Bound, Filter, Literal, Test};
+pub(crate) use filter::{Bound, FieldPath, Filter, Literal, Test, TextTest, write_keys};
 pub(crate) use indexes::{Build, BuildProgress, Phase};
 pub(crate) use ingest::{Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent, Written};
 pub(crate) use probe::{Probe, Readiness};

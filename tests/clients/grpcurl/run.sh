@@ -157,6 +157,10 @@ call ListDocuments "{\"collection\": \"$collection\", \"filter\": $since_2000}"
 holds '{document["id"] for document in last["documents"]} == {"sounds", "hunting", "kits"}'
 call CountDocuments "{\"collection\": \"$collection\", \"filter\": $since_2000}"
 holds 'last["count"] == "3"'
+call FacetDocuments "{\"collection\": \"$collection\", \"field\": \"year\", \"filter\": $since_2000, \"bucketWidth\": 1000}"
+holds 'last["values"] == [{"value": 2000, "count": "3"}]'
+call CountDocuments "{\"collection\": \"$collection\", \"filter\": {\"condition\": {\"field\": \"year\", \"startsWith\": \"20\"}}}"
+holds '"count" not in last and "nothing matches" in last["notes"][0]'
 done_with
 
 begin bad-request

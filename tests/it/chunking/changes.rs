@@ -57,7 +57,9 @@ async fn only_changed_chunks_are_embedded() {
 
     // Metadata alone: nothing but the document.
     let before = rows(&sql, "a").await;
-    let metadata = prost_types::Struct { fields: [("k".to_owned(), prost_types::Value { kind: None })].into() };
+    let metadata = prost_types::Struct {
+        fields: [("k".to_owned(), prost_types::Value { kind: Some(prost_types::value::Kind::NullValue(0)) })].into(),
+    };
     let document = v1::Document { metadata: Some(metadata), ..text_document("a", &text(&names)) };
     assert_eq!(counts(&ingest(&mut client, "c", vec![document]).await), (1, 1, 0));
     assert_eq!((asked(&provider, &mut from).len(), rows(&sql, "a").await), (0, before));

@@ -75,6 +75,11 @@ impl<'a> Lexer<'a> {
         self.is_next("id") && self.eat_word("id")
     }
 
+    /// Whether the key that is next leads to another one.
+    pub(super) fn is_prefix(&self) -> bool {
+        self.rest[self.key_bytes()..].trim_start().starts_with('.')
+    }
+
     /// A key without quotes.
     pub(super) fn key(&mut self) -> Option<&'a str> {
         match self.key_bytes() {

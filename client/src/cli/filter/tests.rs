@@ -1,3 +1,6 @@
+use pgfox_client::v1::IdList;
+use prost_types::ListValue;
+
 use super::*;
 
 /// The message in a short form that shows its structure.
@@ -15,7 +18,11 @@ fn show(filter: &Filter) -> String {
     }
 }
 
-fn show_condition(Condition { field, test, .. }: &Condition) -> String {
+fn show_condition(condition: &Condition) -> String {
+    show_test(condition) + if condition.ignore_case { " ignoring case" } else { "" }
+}
+
+fn show_test(Condition { field, test, .. }: &Condition) -> String {
     let one = |value: &Value| {
         crate::cli::json::metadata(&prost_types::Struct { fields: [("v".to_owned(), value.clone())].into() })["v"]
             .to_string()
@@ -103,6 +110,87 @@ fn every_test() {
 }
 
 #[test]
+fn tests_of_strings() {
+    is("title contains text 'fox'", "title *= \"fox\"");
+    is("title CONTAINS TEXT \"fox\" Ignoring Case", "title *= \"fox\" ignoring case");
+    is("title = 'fox' ignoring case and x", "all(title = \"fox\" ignoring case, x = true)");
+    is("title != 'fox' ignoring case", "title != \"fox\" ignoring case");
+    is("lang in ('EN', 'de') ignoring case", "lang one of [\"EN\",\"de\"] ignoring case");
+    is("lang not in ('EN') ignoring case", "lang none of [\"EN\"] ignoring case");
+    is("tags contains any ('a') ignoring case", "tags any [\"a\"] ignoring case");
+    is("tags contains 'a' ignoring case", "tags any [\"a\"] ignoring case");
+    is("title starts with 'the' ignoring case", "title ^= \"the\" ignoring case");
+    fails("a = 1 ignoring case", 7, "with strings");
+    fails("a ignoring case", 3, "expected a test");
+    fails("a in ('x', 1) ignoring case", 15, "with strings");
+    fails("a < 'x' ignoring case", 9, "with strings");
+    fails("a = 'x' ignoring", 17, "expected `case` after `ignoring`");
+    is("ignoring = 1 and text = 2", "all(ignoring = 1, text = 2)");
+}
+
+#[test]
+fn elements_of_lists() {
+    is("variants[].color = 'red'", "variants[].color = \"red\"");
+    is("a . b[] . c[] contains 1", "a.b[].c[] any [1]");
+    is("tags[] = [\"a\"]", "tags[] = [\"a\"]");
+    is("\"tags[]\" = 'a'", "\"tags[]\" = \"a\"");
+    is("exists tags[]", "tags[] exists true");
+    fails("tags[0] = 'a'", 5, "write [] for any element of a list");
+    fails("tags[*] = 'a'", 5, "write [] for any element of a list");
+    fails("tags[]x = 'a'", 7, "expected a test such as");
+}
+
+#[test]
+fn what_other_languages_have_works_or_is_told() {
+    is("a <> 'x' && b == 1 || NOT c IS NOT NULL", "any(all(a != \"x\", b = 1), none(c exists true))");
+    is("id <> 'x'", "none(ids[\"x\"])");
+    is("title LIKE '%fox%'", "title *= \"fox\"");
+    is("title like 'fox%'", "title ^= \"fox\"");
+    is("title like 'fox'", "title = \"fox\"");
+    is("title ilike '%fox%'", "title *= \"fox\" ignoring case");
+    is("title NOT ILIKE 'fox%' and x", "all(none(title ^= \"fox\" ignoring case), x = true)");
+    is("year BETWEEN 1990 AND 1999 and x", "all(all(year >= 1990, year <= 1999), x = true)");
+    is("year not between 1990 and 1999", "none(all(year >= 1990, year <= 1999))");
+    is("year in [1990, 1999]", "year one of [1990,1999]");
+    is("exists(director) and exists (a.b)", "all(director exists true, a.b exists true)");
+    fails("title like '%fox'", 12, "no test asks how a string ends");
+    fails("title like 'f_x%'", 12, "write contains text");
+    fails("title like '%'", 12, "write exists");
+    fails("year between 1 or 2", 16, "expected `and` after `between`");
+    fails("year between null and 2", 14, "expected a number or a string");
+    fails("metadata.year >= 2000", 1, "write year, or \"metadata\".year");
+    fails("x and metadata.a.b = 1", 7, "write a.b");
+    is("\"metadata\".year = 1 and metadata = 2", "all(metadata.year = 1, metadata = 2)");
+    fails("title:foo", 6, "write = between a field and a value");
+    fails("title =~ 'x'", 7, "no regular expressions");
+    fails("title ~* 'x'", 7, "no regular expressions");
+    fails("lower(title) = 'x'", 6, "`ignoring case`");
+    fails("author->name = 'x'", 9, "write a dot");
+    fails("author->>'name' = 'x'", 9, "write a dot");
+    fails("year >= 2000, lang = 'en'", 13, "write `and`");
+    fails("a & b", 3, "write `and`");
+    fails("!draft", 1, "write `not`");
+    fails("title has 'x'", 7, "write contains");
+    fails("title icontains 'x'", 7, "write contains text \"x\" ignoring case");
+    fails("title endswith 'x'", 7, "write contains text");
+    fails("year gte 2000", 6, "write =, !=, >, >=");
+    fails("year is 3", 9, "other values stand behind =");
+    fails("*", 1, "write the name of a field");
+    fails("year => 3", 7, ">= and <=");
+}
+
+#[test]
+fn a_list_test_of_strings_is_pointed_at() {
+    let wanted = Where { expression: Some("x = 1 and title contains 'fox'".into()) };
+    let notes =
+        ["`title` contains_any compares lists, and the field holds strings: nothing matches".to_owned(), "b".into()];
+    let expected = "note: --where: column 17: `title` holds strings: write contains text\n  x = 1 and title contains \
+                    'fox'\n                  ^\nnote: b\n";
+    assert_eq!(wanted.notes(&notes), expected);
+    assert_eq!(Where::default().notes(&notes[1..]), "note: b\n");
+}
+
+#[test]
 fn tests_are_joined() {
     is("a and b or c and d", "any(all(a = true, b = true), all(c = true, d = true))");
     is("a AND (b Or c)", "all(a = true, any(b = true, c = true))");
@@ -180,9 +268,9 @@ fn errors_point_at_the_place() {
     fails("a in \"x\"", 6, "expected a list such as");
     fails("a in (1 2)", 9, "expected `,` or `)`");
     fails("a in (null)", 7, "expected a string, a number, true or false");
-    fails("a contains", 11, "`any`, `all` or a value after `contains`");
+    fails("a contains", 11, "`any`, `all`, `text` or a value after `contains`");
     fails("a starts \"x\"", 10, "expected `with` after `starts`");
-    fails("a not like 1", 7, "expected `in` after `not`");
+    fails("a not starts 1", 7, "expected `in`, `like` or `between` after `not`");
     fails("a is 3", 6, "`null` or `not null`");
     fails("a < true", 5, "expected a number or a string after <");
     fails("a > 2024-05-01", 5, "times are compared with `before` and `since`");
@@ -321,6 +409,14 @@ fn no_input_panics() {
         "é",
         "starts with",
         "exists",
+        "contains text",
+        "ignoring case",
+        "like",
+        "'%a%'",
+        "between",
+        "metadata",
+        "[]",
+        "&&",
     ];
     let mut random = fastrand::Rng::with_seed(11);
     for _ in 0..50_000 {

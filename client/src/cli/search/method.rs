@@ -54,6 +54,10 @@ pub(crate) struct Method {
 }
 
 impl Method {
+    pub(crate) fn filter(&self) -> &Where {
+        &self.filter
+    }
+
     /// A request that lacks the query alone.
     pub(crate) fn request(&self, collection: &str, limit: i32) -> Result<v1::SearchRequest, Failure> {
         let is_hybrid = self.mode == Some(Mode::Hybrid);

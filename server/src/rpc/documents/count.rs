@@ -7,13 +7,14 @@ use pgfox::v1;
 use crate::{
     app::App,
     error::Error,
+    rpc::messages::notes,
     rules::{Violations, filter},
 };
 
 pub(in crate::rpc) async fn count(
     app: &App,
     request: v1::CountDocumentsRequest,
-    _deadline: Instant,
+    deadline: Instant,
 ) -> Result<v1::CountDocumentsResponse, Error> {
     let v1::CountDocumentsRequest { collection, filter, estimated } = request;
     let mut violations = Violations::default();
@@ -25,5 +26,6 @@ pub(in crate::rpc) async fn count(
     } else {
         app.store.count_documents(&collection, filter.as_ref()).await?
     };
-    Ok(v1::CountDocumentsResponse { count, notes: Vec::new() })
+    let notes = if count == 0 { notes(app, &collection, filter.as_ref(), None, deadline).await } else { Vec::new() };
+    Ok(v1::CountDocumentsResponse { count, notes })
 }

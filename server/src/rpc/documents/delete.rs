@@ -7,6 +7,7 @@ use pgfox::v1;
 use crate::{
     app::App,
     error::Error,
+    rpc::messages::notes,
     rules::{Violations, documents::read_selection},
 };
 
@@ -25,5 +26,7 @@ pub(in crate::rpc) async fn delete(
     } else {
         app.store.delete_documents(&collection, &filter, app.limits.max_bulk_documents, deadline).await? as i64
     };
-    Ok(v1::DeleteDocumentsResponse { deleted_count, notes: Vec::new() })
+    let notes =
+        if deleted_count == 0 { notes(app, &collection, Some(&filter), None, deadline).await } else { Vec::new() };
+    Ok(v1::DeleteDocumentsResponse { deleted_count, notes })
 }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     app::App,
     error::Error,
-    rpc::messages::{PageBytes, check_size, to_message},
+    rpc::messages::{PageBytes, check_size, notes, to_message},
     rules::{MAX_LIMIT, Violation, Violations, fields::Fields, filter},
     store::{DocumentOrder, Listing, Position, StoreError},
 };
@@ -21,7 +21,7 @@ const DEFAULT_PAGE: i32 = 100;
 pub(in crate::rpc) async fn list(
     app: &App,
     mut request: v1::ListDocumentsRequest,
-    _deadline: Instant,
+    deadline: Instant,
 ) -> Result<v1::ListDocumentsResponse, Error> {
     // What all pages of a listing have in common is what is left.
     let (page_size, page_token) = (mem::take(&mut request.page_size), mem::take(&mut request.page_token));
@@ -68,6 +68,10 @@ pub(in crate::rpc) async fn list(
     };
 
     let count = page.documents.len();
+    let is_nothing = count == 0 && page_token.is_empty();
+    if is_nothing {
+        response.notes = notes(app, &collection, filter.as_ref(), None, deadline).await;
+    }
     response.documents.reserve(count);
     let mut last = None;
     for (position, document) in page.documents {

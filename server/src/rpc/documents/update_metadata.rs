@@ -7,8 +7,9 @@ use pgfox::v1::{self, MetadataUpdate};
 use crate::{
     app::App,
     error::Error,
+    rpc::messages::notes,
     rules::{Violation, Violations, documents::read_selection, json},
-    store::MetadataChange,
+    store::{Changed, MetadataChange},
 };
 
 pub(in crate::rpc) async fn update(
@@ -47,5 +48,7 @@ pub(in crate::rpc) async fn update(
     } else {
         app.store.update_metadata(&collection, &filter, &change, app.limits.max_bulk_documents, deadline).await?
     };
-    Ok(v1::UpdateMetadataResponse { matched_count: changed.matched, updated_count: changed.updated, notes: Vec::new() })
+    let Changed { matched, updated } = changed;
+    let notes = if matched == 0 { notes(app, &collection, Some(&filter), None, deadline).await } else { Vec::new() };
+    Ok(v1::UpdateMetadataResponse { matched_count: matched, updated_count: updated, notes })
 }

@@ -16,7 +16,7 @@ use prost::Message as _;
 use super::{
     ATTEMPTS,
     check::Search,
-    is_outage,
+    is_nothing, is_outage,
     query::{Prepared, embed},
 };
 use crate::{
@@ -56,11 +56,31 @@ pub(in crate::rpc) async fn search_batch(
             if bytes.fetch_add(size, Ordering::Relaxed) + size > limit {
                 return Err(StoreError::ResponseTooLarge { limit }.into());
             }
-            Ok::<_, Error>(response)
+            Ok::<_, Error>((search, response))
         }
     });
-    let responses = futures_util::stream::iter(running).buffered(CONCURRENCY).try_collect().await?;
-    Ok(v1::SearchBatchResponse { responses })
+    let answered: Vec<(Search, v1::SearchResponse)> =
+        futures_util::stream::iter(running).buffered(CONCURRENCY).try_collect().await?;
+    Ok(v1::SearchBatchResponse { responses: with_notes(app, answered, deadline).await })
+}
+
+/// Says why searches found nothing, for each filter once, and within the time of two calls.
+async fn with_notes(
+    app: &App,
+    mut answered: Vec<(Search, v1::SearchResponse)>,
+    deadline: Instant,
+) -> Vec<v1::SearchResponse> {
+    let deadline = deadline.min(Instant::now() + 2 * app.limits.notes);
+    for position in 0..answered.len() {
+        let (before, rest) = answered.split_at_mut(position);
+        let Some((search, response)) = rest.first_mut().filter(|(_, response)| is_nothing(response)) else { continue };
+        let same = before.iter().find(|(other, response)| is_nothing(response) && other.selects_as(search));
+        response.notes = match same {
+            Some((_, response)) => response.notes.clone(),
+            None => search.notes(app, response, deadline).await,
+        };
+    }
+    answered.into_iter().map(|(_, response)| response).collect()
 }
 
 fn place(position: usize) -> String {

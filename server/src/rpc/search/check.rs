@@ -9,7 +9,7 @@ use crate::{
     app::App,
     error::Error,
     rules::{MAX_EXAMPLES, MAX_LIMIT, Violation, Violations, fields::Fields, filter},
-    store::{self, Fusion, MAX_EF_SEARCH, SearchSettings, Words},
+    store::{self, Filter, Fusion, MAX_EF_SEARCH, SearchSettings, Words},
 };
 
 /// Results unless the caller says otherwise.
@@ -69,6 +69,7 @@ impl Search {
         let words = check_words(violations, mode, request.query.as_ref(), &request.full_text);
         let fusion = check_fusion(violations, mode, request.fusion, limit);
         let filter = request.filter.and_then(|filter| filter::read(violations, "filter", filter));
+        let filter = filter.filter(|filter| *filter != Filter::Everything);
         if let Some(most) = request.max_distance {
             violations.check(!most.is_nan(), "max_distance", "must be a number");
             let compares = mode != SearchMode::FullText;
@@ -104,6 +105,11 @@ impl Search {
             max_bytes: app.limits.max_response_bytes,
         };
         Some(Self { collection: request.collection, query, mode, words, fusion, diversity, fields, settings })
+    }
+
+    /// Whether it is a search of the same documents.
+    pub(super) fn selects_as(&self, other: &Self) -> bool {
+        self.collection == other.collection && self.settings.filter == other.settings.filter
     }
 
     /// The text that has to be embedded.

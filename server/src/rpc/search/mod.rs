@@ -16,7 +16,7 @@ pub(super) use batch::search_batch;
 use check::Search;
 use query::Prepared;
 
-use super::messages::{check_size, to_duration, to_message};
+use super::messages::{check_size, notes, to_duration, to_message};
 use crate::{
     app::App,
     blocking::blocking,
@@ -43,7 +43,17 @@ pub(super) async fn search(
     // What depends on the collection is told together with the rest.
     let collection = search.check_in_collection(&mut violations, app).await?;
     violations.finish()?;
-    search.run(app, collection, None).await
+    let mut response = search.run(app, collection, None).await?;
+    if is_nothing(&response) {
+        response.notes = search.notes(app, &response, deadline).await;
+    }
+    Ok(response)
+}
+
+/// Whether no document matches, as far as it is known.
+fn is_nothing(response: &v1::SearchResponse) -> bool {
+    use v1::ShortReason::{MaxDistance, OutOfTime};
+    response.results.is_empty() && !matches!(response.short_reason(), MaxDistance | OutOfTime)
 }
 
 impl Search {
@@ -150,6 +160,14 @@ impl Search {
         let response = self.respond(collection, found, short_reason, usage, embed)?;
         check_size(app, &response)?;
         Ok(response)
+    }
+
+    /// Why nothing matches.
+    async fn notes(&self, app: &App, response: &v1::SearchResponse, deadline: Instant) -> Vec<String> {
+        match &response.explanation {
+            Some(explanation) if !explanation.notes.is_empty() => explanation.notes.clone(),
+            _ => notes(app, &self.collection, self.settings.filter.as_ref(), None, deadline).await,
+        }
     }
 
     fn short_reason(&self, found: &Found) -> v1::ShortReason {

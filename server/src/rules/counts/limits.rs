@@ -16,7 +16,7 @@ const MAX_FILTERS: usize = filter::MAX_CONDITIONS * filter::MAX_DEPTH;
 
 /// Every list of a request, and every field that leads to messages which contain themselves: how many elements it may have,
 /// in all depths, and what errors call them. A test compares this with the descriptor of the API.
-pub(super) const LIMITS: [(&str, usize, &str); 30] = [
+pub(super) const LIMITS: [(&str, usize, &str); 31] = [
     ("google.protobuf.FieldMask.paths", MAX_PATHS, "entries"),
     ("pgfox.v1.Collection.metadata_indexes", MAX_METADATA_INDEXES, "entries"),
     ("pgfox.v1.Collection.aliases", MAX_ALIASES, "entries"),
@@ -27,6 +27,7 @@ pub(super) const LIMITS: [(&str, usize, &str); 30] = [
     ("pgfox.v1.GetDocumentsRequest.ids", MAX_DOCUMENTS, "entries"),
     ("pgfox.v1.ListDocumentsRequest.filter", MAX_FILTERS, "filters"),
     ("pgfox.v1.CountDocumentsRequest.filter", MAX_FILTERS, "filters"),
+    ("pgfox.v1.FacetDocumentsRequest.filter", MAX_FILTERS, "filters"),
     ("pgfox.v1.DeleteDocumentsRequest.ids", MAX_DOCUMENTS, "entries"),
     ("pgfox.v1.DeleteDocumentsRequest.filter", MAX_FILTERS, "filters"),
     ("pgfox.v1.UpdateMetadataRequest.ids", MAX_DOCUMENTS, "entries"),

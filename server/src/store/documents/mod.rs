@@ -1,6 +1,7 @@
 //! Documents as they are read, listed, changed and deleted. `ingest` writes them.
 
 mod delete;
+mod facet;
 mod get;
 mod list;
 mod update_metadata;
@@ -10,8 +11,9 @@ use std::pin::pin;
 use futures_util::TryStreamExt as _;
 use tokio_postgres::{Row, RowStream};
 
+pub(crate) use facet::Facets;
 pub(crate) use list::{DocumentOrder, Listing, Position};
-pub(crate) use update_metadata::MetadataChange;
+pub(crate) use update_metadata::{Changed, MetadataChange};
 
 use super::{
     DocumentVersion, Filter, StoreError, StoredDocument, VectorType,

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::{Query, SearchSettings};
-use crate::store::{Bound, Filter, Literal, Store, StoreError, Test, catalog::Entry, connection::Connection};
+use crate::store::{Store, StoreError, catalog::Entry, connection::Connection};
 
 /// How a search was done.
 #[derive(Clone, Debug, Default)]
@@ -21,11 +21,6 @@ pub(crate) struct Explanation {
     /// The plan as Postgres gives it.
     pub plan_json: String,
 }
-
-/// Conditions whose types are compared with those of the data.
-const MAX_NOTED: usize = 16;
-/// Documents that are looked at for these types.
-const SAMPLED: i64 = 10_000;
 
 /// Runs a statement once more, to be measured.
 pub(super) async fn plan(
@@ -83,32 +78,9 @@ impl Store {
             explanation.no_index_reason = "the collection has no vector index".into();
         }
         if let Some(filter) = &settings.filter {
-            explanation.notes = self.notes(entry, filter).await?;
+            explanation.notes = self.read_notes(entry, Some(filter), None).await?;
         }
         Ok(explanation)
-    }
-
-    /// Comparisons with types that the fields never have.
-    async fn notes(&self, entry: &Entry, filter: &Filter) -> Result<Vec<String>, StoreError> {
-        let mut tests = Vec::new();
-        collect_tests(filter, &mut tests);
-        tests.truncate(MAX_NOTED);
-        let connection = self.connection_to(entry).await?;
-        let sql = format!(
-            "-- notes
-             SELECT DISTINCT jsonb_typeof(s.value)
-             FROM (SELECT d.metadata #> $1 AS value FROM {} d LIMIT {SAMPLED}) s
-             WHERE s.value <> 'null' ORDER BY 1",
-            entry.tables.documents
-        );
-        let mut notes = Vec::new();
-        for (path, test) in tests {
-            let rows = connection.query_typed(&sql, &[(&path, Type::TEXT_ARRAY)]).await?;
-            let types: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
-            notes.extend(note(path, test, &types));
-        }
-        connection.done();
-        Ok(notes)
     }
 }
 
@@ -142,77 +114,4 @@ fn index_of(node: &Value) -> String {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
-}
-
-fn collect_tests<'a>(filter: &'a Filter, tests: &mut Vec<(&'a [String], &'a Test)>) {
-    match filter {
-        Filter::Field { path, test } => tests.push((path, test)),
-        Filter::All(filters) | Filter::Any(filters) | Filter::None(filters) => {
-            filters.iter().for_each(|filter| collect_tests(filter, tests));
-        }
-        Filter::Ids(_) => {}
-    }
-}
-
-/// What a caller should know of a test of a field whose values have these types.
-fn note(path: &[String], test: &Test, types: &[&str]) -> Option<String> {
-    let field = path.join(".");
-    let (word, compared) = match test {
-        Test::Number(bound, _) => (name_of(*bound), vec!["number"]),
-        Test::String(bound, _) => (name_of(*bound), vec!["string"]),
-        Test::Time(Bound::LessThan | Bound::AtMost, _) => ("before", vec!["string"]),
-        Test::Time(..) => ("since", vec!["string"]),
-        Test::StartsWith(_) => ("starts_with", vec!["string"]),
-        Test::Equals(literal) => ("equals", vec![type_of(literal)]),
-        Test::OneOf(literals) => ("one_of", literals.iter().map(type_of).collect()),
-        Test::ContainsAny(_) => ("contains_any", vec!["array"]),
-        Test::ContainsAll(_) => ("contains_all", vec!["array"]),
-        Test::Exists => ("exists", Vec::new()),
-    };
-    if types.is_empty() {
-        return Some(format!("`{field}` has no value in the first {SAMPLED} documents"));
-    }
-    if compared.is_empty() || compared.iter().any(|compared| types.contains(compared)) {
-        return None;
-    }
-    let mut wanted: Vec<&str> = compared.into_iter().map(plural).collect();
-    wanted.dedup();
-    let held: Vec<&str> = types.iter().copied().map(plural).collect();
-    Some(format!(
-        "`{field}` {word} compares {}, and the field holds {}: nothing matches",
-        wanted.join(" and "),
-        held.join(" and ")
-    ))
-}
-
-/// As the API calls it.
-fn name_of(bound: Bound) -> &'static str {
-    match bound {
-        Bound::LessThan => "less_than",
-        Bound::AtMost => "at_most",
-        Bound::GreaterThan => "greater_than",
-        Bound::AtLeast => "at_least",
-    }
-}
-
-/// As jsonb_typeof calls it.
-fn type_of(literal: &Literal) -> &'static str {
-    match literal.json.as_bytes().first() {
-        Some(b'"') => "string",
-        Some(b't' | b'f') => "boolean",
-        Some(b'[') => "array",
-        Some(b'{') => "object",
-        _ => "number",
-    }
-}
-
-fn plural(json_type: &str) -> &str {
-    match json_type {
-        "number" => "numbers",
-        "string" => "strings",
-        "boolean" => "booleans",
-        "array" => "lists",
-        "object" => "objects",
-        other => other,
-    }
 }

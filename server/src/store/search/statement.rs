@@ -1,7 +1,7 @@
 //! The prepared statements of a plain search, and what decides how a search goes. `writer` writes all other statements.
 
 use super::SearchSettings;
-use crate::store::{Collection, Filter, IndexKind, MetadataIndex, MetadataIndexType, Test, tables::Tables};
+use crate::store::{Collection, FieldPath, Filter, IndexKind, MetadataIndex, MetadataIndexType, Test, tables::Tables};
 
 /// Rows that match to take from an index for those that are wanted. An index goes through the vectors roughly from near to
 /// far, and the rougher the farther it has to go for what matches; the nearest of some more are the true ones.
@@ -71,20 +71,20 @@ pub(super) fn is_gated(collection: &Collection, settings: &SearchSettings) -> bo
 
 /// Whether an index finds the documents that match, so that counting the first few of them is quick.
 fn is_served(filter: &Filter, indexes: &[MetadataIndex]) -> bool {
-    let has = |kind, path: &[String]| indexes.iter().any(|index| index.kind == kind && index.path == path);
+    let has = |kind, path: &FieldPath| indexes.iter().any(|index| index.kind == kind && path.is_plain(&index.path));
     match filter {
         Filter::Ids(_) => true,
         Filter::All(filters) => filters.iter().any(|filter| is_served(filter, indexes)),
         Filter::Any(filters) => filters.iter().all(|filter| is_served(filter, indexes)),
-        Filter::None(_) => false,
+        Filter::None(_) | Filter::Everything => false,
         Filter::Field { path, test } => match test {
             Test::Equals(_) | Test::OneOf(_) | Test::ContainsAny(_) | Test::ContainsAll(_) => {
-                has(MetadataIndexType::Gin, &[])
+                indexes.iter().any(|index| index.kind == MetadataIndexType::Gin)
             }
             Test::Number(..) => has(MetadataIndexType::Number, path),
             Test::String(..) | Test::StartsWith(_) => has(MetadataIndexType::String, path),
             Test::Time(..) => has(MetadataIndexType::Time, path),
-            Test::Exists => false,
+            Test::ContainsText(_) | Test::IgnoringCase(_) | Test::Exists => false,
         },
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, time::SystemTime};
 
 use super::*;
 use crate::store::{
-    ChunkMethod, ChunkUnit, Chunking, Collection, Distance, Filter, IndexKind, Literal, MetadataIndex,
+    ChunkMethod, ChunkUnit, Chunking, Collection, Distance, FieldPath, Filter, IndexKind, Literal, MetadataIndex,
     MetadataIndexType, NewCollection, Test, VectorType, schema::Extension,
 };
 
@@ -54,7 +54,7 @@ fn settings() -> SearchSettings {
 }
 
 fn field(test: Test) -> Option<Filter> {
-    Some(Filter::Field { path: vec!["genre".into()], test })
+    Some(Filter::Field { path: FieldPath { lists: Vec::new(), keys: vec!["genre".into()] }, test })
 }
 
 /// A filter that the index serves.
