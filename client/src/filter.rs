@@ -309,7 +309,8 @@ mod tests {
         assert_eq!(test_of(a().one_of([1, 2])), Test::OneOf(list(&[number(1.0), number(2.0)])));
         assert_eq!(test_of(a().none_of(vec!["x"])), Test::NoneOf(list(&[string("x")])));
         assert_eq!(test_of(a().contains_any(["x"])), Test::ContainsAny(list(&[string("x")])));
-        assert_eq!(test_of(a().contains_all(&["x"])), Test::ContainsAll(list(&[string("x")])));
+        let names = vec!["x"];
+        assert_eq!(test_of(a().contains_all(&names)), Test::ContainsAll(list(&[string("x")])));
         assert_eq!(test_of(a().starts_with("x")), Test::StartsWith("x".into()));
         assert_eq!(test_of(a().exists()), Test::Exists(true));
         assert_eq!(test_of(a().is_null()), Test::Exists(false));
