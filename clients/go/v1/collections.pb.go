@@ -855,7 +855,8 @@ func (x *GetCollectionResponse) GetCollection() *Collection {
 // Request of ListCollections.
 type ListCollectionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Most collections to return, 0 to 1,000. 0: 100.
+	// Most collections to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
+	// default.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the page before. Empty: the first page.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

@@ -191,7 +191,8 @@ type Document struct {
 	// embedding the text. Responses carry it only when asked for.
 	Vector *Vector `protobuf:"bytes,3,opt,name=vector,proto3" json:"vector,omitempty"`
 	// Any JSON object, at most 1 MiB as JSON and 32 objects and lists within each other, stored as jsonb. Numbers are
-	// doubles, so an integer beyond 2^53 must be sent as a string. NUL characters, NaN and infinities are refused.
+	// doubles, so an integer beyond 2^53 must be sent as a string. NUL characters, NaN and infinities are refused, and so is a
+	// `Value` without a kind.
 	Metadata *structpb.Struct `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	// Output only, of GetDocuments and ListDocuments: 1 when the document was first stored, one more with every change.
 	Version int64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
@@ -781,7 +782,8 @@ type ListDocumentsRequest struct {
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// Which documents. Absent: all.
 	Filter *Filter `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Most documents to return, 0 to 1,000. 0: 100. A page of large documents ends earlier.
+	// Most documents to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
+	// default. A larger document comes alone.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the page before; the rest of the request must be as it was then, but for `page_size`. Empty: the
 	// first page.
@@ -1213,13 +1215,14 @@ func (x *FacetValue) GetCount() int64 {
 // Response of FacetDocuments.
 type FacetDocumentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The values that most documents have, the most frequent first; equally frequent ones in the order of the values. With
-	// `bucket_width` the fullest buckets, in the order of the values.
+	// The values that most documents have, the most frequent first; equally frequent ones in the order of the values:
+	// booleans, numbers, then strings by their code points. With `bucket_width` the fullest buckets, in the order of the
+	// values.
 	Values []*FacetValue `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
 	// Different values beyond `limit`.
 	OtherValueCount int64 `protobuf:"varint,2,opt,name=other_value_count,json=otherValueCount,proto3" json:"other_value_count,omitempty"`
 	// Documents that match the filter and have none of the values that are counted: the field is absent, null, an object
-	// or an empty list, or with `bucket_width` no number.
+	// or a list without such values, or with `bucket_width` no number.
 	WithoutValueCount int64 `protobuf:"varint,3,opt,name=without_value_count,json=withoutValueCount,proto3" json:"without_value_count,omitempty"`
 	// What the caller should know when there are no values, such as a filter that compares with a type that the field
 	// never has. Looks at the first 16 conditions, and at 10,000 documents.
@@ -1422,7 +1425,7 @@ type UpdateMetadataRequest struct {
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// Ids of the documents, 1 to 1,000. Either this or `filter`.
 	Ids []string `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
-	// Which documents. Either this or `ids`.
+	// Which documents. Either this or `ids`; `Filter.everything` changes all.
 	Filter *Filter `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
 	// The metadata; required. The limits of `Document.metadata` hold for the result too.
 	Metadata *structpb.Struct `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`

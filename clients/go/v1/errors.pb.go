@@ -110,6 +110,9 @@ const (
 	// INVALID_ARGUMENT. The embedding provider takes other texts but not this one of a document or a query, most often
 	// because it is too long.
 	ErrorReason_ERROR_REASON_TEXT_REFUSED ErrorReason = 35
+	// RESOURCE_EXHAUSTED, without RetryInfo. The headers of the call, its metadata, have more than 16 KiB: names, values, and
+	// 32 bytes for each. Metadata: "bytes", "limit".
+	ErrorReason_ERROR_REASON_HEADERS_TOO_LARGE ErrorReason = 36
 )
 
 // Enum value maps for ErrorReason.
@@ -151,6 +154,7 @@ var (
 		33: "ERROR_REASON_TOO_MANY_BYTES",
 		34: "ERROR_REASON_TOO_MANY_DOCUMENTS",
 		35: "ERROR_REASON_TEXT_REFUSED",
+		36: "ERROR_REASON_HEADERS_TOO_LARGE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -189,6 +193,7 @@ var (
 		"ERROR_REASON_TOO_MANY_BYTES":           33,
 		"ERROR_REASON_TOO_MANY_DOCUMENTS":       34,
 		"ERROR_REASON_TEXT_REFUSED":             35,
+		"ERROR_REASON_HEADERS_TOO_LARGE":        36,
 	}
 )
 
@@ -223,7 +228,8 @@ var File_pgfox_v1_errors_proto protoreflect.FileDescriptor
 
 const file_pgfox_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x15pgfox/v1/errors.proto\x12\bpgfox.v1*\xf9\t\n" +
+	"\x15pgfox/v1/errors.proto\x12\bpgfox.v1*\x9d\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -261,7 +267,8 @@ const file_pgfox_v1_errors_proto_rawDesc = "" +
 	"\x18ERROR_REASON_SERVER_BUSY\x10 \x12\x1f\n" +
 	"\x1bERROR_REASON_TOO_MANY_BYTES\x10!\x12#\n" +
 	"\x1fERROR_REASON_TOO_MANY_DOCUMENTS\x10\"\x12\x1d\n" +
-	"\x19ERROR_REASON_TEXT_REFUSED\x10#B>\n" +
+	"\x19ERROR_REASON_TEXT_REFUSED\x10#\x12\"\n" +
+	"\x1eERROR_REASON_HEADERS_TOO_LARGE\x10$B>\n" +
 	"\fdev.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3"
 
 var (

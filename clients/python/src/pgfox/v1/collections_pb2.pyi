@@ -273,7 +273,9 @@ class ListCollectionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     page_size: int
-    """Most collections to return, 0 to 1,000. 0: 100."""
+    """Most collections to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
+    default.
+    """
     page_token: str
     """`next_page_token` of the page before. Empty: the first page."""
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...

@@ -75,7 +75,8 @@ class Document(_message.Message):
     """
     metadata: _struct_pb2.Struct
     """Any JSON object, at most 1 MiB as JSON and 32 objects and lists within each other, stored as jsonb. Numbers are
-    doubles, so an integer beyond 2^53 must be sent as a string. NUL characters, NaN and infinities are refused.
+    doubles, so an integer beyond 2^53 must be sent as a string. NUL characters, NaN and infinities are refused, and so is a
+    `Value` without a kind.
     """
     version: int
     """Output only, of GetDocuments and ListDocuments: 1 when the document was first stored, one more with every change."""
@@ -240,7 +241,9 @@ class ListDocumentsRequest(_message.Message):
     filter: _filter_pb2.Filter
     """Which documents. Absent: all."""
     page_size: int
-    """Most documents to return, 0 to 1,000. 0: 100. A page of large documents ends earlier."""
+    """Most documents to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
+    default. A larger document comes alone.
+    """
     page_token: str
     """`next_page_token` of the page before; the rest of the request must be as it was then, but for `page_size`. Empty: the
     first page.
@@ -345,14 +348,15 @@ class FacetDocumentsResponse(_message.Message):
     WITHOUT_VALUE_COUNT_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedCompositeFieldContainer[FacetValue]
-    """The values that most documents have, the most frequent first; equally frequent ones in the order of the values. With
-    `bucket_width` the fullest buckets, in the order of the values.
+    """The values that most documents have, the most frequent first; equally frequent ones in the order of the values:
+    booleans, numbers, then strings by their code points. With `bucket_width` the fullest buckets, in the order of the
+    values.
     """
     other_value_count: int
     """Different values beyond `limit`."""
     without_value_count: int
     """Documents that match the filter and have none of the values that are counted: the field is absent, null, an object
-    or an empty list, or with `bucket_width` no number.
+    or a list without such values, or with `bucket_width` no number.
     """
     notes: _containers.RepeatedScalarFieldContainer[str]
     """What the caller should know when there are no values, such as a filter that compares with a type that the field
@@ -404,7 +408,7 @@ class UpdateMetadataRequest(_message.Message):
     ids: _containers.RepeatedScalarFieldContainer[str]
     """Ids of the documents, 1 to 1,000. Either this or `filter`."""
     filter: _filter_pb2.Filter
-    """Which documents. Either this or `ids`."""
+    """Which documents. Either this or `ids`; `Filter.everything` changes all."""
     metadata: _struct_pb2.Struct
     """The metadata; required. The limits of `Document.metadata` hold for the result too."""
     update: MetadataUpdate

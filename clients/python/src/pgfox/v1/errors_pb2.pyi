@@ -101,6 +101,10 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     """INVALID_ARGUMENT. The embedding provider takes other texts but not this one of a document or a query, most often
     because it is too long.
     """
+    ERROR_REASON_HEADERS_TOO_LARGE: _ClassVar[ErrorReason]
+    """RESOURCE_EXHAUSTED, without RetryInfo. The headers of the call, its metadata, have more than 16 KiB: names, values, and
+    32 bytes for each. Metadata: "bytes", "limit".
+    """
 ERROR_REASON_UNSPECIFIED: ErrorReason
 """Not stated."""
 ERROR_REASON_INVALID_FIELD: ErrorReason
@@ -193,4 +197,8 @@ Metadata: "collection", "limit".
 ERROR_REASON_TEXT_REFUSED: ErrorReason
 """INVALID_ARGUMENT. The embedding provider takes other texts but not this one of a document or a query, most often
 because it is too long.
+"""
+ERROR_REASON_HEADERS_TOO_LARGE: ErrorReason
+"""RESOURCE_EXHAUSTED, without RetryInfo. The headers of the call, its metadata, have more than 16 KiB: names, values, and
+32 bytes for each. Metadata: "bytes", "limit".
 """

@@ -77,8 +77,8 @@ class Condition(_message.Message):
     """The field: a key, or keys separated by dots that lead through objects, such as `author.name`. A key with other
     characters than letters, digits, `_` and `-` is put in double quotes, with `\\"` and `\\\\` for `"` and `\\` in it:
     `"first.name"`. `[]` after a key leads into the elements of a list: `variants[].color` is the color of each variant, and
-    the test holds if it holds for at least one of them; a negative test holds if it holds for all. 1 to 16 keys, at most
-    1,024 bytes.
+    `tags[]` is each tag. The test holds if it holds for at least one element. A negative test holds if its contrary holds
+    for no element, so also if there is no list. 1 to 16 keys, at most 1,024 bytes.
     """
     equals: _struct_pb2.Value
     """The value is this one. Numbers are equal as numbers; an object or a list is equal as a whole. null: there is no
@@ -115,8 +115,9 @@ class Condition(_message.Message):
     contains_text: str
     """The value is a string that contains this one, which is not empty."""
     ignore_case: bool
-    """Compare strings without regard to case, in every script and whatever the locale of the database: `equals`,
-    `not_equals`, `one_of`, `none_of`, `contains_any`, `contains_all`, `starts_with` and `contains_text`. With any other
-    test it is refused. No index serves it.
+    """Compare strings without regard to case, in every script and whatever the locale of the database, by the full case
+    folding of Unicode: "ß" is "SS", and "ς" is "Σ". With `equals`, `not_equals`, `one_of`, `none_of`, `contains_any`,
+    `contains_all`, `starts_with` and `contains_text`; their values must be strings. With any other test it is refused. No
+    index serves it.
     """
     def __init__(self, field: _Optional[str] = ..., equals: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., not_equals: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., less_than: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., at_most: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., greater_than: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., at_least: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., one_of: _Optional[_Union[_struct_pb2.ListValue, _Mapping[str, _Any]]] = ..., none_of: _Optional[_Union[_struct_pb2.ListValue, _Mapping[str, _Any]]] = ..., contains_any: _Optional[_Union[_struct_pb2.ListValue, _Mapping[str, _Any]]] = ..., contains_all: _Optional[_Union[_struct_pb2.ListValue, _Mapping[str, _Any]]] = ..., starts_with: _Optional[str] = ..., exists: bool = ..., before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., contains_text: _Optional[str] = ..., ignore_case: bool = ...) -> None: ...

@@ -138,13 +138,15 @@ class Fusion(_message.Message):
 class Diversity(_message.Message):
     """Makes results differ from each other: maximal marginal relevance (Carbonell and Goldstein, 1998). Results are chosen one
     by one, each with the largest weight * similarity to the query - (1 - weight) * largest similarity to one chosen before;
-    similarity is `SearchResult.score`, between two documents as between query and document.
+    similarity is `SearchResult.score`, between two documents as between query and document. Whatever the weight, a result
+    that repeats the text of one chosen before is chosen only when no other candidate is left; one that repeats only the
+    vector comes before it.
     """
     __slots__ = ("weight", "candidates")
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     weight: float
-    """1: only the query counts. 0: after the first result only the difference counts. Absent: 0.5."""
+    """1: only the query counts, and what repeats comes last. 0: after the first result only the difference counts. Absent: 0.5."""
     candidates: int
     """Results to choose from, 1 to 1,000, raised to `limit` when below it. Absent: the larger of 50 and 4 * `limit`, at most
     1,000.

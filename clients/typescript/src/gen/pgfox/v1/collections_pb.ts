@@ -327,7 +327,8 @@ export const GetCollectionResponseSchema: GenMessage<GetCollectionResponse> = /*
  */
 export type ListCollectionsRequest = Message<"pgfox.v1.ListCollectionsRequest"> & {
   /**
-   * Most collections to return, 0 to 1,000. 0: 100.
+   * Most collections to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
+   * default.
    *
    * @generated from field: int32 page_size = 1;
    */

@@ -73,7 +73,8 @@ export type Document = Message<"pgfox.v1.Document"> & {
 
   /**
    * Any JSON object, at most 1 MiB as JSON and 32 objects and lists within each other, stored as jsonb. Numbers are
-   * doubles, so an integer beyond 2^53 must be sent as a string. NUL characters, NaN and infinities are refused.
+   * doubles, so an integer beyond 2^53 must be sent as a string. NUL characters, NaN and infinities are refused, and so is a
+   * `Value` without a kind.
    *
    * @generated from field: google.protobuf.Struct metadata = 4;
    */
@@ -425,7 +426,8 @@ export type ListDocumentsRequest = Message<"pgfox.v1.ListDocumentsRequest"> & {
   filter?: Filter | undefined;
 
   /**
-   * Most documents to return, 0 to 1,000. 0: 100. A page of large documents ends earlier.
+   * Most documents to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
+   * default. A larger document comes alone.
    *
    * @generated from field: int32 page_size = 3;
    */
@@ -663,8 +665,9 @@ export const FacetValueSchema: GenMessage<FacetValue> = /*@__PURE__*/
  */
 export type FacetDocumentsResponse = Message<"pgfox.v1.FacetDocumentsResponse"> & {
   /**
-   * The values that most documents have, the most frequent first; equally frequent ones in the order of the values. With
-   * `bucket_width` the fullest buckets, in the order of the values.
+   * The values that most documents have, the most frequent first; equally frequent ones in the order of the values:
+   * booleans, numbers, then strings by their code points. With `bucket_width` the fullest buckets, in the order of the
+   * values.
    *
    * @generated from field: repeated pgfox.v1.FacetValue values = 1;
    */
@@ -679,7 +682,7 @@ export type FacetDocumentsResponse = Message<"pgfox.v1.FacetDocumentsResponse"> 
 
   /**
    * Documents that match the filter and have none of the values that are counted: the field is absent, null, an object
-   * or an empty list, or with `bucket_width` no number.
+   * or a list without such values, or with `bucket_width` no number.
    *
    * @generated from field: int64 without_value_count = 3;
    */
@@ -793,7 +796,7 @@ export type UpdateMetadataRequest = Message<"pgfox.v1.UpdateMetadataRequest"> & 
   ids: string[];
 
   /**
-   * Which documents. Either this or `ids`.
+   * Which documents. Either this or `ids`; `Filter.everything` changes all.
    *
    * @generated from field: pgfox.v1.Filter filter = 3;
    */

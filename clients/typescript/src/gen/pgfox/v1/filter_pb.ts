@@ -142,8 +142,8 @@ export type Condition = Message<"pgfox.v1.Condition"> & {
    * The field: a key, or keys separated by dots that lead through objects, such as `author.name`. A key with other
    * characters than letters, digits, `_` and `-` is put in double quotes, with `\"` and `\\` for `"` and `\` in it:
    * `"first.name"`. `[]` after a key leads into the elements of a list: `variants[].color` is the color of each variant, and
-   * the test holds if it holds for at least one of them; a negative test holds if it holds for all. 1 to 16 keys, at most
-   * 1,024 bytes.
+   * `tags[]` is each tag. The test holds if it holds for at least one element. A negative test holds if its contrary holds
+   * for no element, so also if there is no list. 1 to 16 keys, at most 1,024 bytes.
    *
    * @generated from field: string field = 1;
    */
@@ -279,9 +279,10 @@ export type Condition = Message<"pgfox.v1.Condition"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Compare strings without regard to case, in every script and whatever the locale of the database: `equals`,
-   * `not_equals`, `one_of`, `none_of`, `contains_any`, `contains_all`, `starts_with` and `contains_text`. With any other
-   * test it is refused. No index serves it.
+   * Compare strings without regard to case, in every script and whatever the locale of the database, by the full case
+   * folding of Unicode: "ß" is "SS", and "ς" is "Σ". With `equals`, `not_equals`, `one_of`, `none_of`, `contains_any`,
+   * `contains_all`, `starts_with` and `contains_text`; their values must be strings. With any other test it is refused. No
+   * index serves it.
    *
    * @generated from field: bool ignore_case = 17;
    */

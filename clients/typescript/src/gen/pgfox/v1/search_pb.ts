@@ -133,13 +133,15 @@ export const FusionSchema: GenMessage<Fusion> = /*@__PURE__*/
 /**
  * Makes results differ from each other: maximal marginal relevance (Carbonell and Goldstein, 1998). Results are chosen one
  * by one, each with the largest weight * similarity to the query - (1 - weight) * largest similarity to one chosen before;
- * similarity is `SearchResult.score`, between two documents as between query and document.
+ * similarity is `SearchResult.score`, between two documents as between query and document. Whatever the weight, a result
+ * that repeats the text of one chosen before is chosen only when no other candidate is left; one that repeats only the
+ * vector comes before it.
  *
  * @generated from message pgfox.v1.Diversity
  */
 export type Diversity = Message<"pgfox.v1.Diversity"> & {
   /**
-   * 1: only the query counts. 0: after the first result only the difference counts. Absent: 0.5.
+   * 1: only the query counts, and what repeats comes last. 0: after the first result only the difference counts. Absent: 0.5.
    *
    * @generated from field: optional float weight = 1;
    */
