@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# The Rust client: its README's example, then the story. Its own tests are part of `cargo test --workspace`.
+# The Rust client: its README's example, then the story. Its own tests are part of `cargo test --workspace`; archive.sh,
+# which compiles everything anew, is run by hand.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
 env -u PGFOX_CA -u PGFOX_API_KEY "$PGFOX_BIN_DIR/examples/quickstart"
 "$PGFOX_BIN_DIR/examples/story"
-"$here/archive.sh"
