@@ -133,7 +133,7 @@ async fn without_a_default_model_callers_send_vectors() {
     eventually("the server is ready", async || pgfox(&server.address, &["health"], "").await.code == Some(0)).await;
     let ran = pgfox(&server.address, &["collections", "create", "texts"], "").await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("collection.embedding.dimensions: is required without a model"), "{ran:?}");
+    assert!(ran.stderr.contains("collection.embedding.dimensions is required without a model"), "{ran:?}");
     let ran = pgfox(&server.address, &["collections", "create", "points", "--dimensions", "3"], "").await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     server.kill().await;
