@@ -62,13 +62,13 @@ func readmeMetadata(document *pgfoxv1.Document) (any, error) {
 
 	plain := pgfox.MetadataMap(document.GetMetadata())
 	year, isInteger := plain["year"].(int64)
-	log.Print(year, isInteger)
 
 	var film struct {
 		Year   int      `json:"year"`
 		Genres []string `json:"genres"`
 	}
 	err = pgfox.ReadMetadata(document.GetMetadata(), &film)
+	log.Print(year, isInteger)
 	return film, err
 }
 
