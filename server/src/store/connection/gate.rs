@@ -27,8 +27,10 @@ const SLOWER: f64 = 3.0;
 /// Until a queue has moved: calls that run at once are taken to be so many times slower than calls that run alone, as where
 /// they wait for the same processors.
 const SLOWER_TOGETHER: f64 = 4.0;
-/// Calls over which times are averaged.
+/// Calls over which times are averaged: how long they take, and how far apart they end. One pause of a busy machine must
+/// not look like a slow queue.
 const AVERAGED: u32 = 8;
+const AVERAGED_ENDS: u32 = 32;
 
 /// Times after which a refused call is to try again.
 const MIN_RETRY: Duration = Duration::from_millis(100);
@@ -162,15 +164,15 @@ impl Lane {
 
     /// Learns from a call that ends.
     fn end(&mut self, permit: &Permit) {
-        let average = |before: Duration, last: Duration| (before * (AVERAGED - 1) + last) / AVERAGED;
-        self.held = average(self.held, permit.since.elapsed());
+        let average = |before: Duration, last: Duration, calls: u32| (before * (calls - 1) + last) / calls;
+        self.held = average(self.held, permit.since.elapsed(), AVERAGED);
         if self.queue.is_empty() {
             (self.interval, self.ended) = (None, None);
             return;
         }
         let now = Instant::now();
         if let Some(ended) = self.ended.replace(now) {
-            self.interval = Some(average(self.interval.unwrap_or(self.expected_wait(1)), now - ended));
+            self.interval = Some(average(self.interval.unwrap_or(self.expected_wait(1)), now - ended, AVERAGED_ENDS));
         }
     }
 
