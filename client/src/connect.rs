@@ -112,7 +112,7 @@ pub enum ConnectError {
     /// The certificates of `ca_pem` cannot be used.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
-    /// Nobody answers there, or no gRPC server does.
+    /// Nobody answers there, or something that is not a gRPC server.
     #[error("cannot connect to {endpoint}: {reason}")]
     Unreachable {
         /// The endpoint with its scheme.

@@ -72,7 +72,7 @@ pub fn transport_cause(status: &Status) -> String {
     std::error::Error::source(status).map_or_else(|| status.message().to_owned(), root_cause)
 }
 
-/// Who has answered when it was no gRPC server, in a sentence: a web server by HTTP/2, or a proxy before pgfox. None when a
+/// Who has answered when it was not a gRPC server, in a sentence: a web server by HTTP/2, or a proxy before pgfox. None when a
 /// gRPC server has answered, or nobody.
 pub fn foreign_answer(status: &Status) -> Option<String> {
     const HTTP: &str = "grpc-status header missing, mapped from HTTP status code ";

@@ -52,7 +52,7 @@ impl Columns {
             return Some(chunk.text.clone());
         }
         Some(match &document.metadata {
-            // Own vectors often come without a text; then the metadata tell what was found.
+            // Own vectors often come without a text; then the metadata show what was found.
             Some(metadata) if self.is_default && document.text.trim().is_empty() => {
                 json::metadata(metadata).to_string()
             }

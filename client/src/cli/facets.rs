@@ -32,7 +32,7 @@ pub(crate) struct Facets {
     field: String,
     #[command(flatten)]
     filter: Where,
-    /// Most values, 1 to 1,000: those that most documents have
+    /// How many values to show, 1 to 1,000: those that the most documents have
     #[arg(short, long, default_value = "10", value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000))]
     limit: i32,
     /// Count numbers in buckets of this width; a bucket is shown by its lower end

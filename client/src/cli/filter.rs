@@ -36,7 +36,7 @@ use parser::Parser;
 /// The flag that every command with a filter takes.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct Where {
-    /// Only documents that match, such as 'year >= 2000 and lang in ("en", "de")'; `pgfox list --help` tells all
+    /// Only documents that match, such as 'year >= 2000 and lang in ("en", "de")'; `pgfox list --help` has them all
     #[arg(long = "where", value_name = "FILTER")]
     expression: Option<String>,
 }

@@ -8,7 +8,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::failure::Failure;
 
-/// Columns of a terminal that does not tell its width.
+/// Columns of a terminal whose width is not known.
 const DEFAULT_COLUMNS: usize = 120;
 /// Fewest columns of a table.
 const MIN_COLUMNS: usize = 40;

@@ -1,4 +1,5 @@
-//! Who answers at an address. The first bytes of a connection tell, so that a mistake is told apart before a call fails.
+//! Who answers at an address. The first bytes of a connection show it, so that a mistake has its own message before a call
+//! fails.
 
 use std::{
     io::{self, IoSlice},
@@ -152,7 +153,7 @@ fn judge(bytes: &[u8], is_tls: bool) -> First {
     } else if is_http(&text) {
         format!("a server answers that speaks HTTP/1 only, such as a web server or a proxy; gRPC needs HTTP/2 ({line})")
     } else {
-        "something answers that is no gRPC server".into()
+        "something answers that is not a gRPC server".into()
     })
 }
 
@@ -246,8 +247,8 @@ mod tests {
             (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1 only", "write http://"),
             (b"HTTP/1.1 400 Bad Request\r\n\r\nsent to HTTPS port", "write https://", "write http://"),
             (b"SSH-2.0-OpenSSH_9.2\r\n", "an SSH server", "an SSH server"),
-            (b"-ERR unknown command\r\n", "no gRPC server", "no gRPC server"),
-            (b"N", "no gRPC server", "no gRPC server"),
+            (b"-ERR unknown command\r\n", "not a gRPC server", "not a gRPC server"),
+            (b"N", "not a gRPC server", "not a gRPC server"),
         ] {
             for (is_tls, said) in [(false, by_http), (true, by_https)] {
                 match judge(bytes, is_tls) {

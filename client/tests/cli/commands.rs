@@ -202,7 +202,7 @@ async fn tables_are_whole_when_piped_and_as_wide_as_columns_says() {
         assert!(!whole.contains('…'), "{whole}");
         let cut = run(&endpoint, command, Path::new("."), b"", &[("COLUMNS", "100")]).await.expect(0).stdout;
         assert!(cut.lines().all(|line| line.chars().count() <= 100) && cut.contains('…'), "{cut}");
-        // What is no width counts for nothing.
+        // A value that is not a width is ignored.
         for columns in ["0", "wide", ""] {
             let output = run(&endpoint, command, Path::new("."), b"", &[("COLUMNS", columns)]).await.expect(0);
             assert_eq!(output.stdout, whole, "{columns}");

@@ -1,4 +1,4 @@
-//! Who answers instead of pgfox: each is told apart in a sentence.
+//! Who answers instead of pgfox: each has a sentence of its own.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ async fn servers_of_other_kinds_are_named() {
         (b"\x15\x03\x01\0\x02\x02\x46", "the server speaks TLS; write https://", ""),
         (SETTINGS_AND_GOAWAY, "the server speaks TLS; write https://", "write http://"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "an SSH server answers", "an SSH server answers"),
-        (b"-ERR unknown command 'PRI'\r\n", "no gRPC server", "no gRPC server"),
+        (b"-ERR unknown command 'PRI'\r\n", "not a gRPC server", "not a gRPC server"),
         // As PostgreSQL does.
         (b"", "closes the connection without an answer, as PostgreSQL does", "closes the connection without an answer"),
     ] {

@@ -399,9 +399,9 @@ type Chunking struct {
 	Method ChunkingMethod `protobuf:"varint,1,opt,name=method,proto3,enum=pgfox.v1.ChunkingMethod" json:"method,omitempty"`
 	// What sizes are counted in.
 	Unit ChunkUnit `protobuf:"varint,2,opt,name=unit,proto3,enum=pgfox.v1.ChunkUnit" json:"unit,omitempty"`
-	// Most characters or tokens of a chunk, with its headings if they are embedded. 0: 1,000 characters, or as many tokens as the model reads but at most 512. At
-	// least 100 characters or 16 tokens, at most what the model reads; a token is taken for 8 characters at most. 65,528
-	// characters where the server does not know what the model reads.
+	// A chunk has at most so many characters or tokens, with its headings if they are embedded. 0: 1,000 characters, or as
+	// many tokens as the model reads but at most 512. The least is 100 characters or 16 tokens. The maximum is what the model
+	// reads, with at most 8 characters per token, or 65,528 characters where the server does not know what the model reads.
 	MaxSize int32 `protobuf:"varint,3,opt,name=max_size,json=maxSize,proto3" json:"max_size,omitempty"`
 	// Characters or tokens that a chunk repeats of the one before, at most; 0 to half of `max_size`. 0: none.
 	Overlap int32 `protobuf:"varint,4,opt,name=overlap,proto3" json:"overlap,omitempty"`
@@ -855,8 +855,8 @@ func (x *GetCollectionResponse) GetCollection() *Collection {
 // Request of ListCollections.
 type ListCollectionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Most collections to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
-	// default.
+	// How many collections to return at most, 0 to 1,000. 0: 100. A page ends before 4 MiB, which clients of gRPC receive
+	// by default.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the page before. Empty: the first page.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

@@ -782,7 +782,7 @@ type ListDocumentsRequest struct {
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
 	// Which documents. Absent: all.
 	Filter *Filter `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Most documents to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
+	// How many documents to return at most, 0 to 1,000. 0: 100. A page ends before 4 MiB, which clients of gRPC receive by
 	// default. A larger document comes alone.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the page before; the rest of the request must be as it was then, but for `page_size`. Empty: the
@@ -1083,7 +1083,7 @@ type FacetDocumentsRequest struct {
 	// The field whose values are counted, written as in `Condition.field`; required. In a list each different element counts
 	// once per document.
 	Field string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
-	// Most values to return, 0 to 1,000. 0: 10.
+	// How many values to return at most, 0 to 1,000. 0: 10.
 	Limit int32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Above 0: count numbers in buckets of this width; a bucket has the value of its lower end, a multiple of the width.
 	// 0: count each value.

@@ -38,7 +38,7 @@ pub(crate) struct Chunk {
     pub(crate) characters: Range<usize>,
     /// Those above it that the model reads with it, such as `Guide > Install`.
     pub(crate) headings: Option<Arc<str>>,
-    /// Of its text and its headings.
+    /// The hash of its text and its headings.
     pub(crate) hash: ContentHash,
 }
 
@@ -151,7 +151,7 @@ impl Splitter {
     }
 }
 
-/// Of what the model reads. Without headings that is the text alone, so that what is stored stays true.
+/// The hash of what the model reads. Without headings that is the text alone, so that stored hashes stay true.
 fn hash(headings: Option<&str>, text: &str) -> ContentHash {
     let mut hasher = Sha256::new();
     if let Some(headings) = headings {

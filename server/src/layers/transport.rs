@@ -17,7 +17,7 @@ use crate::{
     error::{Error, is_undecodable},
 };
 
-/// Most bytes of the headers of a call, as HTTP/2 counts them: names, values, and 32 for each.
+/// The headers of a call have at most so many bytes, as HTTP/2 counts them: names, values, and 32 for each.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// When the client gives up, among the extensions of its request. A little earlier in fact, so that the answer arrives in

@@ -267,11 +267,11 @@ struct Elements<'a, 'b> {
     stopped: bool,
 }
 
-/// Values of an array that are no objects.
+/// Values of an array that are not objects.
 struct Values {
-    /// Of the first one.
+    /// The line of the first one.
     line: u64,
-    /// Its first byte.
+    /// The first byte of the first one.
     kind: u8,
     count: u64,
 }

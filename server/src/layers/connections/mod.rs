@@ -50,8 +50,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW: u32 = 512 * 1024;
 /// The same for all calls of a connection: some of them may wait without stopping the others.
 const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
-/// Most bytes of the headers of a request that HTTP takes in, as HTTP/2 counts them. Up to here those that are too large
-/// for a call get a clear answer.
+/// HTTP takes in headers of at most so many bytes, as HTTP/2 counts them. Up to here, headers that are too large for a call
+/// get a clear answer.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// How long a client without a call may take to leave.
 const LEAVING: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Filters of requests: read, checked, and every violation told at its place.
+//! Filters of requests: they are read and checked, and every violation is reported with its place.
 
 mod path;
 

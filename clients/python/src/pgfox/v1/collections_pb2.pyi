@@ -163,9 +163,9 @@ class Chunking(_message.Message):
     unit: ChunkUnit
     """What sizes are counted in."""
     max_size: int
-    """Most characters or tokens of a chunk, with its headings if they are embedded. 0: 1,000 characters, or as many tokens as the model reads but at most 512. At
-    least 100 characters or 16 tokens, at most what the model reads; a token is taken for 8 characters at most. 65,528
-    characters where the server does not know what the model reads.
+    """A chunk has at most so many characters or tokens, with its headings if they are embedded. 0: 1,000 characters, or as
+    many tokens as the model reads but at most 512. The least is 100 characters or 16 tokens. The maximum is what the model
+    reads, with at most 8 characters per token, or 65,528 characters where the server does not know what the model reads.
     """
     overlap: int
     """Characters or tokens that a chunk repeats of the one before, at most; 0 to half of `max_size`. 0: none."""
@@ -273,8 +273,8 @@ class ListCollectionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     page_size: int
-    """Most collections to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
-    default.
+    """How many collections to return at most, 0 to 1,000. 0: 100. A page ends before 4 MiB, which clients of gRPC receive
+    by default.
     """
     page_token: str
     """`next_page_token` of the page before. Empty: the first page."""

@@ -241,7 +241,7 @@ class ListDocumentsRequest(_message.Message):
     filter: _filter_pb2.Filter
     """Which documents. Absent: all."""
     page_size: int
-    """Most documents to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
+    """How many documents to return at most, 0 to 1,000. 0: 100. A page ends before 4 MiB, which clients of gRPC receive by
     default. A larger document comes alone.
     """
     page_token: str
@@ -322,7 +322,7 @@ class FacetDocumentsRequest(_message.Message):
     once per document.
     """
     limit: int
-    """Most values to return, 0 to 1,000. 0: 10."""
+    """How many values to return at most, 0 to 1,000. 0: 10."""
     bucket_width: float
     """Above 0: count numbers in buckets of this width; a bucket has the value of its lower end, a multiple of the width.
     0: count each value.

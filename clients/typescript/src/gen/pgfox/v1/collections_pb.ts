@@ -84,9 +84,9 @@ export type Chunking = Message<"pgfox.v1.Chunking"> & {
   unit: ChunkUnit;
 
   /**
-   * Most characters or tokens of a chunk, with its headings if they are embedded. 0: 1,000 characters, or as many tokens as the model reads but at most 512. At
-   * least 100 characters or 16 tokens, at most what the model reads; a token is taken for 8 characters at most. 65,528
-   * characters where the server does not know what the model reads.
+   * A chunk has at most so many characters or tokens, with its headings if they are embedded. 0: 1,000 characters, or as
+   * many tokens as the model reads but at most 512. The least is 100 characters or 16 tokens. The maximum is what the model
+   * reads, with at most 8 characters per token, or 65,528 characters where the server does not know what the model reads.
    *
    * @generated from field: int32 max_size = 3;
    */
@@ -327,8 +327,8 @@ export const GetCollectionResponseSchema: GenMessage<GetCollectionResponse> = /*
  */
 export type ListCollectionsRequest = Message<"pgfox.v1.ListCollectionsRequest"> & {
   /**
-   * Most collections to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
-   * default.
+   * How many collections to return at most, 0 to 1,000. 0: 100. A page ends before 4 MiB, which clients of gRPC receive
+   * by default.
    *
    * @generated from field: int32 page_size = 1;
    */

@@ -426,7 +426,7 @@ export type ListDocumentsRequest = Message<"pgfox.v1.ListDocumentsRequest"> & {
   filter?: Filter | undefined;
 
   /**
-   * Most documents to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the most that clients of gRPC receive by
+   * How many documents to return at most, 0 to 1,000. 0: 100. A page ends before 4 MiB, which clients of gRPC receive by
    * default. A larger document comes alone.
    *
    * @generated from field: int32 page_size = 3;
@@ -608,7 +608,7 @@ export type FacetDocumentsRequest = Message<"pgfox.v1.FacetDocumentsRequest"> & 
   field: string;
 
   /**
-   * Most values to return, 0 to 1,000. 0: 10.
+   * How many values to return at most, 0 to 1,000. 0: 10.
    *
    * @generated from field: int32 limit = 4;
    */
