@@ -221,9 +221,11 @@ async fn a_hangup_ends_no_service() {
 /// Runs a program on a terminal of its own, which closes when the first line comes. Then it waits for the program, and
 /// prints how it has ended.
 const ON_A_TERMINAL: &str = r#"
-import os, pty, sys
+import os, pty, signal, sys
 program, terminal = pty.fork()
 if program == 0:
+    # Whoever runs the tests may ignore it, as nohup does.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.execv(sys.argv[1], sys.argv[1:])
 print(program, flush=True)
 sys.stdin.readline()
