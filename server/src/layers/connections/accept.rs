@@ -34,6 +34,7 @@ impl Acceptor {
     /// The next connection. Nothing is lost when it is dropped.
     pub(crate) async fn accept(&mut self) -> (TcpStream, Slot) {
         loop {
+            self.slots.closed().await;
             match self.listener.accept().await {
                 Ok((socket, _)) => {
                     let replaced = self.slots.stats.replaced.get();

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::stats::Counter;
@@ -36,12 +37,16 @@ pub(crate) struct Slots {
     max_silent: usize,
     ending: CancellationToken,
     taken: Mutex<Taken>,
+    /// A connection that made room is closed.
+    closed: Notify,
     pub(crate) stats: ConnectionStats,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     count: usize,
+    /// Those that have made room and are not closed yet.
+    closing: usize,
     next: u64,
     /// Those without a call, from the oldest on, and how to end each.
     silent: BTreeMap<u64, CancellationToken>,
@@ -51,7 +56,8 @@ impl Slots {
     /// Room for `max` connections, which all are to end with `ending`.
     pub(crate) fn new(max: usize, ending: CancellationToken) -> Arc<Self> {
         let max_silent = max.div_ceil(SILENT_SHARE);
-        Arc::new(Self { max, max_silent, ending, taken: Mutex::default(), stats: ConnectionStats::default() })
+        let (taken, closed, stats) = (Mutex::default(), Notify::new(), ConnectionStats::default());
+        Arc::new(Self { max, max_silent, ending, taken, closed, stats })
     }
 
     pub(crate) fn max(&self) -> usize {
@@ -83,6 +89,14 @@ impl Slots {
         Some(Slot { slots: Arc::clone(self), id, called: AtomicBool::new(false), end })
     }
 
+    /// Waits until few of the connections that have made room are still open: in a burst there would be far more
+    /// descriptors than connections.
+    pub(super) async fn closed(&self) {
+        while self.taken().closing >= self.max_silent {
+            self.closed.notified().await;
+        }
+    }
+
     /// Ends the oldest connection without a call, which gives its descriptor back.
     pub(super) fn end_oldest(&self) {
         if self.taken().end_oldest() {
@@ -100,6 +114,7 @@ impl Taken {
     fn end_oldest(&mut self) -> bool {
         let Some((_, end)) = self.silent.pop_first() else { return false };
         self.count -= 1;
+        self.closing += 1;
         end.cancel();
         true
     }
@@ -142,6 +157,9 @@ impl Drop for Slot {
         // One that was ended has given its room away.
         if taken.silent.remove(&self.id).is_some() || self.is_kept() {
             taken.count -= 1;
+        } else {
+            taken.closing -= 1;
+            self.slots.closed.notify_one();
         }
     }
 }
@@ -167,6 +185,19 @@ mod tests {
         assert_eq!((slots.count(), slots.stats.replaced.get()), (3, 1));
         drop((first, second, third));
         assert_eq!(slots.count(), 1);
+    }
+
+    #[test]
+    fn what_makes_room_is_waited_for() {
+        let slots = Slots::new(8, CancellationToken::new());
+        let mut strangers: Vec<Slot> = (0..3).map(|_| slots.take().unwrap()).collect();
+        assert!(slots.closed().now_or_never().is_some(), "one of two is closing");
+        strangers.push(slots.take().unwrap());
+        assert!(slots.closed().now_or_never().is_none());
+        strangers.remove(0);
+        assert!(slots.closed().now_or_never().is_some());
+        strangers.clear();
+        assert_eq!((slots.count(), slots.taken().closing), (0, 0));
     }
 
     #[test]
