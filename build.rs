@@ -3,12 +3,15 @@
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // tonic-prost-build emits no such line; without it any touched file rebuilds every crate.
+    // Without this line, which tonic-prost-build does not emit, any touched file rebuilds every crate.
     println!("cargo:rerun-if-changed=proto");
 
     let descriptors = protox::compile(["pgfox/v1/pgfox_service.proto", "pgfox/v1/errors.proto"], ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("pgfox_descriptor.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().build_transport(false).compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .extern_path(".pgfox.v1.Vector", "crate::v1::Vector")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// First pause before a call is repeated; it doubles with every failure up to maxPause.
+	// First pause before a call is retried. It doubles with every failure, up to maxPause.
 	minPause = 100 * time.Millisecond
 	// Longest pause, unless the server asks for more.
 	maxPause = 5 * time.Second
 )
 
-// calls is what this package does around every call: the deadline, the retries and the errors.
+// calls adds the deadline, the retries and the errors of this package to every call.
 type calls struct {
 	endpoint string
 	timeout  time.Duration
@@ -70,8 +70,8 @@ func (c calls) unary(
 	}
 }
 
-// isRepeatable tells whether a call may be made again that may have succeeded. The others would report an error though the
-// first attempt did it: the collection exists, or is gone, or the version is another one.
+// isRepeatable reports whether a call is safe to repeat. The others would report an error although the first attempt
+// succeeded: the collection exists, or is gone, or the version has changed.
 func isRepeatable(request any) bool {
 	switch request := request.(type) {
 	case *pgfoxv1.CreateCollectionRequest, *pgfoxv1.DeleteCollectionRequest, *pgfoxv1.DropIndexRequest:
@@ -92,10 +92,10 @@ func (c calls) stream(
 	return clientStream{stream, ctx, c.endpoint}, nil
 }
 
-// clientStream is a stream whose errors are of this package.
+// clientStream is a stream that returns errors of this package.
 type clientStream struct {
 	grpc.ClientStream
-	// The caller's context: that of the stream ends with the stream, whoever ended it.
+	// The caller's context. The context of the stream ends with the stream, for whatever reason.
 	ctx      context.Context
 	endpoint string
 }
@@ -118,7 +118,7 @@ func (s clientStream) SendMsg(message any) error {
 	return newError(s.ctx, err, s.endpoint)
 }
 
-// bearer gives the API key. A function, since no way of printing shows what is in it.
+// bearer provides the API key. It is a function, so that no way of printing shows the key.
 type bearer func() string
 
 var _ credentials.PerRPCCredentials = bearer(nil)
@@ -129,17 +129,17 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 
 func (bearer) RequireTransportSecurity() bool { return false }
 
-// pauses are the waits between attempts.
+// pauses computes the waits between attempts.
 type pauses struct{ last time.Duration }
 
-// next returns the wait after a failure, at least as long as the server asks for. Half of it is chance, so that many clients
-// that failed together do not come back together.
+// next returns the wait after a failure, at least as long as the server asks for. Half of it is random, so that many
+// clients that failed together do not come back together.
 func (p *pauses) next(failure *Error) time.Duration {
 	p.last = min(max(2*p.last, minPause), maxPause)
 	return max(p.last/2+rand.N(p.last/2), failure.RetryDelay)
 }
 
-// sleep returns early when the context ends, with its error.
+// sleep returns early, with the error of the context, if the context ends.
 func sleep(ctx context.Context, pause time.Duration) error {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()

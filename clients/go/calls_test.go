@@ -78,7 +78,7 @@ func TestUnavailableIsRepeated(t *testing.T) {
 	if err != nil || found.GetCompleteness() != pgfoxv1.Completeness_COMPLETENESS_EXACT || server.calls.Load() != 3 {
 		t.Fatal(found, err, server.calls.Load())
 	}
-	// Half of 100 and 200 ms, at least.
+	// At least half of 100 and 200 ms.
 	if took := time.Since(began); took < 150*time.Millisecond || took > 2*time.Second {
 		t.Fatal(took)
 	}
@@ -261,7 +261,7 @@ func TestTheAPIKeyIsSentOverPlaintextToo(t *testing.T) {
 	}
 }
 
-// checkedHealth is a health service that the first call finds busy.
+// checkedHealth is a health service that is busy at the first call.
 type checkedHealth struct {
 	healthpb.UnimplementedHealthServer
 	calls    int
@@ -326,7 +326,7 @@ func TestAServerThatIsNotThere(t *testing.T) {
 		t.Fatal(took)
 	}
 
-	// It comes up while it is called.
+	// It starts while it is called.
 	time.AfterFunc(500*time.Millisecond, func() {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {

@@ -1,9 +1,7 @@
 // Package pgfox calls a pgfox server: semantic search on PostgreSQL and pgvector.
-//
-// [Connect] returns a [Client], which is the generated stub of package pgfoxv1 with what every caller needs on top: TLS, an
-// API key, a deadline, retries, errors that can be read ([Error]), and [Client.IngestAll], which streams any number of
-// documents and resumes when the connection breaks. [Field] begins a filter, [NewMetadata] and [MetadataMap] convert metadata,
-// and [Client.AllDocuments] goes through all pages.
+// [Connect] returns a [Client]: the generated stub of package pgfoxv1, with TLS, an API key, a deadline, retries and
+// readable errors ([Error]). [Client.IngestAll] streams any number of documents and resumes if the connection breaks.
+// [Field] begins a filter, [NewMetadata] and [MetadataMap] convert metadata, and [Client.AllDocuments] reads all pages.
 package pgfox
 
 import (
@@ -28,31 +26,32 @@ import (
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
 )
 
-// Version of this package, which the server sees in the user agent.
+// Version of this package, which is sent to the server in the user agent.
 const Version = "0.1.0"
 
-// DefaultEndpoint is where a server listens when nothing else is configured.
+// DefaultEndpoint is the address of a server with default settings.
 const DefaultEndpoint = "127.0.0.1:50051"
 
 // DefaultTimeout is the deadline of calls whose context has none; see [WithTimeout].
 const DefaultTimeout = 30 * time.Second
 
-// MaxTimeout is the longest timeout that an option takes, here and in [IngestOptions]: a day.
+// MaxTimeout is the maximum value of every timeout option, here and in [IngestOptions]: one day.
 const MaxTimeout = 24 * time.Hour
 
-// MaxMessageBytes is the size of the largest message, both ways: the limit of the server, 16 MiB, and a little for its frame.
+// MaxMessageBytes is the maximum size of a message, both ways: the server's limit of 16 MiB and a little for its frame.
 const MaxMessageBytes = 16<<20 + 64<<10
 
 const (
-	// Pings that notice a server that went away without a word, and how long one may stay unanswered.
+	// The interval of pings, which detect a server that vanished without closing the connection, and the maximum time for
+	// an answer.
 	keepaliveInterval = 20 * time.Second
 	keepaliveTimeout  = 10 * time.Second
-	// Longest wait for a connection to one address.
+	// Maximum time to connect to one address.
 	connectTimeout = 10 * time.Second
 )
 
-// Client is a connection to pgfox: the generated stub, and [Client.IngestAll]. It connects at the first call and again
-// whenever it has to, and may be used by any number of goroutines.
+// Client is a connection to pgfox: the generated stub, and [Client.IngestAll]. It connects at the first call and
+// reconnects when necessary. Any number of goroutines may use it.
 type Client struct {
 	pgfoxv1.PgfoxServiceClient
 	conn *grpc.ClientConn
@@ -60,16 +59,16 @@ type Client struct {
 
 // Close ends the connection and the calls that run over it. Closing again does nothing, so that it may be deferred too.
 func (c *Client) Close() error {
-	// What gRPC says of a connection that is closed already.
+	// The error of gRPC for a connection that is already closed.
 	if err := c.conn.Close(); status.Code(err) != codes.Canceled {
 		return err
 	}
 	return nil
 }
 
-// Conn returns the connection, for other generated stubs, such as that of grpc.health.v1. They call as this client does: with
-// its TLS, API key, deadline and errors, and with its retries, so that every unary call of theirs may be made more than once,
-// unless [WithoutRetry] is set. [Client.Close] ends it for all.
+// Conn returns the connection, for other generated stubs, such as that of grpc.health.v1. They call as this client
+// does: with its TLS, API key, deadline, errors and retries. So each of their unary calls may be made more than once,
+// unless [WithoutRetry] is set. [Client.Close] ends the connection for all of them.
 func (c *Client) Conn() grpc.ClientConnInterface {
 	return c.conn
 }
@@ -85,41 +84,42 @@ type options struct {
 	dial    []grpc.DialOption
 }
 
-// WithAPIKey sends the key as `authorization: Bearer <key>` with every call, over an http:// endpoint too: use https://
+// WithAPIKey sends the key as `authorization: Bearer <key>` with every call, even to an http:// endpoint: use https://
 // wherever others can listen. An empty key sends nothing.
 func WithAPIKey(key string) Option {
 	return func(o *options) { o.apiKey = strings.TrimSpace(key) }
 }
 
-// WithCA sets the certificates, in PEM, that the server's certificate must descend from, and makes https the scheme of an
-// endpoint that has none. Default: the certificates of the system.
+// WithCA sets the trusted CA certificates in PEM, and makes https the default scheme of the endpoint. Default: the
+// certificates of the system.
 func WithCA(pem []byte) Option {
 	return func(o *options) { o.ca = pem }
 }
 
-// WithTimeout sets the deadline of every call whose context has none, all attempts included. IngestStream and BuildIndex
-// last as long as they have something to say and get none. Above 0 and at most [MaxTimeout]. Default: [DefaultTimeout].
+// WithTimeout sets the deadline of every call whose context has none, for all attempts together. IngestStream and
+// BuildIndex have no deadline, because they last as long as they have something to send. Above 0 and at most
+// [MaxTimeout]. Default: [DefaultTimeout].
 func WithTimeout(timeout time.Duration) Option {
 	return func(o *options) { o.timeout = timeout }
 }
 
-// WithoutRetry makes every call once only. [Client.IngestAll] resumes nevertheless.
+// WithoutRetry turns off retries of calls. [Client.IngestAll] still resumes.
 func WithoutRetry() Option {
 	return func(o *options) { o.retry = false }
 }
 
-// WithDialOptions adds options of gRPC, such as interceptors, which see every attempt of a call, or statistics. They come
-// after those of this package.
+// WithDialOptions adds options of gRPC, such as interceptors, which see every attempt of a call, or statistics. They
+// come after those of this package.
 func WithDialOptions(dial ...grpc.DialOption) Option {
 	return func(o *options) { o.dial = append(o.dial, dial...) }
 }
 
 // Connect returns a client of the server at the endpoint: host:port, http://host:port or https://host:port. Empty:
-// [DefaultEndpoint]. Without a scheme it is http, or https with [WithCA]. With a scheme the port may be left out: 80 for http,
-// 443 for https. Where a name has several addresses, calls go to all of them in turn.
+// [DefaultEndpoint]. Without a scheme it is http, or https with [WithCA]. With a scheme the port may be left out: 80
+// for http, 443 for https. If a name has several addresses, calls go to all of them in turn.
 //
-// It does not wait for the server. An error means that the endpoint or an option is wrong and says how to write it; a
-// server that cannot be reached is an error of the calls.
+// It does not wait for the server. An error means that the endpoint or an option is wrong, and says how to write it. If
+// the server cannot be reached, the calls fail.
 func Connect(endpoint string, opts ...Option) (*Client, error) {
 	o := options{timeout: DefaultTimeout, retry: true}
 	for _, opt := range opts {
@@ -156,18 +156,18 @@ func Connect(endpoint string, opts ...Option) (*Client, error) {
 			Timeout:             keepaliveTimeout,
 			PermitWithoutStream: true,
 		}),
-		// As quick as the retries of calls: the default backs off to two minutes, for which calls would fail at once.
+		// As quick as the retries of calls. The default backs off to two minutes, during which calls would fail at once.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: minPause, Multiplier: 2, Jitter: 0.25, MaxDelay: maxPause},
 			MinConnectTimeout: connectTimeout,
 		}),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
-		// Settings out of the DNS are not wanted, and asking for them delays the first call.
+		// Settings from the DNS are not wanted, and asking for them delays the first call.
 		grpc.WithDisableServiceConfig(),
 	}
 	if o.apiKey != "" {
 		if !isVisibleASCII(o.apiKey) {
-			return nil, errors.New("pgfox: the API key may have visible ASCII characters only")
+			return nil, errors.New("pgfox: the API key may contain only visible ASCII characters")
 		}
 		dial = append(dial, grpc.WithPerRPCCredentials(bearer(func() string { return o.apiKey })))
 	}
@@ -181,7 +181,7 @@ func Connect(endpoint string, opts ...Option) (*Client, error) {
 // parseEndpoint returns the endpoint with its scheme and its port.
 func parseEndpoint(endpoint string, hasCA bool) (*url.URL, error) {
 	invalid := func(reason string) (*url.URL, error) {
-		return nil, fmt.Errorf("pgfox: %q is no server address: %s", endpoint, reason)
+		return nil, fmt.Errorf("pgfox: %q is not a server address: %s", endpoint, reason)
 	}
 	const howToWrite = "write host:port, http://host:port or https://host:port"
 
@@ -203,13 +203,13 @@ func parseEndpoint(endpoint string, hasCA bool) (*url.URL, error) {
 	case server.Scheme == "https":
 		defaultPort = "443"
 	case server.Scheme != "http":
-		return invalid("the scheme is http or https")
+		return invalid("the scheme must be http or https")
 	case hasCA:
-		return invalid("http:// has no TLS, so that the CA would not be used; write https://")
+		return invalid("http:// uses no TLS, so the CA would be ignored; write https://")
 	}
 	host, port := server.Hostname(), server.Port()
 	if strings.Count(server.Host, ":") > 1 && !strings.HasPrefix(server.Host, "[") {
-		return invalid("an IPv6 address is written in brackets, such as [::1]:50051")
+		return invalid("write an IPv6 address in brackets, such as [::1]:50051")
 	}
 	isBare := server.User == nil && strings.TrimSuffix(server.Path, "/") == "" && server.RawQuery == "" && server.Fragment == ""
 	if host == "" || strings.HasSuffix(server.Host, ":") || !isBare {
@@ -223,7 +223,7 @@ func parseEndpoint(endpoint string, hasCA bool) (*url.URL, error) {
 		return invalid(howToWrite)
 	}
 	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
-		return invalid("a port is a number from 1 to 65535")
+		return invalid("the port must be a number from 1 to 65535")
 	}
 	return &url.URL{Scheme: server.Scheme, Host: net.JoinHostPort(host, port)}, nil
 }

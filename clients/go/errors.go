@@ -19,28 +19,29 @@ import (
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
 )
 
-// Error is why a call failed. [errors.As] finds it in the error of every call, and status.FromError of gRPC reads it too.
-// errors.Is(err, context.DeadlineExceeded) and errors.Is(err, context.Canceled) hold as they would for a local call.
+// Error says why a call failed. [errors.As] finds it in the error of every call, and gRPC's status.FromError reads it
+// too. errors.Is(err, context.DeadlineExceeded) and errors.Is(err, context.Canceled) hold as they would for a local
+// call.
 type Error struct {
-	// Code is the code of gRPC.
+	// Code is the gRPC code.
 	Code codes.Code
 	// Message says what is wrong and what to do, for people.
 	Message string
-	// Reason says what is wrong, for programs. ERROR_REASON_UNSPECIFIED when the error is not from pgfox, as for a lost
-	// connection, or when this package is older than the reason.
+	// Reason says what is wrong, for programs. ERROR_REASON_UNSPECIFIED if the error is not from pgfox, as for a lost
+	// connection, or if this package is older than the reason.
 	Reason pgfoxv1.ErrorReason
-	// Metadata has the facts that the documentation of the reason names, such as "collection".
+	// Metadata has the values that the documentation of the reason names, such as "collection".
 	Metadata map[string]string
-	// Violations has every field that breaks a rule; empty when the error is not about fields.
+	// Violations has every field that breaks a rule. It is empty if the error is not about fields.
 	Violations []Violation
-	// RetryDelay is how long to wait before the call is worth repeating. 0: the server does not say.
+	// RetryDelay is how long to wait before retrying the call. 0: the server does not say.
 	RetryDelay time.Duration
-	// RequestID is the id of the call in the log of the server. Empty when the server did not answer.
+	// RequestID is the id of the call in the server's log. It is empty if the server did not answer.
 	RequestID string
 
-	// As it came; nil when the error arose in this package.
+	// The status as received; nil if the error arose in this package.
 	status *status.Status
-	// The error of the context that the code stands for.
+	// The error of the context that the code corresponds to.
 	cause error
 }
 
@@ -48,7 +49,7 @@ type Error struct {
 type Violation struct {
 	// Field is the path of the field, such as "documents[3].vector".
 	Field string
-	// Rule is what it must be.
+	// Rule is the rule that it breaks.
 	Rule string
 }
 
@@ -58,7 +59,7 @@ func (e *Error) Error() string {
 	if e.Reason != pgfoxv1.ErrorReason_ERROR_REASON_UNSPECIFIED {
 		text += " " + strings.TrimPrefix(e.Reason.String(), reasonPrefix)
 	}
-	// With one violation, the message is the violation.
+	// If there is one violation, the message contains it.
 	if len(e.Violations) < 2 {
 		return text + ": " + e.Message
 	}
@@ -69,7 +70,7 @@ func (e *Error) Error() string {
 	return text + ": " + strings.Join(rules, "; ")
 }
 
-// GRPCStatus returns the status as it came, for status.FromError and status.Code.
+// GRPCStatus returns the status as received, for status.FromError and status.Code.
 func (e *Error) GRPCStatus() *status.Status {
 	if e.status == nil {
 		return status.New(e.Code, e.Message)
@@ -77,7 +78,7 @@ func (e *Error) GRPCStatus() *status.Status {
 	return e.status
 }
 
-// Unwrap returns the error of the context that the code stands for, if any.
+// Unwrap returns the error of the context that the code corresponds to, if any.
 func (e *Error) Unwrap() error {
 	return e.cause
 }
@@ -100,7 +101,7 @@ const (
 	reasonPrefix = "ERROR_REASON_"
 )
 
-// newError reads what the server says in a status, and in the metadata of its answer.
+// newError reads the details of an error from a status and from the metadata of the answer.
 func newError(ctx context.Context, err error, endpoint string, answers ...metadata.MD) *Error {
 	s := status.Convert(err)
 	e := &Error{Code: s.Code(), Message: s.Message(), status: s}
@@ -135,7 +136,7 @@ func newError(ctx context.Context, err error, endpoint string, answers ...metada
 		e.Message = fmt.Sprintf("no TLS with %s: %s (check the CA, the name in the certificate, and that the server speaks TLS)",
 			endpoint, e.Message)
 	case e.Code == codes.Unavailable && !isFromPgfox:
-		// What gRPC says of a name without addresses.
+		// The text of gRPC for a name without addresses.
 		if e.Message == "no children to pick from" {
 			e.Message = "the name has no address"
 		}
@@ -145,7 +146,7 @@ func newError(ctx context.Context, err error, endpoint string, answers ...metada
 	return e
 }
 
-// invalidArgument is what the server would say, of what this package sees itself.
+// invalidArgument is the error that the server would return, for a mistake that this package finds itself.
 func invalidArgument(field, rule string) *Error {
 	return &Error{
 		Code:       codes.InvalidArgument,
@@ -155,7 +156,8 @@ func invalidArgument(field, rule string) *Error {
 	}
 }
 
-// notUTF8 returns the path of the first string of a message that cannot be sent, such as "documents[3].text". Empty: all can.
+// notUTF8 returns the path of the first string of a message that cannot be sent, such as "documents[3].text". It is
+// empty if all can be sent.
 func notUTF8(message any) string {
 	m, is := message.(proto.Message)
 	if !is {
@@ -173,12 +175,12 @@ func notUTF8(message any) string {
 	return found
 }
 
-// ended is the end of the caller's context as an [*Error].
+// ended returns the end of the caller's context as an [*Error].
 func ended(ctx context.Context) *Error {
 	return newError(ctx, status.FromContextError(ctx.Err()).Err(), "")
 }
 
-// isTemporary tells whether the same call may succeed later: the server is not there, or says when to come back.
+// isTemporary reports whether the same call may succeed later: the server is unreachable, or it says when to come back.
 func (e *Error) isTemporary() bool {
 	switch e.Code {
 	case codes.Unavailable:
@@ -189,8 +191,8 @@ func (e *Error) isTemporary() bool {
 	return false
 }
 
-// isInterruption tells whether a stream may be taken up again after the error. It may have ended anywhere on its way, and
-// gRPC tells a stream that was reset from an answer of the server by its words only.
+// isInterruption reports whether a stream may be resumed after the error. The stream may have ended anywhere on its
+// way. Only gRPC's message distinguishes a stream that was reset from an answer of the server.
 func (e *Error) isInterruption() bool {
 	switch e.Code {
 	case codes.Canceled:
@@ -211,8 +213,8 @@ func (e *Error) hasRetryInfo() bool {
 	return false
 }
 
-// isUntrusted tells whether both ends could not agree on TLS, as with a certificate of another CA. gRPC calls that
-// UNAVAILABLE like a lost connection and tells them apart by its words only, but no repetition helps.
+// isUntrusted reports whether TLS failed, as with a certificate of another CA. gRPC reports UNAVAILABLE as for a lost
+// connection, and only its message differs, but retrying does not help.
 func isUntrusted(s *status.Status) bool {
 	return s.Code() == codes.Unavailable && strings.Contains(s.Message(), "authentication handshake failed: tls: ")
 }

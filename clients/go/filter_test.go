@@ -92,7 +92,7 @@ func TestWhatAFilterCannotSayIsRefused(t *testing.T) {
 		"a.b one_of[1] must be a finite number, not NaN":                                              field.OneOf(1, math.NaN()),
 		"a.b at_least must be a number or a string: use Before or Since for a time":                   field.AtLeast(time.Now()),
 		"a.b none_of[0] must be a string, a number or a boolean: pass a slice as pgfox.Any(slice)...": field.NoneOf([]string{"x"}),
-		"a.b equals must be what JSON has, not chan int":                                              pgfox.Not(field.Equals(make(chan int))),
+		"a.b equals must be a JSON value, not chan int":                                               pgfox.Not(field.Equals(make(chan int))),
 		"filter And() must have at least one filter":                                                  pgfox.Or(pgfox.And()),
 		"filter Or() must have at least one filter":                                                   pgfox.And(pgfox.Everything(), pgfox.Or()),
 		"filter must have a test":                                                                     {},

@@ -15,63 +15,65 @@ import (
 )
 
 const (
-	// MaxDocumentsPerRequest is the most documents that the server takes in one request.
+	// MaxDocumentsPerRequest is the maximum number of documents in one request, the server's limit.
 	MaxDocumentsPerRequest = 1000
-	// MaxBytesPerRequest is the most bytes of documents in one request: the server's 16 MiB less room for the rest of it.
+	// MaxBytesPerRequest is the maximum number of bytes of documents in one request: the server's 16 MiB less room for the
+	// rest.
 	MaxBytesPerRequest = 16<<20 - 64<<10
-	// MaxRequestsInFlight is the most requests that may be sent and not acknowledged yet.
+	// MaxRequestsInFlight is the maximum number of requests that are sent but not acknowledged.
 	MaxRequestsInFlight = 100
 )
 
 // IngestOptions are the settings of [Client.IngestAll]. The zero value has the defaults.
 type IngestOptions struct {
-	// SkipInvalid stores the good documents and reports the bad ones, instead of ending with the first bad request.
+	// SkipInvalid stores the valid documents and reports the invalid ones, instead of ending at the first invalid request.
 	SkipInvalid bool
-	// OnlyIfAbsent stores only documents whose id does not exist, and leaves the others as they are.
+	// OnlyIfAbsent stores only documents whose id does not exist yet, and leaves the others as they are.
 	OnlyIfAbsent bool
 	// DocumentsPerRequest is 1 to [MaxDocumentsPerRequest]. 0: 500.
 	DocumentsPerRequest int
-	// BytesPerRequest is the size of documents at which a request is sent, 1 to [MaxBytesPerRequest]. A larger document
-	// goes alone. 0: 2 MiB.
+	// BytesPerRequest is the size of documents at which a request is sent, 1 to [MaxBytesPerRequest]. A larger document is
+	// sent alone. 0: 2 MiB.
 	BytesPerRequest int
-	// RequestsInFlight is how many requests may be sent and not acknowledged yet. They are kept for sending again, and
-	// documents are not read farther ahead. 1 to [MaxRequestsInFlight]. 0: 4.
+	// RequestsInFlight is the maximum number of requests that are sent but not acknowledged, 1 to [MaxRequestsInFlight].
+	// They are kept to be sent again, and documents are not read farther ahead. 0: 4.
 	RequestsInFlight int
-	// AcknowledgeTimeout is the longest wait for an acknowledgement over a connection that stands, at most [MaxTimeout]. 0:
-	// 10 minutes, since embedding 1,000 long texts on a busy machine takes minutes.
+	// AcknowledgeTimeout is the maximum wait for an acknowledgement over an open connection, at most [MaxTimeout]. 0: 10
+	// minutes, since embedding 1,000 long texts on a busy machine takes minutes.
 	AcknowledgeTimeout time.Duration
-	// RetryTimeout is how long to try again after an interruption when nothing is acknowledged meanwhile, at most
-	// [MaxTimeout]. 0: 60 s. What is shorter than the first pause, such as a nanosecond, means not at all.
+	// RetryTimeout is how long to retry after an interruption without an acknowledgement, at most [MaxTimeout]. 0: 60 s. A
+	// value shorter than the first pause, such as a nanosecond, means no retries.
 	RetryTimeout time.Duration
-	// OnAcknowledged hears of every request that was committed: of everything acknowledged so far, and of the documents
-	// of this request that were skipped. It should be quick.
+	// OnAcknowledged is called for every committed request, with everything acknowledged so far and the skipped documents
+	// of this request. It should be quick.
 	OnAcknowledged func(totals IngestTotals, skipped []SkippedDocument)
-	// OnInterrupted hears of every interruption; the stream is taken up again after the pause.
+	// OnInterrupted is called for every interruption. The stream resumes after the pause.
 	OnInterrupted func(err error, pause time.Duration)
 }
 
-// IngestTotals is what is acknowledged, which means committed.
+// IngestTotals counts everything that is acknowledged, which means committed.
 type IngestTotals struct {
-	// Documents counts documents, the skipped ones included.
+	// Documents counts documents, including skipped ones.
 	Documents int64
 	// Upserted counts documents that were inserted or changed.
 	Upserted int64
-	// Updated is the part of Upserted that existed before.
+	// Updated counts documents among Upserted that existed before.
 	Updated int64
-	// Unchanged counts documents that were stored already just as they are; after an interruption also those that are sent
-	// twice.
+	// Unchanged counts documents that were already stored unchanged. After an interruption it includes documents that were
+	// sent twice.
 	Unchanged int64
 	// Skipped counts documents that the server refused, with SkipInvalid.
 	Skipped int64
-	// Existing counts documents whose id existed, with OnlyIfAbsent; after an interruption also those that are sent twice.
+	// Existing counts documents whose id existed, with OnlyIfAbsent. After an interruption it includes documents that were
+	// sent twice.
 	Existing int64
-	// Embedded counts texts that were embedded: documents, or chunks of them.
+	// Embedded counts embedded texts: documents or their chunks.
 	Embedded int64
 	// Truncated counts documents whose text is longer than the model reads.
 	Truncated int64
-	// Unembedded counts documents stored without a vector because they have no text.
+	// Unembedded counts documents that were stored without a vector because they have no text.
 	Unembedded int64
-	// FullTextCut counts documents of whose text full-text search finds the beginning only, since it is so long.
+	// FullTextCut counts documents whose text is so long that full-text search does not know all of it.
 	FullTextCut int64
 	// Tokens counts tokens that the model read.
 	Tokens int64
@@ -81,7 +83,7 @@ type IngestTotals struct {
 type SkippedDocument struct {
 	// Position in the whole stream, from 0.
 	Position int64
-	// ID of the document, cut to 512 bytes.
+	// ID of the document, cut to at most 512 bytes.
 	ID string
 	// Reason is for programs.
 	Reason pgfoxv1.ErrorReason
@@ -89,7 +91,7 @@ type SkippedDocument struct {
 	Message string
 }
 
-// Documents makes a source for [Client.IngestAll] of documents that cannot fail, such as slices.Values(documents).
+// Documents makes a source for [Client.IngestAll] from documents that cannot fail, such as slices.Values(documents).
 func Documents(documents iter.Seq[*pgfoxv1.Document]) iter.Seq2[*pgfoxv1.Document, error] {
 	return func(yield func(*pgfoxv1.Document, error) bool) {
 		for document := range documents {
@@ -100,9 +102,10 @@ func Documents(documents iter.Seq[*pgfoxv1.Document]) iter.Seq2[*pgfoxv1.Documen
 	}
 }
 
-// IngestAll streams documents into a collection and returns when all are committed. It groups them into requests, keeps a
-// bounded number of requests on the way, and when the connection breaks it connects again and sends again whatever was not
-// acknowledged; ids make that safe, so nothing is lost and nothing doubled. A nil opts has the defaults.
+// IngestAll streams documents into a collection and returns when all are committed. It groups them into requests and
+// keeps a limited number of requests in flight. If the connection breaks, it connects again and sends everything again
+// that was not acknowledged. Ids make that safe: nothing is lost and nothing is stored twice. A nil opts has the
+// defaults.
 //
 // The totals are what was committed, also when there is an error: the first totals.Documents documents. The error is an
 // [*Error], or wraps what the source returned. `documents[3]` in Error.Violations counts within the request that was refused,
@@ -130,7 +133,7 @@ func (c *Client) IngestAll(
 		}
 		full, err := batch.add(document)
 		if err != nil {
-			// The requests before it first, so that the totals tell where the refused one begins.
+			// Send the earlier requests first, so that the totals show where the refused one begins.
 			if earlier := in.finish(ctx); earlier != nil {
 				return in.totals, earlier
 			}
@@ -207,9 +210,9 @@ type ingest struct {
 	options IngestOptions
 	// The connection; nil before the first request and after an interruption.
 	stream *ingestStream
-	// The requests on the way, the oldest first.
+	// The requests in flight, the oldest first.
 	unacknowledged []*pgfoxv1.IngestRequest
-	// When nothing on the way is acknowledged by then, the server is taken for dead.
+	// If no request in flight is acknowledged by then, the server counts as dead.
 	deadline time.Time
 	totals   IngestTotals
 	pauses   pauses
@@ -217,7 +220,7 @@ type ingest struct {
 	failingSince time.Time
 }
 
-// send puts a request on its way, as soon as there is room for it.
+// send sends a request as soon as there is room for it.
 func (in *ingest) send(ctx context.Context, request *pgfoxv1.IngestRequest) error {
 	for len(in.unacknowledged) >= in.options.RequestsInFlight {
 		if err := in.receive(ctx); err != nil {
@@ -225,7 +228,7 @@ func (in *ingest) send(ctx context.Context, request *pgfoxv1.IngestRequest) erro
 		}
 	}
 	if len(in.unacknowledged) == 0 {
-		// An interruption while nothing was on the way has cost nothing.
+		// An interruption without requests in flight has cost nothing.
 		in.failingSince = time.Time{}
 		in.deadline = time.Now().Add(in.options.AcknowledgeTimeout)
 	}
@@ -236,7 +239,7 @@ func (in *ingest) send(ctx context.Context, request *pgfoxv1.IngestRequest) erro
 	return in.receiveWaiting(ctx)
 }
 
-// finish waits until all is acknowledged.
+// finish waits until everything is acknowledged.
 func (in *ingest) finish(ctx context.Context) error {
 	for len(in.unacknowledged) > 0 {
 		if err := in.receive(ctx); err != nil {
@@ -249,7 +252,7 @@ func (in *ingest) finish(ctx context.Context) error {
 	return nil
 }
 
-// receiveWaiting handles what the server has sent, without waiting for more. It connects when there is something to send.
+// receiveWaiting handles what the server has sent, without waiting for more. It connects if there is something to send.
 func (in *ingest) receiveWaiting(ctx context.Context) error {
 	for {
 		var answers chan answer
@@ -276,12 +279,13 @@ func (in *ingest) receiveWaiting(ctx context.Context) error {
 	}
 }
 
-// receive waits for the server to answer, which it owes, and handles that.
+// receive waits for an answer that the server owes, and handles it.
 func (in *ingest) receive(ctx context.Context) error {
 	if in.stream == nil {
 		return in.connect(ctx)
 	}
-	// What has come already counts, also when the source paused until after the deadline: select would choose by chance.
+	// Answers that have already come count even if the source paused until after the deadline. select would choose at
+	// random.
 	select {
 	case answer := <-in.stream.answers:
 		return in.handle(ctx, answer)
@@ -332,7 +336,7 @@ func (in *ingest) disconnect() {
 	}
 }
 
-// interrupted waits before the next connection, or tells that there shall be none.
+// interrupted waits before the next connection, or returns the error if there will be none.
 func (in *ingest) interrupted(ctx context.Context, err error) error {
 	in.disconnect()
 	if ctx.Err() != nil {
@@ -365,7 +369,7 @@ func (in *ingest) acknowledge(response *pgfoxv1.IngestResponse) error {
 		expected = in.unacknowledged[0].GetSequence()
 	}
 	if expected == 0 || response.GetSequence() != expected {
-		message := fmt.Sprintf("the server acknowledged request %d where %d was due (0: none)", response.GetSequence(), expected)
+		message := fmt.Sprintf("the server acknowledged request %d instead of %d (0: none)", response.GetSequence(), expected)
 		return &Error{Code: codes.Internal, Message: message}
 	}
 	totals := &in.totals

@@ -99,7 +99,7 @@ func TestASilentServerIsGivenUp(t *testing.T) {
 
 func TestAnAnswerThatWaitsCountsHoweverLongTheSourcePaused(t *testing.T) {
 	const timeout = 50 * time.Millisecond
-	// Often, since chance would choose.
+	// Often, since it would otherwise depend on chance.
 	for range 10 {
 		client := connect(t, &standIn{ingestStream: func(stream ingestServer, _ int) error { return acknowledgeAll(stream) }})
 		paused := func(yield func(*pgfoxv1.Document, error) bool) {
@@ -146,7 +146,7 @@ func TestCancellingEndsItWhereverItIs(t *testing.T) {
 		}
 	}
 	busyForLong := func(ingestServer, int) error { return busy(20 * time.Second) }
-	// It does not even read, so that sending waits.
+	// It does not even read, so sending has to wait.
 	deaf := func(stream ingestServer, _ int) error {
 		<-stream.Context().Done()
 		return nil
@@ -237,7 +237,7 @@ func TestADocumentThatCannotBeSentIsNamed(t *testing.T) {
 				t.Error("it reads on after the error")
 			}
 		}
-		// Of the requests of three, two are full.
+		// Two requests of three documents are full.
 		totals, err := ingestAll(t.Context(), t, client, source, &pgfox.IngestOptions{DocumentsPerRequest: 3})
 		failure := failed(t, err, codes.InvalidArgument)
 		where := fmt.Sprintf("(position 7 in the stream, id %q)", test.document.GetId())

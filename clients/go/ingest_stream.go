@@ -11,19 +11,19 @@ import (
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
 )
 
-// How long the end of the call is waited for once everything is acknowledged.
+// How long to wait for the end of the call once everything is acknowledged.
 const finishTimeout = 2 * time.Second
 
-// ingestStream is one call of IngestStream, with a goroutine that sends and one that receives.
+// ingestStream is one call of IngestStream, with one goroutine that sends and one that receives.
 type ingestStream struct {
-	// Has room for all requests that may be on the way, so that putting one in never waits.
+	// Has room for all requests that may be in flight, so that putting one in never waits.
 	requests chan *pgfoxv1.IngestRequest
 	answers  chan answer
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 }
 
-// answer is an acknowledgement, or how the stream ended.
+// answer is an acknowledgement, or the end of the stream.
 type answer struct {
 	response *pgfoxv1.IngestResponse
 	err      error
@@ -51,7 +51,7 @@ func openIngestStream(ctx context.Context, client pgfoxv1.PgfoxServiceClient, re
 					_ = call.CloseSend()
 					return
 				}
-				// When it fails, receiving fails too and says why.
+				// If sending fails, receiving fails too and says why.
 				if call.Send(request) != nil {
 					return
 				}
@@ -77,7 +77,8 @@ func openIngestStream(ctx context.Context, client pgfoxv1.PgfoxServiceClient, re
 	return s, nil
 }
 
-// finish tells the server that there are no more requests, and lets it end the call. A courtesy, since all is stored.
+// finish signals the end of the requests, so that the server ends the call. Everything is stored, so this is
+// only polite.
 func (s *ingestStream) finish() {
 	close(s.requests)
 	select {
@@ -86,7 +87,7 @@ func (s *ingestStream) finish() {
 	}
 }
 
-// close ends the call, at once, and waits for the goroutines.
+// close ends the call at once and waits for the goroutines.
 func (s *ingestStream) close() {
 	s.cancel()
 	s.running.Wait()
@@ -98,14 +99,14 @@ type batch struct {
 	options    IngestOptions
 	documents  []*pgfoxv1.Document
 	bytes      int
-	// Documents that came before, all in all.
+	// The number of documents that came before.
 	position int64
 	sequence int64
-	// For the encoded document, of which only the size is wanted, and whether it can be encoded.
+	// Buffer for the encoded document. Only its size matters, and whether it can be encoded.
 	scratch []byte
 }
 
-// add returns the request that is full with this document or before it, if any.
+// add returns a request that is full with or before this document, if any.
 func (b *batch) add(document *pgfoxv1.Document) (*pgfoxv1.IngestRequest, error) {
 	encoded, err := proto.MarshalOptions{}.MarshalAppend(b.scratch[:0], document)
 	if err != nil {
@@ -115,7 +116,7 @@ func (b *batch) add(document *pgfoxv1.Document) (*pgfoxv1.IngestRequest, error) 
 		return nil, b.invalid(document, "", "cannot be sent: "+err.Error())
 	}
 	b.scratch = encoded
-	// The field's tag and length come on top of the document.
+	// The field's tag and length are added to the size of the document.
 	size := len(encoded) + 6
 	if size > MaxBytesPerRequest {
 		return nil, b.invalid(document, "", fmt.Sprintf("must have at most %d bytes, not %d", MaxBytesPerRequest, size))
@@ -133,14 +134,14 @@ func (b *batch) add(document *pgfoxv1.Document) (*pgfoxv1.IngestRequest, error) 
 	return full, nil
 }
 
-// invalid refuses the request that is being filled, as the server would, for a document that cannot be sent.
+// invalid refuses the request that is being filled, as the server would, because of a document that cannot be sent.
 func (b *batch) invalid(document *pgfoxv1.Document, path, rule string) error {
 	failure := invalidArgument(fmt.Sprintf("documents[%d]%s", len(b.documents), path), rule)
 	failure.Message += fmt.Sprintf(" (position %d in the stream, id %q)", b.position, document.GetId())
 	return failure
 }
 
-// take returns the request that is being filled; nil when it is empty.
+// take returns the request that is being filled; nil if it is empty.
 func (b *batch) take() *pgfoxv1.IngestRequest {
 	if len(b.documents) == 0 {
 		return nil

@@ -35,7 +35,7 @@ func numbered(count int) source {
 func ingestAll(
 	ctx context.Context, t *testing.T, client *pgfox.Client, documents source, options *pgfox.IngestOptions,
 ) (pgfox.IngestTotals, error) {
-	// For the connection, which stays.
+	// The connection stays, and so does its goroutine.
 	_, err := client.GetCollection(t.Context(), &pgfoxv1.GetCollectionRequest{})
 	failed(t, err, codes.Unimplemented)
 	before := runtime.NumGoroutine()
@@ -44,12 +44,12 @@ func ingestAll(
 	return totals, err
 }
 
-// acknowledgement of a request, all of whose documents are new.
+// acknowledgement acknowledges a request whose documents are all new.
 func acknowledgement(request *pgfoxv1.IngestRequest) *pgfoxv1.IngestResponse {
 	return &pgfoxv1.IngestResponse{Sequence: request.GetSequence(), UpsertedCount: int32(len(request.GetDocuments()))}
 }
 
-// acknowledgeAll is what a good server does.
+// acknowledgeAll is what a working server does.
 func acknowledgeAll(stream ingestServer) error {
 	for {
 		request, err := stream.Recv()
@@ -147,7 +147,7 @@ func TestWhatWasNotAcknowledgedIsSentAgain(t *testing.T) {
 		"unavailable":           unavailable(),
 		"busy":                  busy(time.Millisecond),
 		"cancelled on its way":  failure(codes.Canceled, "reset"),
-		"ended without a word":  nil,
+		"ended without status":  nil,
 		"reset of the stream":   failure(codes.Internal, "stream terminated by RST_STREAM with error code: INTERNAL_ERROR"),
 		"ended without trailer": failure(codes.Internal, "server closed the stream without sending trailers"),
 	} {
@@ -160,7 +160,7 @@ func TestWhatWasNotAcknowledgedIsSentAgain(t *testing.T) {
 					if err != nil {
 						return nil
 					}
-					// The third request is stored and not acknowledged.
+					// The third request is stored but not acknowledged.
 					sequences = append(sequences, request.GetSequence())
 					for _, document := range request.GetDocuments() {
 						ids = append(ids, document.GetId())

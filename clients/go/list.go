@@ -10,8 +10,8 @@ import (
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
 )
 
-// AllDocuments lists every document that a ListDocuments request asks for, from its page_token on, and asks for the next page
-// when it is needed:
+// AllDocuments lists every document that a ListDocuments request selects, beginning at its page_token. It requests the
+// next page when it is needed:
 //
 //	for document, err := range client.AllDocuments(ctx, &pgfoxv1.ListDocumentsRequest{Collection: "films"}) {
 //		if err != nil {
@@ -20,7 +20,7 @@ import (
 //		fmt.Println(document.GetId())
 //	}
 //
-// An error is the last that comes. Each page has a deadline of its own unless ctx has one. The request is not changed.
+// An error is the last item. Each page has its own deadline unless ctx has one. The request is not changed.
 func (c *Client) AllDocuments(
 	ctx context.Context, request *pgfoxv1.ListDocumentsRequest, opts ...grpc.CallOption,
 ) iter.Seq2[*pgfoxv1.Document, error] {
@@ -34,7 +34,7 @@ func (c *Client) AllDocuments(
 	}
 }
 
-// AllCollections lists every collection, as [Client.AllDocuments] does documents. A nil request asks for all.
+// AllCollections lists every collection, as [Client.AllDocuments] lists documents. A nil request lists all.
 func (c *Client) AllCollections(
 	ctx context.Context, request *pgfoxv1.ListCollectionsRequest, opts ...grpc.CallOption,
 ) iter.Seq2[*pgfoxv1.Collection, error] {
@@ -48,7 +48,7 @@ func (c *Client) AllCollections(
 	}
 }
 
-// clone copies the request, since its page_token changes; nil becomes an empty one.
+// clone copies the request, since its page_token changes. nil becomes an empty one.
 func clone[T proto.Message](request T) T {
 	if !request.ProtoReflect().IsValid() {
 		return request.ProtoReflect().New().Interface().(T)
@@ -56,7 +56,7 @@ func clone[T proto.Message](request T) T {
 	return proto.Clone(request).(T)
 }
 
-// eachPage gives what is on each page until there is no token of a next one.
+// eachPage yields the entries of each page, until a page has no token for the next one.
 func eachPage[T any](yield func(T, error) bool, page func() ([]T, string, error)) {
 	for {
 		items, token, err := page()

@@ -18,22 +18,22 @@ import (
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
 )
 
-// MaxMetadataDepth is how many objects and lists may be within each other, the metadata itself included.
+// MaxMetadataDepth is the maximum nesting of objects and lists, including the metadata itself.
 const MaxMetadataDepth = 32
 
-// MaxInteger is the largest integer of metadata, 2^53, and -MaxInteger the smallest: numbers are doubles, which skip integers
-// beyond that. Send those as strings.
+// MaxInteger is the largest integer of metadata, 2^53, and -MaxInteger the smallest. Numbers are doubles, which cannot
+// represent every integer beyond that: send those as strings.
 const MaxInteger = 1 << 53
 
 // NewMetadata makes metadata of a map with string keys, or of a struct by its json tags:
 //
 //	metadata, err := pgfox.NewMetadata(map[string]any{"year": 1999, "added": time.Now(), "genres": []string{"Crime"}})
 //
-// Values are what encoding/json takes. Integers, floats, strings and booleans of every kind, nil, pointers, slices and maps
-// become what they are in JSON; a [time.Time], a UUID or a decimal becomes a string, as it does there. Refused are what
-// would come back as something else: an integer beyond [MaxInteger], NaN and infinities, a [time.Duration], a []byte, and a
-// string that is not UTF-8. The error is an [*Error] whose violation has the path, such as "metadata.crew[3].born". A nil
-// from gives no metadata.
+// Values are those that encoding/json accepts. Integers, floats, strings and booleans of every kind, nil, pointers,
+// slices and maps become what they are in JSON. A [time.Time], a UUID or a decimal becomes a string, as it does there.
+// Values that would come back changed are refused: an integer beyond [MaxInteger], NaN and infinities, a
+// [time.Duration], a []byte, and a string that is not UTF-8. The error is an [*Error] whose violation has the path,
+// such as "metadata.crew[3].born". If from is nil, there is no metadata.
 func NewMetadata(from any) (*structpb.Struct, error) {
 	value, err := toValue("metadata", 0, from)
 	if err != nil {
@@ -48,8 +48,8 @@ func NewMetadata(from any) (*structpb.Struct, error) {
 	return nil, invalidArgument("metadata", fmt.Sprintf("must be a map with string keys or a struct, not %T", from))
 }
 
-// MetadataMap returns metadata as plain values: integers up to [MaxInteger] as int64, other numbers as float64, and string,
-// bool, nil, map[string]any and []any. The map is never nil.
+// MetadataMap returns metadata as plain values: integers up to [MaxInteger] as int64, other numbers as float64, and
+// string, bool, nil, map[string]any and []any. The map is never nil.
 func MetadataMap(metadata *structpb.Struct) map[string]any {
 	plain := make(map[string]any, len(metadata.GetFields()))
 	for key, value := range metadata.GetFields() {
@@ -98,7 +98,8 @@ func fromValue(value *structpb.Value) any {
 	return nil
 }
 
-// toValue converts a value, and refuses one by its path. depth counts the objects and lists around it.
+// toValue converts a value, or refuses it with an error that names its path. depth counts the objects and lists around
+// it.
 func toValue(path string, depth int, from any) (*structpb.Value, error) {
 	if isNil(reflect.ValueOf(from)) {
 		return structpb.NewNullValue(), nil
@@ -130,7 +131,7 @@ func toValue(path string, depth int, from any) (*structpb.Value, error) {
 	return reflectedValue(path, depth, reflect.ValueOf(from))
 }
 
-// isNil tells what is null in JSON.
+// isNil reports whether a value is null in JSON.
 func isNil(value reflect.Value) bool {
 	switch value.Kind() {
 	case reflect.Invalid:
@@ -155,7 +156,7 @@ func reflectedValue(path string, depth int, from reflect.Value) (*structpb.Value
 		}
 		return structpb.NewNumberValue(float64(from.Uint())), nil
 	case reflect.Float32:
-		// 0.1 as a float32 is meant as 0.1, and not as the nearest double, 0.10000000149011612.
+		// 0.1 as a float32 means 0.1, not the nearest double, 0.10000000149011612.
 		number, err := strconv.ParseFloat(strconv.FormatFloat(from.Float(), 'g', -1, 32), 64)
 		if err != nil {
 			number = from.Float()
@@ -173,10 +174,10 @@ func reflectedValue(path string, depth int, from reflect.Value) (*structpb.Value
 		if depth >= MaxMetadataDepth {
 			return nil, tooDeep(path)
 		}
-		// Counted as a level, so that a pointer to itself has an end.
+		// Count it as a level, so that a pointer to itself ends.
 		return toValue(path, depth+1, from.Elem().Interface())
 	}
-	return nil, invalidArgument(path, fmt.Sprintf("must be what JSON has, not %s", from.Type()))
+	return nil, invalidArgument(path, fmt.Sprintf("must be a JSON value, not %s", from.Type()))
 }
 
 func stringValue(path, from string) (*structpb.Value, error) {
@@ -208,7 +209,7 @@ func textValue(path string, from encoding.TextMarshaler) (*structpb.Value, error
 	return stringValue(path, string(text))
 }
 
-// jsonNumber is a number as JSON has it, of any length.
+// jsonNumber is a JSON number of any length.
 func jsonNumber(path string, from json.Number) (*structpb.Value, error) {
 	digits := strings.TrimPrefix(from.String(), "-")
 	if digits != "" && strings.Trim(digits, "0123456789") == "" {
@@ -225,7 +226,7 @@ func jsonNumber(path string, from json.Number) (*structpb.Value, error) {
 	return floatValue(path, number)
 }
 
-// jsonValue is a struct, or a type that writes itself, as encoding/json sees it.
+// jsonValue converts a struct, or a type that marshals itself, as encoding/json does.
 func jsonValue(path string, depth int, from any) (*structpb.Value, error) {
 	text, err := json.Marshal(from)
 	if err != nil {
@@ -264,7 +265,7 @@ func objectValue(path string, depth int, from reflect.Value) (*structpb.Value, e
 
 func listValue(path string, depth int, from reflect.Value) (*structpb.Value, error) {
 	if from.Type().Elem().Kind() == reflect.Uint8 {
-		return nil, invalidArgument(path, "must not be bytes, which JSON does not have: send a string, such as base64 of them")
+		return nil, invalidArgument(path, "must not be bytes, which JSON does not have: send a string, such as base64")
 	}
 	if depth >= MaxMetadataDepth {
 		return nil, tooDeep(path)
@@ -285,5 +286,5 @@ func tooLarge(path, number string) *Error {
 }
 
 func tooDeep(path string) *Error {
-	return invalidArgument(path, fmt.Sprintf("is deeper than %d objects and lists within each other", MaxMetadataDepth))
+	return invalidArgument(path, fmt.Sprintf("is nested deeper than %d objects and lists", MaxMetadataDepth))
 }

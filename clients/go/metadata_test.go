@@ -121,12 +121,12 @@ func TestMetadataThatWouldChangeIsRefusedByItsPath(t *testing.T) {
 		"metadata.a must not be a time.Duration":                         map[string]any{"a": time.Second},
 		"metadata.a must not be bytes":                                   map[string]any{"a": []byte("x")},
 		"metadata.a must have strings as keys, not int":                  map[string]any{"a": map[int]string{1: "x"}},
-		"metadata.a must be what JSON has, not func()":                   map[string]any{"a": func() {}},
-		"metadata.a must be what JSON has, not complex128":               map[string]any{"a": 1i},
+		"metadata.a must be a JSON value, not func()":                    map[string]any{"a": func() {}},
+		"metadata.a must be a JSON value, not complex128":                map[string]any{"a": 1i},
 		"metadata.\"first name\".a must be UTF-8":                        map[string]any{"first name": map[string]any{"a": "\xff"}},
 		"metadata has a key that is not UTF-8":                           map[string]any{"\xff": 1},
 		"metadata.a cannot be written as text":                           map[string]any{"a": time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)},
-		"is deeper than 32 objects and lists within each other":          loop,
+		"is nested deeper than 32 objects and lists":                     loop,
 		"metadata must be a map with string keys or a struct, not []int": []int{1},
 	} {
 		metadata, err := pgfox.NewMetadata(from)

@@ -19,7 +19,7 @@ import (
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
 )
 
-// The code of the README is that of the quick start, and of the functions below, so that it compiles.
+// The code of the README must be that of the quick start and of the functions below, so that it compiles.
 func TestTheReadmeShowsRealCode(t *testing.T) {
 	read := func(file string) string {
 		text, err := os.ReadFile(file)

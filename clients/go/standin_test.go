@@ -21,7 +21,7 @@ import (
 	pgfoxv1 "github.com/pgfox/pgfox/clients/go/v1"
 )
 
-// standIn is a server that fails the way a test wants. The real one is in tests/clients/go.
+// standIn is a server that fails in the way that a test asks for. tests/clients/go uses the real one.
 type standIn struct {
 	pgfoxv1.UnimplementedPgfoxServiceServer
 	calls        atomic.Int32
@@ -29,13 +29,13 @@ type standIn struct {
 	ingestStream func(stream ingestServer, call int) error
 	list         func(context.Context, *pgfoxv1.ListDocumentsRequest) (*pgfoxv1.ListDocumentsResponse, error)
 	collections  func(context.Context, *pgfoxv1.ListCollectionsRequest) (*pgfoxv1.ListCollectionsResponse, error)
-	// Of another service, beside this one.
+	// Another service beside this one.
 	health healthpb.HealthServer
 }
 
 type ingestServer = grpc.BidiStreamingServer[pgfoxv1.IngestRequest, pgfoxv1.IngestResponse]
 
-// Every call is counted from 1.
+// Calls are counted from 1.
 func (s *standIn) Search(ctx context.Context, _ *pgfoxv1.SearchRequest) (*pgfoxv1.SearchResponse, error) {
 	return s.search(ctx, int(s.calls.Add(1)))
 }
@@ -83,7 +83,7 @@ func (s *standIn) Ingest(context.Context, *pgfoxv1.IngestRequest) (*pgfoxv1.Inge
 	return nil, unavailable()
 }
 
-// connect starts the stand-in and returns a client of it. At the end of the test no goroutine may be left.
+// connect starts the stand-in and returns a client for it. At the end of the test no goroutine may be left.
 func connect(t *testing.T, server *standIn, options ...pgfox.Option) *pgfox.Client {
 	t.Helper()
 	before := runtime.NumGoroutine()
@@ -106,7 +106,7 @@ func connect(t *testing.T, server *standIn, options ...pgfox.Option) *pgfox.Clie
 	return client
 }
 
-// noneLeft checks that there are no more goroutines than before; those that were told to end get a moment.
+// noneLeft checks that there are no more goroutines than before. Goroutines that are ending get a moment.
 func noneLeft(t *testing.T, before int) {
 	t.Helper()
 	for began := time.Now(); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {

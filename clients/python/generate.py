@@ -15,8 +15,8 @@ from pathlib import Path
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-# The numbers of fields in descriptor.proto, of which a path into a file is made: the comment of the second field of the
-# first message is that of (4, 0, 2, 1).
+# Field numbers in descriptor.proto. A path in a file consists of them: the comment of the second field of the first
+# message is at (4, 0, 2, 1).
 SYNTAX, MESSAGES, ENUMS = 12, 4, 5
 FIELDS, NESTED_MESSAGES, NESTED_ENUMS, VALUES = 2, 3, 4, 2
 
@@ -25,7 +25,7 @@ def protoc(descriptors: Path, out: Path, kinds: list[str], protos: list[str]) ->
     mypy_grpc = Path(sys.executable).with_name("protoc-gen-mypy_grpc")
     command = [sys.executable, "-m", "grpc_tools.protoc", f"--descriptor_set_in={descriptors}"]
     command += [f"--plugin=protoc-gen-mypy_grpc={mypy_grpc}", *(f"--{kind}{out}" for kind in kinds), *protos]
-    # stdout belongs to the answer.
+    # stdout is for the answer.
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
@@ -68,7 +68,7 @@ class Comments:
     def _enum(self, path: tuple[int, ...], parent: str, enum: EnumDescriptorProto) -> None:
         self._put(f"{parent}{enum.name}", path)
         for index, value in enumerate(enum.value):
-            # A value is seen beside its enum, and in it.
+            # A value is visible beside its enum and inside it.
             self._put(f"{parent}{value.name}", (*path, VALUES, index))
             self._put(f"{parent}{enum.name}.{value.name}", (*path, VALUES, index))
 
@@ -87,7 +87,7 @@ def documented(stub: str, comments: Comments) -> str:
         if line.startswith("from typing import "):
             line = line.replace("import ", "import Any as _Any, ", 1)
         else:
-            # A dict for a message: type checkers in strict mode want to know of what.
+            # A dict for a message: strict type checkers require its type.
             line = re.sub(r"_Mapping(?!\[)", "_Mapping[str, _Any]", line)
         out += line
         if found := re.match(r"\s*class (\w+)", line):

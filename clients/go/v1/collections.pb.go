@@ -25,11 +25,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How near two vectors are. The value decides the operator and the operator class of the index.
+// The distance between two vectors. It decides the operator and the operator class of the index.
 type Distance int32
 
 const (
-	// Not stated: DISTANCE_L2.
+	// Unspecified: means DISTANCE_L2.
 	Distance_DISTANCE_UNSPECIFIED Distance = 0
 	// Euclidean distance, pgvector's `<->`. 0 or more, 0 is identical.
 	Distance_DISTANCE_L2 Distance = 1
@@ -91,7 +91,7 @@ func (Distance) EnumDescriptor() ([]byte, []int) {
 type VectorType int32
 
 const (
-	// Not stated: VECTOR_TYPE_VECTOR up to 2,000 dimensions, VECTOR_TYPE_HALFVEC above.
+	// Unspecified: means VECTOR_TYPE_VECTOR up to 2,000 dimensions, VECTOR_TYPE_HALFVEC above.
 	VectorType_VECTOR_TYPE_UNSPECIFIED VectorType = 0
 	// 4-byte floats, pgvector's `vector`. Can be indexed up to 2,000 dimensions.
 	VectorType_VECTOR_TYPE_VECTOR VectorType = 1
@@ -141,17 +141,17 @@ func (VectorType) EnumDescriptor() ([]byte, []int) {
 	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{1}
 }
 
-// Where a long text is split.
+// How to split a long text.
 type ChunkingMethod int32
 
 const (
-	// Not stated: CHUNKING_METHOD_NONE.
+	// Unspecified: means CHUNKING_METHOD_NONE.
 	ChunkingMethod_CHUNKING_METHOD_UNSPECIFIED ChunkingMethod = 0
-	// Nowhere: a document has one vector. Of a text longer than the model reads it stands for the beginning only, and
-	// `IngestResponse.truncated_count` tells.
+	// Texts are not split: a document has one vector. If the text is longer than the model reads, the vector covers only
+	// its beginning, and `IngestResponse.truncated_count` counts the document.
 	ChunkingMethod_CHUNKING_METHOD_NONE ChunkingMethod = 1
-	// Between paragraphs where that is possible, else between sentences, words or characters, so that every chunk is as
-	// large as it may be.
+	// Between paragraphs if possible, else between sentences, words or characters. Each chunk is as large as `max_size`
+	// allows.
 	ChunkingMethod_CHUNKING_METHOD_TEXT ChunkingMethod = 2
 	// The same for Markdown: between sections, blocks and list items first.
 	ChunkingMethod_CHUNKING_METHOD_MARKDOWN ChunkingMethod = 3
@@ -200,15 +200,16 @@ func (ChunkingMethod) EnumDescriptor() ([]byte, []int) {
 	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{2}
 }
 
-// What the size of a chunk is counted in.
+// The unit of the size of a chunk.
 type ChunkUnit int32
 
 const (
-	// Not stated: CHUNK_UNIT_TOKENS where the tokens of the model can be counted, else CHUNK_UNIT_CHARACTERS.
+	// Unspecified: means CHUNK_UNIT_TOKENS if the server can count the tokens of the model, else CHUNK_UNIT_CHARACTERS.
 	ChunkUnit_CHUNK_UNIT_UNSPECIFIED ChunkUnit = 0
 	// Unicode characters.
 	ChunkUnit_CHUNK_UNIT_CHARACTERS ChunkUnit = 1
-	// Tokens of the model's own tokenizer, without those that the model adds. Of local models and of OpenAI's own.
+	// Tokens of the model's own tokenizer, without those that the model adds. Only for local models and OpenAI's own
+	// models.
 	ChunkUnit_CHUNK_UNIT_TOKENS ChunkUnit = 2
 )
 
@@ -253,11 +254,11 @@ func (ChunkUnit) EnumDescriptor() ([]byte, []int) {
 	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{3}
 }
 
-// What an index over metadata serves.
+// The filters that an index over metadata serves.
 type MetadataIndexType int32
 
 const (
-	// Not stated: METADATA_INDEX_TYPE_GIN.
+	// Unspecified: means METADATA_INDEX_TYPE_GIN.
 	MetadataIndexType_METADATA_INDEX_TYPE_UNSPECIFIED MetadataIndexType = 0
 	// All fields at once, a GIN index: `equals`, `one_of`, `contains_any` and `contains_all`.
 	MetadataIndexType_METADATA_INDEX_TYPE_GIN MetadataIndexType = 1
@@ -267,6 +268,11 @@ const (
 	MetadataIndexType_METADATA_INDEX_TYPE_STRING MetadataIndexType = 3
 	// The times of one field, a btree index: `before` and `since`.
 	MetadataIndexType_METADATA_INDEX_TYPE_TIME MetadataIndexType = 4
+	// The booleans of one field, a btree index: `equals`.
+	MetadataIndexType_METADATA_INDEX_TYPE_BOOLEAN MetadataIndexType = 5
+	// The strings in the list of one field, a GIN index: `contains_any` and `contains_all`, and `equals` and `one_of` of its
+	// elements (`genres[]`).
+	MetadataIndexType_METADATA_INDEX_TYPE_STRING_LIST MetadataIndexType = 6
 )
 
 // Enum value maps for MetadataIndexType.
@@ -277,6 +283,8 @@ var (
 		2: "METADATA_INDEX_TYPE_NUMBER",
 		3: "METADATA_INDEX_TYPE_STRING",
 		4: "METADATA_INDEX_TYPE_TIME",
+		5: "METADATA_INDEX_TYPE_BOOLEAN",
+		6: "METADATA_INDEX_TYPE_STRING_LIST",
 	}
 	MetadataIndexType_value = map[string]int32{
 		"METADATA_INDEX_TYPE_UNSPECIFIED": 0,
@@ -284,6 +292,8 @@ var (
 		"METADATA_INDEX_TYPE_NUMBER":      2,
 		"METADATA_INDEX_TYPE_STRING":      3,
 		"METADATA_INDEX_TYPE_TIME":        4,
+		"METADATA_INDEX_TYPE_BOOLEAN":     5,
+		"METADATA_INDEX_TYPE_STRING_LIST": 6,
 	}
 )
 
@@ -314,19 +324,19 @@ func (MetadataIndexType) EnumDescriptor() ([]byte, []int) {
 	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{4}
 }
 
-// Where the vectors of a collection come from.
+// The source of the vectors of a collection.
 type Embedding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The model that turns text into vectors: "openai/<model>", such as "openai/text-embedding-3-small", asks the
-	// OpenAI-compatible provider of the server; "local/<name>", such as "local/all-MiniLM-L6-v2", runs inside the server.
+	// The model that turns text into vectors. "openai/<model>", such as "openai/text-embedding-3-small", asks the
+	// OpenAI-compatible provider of the server. "local/<name>", such as "local/all-MiniLM-L6-v2", runs inside the server.
 	// Empty: callers send vectors, and `dimensions` is required.
 	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// Elements per vector, 1 to 16,000. 0: as many as the model gives by itself. Some models, such as
-	// "openai/text-embedding-3-small", give fewer when asked; a number that the model does not give is INVALID_ARGUMENT.
+	// Elements per vector, 1 to 16,000. 0: the default of the model. Some models, such as
+	// "openai/text-embedding-3-small", can return fewer. INVALID_ARGUMENT if the model cannot return this number.
 	Dimensions int32 `protobuf:"varint,2,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
-	// Put before the text of every query, for models that want it, such as "query: " for E5. At most 1,000 bytes.
+	// Prefix for the text of every query, for models that need one, such as "query: " for E5. At most 1,000 bytes.
 	QueryPrefix string `protobuf:"bytes,3,opt,name=query_prefix,json=queryPrefix,proto3" json:"query_prefix,omitempty"`
-	// Put before the text of every document before it is embedded, such as "passage: " for E5. At most 1,000 bytes.
+	// Prefix for the text of every document before it is embedded, such as "passage: " for E5. At most 1,000 bytes.
 	DocumentPrefix string `protobuf:"bytes,4,opt,name=document_prefix,json=documentPrefix,proto3" json:"document_prefix,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -390,26 +400,28 @@ func (x *Embedding) GetDocumentPrefix() string {
 	return ""
 }
 
-// How a long text becomes chunks: passages that are embedded and found one by one. A text that is no larger than one chunk
-// is not split, nor is one that comes with a vector of the caller's own. White space around chunks belongs to none, and 64
-// characters of it and more divide a text whatever the method.
+// How a long text becomes chunks: passages that are embedded and found one by one. pgfox does not split a text that
+// fits into one chunk, or a document with the caller's own vector. White space around chunks belongs to no chunk. A run
+// of at least 64 white space characters divides a text, whatever the method.
 type Chunking struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where to split.
+	// How to split.
 	Method ChunkingMethod `protobuf:"varint,1,opt,name=method,proto3,enum=pgfox.v1.ChunkingMethod" json:"method,omitempty"`
-	// What sizes are counted in.
+	// The unit of sizes.
 	Unit ChunkUnit `protobuf:"varint,2,opt,name=unit,proto3,enum=pgfox.v1.ChunkUnit" json:"unit,omitempty"`
-	// A chunk has at most so many characters or tokens, with its headings if they are embedded. 0: 1,000 characters, or as
-	// many tokens as the model reads but at most 512. The least is 100 characters or 16 tokens. The maximum is what the model
-	// reads, with at most 8 characters per token, or 65,528 characters where the server does not know what the model reads.
+	// Maximum number of characters or tokens of a chunk, including its headings if they are embedded. 0: 1,000
+	// characters, or as many tokens as the model reads, but at most 512. The minimum is 100 characters or 16 tokens. The
+	// maximum is what the model reads, counting 8 characters per token. If the server does not know what the model reads,
+	// the maximum is 65,528 characters.
 	MaxSize int32 `protobuf:"varint,3,opt,name=max_size,json=maxSize,proto3" json:"max_size,omitempty"`
-	// Characters or tokens that a chunk repeats of the one before, at most; 0 to half of `max_size`. 0: none.
+	// Maximum number of characters or tokens that a chunk repeats of the previous one, 0 to half of `max_size`. 0: none.
 	Overlap int32 `protobuf:"varint,4,opt,name=overlap,proto3" json:"overlap,omitempty"`
-	// Put the headings above a chunk before its text when it is embedded, as `Guide > Install` and an empty line, so that its
-	// vector knows what the passage is about. Only with CHUNKING_METHOD_MARKDOWN. The heading that a chunk begins with is not
-	// repeated. A quarter of `max_size` is for the headings: when they are longer, the outermost are left out first, and of a
-	// single one the end; three quarters are for the text. Positions and texts of chunks stay those of the document. When a
-	// heading changes, the chunks below it are embedded again. Absent: true for CHUNKING_METHOD_MARKDOWN in a new collection.
+	// Embed the headings above a chunk together with it, as `Guide > Install` and an empty line before its text, so that
+	// the vector reflects the topic of the passage. Only with CHUNKING_METHOD_MARKDOWN. If a chunk begins with a heading,
+	// that heading is not repeated. A quarter of `max_size` is for the headings, and three quarters are for the text. If
+	// the headings are too long, the outermost ones are left out first, and a single heading is cut at its end. Positions
+	// and texts of chunks do not include the headings. If a heading changes, the chunks below it are embedded again.
+	// Absent: true for CHUNKING_METHOD_MARKDOWN in a new collection.
 	EmbedHeadings *bool `protobuf:"varint,5,opt,name=embed_headings,json=embedHeadings,proto3,oneof" json:"embed_headings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -480,12 +492,12 @@ func (x *Chunking) GetEmbedHeadings() bool {
 	return false
 }
 
-// An index over metadata. Filters work without one; it makes those that match few documents fast.
+// An index over metadata. Filters work without one. An index makes filters fast that match few documents.
 type MetadataIndex struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The field, written as in `Condition.field`. Empty with METADATA_INDEX_TYPE_GIN, else required.
 	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
-	// What it serves.
+	// The filters that it serves.
 	Type          MetadataIndexType `protobuf:"varint,2,opt,name=type,proto3,enum=pgfox.v1.MetadataIndexType" json:"type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -535,42 +547,499 @@ func (x *MetadataIndex) GetType() MetadataIndexType {
 	return MetadataIndexType_METADATA_INDEX_TYPE_UNSPECIFIED
 }
 
+// How full-text search splits and ranks texts.
+//
+// The score of a document is BM25 (Robertson and Zaragoza, 2009). It is the sum over the words of the query of qtf *
+// ln(1 + (N - df + 0.5) / (df + 0.5)) * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / average length)). qtf is how
+// often the query has the word, and tf is how often the document has it. N is the number of documents, and df is the
+// number of documents that have the word. Lengths are in words. N, df and the average length are those of the whole
+// collection, even with a filter.
+//
+// In collections above 5,000 chunks they are statistics. If statistics are missing, or the number of chunks has changed
+// by more than a fifth, a search by words gathers them in the background and says so in `SearchResponse.notes`. Words
+// that the statistics do not have are counted. In a collection with chunking each chunk counts as a document.
+type FullText struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The language of the texts, which decides about stems and stop words. "english", "german" and the other languages of
+	// Snowball; "simple": neither stems nor stop words; "auto": the server detects the language of each document. Or the
+	// name of a text search configuration that the database has beside Postgres's own (`\dF` in psql lists them).
+	// Postgres itself then splits texts by it. Empty: "english". Cannot be changed.
+	Language string `protobuf:"bytes,1,opt,name=language,proto3" json:"language,omitempty"`
+	// How much repetitions of a word count, 0 to 10. Absent: 1.2. Can be changed with UpdateCollection.
+	K1 *float32 `protobuf:"fixed32,2,opt,name=k1,proto3,oneof" json:"k1,omitempty"`
+	// How much the length of a text counts, 0 to 1. Absent: 0.75. Can be changed with UpdateCollection.
+	B *float32 `protobuf:"fixed32,3,opt,name=b,proto3,oneof" json:"b,omitempty"`
+	// Output only. The share of the texts whose words are made by this version of pgfox, 0 to 1. It is below 1 after an
+	// update of pgfox, while the server makes the other words again in the background. Searches find both meanwhile.
+	Progress      float32 `protobuf:"fixed32,4,opt,name=progress,proto3" json:"progress,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FullText) Reset() {
+	*x = FullText{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FullText) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FullText) ProtoMessage() {}
+
+func (x *FullText) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FullText.ProtoReflect.Descriptor instead.
+func (*FullText) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *FullText) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+func (x *FullText) GetK1() float32 {
+	if x != nil && x.K1 != nil {
+		return *x.K1
+	}
+	return 0
+}
+
+func (x *FullText) GetB() float32 {
+	if x != nil && x.B != nil {
+		return *x.B
+	}
+	return 0
+}
+
+func (x *FullText) GetProgress() float32 {
+	if x != nil {
+		return x.Progress
+	}
+	return 0
+}
+
+// How a collection learns of changes of its source. pgfox then keeps documents of its own in step with the rows: it embeds
+// their texts in the background, so that all modes of search, chunking, metadata indexes and codes work, and the table
+// needs no vectors. A row can be found within seconds of its commit. Only changed texts are embedded again.
+//
+// Ingest, UpdateMetadata and DeleteDocuments are FAILED_PRECONDITION, reason COLLECTION_ATTACHED: write to the table by SQL.
+// A row that cannot be a document, for example because its text is too long, is not retried; SourceStatus names it.
+type Follow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By triggers on the table, and on its partitions. They append the ids of changed rows to a table of pgfox and do nothing
+	// else. The role needs TRIGGER on the table. Triggers do not fire for rows that logical replication applies, and where
+	// session_replication_role is `replica`: a comparison of all rows finds those, once a day by default
+	// (`--follow-compare-every`). True if `updated_at_column` is empty.
+	Triggers bool `protobuf:"varint,1,opt,name=triggers,proto3" json:"triggers,omitempty"`
+	// Where triggers cannot be made: a column of the type timestamptz that every change sets to now(). The server reads the
+	// changed rows every few seconds, so the column needs an index. Only the comparison of all rows finds deleted rows, and
+	// rows of transactions that take longer than 30 seconds. Use either this or `triggers`.
+	UpdatedAtColumn string `protobuf:"bytes,2,opt,name=updated_at_column,json=updatedAtColumn,proto3" json:"updated_at_column,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Follow) Reset() {
+	*x = Follow{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Follow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Follow) ProtoMessage() {}
+
+func (x *Follow) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Follow.ProtoReflect.Descriptor instead.
+func (*Follow) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Follow) GetTriggers() bool {
+	if x != nil {
+		return x.Triggers
+	}
+	return false
+}
+
+func (x *Follow) GetUpdatedAtColumn() string {
+	if x != nil {
+		return x.UpdatedAtColumn
+	}
+	return ""
+}
+
+// How far a collection has followed its source.
+type SourceStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rows that changed and are not stored yet. At most 1,000,000 are counted.
+	PendingCount int64 `protobuf:"varint,1,opt,name=pending_count,json=pendingCount,proto3" json:"pending_count,omitempty"`
+	// Rows that cannot be documents. They are tried again when they change, and after RetryFailed.
+	FailedCount int64 `protobuf:"varint,2,opt,name=failed_count,json=failedCount,proto3" json:"failed_count,omitempty"`
+	// When the oldest of the pending changes was made. Absent: none is pending.
+	OldestPendingTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=oldest_pending_time,json=oldestPendingTime,proto3" json:"oldest_pending_time,omitempty"`
+	// Why nothing is stored at the moment, for example because the provider of the model or the table cannot be read. Empty:
+	// all is well.
+	LastError string `protobuf:"bytes,4,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// Rows per second that were stored or deleted, over the last minute.
+	RowsPerSecond float64 `protobuf:"fixed64,5,opt,name=rows_per_second,json=rowsPerSecond,proto3" json:"rows_per_second,omitempty"`
+	// PauseSource was called.
+	Paused bool `protobuf:"varint,6,opt,name=paused,proto3" json:"paused,omitempty"`
+	// How much of the table has been read, 0 to 1, while all of its rows are compared: after attaching, after TRUNCATE, and
+	// from time to time. Absent: no comparison is running.
+	CompareProgress *float64 `protobuf:"fixed64,7,opt,name=compare_progress,json=compareProgress,proto3,oneof" json:"compare_progress,omitempty"`
+	// The first of the rows that cannot be documents, at most 10, in the order of their ids.
+	Failures      []*SourceFailure `protobuf:"bytes,8,rep,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceStatus) Reset() {
+	*x = SourceStatus{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceStatus) ProtoMessage() {}
+
+func (x *SourceStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceStatus.ProtoReflect.Descriptor instead.
+func (*SourceStatus) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SourceStatus) GetPendingCount() int64 {
+	if x != nil {
+		return x.PendingCount
+	}
+	return 0
+}
+
+func (x *SourceStatus) GetFailedCount() int64 {
+	if x != nil {
+		return x.FailedCount
+	}
+	return 0
+}
+
+func (x *SourceStatus) GetOldestPendingTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestPendingTime
+	}
+	return nil
+}
+
+func (x *SourceStatus) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *SourceStatus) GetRowsPerSecond() float64 {
+	if x != nil {
+		return x.RowsPerSecond
+	}
+	return 0
+}
+
+func (x *SourceStatus) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *SourceStatus) GetCompareProgress() float64 {
+	if x != nil && x.CompareProgress != nil {
+		return *x.CompareProgress
+	}
+	return 0
+}
+
+func (x *SourceStatus) GetFailures() []*SourceFailure {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+// A row that cannot be a document.
+type SourceFailure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the document.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What is wrong with it.
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SourceFailure) Reset() {
+	*x = SourceFailure{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SourceFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SourceFailure) ProtoMessage() {}
+
+func (x *SourceFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SourceFailure.ProtoReflect.Descriptor instead.
+func (*SourceFailure) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SourceFailure) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SourceFailure) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// An existing table that a collection serves as it is. Nothing is copied: a search reads the current rows of the table,
+// and programs continue to write to it by SQL. pgfox never alters the table.
+//
+// The id of a document is the key of its row as text, such as "7". If the key has several columns, the id is a JSON
+// array of them, such as `[7, "en"]`. A row without a vector, or with a vector of other dimensions, is a document that
+// no search finds. Row-level security of the table applies to the role that the server connects as.
+//
+// Ingest, UpdateMetadata and DeleteDocuments change rows. Ingest needs a source with one text column of the type text or
+// varchar. Fields of metadata are columns, and must fit their types. A column that the metadata do not name keeps its
+// value, or gets its default in a new row. If a constraint, a trigger or a policy of the table refuses a row, the request
+// writes nothing and is FAILED_PRECONDITION, reason COLLECTION_ATTACHED; with IngestRequest.skip_invalid the other rows are
+// written. UpdateMetadata merges; it replaces only metadata that are one column. A document has no version.
+//
+// The role needs SELECT on the table, or on the columns that are named here, and USAGE on its schema. Ingest needs INSERT
+// and UPDATE, UpdateMetadata needs UPDATE, DeleteDocuments needs DELETE and UPDATE on a column. BuildIndex needs the owner of the table. CreateCollectionRequest.dry_run lists what would run.
+type Source struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The table, written as in SQL: "documents", "public.documents", or in double quotes: "public.\"My Documents\"".
+	// Without a schema the server's search path finds it. A plain or a partitioned table. Responses name it with its
+	// schema. Required.
+	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// The columns of the key, at most 8: those of the primary key, or of a unique index whose columns are NOT NULL. Allowed
+	// types are smallint, integer, bigint, uuid, text, varchar and date. Empty: the primary key, or else the only such
+	// unique index.
+	IdColumns []string `protobuf:"bytes,2,rep,name=id_columns,json=idColumns,proto3" json:"id_columns,omitempty"`
+	// The columns of the text, at most 16, each on a line of its own. If this and `text_template` are empty, documents
+	// have no text. Searches by text still work, since they compare the query with the vectors.
+	TextColumns []string `protobuf:"bytes,3,rep,name=text_columns,json=textColumns,proto3" json:"text_columns,omitempty"`
+	// Makes the text from several columns: "{title}: {body}". Names of columns are in braces; `{{` and `}}` are literal
+	// braces. NULL becomes an empty text. At most 4,000 bytes. Use either this or `text_columns`.
+	TextTemplate string `protobuf:"bytes,4,opt,name=text_template,json=textTemplate,proto3" json:"text_template,omitempty"`
+	// The column of the vectors, of the type vector or halfvec. Empty: the only such column.
+	VectorColumn string `protobuf:"bytes,5,opt,name=vector_column,json=vectorColumn,proto3" json:"vector_column,omitempty"`
+	// The columns of the metadata, at most 200. Each is a field with the name of the column. Allowed types are numbers,
+	// booleans, texts, uuid, enums and network addresses; date, timestamp (read as UTC) and timestamptz as RFC 3339; json
+	// and jsonb; and lists of numbers, booleans, texts and uuid. If the only column of the metadata is json or jsonb, its
+	// keys are the fields. Empty: every column that is not named elsewhere and has one of these types.
+	MetadataColumns []string `protobuf:"bytes,6,rep,name=metadata_columns,json=metadataColumns,proto3" json:"metadata_columns,omitempty"`
+	// Follow the changes of the table, and keep documents of pgfox's own. Absent: the collection serves the rows themselves,
+	// which need vectors. With it, `vector_column` may be empty even if the table has vectors: the server makes them. Required:
+	// a text or a vector.
+	Follow        *Follow `protobuf:"bytes,7,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Source) Reset() {
+	*x = Source{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Source) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Source) ProtoMessage() {}
+
+func (x *Source) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Source.ProtoReflect.Descriptor instead.
+func (*Source) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Source) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *Source) GetIdColumns() []string {
+	if x != nil {
+		return x.IdColumns
+	}
+	return nil
+}
+
+func (x *Source) GetTextColumns() []string {
+	if x != nil {
+		return x.TextColumns
+	}
+	return nil
+}
+
+func (x *Source) GetTextTemplate() string {
+	if x != nil {
+		return x.TextTemplate
+	}
+	return ""
+}
+
+func (x *Source) GetVectorColumn() string {
+	if x != nil {
+		return x.VectorColumn
+	}
+	return ""
+}
+
+func (x *Source) GetMetadataColumns() []string {
+	if x != nil {
+		return x.MetadataColumns
+	}
+	return nil
+}
+
+func (x *Source) GetFollow() *Follow {
+	if x != nil {
+		return x.Follow
+	}
+	return nil
+}
+
 // A set of documents that share an embedding and a distance.
 type Collection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unique name: a lower-case letter, then up to 62 lower-case letters, digits and underscores. Also the name of the
 	// view over the collection in the schema "pgfox".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Where the vectors come from. Absent: the default model of the server. Cannot be changed.
+	// The source of the vectors. Absent: the default model of the server. Cannot be changed.
 	Embedding *Embedding `protobuf:"bytes,2,opt,name=embedding,proto3" json:"embedding,omitempty"`
-	// How near two vectors are. Cannot be changed.
+	// The distance between vectors. Cannot be changed.
 	Distance Distance `protobuf:"varint,3,opt,name=distance,proto3,enum=pgfox.v1.Distance" json:"distance,omitempty"`
 	// How vectors are stored. Cannot be changed.
 	VectorType VectorType `protobuf:"varint,4,opt,name=vector_type,json=vectorType,proto3,enum=pgfox.v1.VectorType" json:"vector_type,omitempty"`
-	// How long texts are split. Absent: not at all, which is given back as CHUNKING_METHOD_NONE. Cannot be changed.
+	// How long texts are split. Absent: they are not split, and responses have CHUNKING_METHOD_NONE. Cannot be changed.
 	Chunking *Chunking `protobuf:"bytes,5,opt,name=chunking,proto3" json:"chunking,omitempty"`
-	// The text search configuration of Postgres that full-text search uses, such as "german" or "simple"; `\dF` in psql
-	// lists them. Empty: "english". Cannot be changed.
+	// The short form of `full_text.language`. If both are set, they must be equal. Cannot be changed.
 	TextSearchLanguage string `protobuf:"bytes,6,opt,name=text_search_language,json=textSearchLanguage,proto3" json:"text_search_language,omitempty"`
-	// Indexes over metadata, at most 16. Empty when the collection is created: one of METADATA_INDEX_TYPE_GIN. Can be
+	// Indexes over metadata, at most 16. If empty at creation, the collection gets one of METADATA_INDEX_TYPE_GIN. Can be
 	// changed with UpdateCollection, also to none.
 	MetadataIndexes []*MetadataIndex `protobuf:"bytes,7,rep,name=metadata_indexes,json=metadataIndexes,proto3" json:"metadata_indexes,omitempty"`
-	// Other names of the collection, at most 16, written like names. Every request takes them in place of the name, but
-	// for DeleteCollection. Can be changed with UpdateCollection: an alias that another collection has moves here, in one
-	// transaction, so that callers see either the one collection or the other.
+	// Additional names of the collection, at most 16, with the same rules as names. Every request except DeleteCollection
+	// accepts them instead of the name. Can be changed with UpdateCollection. An alias of another collection then moves
+	// here in one transaction, so that callers see either one collection or the other. Each alias is also a view in the
+	// schema "pgfox", unless the collection has a source.
 	Aliases []string `protobuf:"bytes,8,rep,name=aliases,proto3" json:"aliases,omitempty"`
-	// Output only. Documents stored: exact up to about 100,000, above that the estimate of Postgres, since counting
-	// millions of rows is slow.
+	// Output only. Number of stored documents. Exact up to about 100,000; above that the estimate of Postgres, since
+	// counting millions of rows is slow.
 	DocumentCount int64 `protobuf:"varint,10,opt,name=document_count,json=documentCount,proto3" json:"document_count,omitempty"`
 	// Output only. When the collection was created.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// How full-text search splits and ranks texts. Absent: the defaults, with `text_search_language`.
+	FullText *FullText `protobuf:"bytes,12,opt,name=full_text,json=fullText,proto3" json:"full_text,omitempty"`
+	// An existing table that holds the documents: the collection is attached to it. `embedding.dimensions` and
+	// `vector_type` are those of its column. `chunking`, `metadata_indexes` and `full_text` cannot be set. The schema
+	// "pgfox" has no view over it. SEARCH_MODE_FULL_TEXT, SEARCH_MODE_HYBRID and `IngestRequest.if_version` are
+	// FAILED_PRECONDITION, reason COLLECTION_ATTACHED. Several collections can be attached to one table. Absent: pgfox
+	// keeps the documents in its own tables. With `source.follow`, the collection has documents of its own, and everything
+	// works that works without a source, except that only SQL on the table changes documents. Cannot be changed.
+	Source *Source `protobuf:"bytes,13,opt,name=source,proto3" json:"source,omitempty"`
+	// Output only. How far the collection has followed its source. Only in GetCollection, and with `source.follow`.
+	SourceStatus *SourceStatus `protobuf:"bytes,14,opt,name=source_status,json=sourceStatus,proto3" json:"source_status,omitempty"`
+	// Output only. The codes of the vectors, by which searches find the nearest among documents that match declared fields, and
+	// among vectors with too many dimensions for an index. Absent: the collection has no codes.
+	Codes         *Codes `protobuf:"bytes,16,opt,name=codes,proto3" json:"codes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Collection) Reset() {
 	*x = Collection{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[3]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +1051,7 @@ func (x *Collection) String() string {
 func (*Collection) ProtoMessage() {}
 
 func (x *Collection) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[3]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +1064,7 @@ func (x *Collection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Collection.ProtoReflect.Descriptor instead.
 func (*Collection) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{3}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Collection) GetName() string {
@@ -668,18 +1137,104 @@ func (x *Collection) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Collection) GetFullText() *FullText {
+	if x != nil {
+		return x.FullText
+	}
+	return nil
+}
+
+func (x *Collection) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Collection) GetSourceStatus() *SourceStatus {
+	if x != nil {
+		return x.SourceStatus
+	}
+	return nil
+}
+
+func (x *Collection) GetCodes() *Codes {
+	if x != nil {
+		return x.Codes
+	}
+	return nil
+}
+
+// Codes of the vectors of a collection, which the server makes in the background.
+type Codes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The declared fields that have codes, at most 4. Empty: codes serve searches without a filter only.
+	Fields []*MetadataIndex `protobuf:"bytes,1,rep,name=fields,proto3" json:"fields,omitempty"`
+	// How far they are made, 0 to 1. At 1 searches use them. Until then, searches use those that were made before, if there are
+	// any.
+	Progress      float64 `protobuf:"fixed64,2,opt,name=progress,proto3" json:"progress,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Codes) Reset() {
+	*x = Codes{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Codes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Codes) ProtoMessage() {}
+
+func (x *Codes) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Codes.ProtoReflect.Descriptor instead.
+func (*Codes) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Codes) GetFields() []*MetadataIndex {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *Codes) GetProgress() float64 {
+	if x != nil {
+		return x.Progress
+	}
+	return 0
+}
+
 // Request of CreateCollection.
 type CreateCollectionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The collection to create. `name` is required.
-	Collection    *Collection `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	Collection *Collection `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// Check everything, but create nothing.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateCollectionRequest) Reset() {
 	*x = CreateCollectionRequest{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[4]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -691,7 +1246,7 @@ func (x *CreateCollectionRequest) String() string {
 func (*CreateCollectionRequest) ProtoMessage() {}
 
 func (x *CreateCollectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[4]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -704,7 +1259,7 @@ func (x *CreateCollectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCollectionRequest.ProtoReflect.Descriptor instead.
 func (*CreateCollectionRequest) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{4}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateCollectionRequest) GetCollection() *Collection {
@@ -714,18 +1269,83 @@ func (x *CreateCollectionRequest) GetCollection() *Collection {
 	return nil
 }
 
+func (x *CreateCollectionRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// SQL that pgfox runs, for the administrator of the database.
+type Statement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it runs and what for, in a sentence.
+	Purpose string `protobuf:"bytes,1,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// The statement.
+	Sql           string `protobuf:"bytes,2,opt,name=sql,proto3" json:"sql,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Statement) Reset() {
+	*x = Statement{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Statement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Statement) ProtoMessage() {}
+
+func (x *Statement) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Statement.ProtoReflect.Descriptor instead.
+func (*Statement) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Statement) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+func (x *Statement) GetSql() string {
+	if x != nil {
+		return x.Sql
+	}
+	return ""
+}
+
 // Response of CreateCollection.
 type CreateCollectionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The collection as created, with every default filled in.
-	Collection    *Collection `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// The collection as created, with every default filled in; with `dry_run`, as it would be created.
+	Collection *Collection `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// With `dry_run` and a `source`: the SQL that would run on the table of the source now, the SQL of a search, and the
+	// SQL that BuildIndex would run later. If the role lacks privileges, the GRANT statements are included.
+	Statements    []*Statement `protobuf:"bytes,2,rep,name=statements,proto3" json:"statements,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateCollectionResponse) Reset() {
 	*x = CreateCollectionResponse{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[5]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +1357,7 @@ func (x *CreateCollectionResponse) String() string {
 func (*CreateCollectionResponse) ProtoMessage() {}
 
 func (x *CreateCollectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[5]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,12 +1370,19 @@ func (x *CreateCollectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCollectionResponse.ProtoReflect.Descriptor instead.
 func (*CreateCollectionResponse) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{5}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateCollectionResponse) GetCollection() *Collection {
 	if x != nil {
 		return x.Collection
+	}
+	return nil
+}
+
+func (x *CreateCollectionResponse) GetStatements() []*Statement {
+	if x != nil {
+		return x.Statements
 	}
 	return nil
 }
@@ -771,7 +1398,7 @@ type GetCollectionRequest struct {
 
 func (x *GetCollectionRequest) Reset() {
 	*x = GetCollectionRequest{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[6]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +1410,7 @@ func (x *GetCollectionRequest) String() string {
 func (*GetCollectionRequest) ProtoMessage() {}
 
 func (x *GetCollectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[6]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +1423,7 @@ func (x *GetCollectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCollectionRequest.ProtoReflect.Descriptor instead.
 func (*GetCollectionRequest) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{6}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetCollectionRequest) GetName() string {
@@ -817,7 +1444,7 @@ type GetCollectionResponse struct {
 
 func (x *GetCollectionResponse) Reset() {
 	*x = GetCollectionResponse{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[7]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +1456,7 @@ func (x *GetCollectionResponse) String() string {
 func (*GetCollectionResponse) ProtoMessage() {}
 
 func (x *GetCollectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[7]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1469,7 @@ func (x *GetCollectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCollectionResponse.ProtoReflect.Descriptor instead.
 func (*GetCollectionResponse) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{7}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetCollectionResponse) GetCollection() *Collection {
@@ -855,10 +1482,10 @@ func (x *GetCollectionResponse) GetCollection() *Collection {
 // Request of ListCollections.
 type ListCollectionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many collections to return at most, 0 to 1,000. 0: 100. A page ends before 4 MiB, which clients of gRPC receive
-	// by default.
+	// Maximum number of collections to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the default limit of gRPC
+	// clients.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// `next_page_token` of the page before. Empty: the first page.
+	// `next_page_token` of the previous page. Empty: the first page.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -866,7 +1493,7 @@ type ListCollectionsRequest struct {
 
 func (x *ListCollectionsRequest) Reset() {
 	*x = ListCollectionsRequest{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[8]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1505,7 @@ func (x *ListCollectionsRequest) String() string {
 func (*ListCollectionsRequest) ProtoMessage() {}
 
 func (x *ListCollectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[8]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1518,7 @@ func (x *ListCollectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCollectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListCollectionsRequest) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{8}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListCollectionsRequest) GetPageSize() int32 {
@@ -913,7 +1540,7 @@ type ListCollectionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Collections in the order of their names.
 	Collections []*Collection `protobuf:"bytes,1,rep,name=collections,proto3" json:"collections,omitempty"`
-	// Send as `page_token` to get the next page. Empty: there is none.
+	// Send it as `page_token` to get the next page. Empty: this is the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -921,7 +1548,7 @@ type ListCollectionsResponse struct {
 
 func (x *ListCollectionsResponse) Reset() {
 	*x = ListCollectionsResponse{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[9]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +1560,7 @@ func (x *ListCollectionsResponse) String() string {
 func (*ListCollectionsResponse) ProtoMessage() {}
 
 func (x *ListCollectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[9]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1573,7 @@ func (x *ListCollectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCollectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListCollectionsResponse) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{9}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListCollectionsResponse) GetCollections() []*Collection {
@@ -966,12 +1593,13 @@ func (x *ListCollectionsResponse) GetNextPageToken() string {
 // Request of UpdateCollection.
 type UpdateCollectionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The collection: `name` tells which, the fields of `update_mask` what they shall be.
+	// The name of the collection in `name`, and the new values of the fields in `update_mask`.
 	Collection *Collection `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
-	// What to change: "metadata_indexes", "aliases" or both. Required. An index that is added is built before the call
-	// returns, while searches and writes go on. The change of indexes belongs to the database, not to this call: it goes
-	// on when the client goes away, calling again with the same indexes waits for it, and other changes take their turn. An
-	// index that cannot be built is ABORTED, reason BUILD_FAILED, and leaves nothing.
+	// The fields to change: "metadata_indexes", "aliases", "full_text.k1", "full_text.b", "full_text" for the last two,
+	// or several of these. Required. The call returns when a new index is built. Searches and writes continue meanwhile.
+	// The change of indexes belongs to the database, not to this call: it continues if the client leaves. Another call
+	// with the same indexes waits for it, and other changes take turns. If an index cannot be built, the call is ABORTED,
+	// reason BUILD_FAILED, and nothing of the index is left.
 	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -979,7 +1607,7 @@ type UpdateCollectionRequest struct {
 
 func (x *UpdateCollectionRequest) Reset() {
 	*x = UpdateCollectionRequest{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[10]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1619,7 @@ func (x *UpdateCollectionRequest) String() string {
 func (*UpdateCollectionRequest) ProtoMessage() {}
 
 func (x *UpdateCollectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[10]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1632,7 @@ func (x *UpdateCollectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCollectionRequest.ProtoReflect.Descriptor instead.
 func (*UpdateCollectionRequest) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{10}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateCollectionRequest) GetCollection() *Collection {
@@ -1032,7 +1660,7 @@ type UpdateCollectionResponse struct {
 
 func (x *UpdateCollectionResponse) Reset() {
 	*x = UpdateCollectionResponse{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[11]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1672,7 @@ func (x *UpdateCollectionResponse) String() string {
 func (*UpdateCollectionResponse) ProtoMessage() {}
 
 func (x *UpdateCollectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[11]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1685,7 @@ func (x *UpdateCollectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateCollectionResponse.ProtoReflect.Descriptor instead.
 func (*UpdateCollectionResponse) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{11}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateCollectionResponse) GetCollection() *Collection {
@@ -1071,14 +1699,16 @@ func (x *UpdateCollectionResponse) GetCollection() *Collection {
 type DeleteCollectionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the collection, not an alias.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Also drop the indexes that BuildIndex made on the table of an attached collection. False: they stay.
+	DropIndexes   bool `protobuf:"varint,2,opt,name=drop_indexes,json=dropIndexes,proto3" json:"drop_indexes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteCollectionRequest) Reset() {
 	*x = DeleteCollectionRequest{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[12]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1720,7 @@ func (x *DeleteCollectionRequest) String() string {
 func (*DeleteCollectionRequest) ProtoMessage() {}
 
 func (x *DeleteCollectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[12]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1733,7 @@ func (x *DeleteCollectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCollectionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteCollectionRequest) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{12}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteCollectionRequest) GetName() string {
@@ -1113,16 +1743,26 @@ func (x *DeleteCollectionRequest) GetName() string {
 	return ""
 }
 
-// Response of DeleteCollection.
+func (x *DeleteCollectionRequest) GetDropIndexes() bool {
+	if x != nil {
+		return x.DropIndexes
+	}
+	return false
+}
+
+// Response of DeleteCollection. The table of an attached collection stays as it is.
 type DeleteCollectionResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The indexes that BuildIndex made on the table of an attached collection and that stay on it, with their schema,
+	// quoted as in SQL.
+	KeptIndexes   []string `protobuf:"bytes,1,rep,name=kept_indexes,json=keptIndexes,proto3" json:"kept_indexes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteCollectionResponse) Reset() {
 	*x = DeleteCollectionResponse{}
-	mi := &file_pgfox_v1_collections_proto_msgTypes[13]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1134,7 +1774,7 @@ func (x *DeleteCollectionResponse) String() string {
 func (*DeleteCollectionResponse) ProtoMessage() {}
 
 func (x *DeleteCollectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_collections_proto_msgTypes[13]
+	mi := &file_pgfox_v1_collections_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1147,7 +1787,272 @@ func (x *DeleteCollectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteCollectionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteCollectionResponse) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{13}
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DeleteCollectionResponse) GetKeptIndexes() []string {
+	if x != nil {
+		return x.KeptIndexes
+	}
+	return nil
+}
+
+// Request of RetryFailed.
+type RetryFailedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a collection that follows its source.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryFailedRequest) Reset() {
+	*x = RetryFailedRequest{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryFailedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryFailedRequest) ProtoMessage() {}
+
+func (x *RetryFailedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryFailedRequest.ProtoReflect.Descriptor instead.
+func (*RetryFailedRequest) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RetryFailedRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Response of RetryFailed.
+type RetryFailedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of rows that are tried again.
+	RetriedCount  int64 `protobuf:"varint,1,opt,name=retried_count,json=retriedCount,proto3" json:"retried_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryFailedResponse) Reset() {
+	*x = RetryFailedResponse{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryFailedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryFailedResponse) ProtoMessage() {}
+
+func (x *RetryFailedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryFailedResponse.ProtoReflect.Descriptor instead.
+func (*RetryFailedResponse) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RetryFailedResponse) GetRetriedCount() int64 {
+	if x != nil {
+		return x.RetriedCount
+	}
+	return 0
+}
+
+// Request of PauseSource.
+type PauseSourceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a collection that follows its source.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseSourceRequest) Reset() {
+	*x = PauseSourceRequest{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseSourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseSourceRequest) ProtoMessage() {}
+
+func (x *PauseSourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseSourceRequest.ProtoReflect.Descriptor instead.
+func (*PauseSourceRequest) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *PauseSourceRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Response of PauseSource.
+type PauseSourceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseSourceResponse) Reset() {
+	*x = PauseSourceResponse{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseSourceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseSourceResponse) ProtoMessage() {}
+
+func (x *PauseSourceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseSourceResponse.ProtoReflect.Descriptor instead.
+func (*PauseSourceResponse) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{24}
+}
+
+// Request of ResumeSource.
+type ResumeSourceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a collection that follows its source.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeSourceRequest) Reset() {
+	*x = ResumeSourceRequest{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeSourceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeSourceRequest) ProtoMessage() {}
+
+func (x *ResumeSourceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeSourceRequest.ProtoReflect.Descriptor instead.
+func (*ResumeSourceRequest) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ResumeSourceRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Response of ResumeSource.
+type ResumeSourceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeSourceResponse) Reset() {
+	*x = ResumeSourceResponse{}
+	mi := &file_pgfox_v1_collections_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeSourceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeSourceResponse) ProtoMessage() {}
+
+func (x *ResumeSourceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_collections_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeSourceResponse.ProtoReflect.Descriptor instead.
+func (*ResumeSourceResponse) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_collections_proto_rawDescGZIP(), []int{26}
 }
 
 var File_pgfox_v1_collections_proto protoreflect.FileDescriptor
@@ -1171,7 +2076,40 @@ const file_pgfox_v1_collections_proto_rawDesc = "" +
 	"\x0f_embed_headings\"V\n" +
 	"\rMetadataIndex\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12/\n" +
-	"\x04type\x18\x02 \x01(\x0e2\x1b.pgfox.v1.MetadataIndexTypeR\x04type\"\xde\x03\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x1b.pgfox.v1.MetadataIndexTypeR\x04type\"w\n" +
+	"\bFullText\x12\x1a\n" +
+	"\blanguage\x18\x01 \x01(\tR\blanguage\x12\x13\n" +
+	"\x02k1\x18\x02 \x01(\x02H\x00R\x02k1\x88\x01\x01\x12\x11\n" +
+	"\x01b\x18\x03 \x01(\x02H\x01R\x01b\x88\x01\x01\x12\x1a\n" +
+	"\bprogress\x18\x04 \x01(\x02R\bprogressB\x05\n" +
+	"\x03_k1B\x04\n" +
+	"\x02_b\"P\n" +
+	"\x06Follow\x12\x1a\n" +
+	"\btriggers\x18\x01 \x01(\bR\btriggers\x12*\n" +
+	"\x11updated_at_column\x18\x02 \x01(\tR\x0fupdatedAtColumn\"\xfb\x02\n" +
+	"\fSourceStatus\x12#\n" +
+	"\rpending_count\x18\x01 \x01(\x03R\fpendingCount\x12!\n" +
+	"\ffailed_count\x18\x02 \x01(\x03R\vfailedCount\x12J\n" +
+	"\x13oldest_pending_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x11oldestPendingTime\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x04 \x01(\tR\tlastError\x12&\n" +
+	"\x0frows_per_second\x18\x05 \x01(\x01R\rrowsPerSecond\x12\x16\n" +
+	"\x06paused\x18\x06 \x01(\bR\x06paused\x12.\n" +
+	"\x10compare_progress\x18\a \x01(\x01H\x00R\x0fcompareProgress\x88\x01\x01\x123\n" +
+	"\bfailures\x18\b \x03(\v2\x17.pgfox.v1.SourceFailureR\bfailuresB\x13\n" +
+	"\x11_compare_progress\"9\n" +
+	"\rSourceFailure\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\xff\x01\n" +
+	"\x06Source\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x1d\n" +
+	"\n" +
+	"id_columns\x18\x02 \x03(\tR\tidColumns\x12!\n" +
+	"\ftext_columns\x18\x03 \x03(\tR\vtextColumns\x12#\n" +
+	"\rtext_template\x18\x04 \x01(\tR\ftextTemplate\x12#\n" +
+	"\rvector_column\x18\x05 \x01(\tR\fvectorColumn\x12)\n" +
+	"\x10metadata_columns\x18\x06 \x03(\tR\x0fmetadataColumns\x12(\n" +
+	"\x06follow\x18\a \x01(\v2\x10.pgfox.v1.FollowR\x06follow\"\x9d\x05\n" +
 	"\n" +
 	"Collection\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
@@ -1186,15 +2124,29 @@ const file_pgfox_v1_collections_proto_rawDesc = "" +
 	"\x0edocument_count\x18\n" +
 	" \x01(\x03R\rdocumentCount\x12;\n" +
 	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\"O\n" +
+	"createTime\x12/\n" +
+	"\tfull_text\x18\f \x01(\v2\x12.pgfox.v1.FullTextR\bfullText\x12(\n" +
+	"\x06source\x18\r \x01(\v2\x10.pgfox.v1.SourceR\x06source\x12;\n" +
+	"\rsource_status\x18\x0e \x01(\v2\x16.pgfox.v1.SourceStatusR\fsourceStatus\x12%\n" +
+	"\x05codes\x18\x10 \x01(\v2\x0f.pgfox.v1.CodesR\x05codes\"T\n" +
+	"\x05Codes\x12/\n" +
+	"\x06fields\x18\x01 \x03(\v2\x17.pgfox.v1.MetadataIndexR\x06fields\x12\x1a\n" +
+	"\bprogress\x18\x02 \x01(\x01R\bprogress\"h\n" +
 	"\x17CreateCollectionRequest\x124\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\v2\x14.pgfox.v1.CollectionR\n" +
-	"collection\"P\n" +
+	"collection\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"7\n" +
+	"\tStatement\x12\x18\n" +
+	"\apurpose\x18\x01 \x01(\tR\apurpose\x12\x10\n" +
+	"\x03sql\x18\x02 \x01(\tR\x03sql\"\x85\x01\n" +
 	"\x18CreateCollectionResponse\x124\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\v2\x14.pgfox.v1.CollectionR\n" +
-	"collection\"*\n" +
+	"collection\x123\n" +
+	"\n" +
+	"statements\x18\x02 \x03(\v2\x13.pgfox.v1.StatementR\n" +
+	"statements\"*\n" +
 	"\x14GetCollectionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"M\n" +
 	"\x15GetCollectionResponse\x124\n" +
@@ -1217,10 +2169,22 @@ const file_pgfox_v1_collections_proto_rawDesc = "" +
 	"\x18UpdateCollectionResponse\x124\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\v2\x14.pgfox.v1.CollectionR\n" +
-	"collection\"-\n" +
+	"collection\"P\n" +
 	"\x17DeleteCollectionRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x1a\n" +
-	"\x18DeleteCollectionResponse*w\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fdrop_indexes\x18\x02 \x01(\bR\vdropIndexes\"=\n" +
+	"\x18DeleteCollectionResponse\x12!\n" +
+	"\fkept_indexes\x18\x01 \x03(\tR\vkeptIndexes\"(\n" +
+	"\x12RetryFailedRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
+	"\x13RetryFailedResponse\x12#\n" +
+	"\rretried_count\x18\x01 \x01(\x03R\fretriedCount\"(\n" +
+	"\x12PauseSourceRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
+	"\x13PauseSourceResponse\")\n" +
+	"\x13ResumeSourceRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x16\n" +
+	"\x14ResumeSourceResponse*w\n" +
 	"\bDistance\x12\x18\n" +
 	"\x14DISTANCE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vDISTANCE_L2\x10\x01\x12\x13\n" +
@@ -1240,13 +2204,15 @@ const file_pgfox_v1_collections_proto_rawDesc = "" +
 	"\tChunkUnit\x12\x1a\n" +
 	"\x16CHUNK_UNIT_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15CHUNK_UNIT_CHARACTERS\x10\x01\x12\x15\n" +
-	"\x11CHUNK_UNIT_TOKENS\x10\x02*\xb3\x01\n" +
+	"\x11CHUNK_UNIT_TOKENS\x10\x02*\xf9\x01\n" +
 	"\x11MetadataIndexType\x12#\n" +
 	"\x1fMETADATA_INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17METADATA_INDEX_TYPE_GIN\x10\x01\x12\x1e\n" +
 	"\x1aMETADATA_INDEX_TYPE_NUMBER\x10\x02\x12\x1e\n" +
 	"\x1aMETADATA_INDEX_TYPE_STRING\x10\x03\x12\x1c\n" +
-	"\x18METADATA_INDEX_TYPE_TIME\x10\x04B>\n" +
+	"\x18METADATA_INDEX_TYPE_TIME\x10\x04\x12\x1f\n" +
+	"\x1bMETADATA_INDEX_TYPE_BOOLEAN\x10\x05\x12#\n" +
+	"\x1fMETADATA_INDEX_TYPE_STRING_LIST\x10\x06B>\n" +
 	"\fdev.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3"
 
 var (
@@ -1262,7 +2228,7 @@ func file_pgfox_v1_collections_proto_rawDescGZIP() []byte {
 }
 
 var file_pgfox_v1_collections_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_pgfox_v1_collections_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_pgfox_v1_collections_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_pgfox_v1_collections_proto_goTypes = []any{
 	(Distance)(0),                    // 0: pgfox.v1.Distance
 	(VectorType)(0),                  // 1: pgfox.v1.VectorType
@@ -1272,42 +2238,64 @@ var file_pgfox_v1_collections_proto_goTypes = []any{
 	(*Embedding)(nil),                // 5: pgfox.v1.Embedding
 	(*Chunking)(nil),                 // 6: pgfox.v1.Chunking
 	(*MetadataIndex)(nil),            // 7: pgfox.v1.MetadataIndex
-	(*Collection)(nil),               // 8: pgfox.v1.Collection
-	(*CreateCollectionRequest)(nil),  // 9: pgfox.v1.CreateCollectionRequest
-	(*CreateCollectionResponse)(nil), // 10: pgfox.v1.CreateCollectionResponse
-	(*GetCollectionRequest)(nil),     // 11: pgfox.v1.GetCollectionRequest
-	(*GetCollectionResponse)(nil),    // 12: pgfox.v1.GetCollectionResponse
-	(*ListCollectionsRequest)(nil),   // 13: pgfox.v1.ListCollectionsRequest
-	(*ListCollectionsResponse)(nil),  // 14: pgfox.v1.ListCollectionsResponse
-	(*UpdateCollectionRequest)(nil),  // 15: pgfox.v1.UpdateCollectionRequest
-	(*UpdateCollectionResponse)(nil), // 16: pgfox.v1.UpdateCollectionResponse
-	(*DeleteCollectionRequest)(nil),  // 17: pgfox.v1.DeleteCollectionRequest
-	(*DeleteCollectionResponse)(nil), // 18: pgfox.v1.DeleteCollectionResponse
-	(*timestamppb.Timestamp)(nil),    // 19: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),    // 20: google.protobuf.FieldMask
+	(*FullText)(nil),                 // 8: pgfox.v1.FullText
+	(*Follow)(nil),                   // 9: pgfox.v1.Follow
+	(*SourceStatus)(nil),             // 10: pgfox.v1.SourceStatus
+	(*SourceFailure)(nil),            // 11: pgfox.v1.SourceFailure
+	(*Source)(nil),                   // 12: pgfox.v1.Source
+	(*Collection)(nil),               // 13: pgfox.v1.Collection
+	(*Codes)(nil),                    // 14: pgfox.v1.Codes
+	(*CreateCollectionRequest)(nil),  // 15: pgfox.v1.CreateCollectionRequest
+	(*Statement)(nil),                // 16: pgfox.v1.Statement
+	(*CreateCollectionResponse)(nil), // 17: pgfox.v1.CreateCollectionResponse
+	(*GetCollectionRequest)(nil),     // 18: pgfox.v1.GetCollectionRequest
+	(*GetCollectionResponse)(nil),    // 19: pgfox.v1.GetCollectionResponse
+	(*ListCollectionsRequest)(nil),   // 20: pgfox.v1.ListCollectionsRequest
+	(*ListCollectionsResponse)(nil),  // 21: pgfox.v1.ListCollectionsResponse
+	(*UpdateCollectionRequest)(nil),  // 22: pgfox.v1.UpdateCollectionRequest
+	(*UpdateCollectionResponse)(nil), // 23: pgfox.v1.UpdateCollectionResponse
+	(*DeleteCollectionRequest)(nil),  // 24: pgfox.v1.DeleteCollectionRequest
+	(*DeleteCollectionResponse)(nil), // 25: pgfox.v1.DeleteCollectionResponse
+	(*RetryFailedRequest)(nil),       // 26: pgfox.v1.RetryFailedRequest
+	(*RetryFailedResponse)(nil),      // 27: pgfox.v1.RetryFailedResponse
+	(*PauseSourceRequest)(nil),       // 28: pgfox.v1.PauseSourceRequest
+	(*PauseSourceResponse)(nil),      // 29: pgfox.v1.PauseSourceResponse
+	(*ResumeSourceRequest)(nil),      // 30: pgfox.v1.ResumeSourceRequest
+	(*ResumeSourceResponse)(nil),     // 31: pgfox.v1.ResumeSourceResponse
+	(*timestamppb.Timestamp)(nil),    // 32: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),    // 33: google.protobuf.FieldMask
 }
 var file_pgfox_v1_collections_proto_depIdxs = []int32{
 	2,  // 0: pgfox.v1.Chunking.method:type_name -> pgfox.v1.ChunkingMethod
 	3,  // 1: pgfox.v1.Chunking.unit:type_name -> pgfox.v1.ChunkUnit
 	4,  // 2: pgfox.v1.MetadataIndex.type:type_name -> pgfox.v1.MetadataIndexType
-	5,  // 3: pgfox.v1.Collection.embedding:type_name -> pgfox.v1.Embedding
-	0,  // 4: pgfox.v1.Collection.distance:type_name -> pgfox.v1.Distance
-	1,  // 5: pgfox.v1.Collection.vector_type:type_name -> pgfox.v1.VectorType
-	6,  // 6: pgfox.v1.Collection.chunking:type_name -> pgfox.v1.Chunking
-	7,  // 7: pgfox.v1.Collection.metadata_indexes:type_name -> pgfox.v1.MetadataIndex
-	19, // 8: pgfox.v1.Collection.create_time:type_name -> google.protobuf.Timestamp
-	8,  // 9: pgfox.v1.CreateCollectionRequest.collection:type_name -> pgfox.v1.Collection
-	8,  // 10: pgfox.v1.CreateCollectionResponse.collection:type_name -> pgfox.v1.Collection
-	8,  // 11: pgfox.v1.GetCollectionResponse.collection:type_name -> pgfox.v1.Collection
-	8,  // 12: pgfox.v1.ListCollectionsResponse.collections:type_name -> pgfox.v1.Collection
-	8,  // 13: pgfox.v1.UpdateCollectionRequest.collection:type_name -> pgfox.v1.Collection
-	20, // 14: pgfox.v1.UpdateCollectionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	8,  // 15: pgfox.v1.UpdateCollectionResponse.collection:type_name -> pgfox.v1.Collection
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	32, // 3: pgfox.v1.SourceStatus.oldest_pending_time:type_name -> google.protobuf.Timestamp
+	11, // 4: pgfox.v1.SourceStatus.failures:type_name -> pgfox.v1.SourceFailure
+	9,  // 5: pgfox.v1.Source.follow:type_name -> pgfox.v1.Follow
+	5,  // 6: pgfox.v1.Collection.embedding:type_name -> pgfox.v1.Embedding
+	0,  // 7: pgfox.v1.Collection.distance:type_name -> pgfox.v1.Distance
+	1,  // 8: pgfox.v1.Collection.vector_type:type_name -> pgfox.v1.VectorType
+	6,  // 9: pgfox.v1.Collection.chunking:type_name -> pgfox.v1.Chunking
+	7,  // 10: pgfox.v1.Collection.metadata_indexes:type_name -> pgfox.v1.MetadataIndex
+	32, // 11: pgfox.v1.Collection.create_time:type_name -> google.protobuf.Timestamp
+	8,  // 12: pgfox.v1.Collection.full_text:type_name -> pgfox.v1.FullText
+	12, // 13: pgfox.v1.Collection.source:type_name -> pgfox.v1.Source
+	10, // 14: pgfox.v1.Collection.source_status:type_name -> pgfox.v1.SourceStatus
+	14, // 15: pgfox.v1.Collection.codes:type_name -> pgfox.v1.Codes
+	7,  // 16: pgfox.v1.Codes.fields:type_name -> pgfox.v1.MetadataIndex
+	13, // 17: pgfox.v1.CreateCollectionRequest.collection:type_name -> pgfox.v1.Collection
+	13, // 18: pgfox.v1.CreateCollectionResponse.collection:type_name -> pgfox.v1.Collection
+	16, // 19: pgfox.v1.CreateCollectionResponse.statements:type_name -> pgfox.v1.Statement
+	13, // 20: pgfox.v1.GetCollectionResponse.collection:type_name -> pgfox.v1.Collection
+	13, // 21: pgfox.v1.ListCollectionsResponse.collections:type_name -> pgfox.v1.Collection
+	13, // 22: pgfox.v1.UpdateCollectionRequest.collection:type_name -> pgfox.v1.Collection
+	33, // 23: pgfox.v1.UpdateCollectionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	13, // 24: pgfox.v1.UpdateCollectionResponse.collection:type_name -> pgfox.v1.Collection
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_pgfox_v1_collections_proto_init() }
@@ -1316,13 +2304,15 @@ func file_pgfox_v1_collections_proto_init() {
 		return
 	}
 	file_pgfox_v1_collections_proto_msgTypes[1].OneofWrappers = []any{}
+	file_pgfox_v1_collections_proto_msgTypes[3].OneofWrappers = []any{}
+	file_pgfox_v1_collections_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pgfox_v1_collections_proto_rawDesc), len(file_pgfox_v1_collections_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   14,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -23,96 +23,113 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Why a call failed. google.rpc.ErrorInfo carries the name without "ERROR_REASON_" as `reason` and "pgfox" as `domain`.
+// Why a call failed. google.rpc.ErrorInfo carries the name without "ERROR_REASON_" as `reason`, and "pgfox" as
+// `domain`.
 type ErrorReason int32
 
 const (
-	// Not stated.
+	// Unspecified.
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
 	// INVALID_ARGUMENT. Fields break rules. google.rpc.BadRequest names each field with its rule.
 	ErrorReason_ERROR_REASON_INVALID_FIELD ErrorReason = 1
-	// INVALID_ARGUMENT. A vector or a model has other dimensions than the collection. Metadata: "expected", "actual".
-	// google.rpc.BadRequest names each field.
+	// INVALID_ARGUMENT. A vector or a model does not have the dimensions of the collection. Metadata: "expected",
+	// "actual". google.rpc.BadRequest names each field.
 	ErrorReason_ERROR_REASON_DIMENSION_MISMATCH ErrorReason = 2
-	// NOT_FOUND. No collection of that name. Metadata: "collection".
+	// NOT_FOUND. There is no collection with this name. Metadata: "collection".
 	ErrorReason_ERROR_REASON_COLLECTION_NOT_FOUND ErrorReason = 3
-	// NOT_FOUND. No document of that id. Metadata: "collection", "ids": the first few of them, separated by commas.
+	// NOT_FOUND. There is no document with this id. Metadata: "collection", "ids": the first few of them, separated by
+	// commas.
 	ErrorReason_ERROR_REASON_DOCUMENT_NOT_FOUND ErrorReason = 4
-	// NOT_FOUND. No such index. Metadata: "collection".
+	// NOT_FOUND. The index does not exist. Metadata: "collection".
 	ErrorReason_ERROR_REASON_INDEX_NOT_FOUND ErrorReason = 5
 	// ALREADY_EXISTS. The name of the collection is taken. Metadata: "collection".
 	ErrorReason_ERROR_REASON_COLLECTION_EXISTS ErrorReason = 6
-	// FAILED_PRECONDITION. The server does not offer the model: no provider is configured, or no such local model.
+	// FAILED_PRECONDITION. The server does not offer the model: no provider is configured, or it has no such local model.
 	// Metadata: "model".
 	ErrorReason_ERROR_REASON_MODEL_UNAVAILABLE ErrorReason = 7
 	// FAILED_PRECONDITION. The document of a similarity search has no vector. Metadata: "collection", "id".
 	ErrorReason_ERROR_REASON_DOCUMENT_WITHOUT_VECTOR ErrorReason = 8
 	// FAILED_PRECONDITION. An IVFFlat index would have fewer than 50 rows per list. Metadata: "rows", "lists".
 	ErrorReason_ERROR_REASON_TOO_FEW_ROWS ErrorReason = 9
-	// FAILED_PRECONDITION. The distance, the type or the dimensions of the collection cannot have such an index.
+	// FAILED_PRECONDITION. An index of this kind does not support the distance, the type or the dimensions of the
+	// collection.
 	ErrorReason_ERROR_REASON_INDEX_UNSUPPORTED ErrorReason = 10
 	// FAILED_PRECONDITION. An index with other parameters is being built. Metadata: "collection", "index".
 	ErrorReason_ERROR_REASON_BUILD_RUNNING ErrorReason = 11
-	// ABORTED. The build failed or was stopped; the message says why. No part of the index is left.
+	// ABORTED. The build failed or was stopped. The message says why. Nothing of the index is left.
 	ErrorReason_ERROR_REASON_BUILD_FAILED ErrorReason = 12
-	// FAILED_PRECONDITION. The database lacks the vector extension, or it is too old; the message says what to run.
+	// FAILED_PRECONDITION. The database lacks the vector extension, or the extension is too old. The message says what to
+	// run.
 	ErrorReason_ERROR_REASON_EXTENSION_MISSING ErrorReason = 13
 	// UNAVAILABLE, with RetryInfo. The database cannot be reached or is restarting.
 	ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE ErrorReason = 14
-	// RESOURCE_EXHAUSTED, with RetryInfo. Every connection to the database is busy and too many calls wait, the database is
-	// out of a resource, others kept changing the same documents, or another transaction kept a lock that a collection needs.
-	// Metadata: "collection" for such a lock.
+	// RESOURCE_EXHAUSTED, with RetryInfo. All database connections are in use and too many calls wait, the database is
+	// out of a resource, other writers kept changing the same documents, or another transaction holds a lock that a
+	// collection needs. Metadata: "collection" for such a lock.
 	ErrorReason_ERROR_REASON_DATABASE_BUSY ErrorReason = 15
-	// FAILED_PRECONDITION. The role that the server uses lacks a privilege in the database; the log names it.
+	// FAILED_PRECONDITION. The database role of the server lacks a privilege. The log names it. For the table of an attached
+	// collection the message has the statement that grants it, or that its owner runs instead.
 	ErrorReason_ERROR_REASON_DATABASE_REFUSED ErrorReason = 16
-	// UNAVAILABLE, with RetryInfo. The embedding provider cannot be reached, fails, or answers with something else than
+	// UNAVAILABLE, with RetryInfo. The embedding provider cannot be reached, fails, or answers with something other than
 	// embeddings.
 	ErrorReason_ERROR_REASON_PROVIDER_UNAVAILABLE ErrorReason = 17
 	// RESOURCE_EXHAUSTED, with RetryInfo. The embedding provider limits the rate.
 	ErrorReason_ERROR_REASON_PROVIDER_RATE_LIMITED ErrorReason = 18
-	// RESOURCE_EXHAUSTED, without RetryInfo. The quota of the embedding provider is used up; repeating does not help.
+	// RESOURCE_EXHAUSTED, without RetryInfo. The quota of the embedding provider is used up. Retrying does not help.
 	ErrorReason_ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED ErrorReason = 19
 	// FAILED_PRECONDITION. The embedding provider refuses the key or the model.
 	ErrorReason_ERROR_REASON_PROVIDER_REFUSED ErrorReason = 20
-	// DEADLINE_EXCEEDED. The deadline of the call, or the longest time the server allows, is over.
+	// DEADLINE_EXCEEDED. The deadline of the call, or the server's maximum time for it, has passed.
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 21
-	// RESOURCE_EXHAUSTED, without RetryInfo. The request or the response is larger than the limit, or the request takes more
-	// memory than all requests of its kind may.
+	// RESOURCE_EXHAUSTED, without RetryInfo. The request or the response is above the size limit, or the request needs
+	// more memory than all requests of its kind may use together.
 	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 22
 	// UNAUTHENTICATED. The API key is missing or wrong.
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 23
-	// UNAVAILABLE, with RetryInfo. The server is shutting down; another one, or the same one later, answers.
+	// UNAVAILABLE, with RetryInfo. The server is shutting down. Another server, or this one later, will answer.
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 24
-	// INTERNAL. A defect of pgfox; its log tells more. Metadata: "id", the id of the log line.
+	// INTERNAL. A defect of pgfox. The server's log has the details. Metadata: "id", the id of the log line.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 25
-	// FAILED_PRECONDITION. Objects of the database, such as a user's view, depend on the collection. Metadata:
+	// FAILED_PRECONDITION. Objects in the database, such as a user's view, depend on the collection. Metadata:
 	// "collection".
 	ErrorReason_ERROR_REASON_COLLECTION_IN_USE ErrorReason = 26
-	// ABORTED. A document has another version than `IngestRequest.if_version` says. Metadata: "collection", "ids": the first
-	// few of them, separated by commas.
+	// ABORTED. A document is not at the version given in `IngestRequest.if_version`. Metadata: "collection", "ids": the
+	// first few of them, separated by commas.
 	ErrorReason_ERROR_REASON_VERSION_MISMATCH ErrorReason = 27
-	// UNAVAILABLE, with RetryInfo. The database is read-only now: a standby, or a primary that is about to be replaced by one.
+	// UNAVAILABLE, with RetryInfo. The database is read-only now: it is a standby, or a primary that a standby is about
+	// to replace.
 	ErrorReason_ERROR_REASON_DATABASE_READ_ONLY ErrorReason = 28
 	// ABORTED. The query was cancelled in the database, by an administrator or another program.
 	ErrorReason_ERROR_REASON_QUERY_CANCELLED ErrorReason = 29
-	// FAILED_PRECONDITION. The database lacks the schema of pgfox or a table of its registry; the message says what to do.
+	// FAILED_PRECONDITION. The database lacks the schema of pgfox or a table of its registry. The message says what to
+	// do.
 	ErrorReason_ERROR_REASON_SCHEMA_MISSING ErrorReason = 30
 	// FAILED_PRECONDITION. The database lacks a table, a column or another part of the collection. Metadata: "collection".
 	ErrorReason_ERROR_REASON_COLLECTION_DAMAGED ErrorReason = 31
-	// RESOURCE_EXHAUSTED, with RetryInfo. The server has as many calls of this kind waiting as it may.
+	// RESOURCE_EXHAUSTED, with RetryInfo. The maximum number of calls of this kind is already waiting.
 	ErrorReason_ERROR_REASON_SERVER_BUSY ErrorReason = 32
-	// RESOURCE_EXHAUSTED, with RetryInfo. The requests that the server works on use up the memory for requests; this one waited
-	// in vain for its part.
+	// RESOURCE_EXHAUSTED, with RetryInfo. Running requests use up the memory for requests, and this one did not get its
+	// share in time.
 	ErrorReason_ERROR_REASON_TOO_MANY_BYTES ErrorReason = 33
-	// RESOURCE_EXHAUSTED, without RetryInfo. A filter selects more documents than one call may delete or change; none was.
-	// Metadata: "collection", "limit".
+	// RESOURCE_EXHAUSTED, without RetryInfo. A filter selects more documents than one call may delete or change. Nothing
+	// was changed. Metadata: "collection", "limit".
 	ErrorReason_ERROR_REASON_TOO_MANY_DOCUMENTS ErrorReason = 34
-	// INVALID_ARGUMENT. The embedding provider takes other texts but not this one of a document or a query, most often
-	// because it is too long.
+	// INVALID_ARGUMENT. The embedding provider refuses this text of a document or a query but accepts other texts.
+	// Usually the text is too long.
 	ErrorReason_ERROR_REASON_TEXT_REFUSED ErrorReason = 35
-	// RESOURCE_EXHAUSTED, without RetryInfo. The headers of the call, its metadata, have more than 16 KiB: names, values, and
-	// 32 bytes for each. Metadata: "bytes", "limit".
+	// RESOURCE_EXHAUSTED, without RetryInfo. The headers of the call, which include its metadata, have more than 16 KiB,
+	// counted as names, values, and 32 bytes for each header. Metadata: "bytes", "limit".
 	ErrorReason_ERROR_REASON_HEADERS_TOO_LARGE ErrorReason = 36
+	// FAILED_PRECONDITION. The collection is attached to a table of your own, which does not allow this, or a constraint, a
+	// trigger or a policy of the table refuses a row. The message says why, or what to do instead. Metadata: "collection",
+	// "table".
+	ErrorReason_ERROR_REASON_COLLECTION_ATTACHED ErrorReason = 37
+	// FAILED_PRECONDITION. The table that a collection is attached to, or one of its columns, is gone or has another type.
+	// The message names it. Metadata: "collection", "table".
+	ErrorReason_ERROR_REASON_SOURCE_CHANGED ErrorReason = 38
+	// FAILED_PRECONDITION. The collection follows no table, so that there is nothing to pause, resume or retry. Metadata:
+	// "collection".
+	ErrorReason_ERROR_REASON_SOURCE_NOT_FOLLOWED ErrorReason = 39
 )
 
 // Enum value maps for ErrorReason.
@@ -155,6 +172,9 @@ var (
 		34: "ERROR_REASON_TOO_MANY_DOCUMENTS",
 		35: "ERROR_REASON_TEXT_REFUSED",
 		36: "ERROR_REASON_HEADERS_TOO_LARGE",
+		37: "ERROR_REASON_COLLECTION_ATTACHED",
+		38: "ERROR_REASON_SOURCE_CHANGED",
+		39: "ERROR_REASON_SOURCE_NOT_FOLLOWED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -194,6 +214,9 @@ var (
 		"ERROR_REASON_TOO_MANY_DOCUMENTS":       34,
 		"ERROR_REASON_TEXT_REFUSED":             35,
 		"ERROR_REASON_HEADERS_TOO_LARGE":        36,
+		"ERROR_REASON_COLLECTION_ATTACHED":      37,
+		"ERROR_REASON_SOURCE_CHANGED":           38,
+		"ERROR_REASON_SOURCE_NOT_FOLLOWED":      39,
 	}
 )
 
@@ -228,8 +251,7 @@ var File_pgfox_v1_errors_proto protoreflect.FileDescriptor
 
 const file_pgfox_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x15pgfox/v1/errors.proto\x12\bpgfox.v1*\x9d\n" +
-	"\n" +
+	"\x15pgfox/v1/errors.proto\x12\bpgfox.v1*\x8a\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12#\n" +
@@ -268,7 +290,10 @@ const file_pgfox_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_TOO_MANY_BYTES\x10!\x12#\n" +
 	"\x1fERROR_REASON_TOO_MANY_DOCUMENTS\x10\"\x12\x1d\n" +
 	"\x19ERROR_REASON_TEXT_REFUSED\x10#\x12\"\n" +
-	"\x1eERROR_REASON_HEADERS_TOO_LARGE\x10$B>\n" +
+	"\x1eERROR_REASON_HEADERS_TOO_LARGE\x10$\x12$\n" +
+	" ERROR_REASON_COLLECTION_ATTACHED\x10%\x12\x1f\n" +
+	"\x1bERROR_REASON_SOURCE_CHANGED\x10&\x12$\n" +
+	" ERROR_REASON_SOURCE_NOT_FOLLOWED\x10'B>\n" +
 	"\fdev.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3"
 
 var (

@@ -29,16 +29,22 @@ const (
 type SearchMode int32
 
 const (
-	// Not stated: SEARCH_MODE_VECTOR.
+	// Unspecified: means SEARCH_MODE_VECTOR.
 	SearchMode_SEARCH_MODE_UNSPECIFIED SearchMode = 0
 	// By the distance of vectors.
 	SearchMode_SEARCH_MODE_VECTOR SearchMode = 1
-	// By words. A document matches when it has any of the words of the query, in any form that the language of the
-	// collection takes for the same; the more of them, the higher it ranks. Words in double quotes match as a phrase, and
-	// a word or phrase after `-` must not be there. At most 256 words count. In a collection with chunking all this is said
-	// of each chunk, not of the document. Needs no model.
+	// By words. A document matches if it contains any of the words, in any inflected form. Documents are ranked by BM25:
+	// rare words count more than common ones, and words count more in short documents. At most 256 words count. In a
+	// collection with chunking each chunk counts as a document. Needs no model.
+	//
+	// Words in double quotes, also curly ones, match as a phrase. A single `-` before a word or phrase excludes the
+	// documents that contain it. The `-` counts only at the start or after white space. After it must come a double
+	// quote, or a word that does not look like an option of a command: the word begins with at least three letters, one
+	// of them of "aeiouy", or with letters of which one is not ASCII. So `fox -dog` excludes "dog", and `-"xvf"` excludes
+	// "xvf"; `tar -xvf`, `docker run --rm -it` and `error -1073741819` exclude nothing. A query with nothing but
+	// exclusions searches for these words instead.
 	SearchMode_SEARCH_MODE_FULL_TEXT SearchMode = 2
-	// Both, fused by their ranks; see `Fusion`.
+	// By both, fused; see `Fusion`. The words of `text` have no operators; the words of `full_text` have.
 	SearchMode_SEARCH_MODE_HYBRID SearchMode = 3
 )
 
@@ -85,17 +91,75 @@ func (SearchMode) EnumDescriptor() ([]byte, []int) {
 	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{0}
 }
 
-// What the results stand for.
+// How SEARCH_MODE_HYBRID computes one score from the two results.
+type FusionMethod int32
+
+const (
+	// Unspecified: means FUSION_METHOD_RELATIVE_SCORE.
+	FusionMethod_FUSION_METHOD_UNSPECIFIED FusionMethod = 0
+	// Reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009): the sum of weight / (rank_constant + rank) over the
+	// results that contain the document. Ranks begin with 1.
+	FusionMethod_FUSION_METHOD_RECIPROCAL_RANK FusionMethod = 1
+	// Both results are scaled to 0..1. For distances, the farthest candidate is 0 and the nearest is 1; those by DISTANCE_L2
+	// are squared before, if a model makes the vectors. Scores of words are divided by the best one. The score of a document is the sum of weight * scaled
+	// result over the results that contain it, divided by the sum of the weights.
+	FusionMethod_FUSION_METHOD_RELATIVE_SCORE FusionMethod = 2
+)
+
+// Enum value maps for FusionMethod.
+var (
+	FusionMethod_name = map[int32]string{
+		0: "FUSION_METHOD_UNSPECIFIED",
+		1: "FUSION_METHOD_RECIPROCAL_RANK",
+		2: "FUSION_METHOD_RELATIVE_SCORE",
+	}
+	FusionMethod_value = map[string]int32{
+		"FUSION_METHOD_UNSPECIFIED":     0,
+		"FUSION_METHOD_RECIPROCAL_RANK": 1,
+		"FUSION_METHOD_RELATIVE_SCORE":  2,
+	}
+)
+
+func (x FusionMethod) Enum() *FusionMethod {
+	p := new(FusionMethod)
+	*p = x
+	return p
+}
+
+func (x FusionMethod) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FusionMethod) Descriptor() protoreflect.EnumDescriptor {
+	return file_pgfox_v1_search_proto_enumTypes[1].Descriptor()
+}
+
+func (FusionMethod) Type() protoreflect.EnumType {
+	return &file_pgfox_v1_search_proto_enumTypes[1]
+}
+
+func (x FusionMethod) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FusionMethod.Descriptor instead.
+func (FusionMethod) EnumDescriptor() ([]byte, []int) {
+	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{1}
+}
+
+// The completeness of the results.
 type Completeness int32
 
 const (
-	// Not stated.
+	// Unspecified.
 	Completeness_COMPLETENESS_UNSPECIFIED Completeness = 0
-	// Every vector, or every text, of the documents that match was compared: these are the nearest.
+	// Every vector and every text that could be among the results was compared: these are the best.
 	Completeness_COMPLETENESS_EXACT Completeness = 1
-	// An index was used: nearer documents may be missing. More of `ef_search` or `probes` finds more of them.
+	// Better documents may be missing. Either a vector index or codes were used: a larger `ef_search`, `probes` or
+	// `rerank_candidates` finds more of them. Or the words are so common that not every text with them was scored:
+	// `exact` scores them all.
 	Completeness_COMPLETENESS_APPROXIMATE Completeness = 2
-	// The index gave fewer than `limit` results and the exact search that should fill them up ran out of its time.
+	// The index found fewer than `limit` results, and the exact search that should complete them ran out of time.
 	Completeness_COMPLETENESS_TRUNCATED Completeness = 3
 )
 
@@ -126,11 +190,11 @@ func (x Completeness) String() string {
 }
 
 func (Completeness) Descriptor() protoreflect.EnumDescriptor {
-	return file_pgfox_v1_search_proto_enumTypes[1].Descriptor()
+	return file_pgfox_v1_search_proto_enumTypes[2].Descriptor()
 }
 
 func (Completeness) Type() protoreflect.EnumType {
-	return &file_pgfox_v1_search_proto_enumTypes[1]
+	return &file_pgfox_v1_search_proto_enumTypes[2]
 }
 
 func (x Completeness) Number() protoreflect.EnumNumber {
@@ -139,22 +203,22 @@ func (x Completeness) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Completeness.Descriptor instead.
 func (Completeness) EnumDescriptor() ([]byte, []int) {
-	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{1}
+	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{2}
 }
 
 // Why there are fewer results than `limit`.
 type ShortReason int32
 
 const (
-	// There are as many results as asked for.
+	// There are as many results as requested.
 	ShortReason_SHORT_REASON_UNSPECIFIED ShortReason = 0
 	// The collection has no more documents with a vector.
 	ShortReason_SHORT_REASON_FEW_DOCUMENTS ShortReason = 1
-	// The index gave fewer, and the exact search that should fill them up ran out of its time.
+	// The index found fewer, and the exact search that should complete them ran out of time.
 	ShortReason_SHORT_REASON_OUT_OF_TIME ShortReason = 2
 	// No more documents match the filter or the words.
 	ShortReason_SHORT_REASON_FEW_MATCHES ShortReason = 3
-	// The others are farther than `max_distance`.
+	// All other documents are farther than `max_distance`.
 	ShortReason_SHORT_REASON_MAX_DISTANCE ShortReason = 4
 )
 
@@ -187,11 +251,11 @@ func (x ShortReason) String() string {
 }
 
 func (ShortReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_pgfox_v1_search_proto_enumTypes[2].Descriptor()
+	return file_pgfox_v1_search_proto_enumTypes[3].Descriptor()
 }
 
 func (ShortReason) Type() protoreflect.EnumType {
-	return &file_pgfox_v1_search_proto_enumTypes[2]
+	return &file_pgfox_v1_search_proto_enumTypes[3]
 }
 
 func (x ShortReason) Number() protoreflect.EnumNumber {
@@ -200,22 +264,30 @@ func (x ShortReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ShortReason.Descriptor instead.
 func (ShortReason) EnumDescriptor() ([]byte, []int) {
-	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{2}
+	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{3}
 }
 
 // Settings of one search.
 type SearchParams struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Compare the query with every vector instead of using the index: slower, and the measure of recall.
+	// Compare the query with every vector instead of using the index. This is slower, and is the reference for recall. A
+	// search by words scores every text that has a word of the query, instead of at most 30,000 at a time.
 	Exact bool `protobuf:"varint,1,opt,name=exact,proto3" json:"exact,omitempty"`
-	// Candidates that an HNSW search keeps, 1 to 1,000; raised to `limit` when below it. Absent: the larger of 40 and
-	// `limit`, with a filter of 200 and `limit`. More is better recall and a slower search. Has no effect on other indexes.
+	// Candidates that an HNSW search keeps, 1 to 1,000; raised to `limit` if it is lower. Absent: the larger of 40 and
+	// `limit`; with a filter, the larger of 200 and `limit`. A larger value improves recall and makes the search slower.
+	// Has no effect on other indexes.
 	EfSearch *int32 `protobuf:"varint,2,opt,name=ef_search,json=efSearch,proto3,oneof" json:"ef_search,omitempty"`
-	// Lists that an IVFFlat search reads, 1 to 32,768. Absent: the square root of the number of lists, rounded up, with a
-	// filter 4 times as many. More is better recall and a slower search. Has no effect on other indexes.
-	Probes        *int32 `protobuf:"varint,3,opt,name=probes,proto3,oneof" json:"probes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Lists that an IVFFlat search reads, 1 to 32,768. Absent: the square root of the number of lists, rounded up; with a
+	// filter, 4 times as many. A larger value improves recall and makes the search slower. Has no effect on other
+	// indexes.
+	Probes *int32 `protobuf:"varint,3,opt,name=probes,proto3,oneof" json:"probes,omitempty"`
+	// With a filter by declared fields (`Collection.metadata_indexes`), or with vectors that have too many dimensions for an
+	// index: how many of the best codes are compared by their vectors, 1 to 10,000; raised to `limit` if it is lower.
+	// Absent: as many as contained 95 % of the 10 nearest in a sample of at most 10,000 vectors when the codes were made or
+	// when a fifth of the vectors was new, and more for a `limit` above 10. A larger value improves recall and makes the search slower.
+	RerankCandidates *int32 `protobuf:"varint,4,opt,name=rerank_candidates,json=rerankCandidates,proto3,oneof" json:"rerank_candidates,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *SearchParams) Reset() {
@@ -269,12 +341,19 @@ func (x *SearchParams) GetProbes() int32 {
 	return 0
 }
 
-// Stored documents as a query: more like these, and less like those.
+func (x *SearchParams) GetRerankCandidates() int32 {
+	if x != nil && x.RerankCandidates != nil {
+		return *x.RerankCandidates
+	}
+	return 0
+}
+
+// Stored documents as a query: results are similar to some of them and different from others.
 type Examples struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ids of documents to be near to, 1 to 100.
+	// Ids of documents that results should be similar to, 1 to 100.
 	PositiveIds []string `protobuf:"bytes,1,rep,name=positive_ids,json=positiveIds,proto3" json:"positive_ids,omitempty"`
-	// Ids of documents to be far from, 0 to 100.
+	// Ids of documents that results should be different from, 0 to 100.
 	NegativeIds   []string `protobuf:"bytes,2,rep,name=negative_ids,json=negativeIds,proto3" json:"negative_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -324,20 +403,22 @@ func (x *Examples) GetNegativeIds() []string {
 	return nil
 }
 
-// How SEARCH_MODE_HYBRID joins the two results: reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009). The score of
-// a document is the sum of weight / (rank_constant + rank) over the results that have it, ranks counted from 1.
+// How SEARCH_MODE_HYBRID joins the two results. A weight of 0 switches that search off: documents that only it finds
+// are not returned.
 type Fusion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Weight of the vector search, 0 to 1,000. Absent: 1.5.
+	// Weight of the vector search, 0 to 1,000. Absent: 1.
 	VectorWeight *float32 `protobuf:"fixed32,1,opt,name=vector_weight,json=vectorWeight,proto3,oneof" json:"vector_weight,omitempty"`
-	// Weight of the full-text search, 0 to 1,000. Absent: 1. Not both may be 0.
+	// Weight of the full-text search, 0 to 1,000. Absent: 1. At most one of the two weights may be 0.
 	FullTextWeight *float32 `protobuf:"fixed32,2,opt,name=full_text_weight,json=fullTextWeight,proto3,oneof" json:"full_text_weight,omitempty"`
-	// What is added to every rank, 1 to 1,000: the larger, the less the first ranks stand out. Absent: 10, so that the best
-	// that only words find is among the first ten results.
+	// With FUSION_METHOD_RECIPROCAL_RANK: the number that is added to every rank, 1 to 1,000. With a larger number the
+	// first ranks count less. Absent: 10, so that the best document that only words find is among the first ten results.
 	RankConstant *int32 `protobuf:"varint,3,opt,name=rank_constant,json=rankConstant,proto3,oneof" json:"rank_constant,omitempty"`
-	// Results of each search that are fused, 1 to 1,000, raised to `limit` when below it. Absent: the larger of 100 and
+	// Results of each search that are fused, 1 to 1,000; raised to `limit` if it is lower. Absent: the larger of 200 and
 	// `limit`.
-	Candidates    *int32 `protobuf:"varint,4,opt,name=candidates,proto3,oneof" json:"candidates,omitempty"`
+	Candidates *int32 `protobuf:"varint,4,opt,name=candidates,proto3,oneof" json:"candidates,omitempty"`
+	// How the score of a document is computed.
+	Method        FusionMethod `protobuf:"varint,5,opt,name=method,proto3,enum=pgfox.v1.FusionMethod" json:"method,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -400,17 +481,25 @@ func (x *Fusion) GetCandidates() int32 {
 	return 0
 }
 
-// Makes results differ from each other: maximal marginal relevance (Carbonell and Goldstein, 1998). Results are chosen one
-// by one, each with the largest weight * similarity to the query - (1 - weight) * largest similarity to one chosen before;
-// similarity is `SearchResult.score`, between two documents as between query and document. Whatever the weight, a result
-// that repeats the text of one chosen before is chosen only when no other candidate is left; one that repeats only the
-// vector comes before it.
+func (x *Fusion) GetMethod() FusionMethod {
+	if x != nil {
+		return x.Method
+	}
+	return FusionMethod_FUSION_METHOD_UNSPECIFIED
+}
+
+// Makes results differ from each other: maximal marginal relevance (Carbonell and Goldstein, 1998). Results are chosen
+// one by one. Each has the largest weight * similarity to the query - (1 - weight) * largest similarity to an earlier
+// result. Similarity is `SearchResult.score`, between two documents as between query and document. Whatever the weight,
+// a result that repeats the text of an earlier one comes last. A result that repeats only the vector comes before
+// those.
 type Diversity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1: only the query counts, and what repeats comes last. 0: after the first result only the difference counts. Absent: 0.5.
+	// 1: only the query counts, and repetitions come last. 0: after the first result only the difference counts. Absent:
+	// 0.5.
 	Weight *float32 `protobuf:"fixed32,1,opt,name=weight,proto3,oneof" json:"weight,omitempty"`
-	// Results to choose from, 1 to 1,000, raised to `limit` when below it. Absent: the larger of 50 and 4 * `limit`, at most
-	// 1,000.
+	// Results to choose from, 1 to 1,000; raised to `limit` if it is lower. Absent: the larger of 50 and 4 * `limit`, at
+	// most 1,000.
 	Candidates    *int32 `protobuf:"varint,2,opt,name=candidates,proto3,oneof" json:"candidates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -465,7 +554,7 @@ type SearchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the collection.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
-	// What to look for; required.
+	// The query; required.
 	//
 	// Types that are valid to be assigned to Query:
 	//
@@ -474,35 +563,40 @@ type SearchRequest struct {
 	//	*SearchRequest_DocumentId
 	//	*SearchRequest_Examples
 	Query isSearchRequest_Query `protobuf_oneof:"query"`
-	// Most results to return, 0 to 1,000, counted after `group_by_document`. 0: 10.
+	// Maximum number of results, 0 to 1,000, counted after `group_by_document`. 0: 10.
 	Limit int32 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Only documents that match. Absent: all.
 	Filter *Filter `protobuf:"bytes,7,opt,name=filter,proto3" json:"filter,omitempty"`
-	// How to find them. SEARCH_MODE_FULL_TEXT takes a text only.
+	// How to find them. SEARCH_MODE_FULL_TEXT accepts only a text.
 	Mode SearchMode `protobuf:"varint,8,opt,name=mode,proto3,enum=pgfox.v1.SearchMode" json:"mode,omitempty"`
 	// Settings of this search. Absent: the defaults.
 	Params *SearchParams `protobuf:"bytes,9,opt,name=params,proto3" json:"params,omitempty"`
 	// Leave out results of the vector search with a larger distance. Not in SEARCH_MODE_FULL_TEXT.
 	MaxDistance *float32 `protobuf:"fixed32,10,opt,name=max_distance,json=maxDistance,proto3,oneof" json:"max_distance,omitempty"`
-	// Return the vectors of the documents, or of the chunks that were found, too.
+	// Return the vectors too: those of the documents, or of the chunks that were found.
 	IncludeVector bool `protobuf:"varint,11,opt,name=include_vector,json=includeVector,proto3" json:"include_vector,omitempty"`
-	// In a collection with chunking return the whole text of the documents too, not only of the chunk.
+	// In a collection with chunking: return the whole texts of the documents, beside the texts of the chunks.
 	IncludeFullText bool `protobuf:"varint,12,opt,name=include_full_text,json=includeFullText,proto3" json:"include_full_text,omitempty"`
-	// In a collection with chunking return each document once, with its best chunk. Without: every chunk is a result.
+	// In a collection with chunking: return each document once, with its best chunk. False: every chunk is a result.
 	GroupByDocument bool `protobuf:"varint,13,opt,name=group_by_document,json=groupByDocument,proto3" json:"group_by_document,omitempty"`
-	// Return how the search was done. Takes at least twice as long, since the query runs once more to be measured.
+	// Return how the search ran. This takes at least twice as long, since the query runs a second time to be measured.
 	Explain bool `protobuf:"varint,14,opt,name=explain,proto3" json:"explain,omitempty"`
-	// Fields of the documents to return: "text", "metadata", or fields of the metadata such as "metadata.title", at most 100;
-	// the id is always there, and "id" asks for no more. Without "text" the chunks come without their texts too. Absent or
-	// empty: text and metadata.
+	// Fields of the documents to return: "text", "metadata", or fields of the metadata such as "metadata.title", at most
+	// 100. The id is always returned; use "id" to request nothing else. Without "text" the texts of chunks are left out
+	// too. Absent or empty: text and metadata.
 	ReadMask *fieldmaskpb.FieldMask `protobuf:"bytes,15,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	// Settings of SEARCH_MODE_HYBRID. Absent: the defaults.
 	Fusion *Fusion `protobuf:"bytes,16,opt,name=fusion,proto3" json:"fusion,omitempty"`
 	// Make results differ from each other. Absent: only the query counts. Not in SEARCH_MODE_FULL_TEXT, and not together
 	// with `group_by_document`.
 	Diversity *Diversity `protobuf:"bytes,17,opt,name=diversity,proto3" json:"diversity,omitempty"`
-	// The words of SEARCH_MODE_HYBRID, when they are others than `text` or there is no text. At most 8 MiB.
-	FullText      string `protobuf:"bytes,18,opt,name=full_text,json=fullText,proto3" json:"full_text,omitempty"`
+	// The words of SEARCH_MODE_HYBRID, with the operators of SEARCH_MODE_FULL_TEXT. Empty: the words of `text`, without
+	// operators. At most 8 MiB.
+	FullText string `protobuf:"bytes,18,opt,name=full_text,json=fullText,proto3" json:"full_text,omitempty"`
+	// Return `SearchResult.highlights`. Only in SEARCH_MODE_FULL_TEXT and SEARCH_MODE_HYBRID. The texts are read even if
+	// `read_mask` leaves them out. If together they are above 4 times the maximum size of an answer, the call is
+	// RESOURCE_EXHAUSTED.
+	Highlight     bool `protobuf:"varint,19,opt,name=highlight,proto3" json:"highlight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -678,31 +772,38 @@ func (x *SearchRequest) GetFullText() string {
 	return ""
 }
 
+func (x *SearchRequest) GetHighlight() bool {
+	if x != nil {
+		return x.Highlight
+	}
+	return false
+}
+
 type isSearchRequest_Query interface {
 	isSearchRequest_Query()
 }
 
 type SearchRequest_Text struct {
-	// A text, 1 byte to 8 MiB, embedded with the model of the collection, or in SEARCH_MODE_FULL_TEXT looked for by its
-	// words.
+	// A text, 1 byte to 8 MiB. It is embedded with the model of the collection. SEARCH_MODE_FULL_TEXT searches for its
+	// words instead.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3,oneof"`
 }
 
 type SearchRequest_Vector struct {
-	// A vector with the dimensions of the collection. Under DISTANCE_COSINE not of length zero.
+	// A vector with the dimensions of the collection. With DISTANCE_COSINE its length must not be zero.
 	Vector *Vector `protobuf:"bytes,3,opt,name=vector,proto3,oneof"`
 }
 
 type SearchRequest_DocumentId struct {
-	// The id of a stored document: what is similar to it. The document itself is left out. Of a document in chunks the
-	// mean of their vectors counts.
+	// The id of a stored document: finds similar ones. The document itself is left out. If it has chunks, the mean of
+	// their vectors counts.
 	DocumentId string `protobuf:"bytes,4,opt,name=document_id,json=documentId,proto3,oneof"`
 }
 
 type SearchRequest_Examples struct {
-	// Stored documents to be near to and far from; they are left out. The vector is 2 * p - n, with p and n the means of
-	// the vectors of either kind, or p alone without negative ones; under DISTANCE_COSINE each vector is first brought
-	// to length 1.
+	// Stored documents to be similar to and different from; they are left out of the results. The query vector is 2 * p
+	// - n, where p and n are the means of the vectors of either kind, or p alone without negative ones. With
+	// DISTANCE_COSINE each vector is first scaled to length 1.
 	Examples *Examples `protobuf:"bytes,5,opt,name=examples,proto3,oneof"`
 }
 
@@ -790,22 +891,30 @@ func (x *Chunk) GetEnd() int32 {
 // A document that was found, or a chunk of one.
 type SearchResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The document. Its vector is filled only when asked for, and in a collection with chunking so is its text.
+	// The document. Its vector is set only if it was requested; in a collection with chunking this also applies to its
+	// text.
 	Document *Document `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
-	// What the distance operator of the collection gives, smaller is nearer; for DISTANCE_INNER_PRODUCT the negative inner
-	// product. Absent when the vector search did not find it, as always in SEARCH_MODE_FULL_TEXT.
+	// The distance, as the operator of the collection computes it; smaller is nearer. For DISTANCE_INNER_PRODUCT it is
+	// the negative inner product. Absent if the vector search did not find the document, as always in
+	// SEARCH_MODE_FULL_TEXT.
 	Distance *float32 `protobuf:"fixed32,2,opt,name=distance,proto3,oneof" json:"distance,omitempty"`
 	// Larger is better. SEARCH_MODE_VECTOR: 1 - distance for DISTANCE_COSINE, the inner product for
-	// DISTANCE_INNER_PRODUCT, 1 / (1 + distance) for DISTANCE_L2 and DISTANCE_L1. SEARCH_MODE_FULL_TEXT: `ts_rank` of
-	// Postgres, divided by 1 + the logarithm of the length. SEARCH_MODE_HYBRID: as `Fusion` says. Scores of different modes
-	// cannot be compared.
+	// DISTANCE_INNER_PRODUCT, 1 / (1 + distance) for DISTANCE_L2 and DISTANCE_L1. SEARCH_MODE_FULL_TEXT: BM25; see
+	// `FullText`. SEARCH_MODE_HYBRID: see `FusionMethod`. Scores of different modes cannot be compared.
 	Score float32 `protobuf:"fixed32,3,opt,name=score,proto3" json:"score,omitempty"`
-	// What was found of the document. Only in a collection with chunking.
+	// The chunk that was found. Only in a collection with chunking.
 	Chunk *Chunk `protobuf:"bytes,4,opt,name=chunk,proto3" json:"chunk,omitempty"`
-	// SEARCH_MODE_HYBRID: the rank in the vector search, from 1. Absent when that did not find it.
+	// SEARCH_MODE_HYBRID: the rank in the vector search, from 1. Absent if that search did not find the document.
 	VectorRank *int32 `protobuf:"varint,5,opt,name=vector_rank,json=vectorRank,proto3,oneof" json:"vector_rank,omitempty"`
-	// SEARCH_MODE_HYBRID: the rank in the full-text search, from 1. Absent when that did not find it.
-	FullTextRank  *int32 `protobuf:"varint,6,opt,name=full_text_rank,json=fullTextRank,proto3,oneof" json:"full_text_rank,omitempty"`
+	// SEARCH_MODE_HYBRID: the rank in the full-text search, from 1. Absent if that search did not find the document.
+	FullTextRank *int32 `protobuf:"varint,6,opt,name=full_text_rank,json=fullTextRank,proto3,oneof" json:"full_text_rank,omitempty"`
+	// With `highlight`: the best passages of the text, at most 3, without overlap. Passages with the most different words
+	// and phrases of the query come first, then those with the most words, then the earlier ones. Excluded words do not
+	// count. Empty if the text has none of the words, for example because only the vector search found it. Only the first
+	// 1 MiB of the text is scanned. Positions count from the start of `chunk.text` in a collection with chunking, else
+	// from the start of the document's text. Words are found in any inflected form. If the language of the collection is
+	// a configuration of Postgres that pgfox does not know, they are found only in the form of the query.
+	Highlights    []*Highlight `protobuf:"bytes,7,rep,name=highlights,proto3" json:"highlights,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -882,24 +991,161 @@ func (x *SearchResult) GetFullTextRank() int32 {
 	return 0
 }
 
-// How a search was done.
+func (x *SearchResult) GetHighlights() []*Highlight {
+	if x != nil {
+		return x.Highlights
+	}
+	return nil
+}
+
+// A passage that has words of the query. It begins and ends between sentences, or else between words, without white
+// space.
+type Highlight struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it starts, in Unicode characters from 0.
+	Start int32 `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"`
+	// Where it ends: the position after its last character.
+	End int32 `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	// Its text, at most 200 characters.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// The words of the query in it, in order, at most 50. They do not overlap: `XK-4711` is one, and so is each word of a
+	// phrase. If a word has more than 200 characters, its span ends after the first 200. Positions count like `start`.
+	Words         []*Span `protobuf:"bytes,4,rep,name=words,proto3" json:"words,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Highlight) Reset() {
+	*x = Highlight{}
+	mi := &file_pgfox_v1_search_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Highlight) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Highlight) ProtoMessage() {}
+
+func (x *Highlight) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_search_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Highlight.ProtoReflect.Descriptor instead.
+func (*Highlight) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Highlight) GetStart() int32 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Highlight) GetEnd() int32 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *Highlight) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Highlight) GetWords() []*Span {
+	if x != nil {
+		return x.Words
+	}
+	return nil
+}
+
+// A part of a text.
+type Span struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it starts, in Unicode characters from 0.
+	Start int32 `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"`
+	// Where it ends: the position after its last character.
+	End           int32 `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span) Reset() {
+	*x = Span{}
+	mi := &file_pgfox_v1_search_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span) ProtoMessage() {}
+
+func (x *Span) ProtoReflect() protoreflect.Message {
+	mi := &file_pgfox_v1_search_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
+	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Span) GetStart() int32 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Span) GetEnd() int32 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+// How a search ran.
 type Explanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The node of the plan that read the vectors, or in SEARCH_MODE_FULL_TEXT the texts, such as "Index Scan". Empty when none
-	// had to be read.
+	// The node of the plan that read the vectors, or in SEARCH_MODE_FULL_TEXT the texts, such as "Index Scan". Empty if
+	// none had to be read.
 	PlanNode string `protobuf:"bytes,1,opt,name=plan_node,json=planNode,proto3" json:"plan_node,omitempty"`
 	// The index that it used. Empty: none.
 	Index string `protobuf:"bytes,2,opt,name=index,proto3" json:"index,omitempty"`
-	// Why no vector index was used. Empty when one was, and in SEARCH_MODE_FULL_TEXT.
+	// Why no vector index was used. Empty if one was used, and in SEARCH_MODE_FULL_TEXT.
 	NoIndexReason string `protobuf:"bytes,3,opt,name=no_index_reason,json=noIndexReason,proto3" json:"no_index_reason,omitempty"`
-	// Rows that all scans of the plan read.
+	// Number of rows that all scans of the plan read.
 	RowsScanned int64 `protobuf:"varint,4,opt,name=rows_scanned,json=rowsScanned,proto3" json:"rows_scanned,omitempty"`
-	// The part of them that the filter took out.
+	// Number of these rows that the filter removed.
 	RowsFiltered int64 `protobuf:"varint,5,opt,name=rows_filtered,json=rowsFiltered,proto3" json:"rows_filtered,omitempty"`
-	// What the caller should know, such as a filter that compares with a type that the field never has. Looks at the first
-	// 16 conditions, and at 10,000 documents.
+	// Notes for the caller, for example about a filter that compares with a type that the field never has. Checks the
+	// first 16 conditions and 10,000 documents.
 	Notes []string `protobuf:"bytes,6,rep,name=notes,proto3" json:"notes,omitempty"`
-	// The plan as EXPLAIN (ANALYZE, FORMAT JSON) gives it, for people.
+	// The plan in JSON, as EXPLAIN (ANALYZE, FORMAT JSON) prints it, for people.
 	PlanJson      string `protobuf:"bytes,7,opt,name=plan_json,json=planJson,proto3" json:"plan_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -907,7 +1153,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_pgfox_v1_search_proto_msgTypes[7]
+	mi := &file_pgfox_v1_search_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1165,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_search_proto_msgTypes[7]
+	mi := &file_pgfox_v1_search_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1178,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{7}
+	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Explanation) GetPlanNode() string {
@@ -984,7 +1230,7 @@ func (x *Explanation) GetPlanJson() string {
 	return ""
 }
 
-// Where the time of a search went, as the server saw it.
+// How long each step of a search took, measured by the server.
 type Timing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Embedding the text of the query.
@@ -999,7 +1245,7 @@ type Timing struct {
 
 func (x *Timing) Reset() {
 	*x = Timing{}
-	mi := &file_pgfox_v1_search_proto_msgTypes[8]
+	mi := &file_pgfox_v1_search_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1257,7 @@ func (x *Timing) String() string {
 func (*Timing) ProtoMessage() {}
 
 func (x *Timing) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_search_proto_msgTypes[8]
+	mi := &file_pgfox_v1_search_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1270,7 @@ func (x *Timing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timing.ProtoReflect.Descriptor instead.
 func (*Timing) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{8}
+	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Timing) GetEmbed() *durationpb.Duration {
@@ -1051,28 +1297,31 @@ func (x *Timing) GetDatabase() *durationpb.Duration {
 // Response of Search.
 type SearchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The documents, nearest first; documents at the same distance in no particular but a stable order.
+	// The documents, nearest first. Documents at the same distance are in a stable but unspecified order.
 	Results []*SearchResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
-	// What the results stand for.
+	// The completeness of the results.
 	Completeness Completeness `protobuf:"varint,2,opt,name=completeness,proto3,enum=pgfox.v1.Completeness" json:"completeness,omitempty"`
-	// What embedding cost.
+	// The cost of embedding.
 	Usage *Usage `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
-	// Where the time went.
+	// How long each step took.
 	Timing *Timing `protobuf:"bytes,4,opt,name=timing,proto3" json:"timing,omitempty"`
-	// Why there are fewer results than `limit`; SHORT_REASON_UNSPECIFIED when there are not.
+	// Why there are fewer results than `limit`. SHORT_REASON_UNSPECIFIED if there are not.
 	ShortReason ShortReason `protobuf:"varint,5,opt,name=short_reason,json=shortReason,proto3,enum=pgfox.v1.ShortReason" json:"short_reason,omitempty"`
-	// How the search was done, with `explain`.
+	// How the search ran, with `explain`.
 	Explanation *Explanation `protobuf:"bytes,6,opt,name=explanation,proto3" json:"explanation,omitempty"`
-	// What the caller should know when there are no results, such as a filter that compares with a type that the field
-	// never has. Looks at the first 16 conditions, and at 10,000 documents.
-	Notes         []string `protobuf:"bytes,7,rep,name=notes,proto3" json:"notes,omitempty"`
+	// Notes for the caller, for example about a filter that compares with a type that the field never has, a query that
+	// has only stop words, or missing statistics of words. Conditions are checked only if there are no results: the first
+	// 16, and 10,000 documents.
+	Notes []string `protobuf:"bytes,7,rep,name=notes,proto3" json:"notes,omitempty"`
+	// The words and phrases that are excluded from the results, as the caller typed them.
+	ExcludedWords []string `protobuf:"bytes,8,rep,name=excluded_words,json=excludedWords,proto3" json:"excluded_words,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SearchResponse) Reset() {
 	*x = SearchResponse{}
-	mi := &file_pgfox_v1_search_proto_msgTypes[9]
+	mi := &file_pgfox_v1_search_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +1333,7 @@ func (x *SearchResponse) String() string {
 func (*SearchResponse) ProtoMessage() {}
 
 func (x *SearchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_search_proto_msgTypes[9]
+	mi := &file_pgfox_v1_search_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +1346,7 @@ func (x *SearchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchResponse.ProtoReflect.Descriptor instead.
 func (*SearchResponse) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{9}
+	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SearchResponse) GetResults() []*SearchResult {
@@ -1149,12 +1398,19 @@ func (x *SearchResponse) GetNotes() []string {
 	return nil
 }
 
+func (x *SearchResponse) GetExcludedWords() []string {
+	if x != nil {
+		return x.ExcludedWords
+	}
+	return nil
+}
+
 // Request of SearchBatch.
 type SearchBatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the collection of those searches that name none.
+	// Name of the collection for searches that name none.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
-	// The searches, 1 to 100. One that cannot be done fails them all, and the error names its position.
+	// The searches, 1 to 100. If one of them fails, all fail, and the error names its position.
 	Searches      []*SearchRequest `protobuf:"bytes,2,rep,name=searches,proto3" json:"searches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1162,7 +1418,7 @@ type SearchBatchRequest struct {
 
 func (x *SearchBatchRequest) Reset() {
 	*x = SearchBatchRequest{}
-	mi := &file_pgfox_v1_search_proto_msgTypes[10]
+	mi := &file_pgfox_v1_search_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1430,7 @@ func (x *SearchBatchRequest) String() string {
 func (*SearchBatchRequest) ProtoMessage() {}
 
 func (x *SearchBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_search_proto_msgTypes[10]
+	mi := &file_pgfox_v1_search_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1443,7 @@ func (x *SearchBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchBatchRequest.ProtoReflect.Descriptor instead.
 func (*SearchBatchRequest) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{10}
+	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SearchBatchRequest) GetCollection() string {
@@ -1207,7 +1463,8 @@ func (x *SearchBatchRequest) GetSearches() []*SearchRequest {
 // Response of SearchBatch.
 type SearchBatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The answers in the order of the searches. Above 16 MiB together the call is RESOURCE_EXHAUSTED: ask for fewer.
+	// The answers in the order of the searches. If they are above 16 MiB together, the call is RESOURCE_EXHAUSTED:
+	// request fewer.
 	Responses     []*SearchResponse `protobuf:"bytes,1,rep,name=responses,proto3" json:"responses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1215,7 +1472,7 @@ type SearchBatchResponse struct {
 
 func (x *SearchBatchResponse) Reset() {
 	*x = SearchBatchResponse{}
-	mi := &file_pgfox_v1_search_proto_msgTypes[11]
+	mi := &file_pgfox_v1_search_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1484,7 @@ func (x *SearchBatchResponse) String() string {
 func (*SearchBatchResponse) ProtoMessage() {}
 
 func (x *SearchBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pgfox_v1_search_proto_msgTypes[11]
+	mi := &file_pgfox_v1_search_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1497,7 @@ func (x *SearchBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchBatchResponse.ProtoReflect.Descriptor instead.
 func (*SearchBatchResponse) Descriptor() ([]byte, []int) {
-	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{11}
+	return file_pgfox_v1_search_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SearchBatchResponse) GetResponses() []*SearchResponse {
@@ -1254,24 +1511,27 @@ var File_pgfox_v1_search_proto protoreflect.FileDescriptor
 
 const file_pgfox_v1_search_proto_rawDesc = "" +
 	"\n" +
-	"\x15pgfox/v1/search.proto\x12\bpgfox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x18pgfox/v1/documents.proto\x1a\x15pgfox/v1/filter.proto\"|\n" +
+	"\x15pgfox/v1/search.proto\x12\bpgfox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x18pgfox/v1/documents.proto\x1a\x15pgfox/v1/filter.proto\"\xc4\x01\n" +
 	"\fSearchParams\x12\x14\n" +
 	"\x05exact\x18\x01 \x01(\bR\x05exact\x12 \n" +
 	"\tef_search\x18\x02 \x01(\x05H\x00R\befSearch\x88\x01\x01\x12\x1b\n" +
-	"\x06probes\x18\x03 \x01(\x05H\x01R\x06probes\x88\x01\x01B\f\n" +
+	"\x06probes\x18\x03 \x01(\x05H\x01R\x06probes\x88\x01\x01\x120\n" +
+	"\x11rerank_candidates\x18\x04 \x01(\x05H\x02R\x10rerankCandidates\x88\x01\x01B\f\n" +
 	"\n" +
 	"_ef_searchB\t\n" +
-	"\a_probes\"P\n" +
+	"\a_probesB\x14\n" +
+	"\x12_rerank_candidates\"P\n" +
 	"\bExamples\x12!\n" +
 	"\fpositive_ids\x18\x01 \x03(\tR\vpositiveIds\x12!\n" +
-	"\fnegative_ids\x18\x02 \x03(\tR\vnegativeIds\"\xf8\x01\n" +
+	"\fnegative_ids\x18\x02 \x03(\tR\vnegativeIds\"\xa8\x02\n" +
 	"\x06Fusion\x12(\n" +
 	"\rvector_weight\x18\x01 \x01(\x02H\x00R\fvectorWeight\x88\x01\x01\x12-\n" +
 	"\x10full_text_weight\x18\x02 \x01(\x02H\x01R\x0efullTextWeight\x88\x01\x01\x12(\n" +
 	"\rrank_constant\x18\x03 \x01(\x05H\x02R\frankConstant\x88\x01\x01\x12#\n" +
 	"\n" +
 	"candidates\x18\x04 \x01(\x05H\x03R\n" +
-	"candidates\x88\x01\x01B\x10\n" +
+	"candidates\x88\x01\x01\x12.\n" +
+	"\x06method\x18\x05 \x01(\x0e2\x16.pgfox.v1.FusionMethodR\x06methodB\x10\n" +
 	"\x0e_vector_weightB\x13\n" +
 	"\x11_full_text_weightB\x10\n" +
 	"\x0e_rank_constantB\r\n" +
@@ -1282,7 +1542,7 @@ const file_pgfox_v1_search_proto_rawDesc = "" +
 	"candidates\x18\x02 \x01(\x05H\x01R\n" +
 	"candidates\x88\x01\x01B\t\n" +
 	"\a_weightB\r\n" +
-	"\v_candidates\"\xee\x05\n" +
+	"\v_candidates\"\x8c\x06\n" +
 	"\rSearchRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -1305,14 +1565,15 @@ const file_pgfox_v1_search_proto_rawDesc = "" +
 	"\tread_mask\x18\x0f \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12(\n" +
 	"\x06fusion\x18\x10 \x01(\v2\x10.pgfox.v1.FusionR\x06fusion\x121\n" +
 	"\tdiversity\x18\x11 \x01(\v2\x13.pgfox.v1.DiversityR\tdiversity\x12\x1b\n" +
-	"\tfull_text\x18\x12 \x01(\tR\bfullTextB\a\n" +
+	"\tfull_text\x18\x12 \x01(\tR\bfullText\x12\x1c\n" +
+	"\thighlight\x18\x13 \x01(\bR\thighlightB\a\n" +
 	"\x05queryB\x0f\n" +
 	"\r_max_distance\"]\n" +
 	"\x05Chunk\x12\x18\n" +
 	"\aordinal\x18\x01 \x01(\x05R\aordinal\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x14\n" +
 	"\x05start\x18\x03 \x01(\x05R\x05start\x12\x10\n" +
-	"\x03end\x18\x04 \x01(\x05R\x03end\"\x9d\x02\n" +
+	"\x03end\x18\x04 \x01(\x05R\x03end\"\xd2\x02\n" +
 	"\fSearchResult\x12.\n" +
 	"\bdocument\x18\x01 \x01(\v2\x12.pgfox.v1.DocumentR\bdocument\x12\x1f\n" +
 	"\bdistance\x18\x02 \x01(\x02H\x00R\bdistance\x88\x01\x01\x12\x14\n" +
@@ -1320,10 +1581,21 @@ const file_pgfox_v1_search_proto_rawDesc = "" +
 	"\x05chunk\x18\x04 \x01(\v2\x0f.pgfox.v1.ChunkR\x05chunk\x12$\n" +
 	"\vvector_rank\x18\x05 \x01(\x05H\x01R\n" +
 	"vectorRank\x88\x01\x01\x12)\n" +
-	"\x0efull_text_rank\x18\x06 \x01(\x05H\x02R\ffullTextRank\x88\x01\x01B\v\n" +
+	"\x0efull_text_rank\x18\x06 \x01(\x05H\x02R\ffullTextRank\x88\x01\x01\x123\n" +
+	"\n" +
+	"highlights\x18\a \x03(\v2\x13.pgfox.v1.HighlightR\n" +
+	"highlightsB\v\n" +
 	"\t_distanceB\x0e\n" +
 	"\f_vector_rankB\x11\n" +
-	"\x0f_full_text_rank\"\xe3\x01\n" +
+	"\x0f_full_text_rank\"m\n" +
+	"\tHighlight\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\x05R\x05start\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\x05R\x03end\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12$\n" +
+	"\x05words\x18\x04 \x03(\v2\x0e.pgfox.v1.SpanR\x05words\".\n" +
+	"\x04Span\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\x05R\x05start\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\x05R\x03end\"\xe3\x01\n" +
 	"\vExplanation\x12\x1b\n" +
 	"\tplan_node\x18\x01 \x01(\tR\bplanNode\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\tR\x05index\x12&\n" +
@@ -1335,7 +1607,7 @@ const file_pgfox_v1_search_proto_rawDesc = "" +
 	"\x06Timing\x12/\n" +
 	"\x05embed\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05embed\x12-\n" +
 	"\x04wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x125\n" +
-	"\bdatabase\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bdatabase\"\xd8\x02\n" +
+	"\bdatabase\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bdatabase\"\xff\x02\n" +
 	"\x0eSearchResponse\x120\n" +
 	"\aresults\x18\x01 \x03(\v2\x16.pgfox.v1.SearchResultR\aresults\x12:\n" +
 	"\fcompleteness\x18\x02 \x01(\x0e2\x16.pgfox.v1.CompletenessR\fcompleteness\x12%\n" +
@@ -1343,7 +1615,8 @@ const file_pgfox_v1_search_proto_rawDesc = "" +
 	"\x06timing\x18\x04 \x01(\v2\x10.pgfox.v1.TimingR\x06timing\x128\n" +
 	"\fshort_reason\x18\x05 \x01(\x0e2\x15.pgfox.v1.ShortReasonR\vshortReason\x127\n" +
 	"\vexplanation\x18\x06 \x01(\v2\x15.pgfox.v1.ExplanationR\vexplanation\x12\x14\n" +
-	"\x05notes\x18\a \x03(\tR\x05notes\"i\n" +
+	"\x05notes\x18\a \x03(\tR\x05notes\x12%\n" +
+	"\x0eexcluded_words\x18\b \x03(\tR\rexcludedWords\"i\n" +
 	"\x12SearchBatchRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x01 \x01(\tR\n" +
@@ -1356,7 +1629,11 @@ const file_pgfox_v1_search_proto_rawDesc = "" +
 	"\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12SEARCH_MODE_VECTOR\x10\x01\x12\x19\n" +
 	"\x15SEARCH_MODE_FULL_TEXT\x10\x02\x12\x16\n" +
-	"\x12SEARCH_MODE_HYBRID\x10\x03*~\n" +
+	"\x12SEARCH_MODE_HYBRID\x10\x03*r\n" +
+	"\fFusionMethod\x12\x1d\n" +
+	"\x19FUSION_METHOD_UNSPECIFIED\x10\x00\x12!\n" +
+	"\x1dFUSION_METHOD_RECIPROCAL_RANK\x10\x01\x12 \n" +
+	"\x1cFUSION_METHOD_RELATIVE_SCORE\x10\x02*~\n" +
 	"\fCompleteness\x12\x1c\n" +
 	"\x18COMPLETENESS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12COMPLETENESS_EXACT\x10\x01\x12\x1c\n" +
@@ -1382,58 +1659,64 @@ func file_pgfox_v1_search_proto_rawDescGZIP() []byte {
 	return file_pgfox_v1_search_proto_rawDescData
 }
 
-var file_pgfox_v1_search_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_pgfox_v1_search_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_pgfox_v1_search_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_pgfox_v1_search_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_pgfox_v1_search_proto_goTypes = []any{
 	(SearchMode)(0),               // 0: pgfox.v1.SearchMode
-	(Completeness)(0),             // 1: pgfox.v1.Completeness
-	(ShortReason)(0),              // 2: pgfox.v1.ShortReason
-	(*SearchParams)(nil),          // 3: pgfox.v1.SearchParams
-	(*Examples)(nil),              // 4: pgfox.v1.Examples
-	(*Fusion)(nil),                // 5: pgfox.v1.Fusion
-	(*Diversity)(nil),             // 6: pgfox.v1.Diversity
-	(*SearchRequest)(nil),         // 7: pgfox.v1.SearchRequest
-	(*Chunk)(nil),                 // 8: pgfox.v1.Chunk
-	(*SearchResult)(nil),          // 9: pgfox.v1.SearchResult
-	(*Explanation)(nil),           // 10: pgfox.v1.Explanation
-	(*Timing)(nil),                // 11: pgfox.v1.Timing
-	(*SearchResponse)(nil),        // 12: pgfox.v1.SearchResponse
-	(*SearchBatchRequest)(nil),    // 13: pgfox.v1.SearchBatchRequest
-	(*SearchBatchResponse)(nil),   // 14: pgfox.v1.SearchBatchResponse
-	(*Vector)(nil),                // 15: pgfox.v1.Vector
-	(*Filter)(nil),                // 16: pgfox.v1.Filter
-	(*fieldmaskpb.FieldMask)(nil), // 17: google.protobuf.FieldMask
-	(*Document)(nil),              // 18: pgfox.v1.Document
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
-	(*Usage)(nil),                 // 20: pgfox.v1.Usage
+	(FusionMethod)(0),             // 1: pgfox.v1.FusionMethod
+	(Completeness)(0),             // 2: pgfox.v1.Completeness
+	(ShortReason)(0),              // 3: pgfox.v1.ShortReason
+	(*SearchParams)(nil),          // 4: pgfox.v1.SearchParams
+	(*Examples)(nil),              // 5: pgfox.v1.Examples
+	(*Fusion)(nil),                // 6: pgfox.v1.Fusion
+	(*Diversity)(nil),             // 7: pgfox.v1.Diversity
+	(*SearchRequest)(nil),         // 8: pgfox.v1.SearchRequest
+	(*Chunk)(nil),                 // 9: pgfox.v1.Chunk
+	(*SearchResult)(nil),          // 10: pgfox.v1.SearchResult
+	(*Highlight)(nil),             // 11: pgfox.v1.Highlight
+	(*Span)(nil),                  // 12: pgfox.v1.Span
+	(*Explanation)(nil),           // 13: pgfox.v1.Explanation
+	(*Timing)(nil),                // 14: pgfox.v1.Timing
+	(*SearchResponse)(nil),        // 15: pgfox.v1.SearchResponse
+	(*SearchBatchRequest)(nil),    // 16: pgfox.v1.SearchBatchRequest
+	(*SearchBatchResponse)(nil),   // 17: pgfox.v1.SearchBatchResponse
+	(*Vector)(nil),                // 18: pgfox.v1.Vector
+	(*Filter)(nil),                // 19: pgfox.v1.Filter
+	(*fieldmaskpb.FieldMask)(nil), // 20: google.protobuf.FieldMask
+	(*Document)(nil),              // 21: pgfox.v1.Document
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*Usage)(nil),                 // 23: pgfox.v1.Usage
 }
 var file_pgfox_v1_search_proto_depIdxs = []int32{
-	15, // 0: pgfox.v1.SearchRequest.vector:type_name -> pgfox.v1.Vector
-	4,  // 1: pgfox.v1.SearchRequest.examples:type_name -> pgfox.v1.Examples
-	16, // 2: pgfox.v1.SearchRequest.filter:type_name -> pgfox.v1.Filter
-	0,  // 3: pgfox.v1.SearchRequest.mode:type_name -> pgfox.v1.SearchMode
-	3,  // 4: pgfox.v1.SearchRequest.params:type_name -> pgfox.v1.SearchParams
-	17, // 5: pgfox.v1.SearchRequest.read_mask:type_name -> google.protobuf.FieldMask
-	5,  // 6: pgfox.v1.SearchRequest.fusion:type_name -> pgfox.v1.Fusion
-	6,  // 7: pgfox.v1.SearchRequest.diversity:type_name -> pgfox.v1.Diversity
-	18, // 8: pgfox.v1.SearchResult.document:type_name -> pgfox.v1.Document
-	8,  // 9: pgfox.v1.SearchResult.chunk:type_name -> pgfox.v1.Chunk
-	19, // 10: pgfox.v1.Timing.embed:type_name -> google.protobuf.Duration
-	19, // 11: pgfox.v1.Timing.wait:type_name -> google.protobuf.Duration
-	19, // 12: pgfox.v1.Timing.database:type_name -> google.protobuf.Duration
-	9,  // 13: pgfox.v1.SearchResponse.results:type_name -> pgfox.v1.SearchResult
-	1,  // 14: pgfox.v1.SearchResponse.completeness:type_name -> pgfox.v1.Completeness
-	20, // 15: pgfox.v1.SearchResponse.usage:type_name -> pgfox.v1.Usage
-	11, // 16: pgfox.v1.SearchResponse.timing:type_name -> pgfox.v1.Timing
-	2,  // 17: pgfox.v1.SearchResponse.short_reason:type_name -> pgfox.v1.ShortReason
-	10, // 18: pgfox.v1.SearchResponse.explanation:type_name -> pgfox.v1.Explanation
-	7,  // 19: pgfox.v1.SearchBatchRequest.searches:type_name -> pgfox.v1.SearchRequest
-	12, // 20: pgfox.v1.SearchBatchResponse.responses:type_name -> pgfox.v1.SearchResponse
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	1,  // 0: pgfox.v1.Fusion.method:type_name -> pgfox.v1.FusionMethod
+	18, // 1: pgfox.v1.SearchRequest.vector:type_name -> pgfox.v1.Vector
+	5,  // 2: pgfox.v1.SearchRequest.examples:type_name -> pgfox.v1.Examples
+	19, // 3: pgfox.v1.SearchRequest.filter:type_name -> pgfox.v1.Filter
+	0,  // 4: pgfox.v1.SearchRequest.mode:type_name -> pgfox.v1.SearchMode
+	4,  // 5: pgfox.v1.SearchRequest.params:type_name -> pgfox.v1.SearchParams
+	20, // 6: pgfox.v1.SearchRequest.read_mask:type_name -> google.protobuf.FieldMask
+	6,  // 7: pgfox.v1.SearchRequest.fusion:type_name -> pgfox.v1.Fusion
+	7,  // 8: pgfox.v1.SearchRequest.diversity:type_name -> pgfox.v1.Diversity
+	21, // 9: pgfox.v1.SearchResult.document:type_name -> pgfox.v1.Document
+	9,  // 10: pgfox.v1.SearchResult.chunk:type_name -> pgfox.v1.Chunk
+	11, // 11: pgfox.v1.SearchResult.highlights:type_name -> pgfox.v1.Highlight
+	12, // 12: pgfox.v1.Highlight.words:type_name -> pgfox.v1.Span
+	22, // 13: pgfox.v1.Timing.embed:type_name -> google.protobuf.Duration
+	22, // 14: pgfox.v1.Timing.wait:type_name -> google.protobuf.Duration
+	22, // 15: pgfox.v1.Timing.database:type_name -> google.protobuf.Duration
+	10, // 16: pgfox.v1.SearchResponse.results:type_name -> pgfox.v1.SearchResult
+	2,  // 17: pgfox.v1.SearchResponse.completeness:type_name -> pgfox.v1.Completeness
+	23, // 18: pgfox.v1.SearchResponse.usage:type_name -> pgfox.v1.Usage
+	14, // 19: pgfox.v1.SearchResponse.timing:type_name -> pgfox.v1.Timing
+	3,  // 20: pgfox.v1.SearchResponse.short_reason:type_name -> pgfox.v1.ShortReason
+	13, // 21: pgfox.v1.SearchResponse.explanation:type_name -> pgfox.v1.Explanation
+	8,  // 22: pgfox.v1.SearchBatchRequest.searches:type_name -> pgfox.v1.SearchRequest
+	15, // 23: pgfox.v1.SearchBatchResponse.responses:type_name -> pgfox.v1.SearchResponse
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_pgfox_v1_search_proto_init() }
@@ -1458,8 +1741,8 @@ func file_pgfox_v1_search_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pgfox_v1_search_proto_rawDesc), len(file_pgfox_v1_search_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   12,
+			NumEnums:      4,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2,7 +2,7 @@
 
 usage: python benchmarks/overhead.py [SERVER]    (default 127.0.0.1:50051, no TLS, no keys)
 
-It makes a collection, fills it with 10,000 vectors of 384 dimensions, and deletes it in the end.
+It creates a collection, fills it with 10,000 vectors of 384 dimensions, and deletes it at the end.
 """
 
 from __future__ import annotations

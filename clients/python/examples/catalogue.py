@@ -96,7 +96,7 @@ async def cancel() -> None:
         except pgfox.DeadlineExceededError:
             print("not done in 1 ms")
 
-        # All at once; the first that fails would end them all.
+        # All at once. The first failure would end them all.
         requests = [v1.SearchRequest(collection=COLLECTION, document_id=str(n), limit=1) for n in range(20)]
         answers = await asyncio.gather(*(client.Search(request) for request in requests))
         print(f"{sum(len(answer.results) for answer in answers)} neighbours")

@@ -1,4 +1,4 @@
-"""A stand-in for a pgfox server, in this process: it fails as it is told and remembers what it was asked."""
+"""A stand-in for a pgfox server, in this process: it fails as the test wants and records its requests."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class StandIn(PgfoxServiceServicer):
             if act == "end":
                 return
             if act == "hang":
-                # Until the client is gone, or the test.
+                # Until the client or the test is gone.
                 threading.Event().wait(3)
                 return
             self.sequences.append(request.sequence)

@@ -1,4 +1,4 @@
-"""Calls of asyncio are coroutines: all that takes a coroutine takes them."""
+"""Calls of asyncio are coroutines: they work wherever a coroutine works."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(server: StandIn, program: Callable[[pgfox.aio.Client], Awaitable[T]]) ->
     async def main() -> T:
         async with pgfox.aio.connect(server.endpoint) as client:
             result = await program(client)
-            # A call that ended leaves no task.
+            # A finished call leaves no task.
             assert asyncio.all_tasks() == {asyncio.current_task()}
             return result
 

@@ -47,7 +47,7 @@ def test_a_ca_means_https() -> None:
     ["", "h", "h:", "h:port", "h:0", "h:65536", "ftp://h:1", "http://", "http://h:1/path", "a b:1", "u@h:1", "::1:1"],
 )
 def test_malformed_endpoints_say_how_to_write_them(bad: str) -> None:
-    with pytest.raises(ValueError, match=r"no server address: (write host:port|the scheme is http)"):
+    with pytest.raises(ValueError, match=r"not a server address: (write host:port|the scheme must be http)"):
         pgfox.connect(bad)
 
 

@@ -187,7 +187,7 @@ def test_a_filter_is_neither_true_nor_false(slip: Callable[[], object]) -> None:
         (lambda: F("a").before("2024"), TypeError, "before takes a datetime or a date, not a str"),  # type: ignore[arg-type]
         (lambda: F("a").starts_with(1), TypeError, "takes a str, not a int"),  # type: ignore[arg-type]
         (lambda: F(1), TypeError, "named by a str"),  # type: ignore[arg-type]
-        (lambda: A & 1, TypeError, r"made of F\(\.\.\.\) or is a v1\.Filter, not a int"),  # type: ignore[operator]
+        (lambda: A & 1, TypeError, r"made from F\(\.\.\.\) or is a v1\.Filter, not a int"),  # type: ignore[operator]
         (lambda: A & F("b"), TypeError, "not a F"),  # type: ignore[operator]
         (lambda: A & v1.Filter(), ValueError, "empty"),
         (lambda: {F("a")}, TypeError, "unhashable"),

@@ -86,7 +86,7 @@ def test_a_broken_stream_is_taken_up_where_it_broke(server: StandIn, api: Sync |
         on_interrupted=lambda error, pause: interruptions.append(error),
     )
     assert totals.documents == 100
-    # Nothing lost, nothing doubled, nothing out of order.
+    # Nothing is lost, nothing is stored twice, and nothing is out of order.
     assert server.stored == IDS
     assert server.sequences == list(range(1, 11))
     assert len(interruptions) == 4
@@ -113,7 +113,7 @@ def test_a_refusal_ends_it_and_tells_what_is_stored(server: StandIn, api: Sync |
 
 def test_an_acknowledgement_out_of_order_is_an_error(server: StandIn, api: Sync | Aio) -> None:
     server.acts = {2: ["swap"]}
-    with pytest.raises(pgfox.PgfoxError, match="acknowledged request 3 where 2 was due") as failed:
+    with pytest.raises(pgfox.PgfoxError, match="acknowledged request 3 instead of 2") as failed:
         api.ingest(server.endpoint, documents(100), documents_per_request=10)
     assert failed.value.code() == grpc.StatusCode.INTERNAL
     assert failed.value.acknowledged

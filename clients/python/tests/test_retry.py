@@ -26,7 +26,7 @@ def test_an_unavailable_server_is_tried_again(server: StandIn, api: Sync | Aio) 
     # 50 to 100 ms and 100 to 200 ms.
     assert 0.15 <= time.monotonic() - started < 2
     assert server.calls == ["Search"] * 3
-    # One deadline spans them all.
+    # All of them share one deadline.
     assert server.time_remaining[2] < server.time_remaining[0] - 0.14
 
 
@@ -79,7 +79,7 @@ def test_it_ends_with_the_deadline_and_says_how_often_it_tried(server: StandIn, 
     assert 0.2 < time.monotonic() - started < 1.5
     assert failed.value.attempts == len(server.calls)
     assert failed.value.reason == v1.ERROR_REASON_SHUTTING_DOWN
-    # A pause that the deadline has no room for ends it at once.
+    # If the deadline leaves no room for a pause, the call ends at once.
     server.failures.clear()
     server.failures.append(Failure(grpc.StatusCode.UNAVAILABLE, reason="SHUTTING_DOWN", retry_delay=0.9))
     started = time.monotonic()

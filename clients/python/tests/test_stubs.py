@@ -79,6 +79,6 @@ def test_methods_have_docstrings_in_both_stubs() -> None:
 
 def test_a_docstring_is_the_comment_as_it_stands() -> None:
     found = docstrings("filter_pb2")
-    assert found["Condition.exists"] == "True: there is a value. False: there is none."
-    assert r"is put in double quotes, with `\"` and `\\` for `" in found["Condition.field"]
+    assert found["Condition.exists"] == "True: there is a value. False: the value is missing."
+    assert r'write `"` and `\` in it as `\"` and `\\`:' in found["Condition.field"]
     assert "\n" in found["Filter"]

@@ -163,7 +163,7 @@ def frame_of_objects(columns: dict[str, list[Any]]) -> pd.DataFrame:
     ],
 )
 def test_a_bad_cell_is_named(make: Any, column: str, cell: Any, kind: type[Exception], rule: str) -> None:
-    # The others of its column have its type, as Arrow wants it.
+    # The other values of its column have its type, as Arrow requires.
     fine: dict[type, Any] = {float: 1.0, type(None): "a", list: [1.0, 2.0], dict: {"a": None}, bytes: None}
     cells = [None if column == "n" else fine.get(type(cell), cell)] * 1_204 + [cell]
     # A column of strings cannot have one float.
@@ -188,10 +188,10 @@ def test_what_cannot_be_read_is_said_before_a_row_is() -> None:
         pgfox.documents(frame, id="key", metadata="plot")
     with pytest.raises(ValueError, match="more than one column 'a'"):
         pgfox.documents(pd.DataFrame([["x", 1, 2]], columns=["key", "a", "a"]), id="key")
-    with pytest.raises(TypeError, match="the name of the column 0 is no string"):
+    with pytest.raises(TypeError, match="the name of the column 0 is not a string"):
         pgfox.documents(pd.DataFrame({"key": ["a"], 0: [1]}), id="key")
     for other in ([{"key": "a"}], {"key": ["a"]}, "x", 1):
-        with pytest.raises(TypeError, match=f"a {type(other).__name__} is no table"):
+        with pytest.raises(TypeError, match=f"a {type(other).__name__} is not a table"):
             pgfox.documents(other, id="key")  # type: ignore[arg-type]
 
 

@@ -190,11 +190,11 @@ def test_depth_is_that_of_the_server() -> None:
         return [nested(depth - 1)] if depth else 1
 
     assert there_and_back(nested(31)) == nested(31)
-    with pytest.raises(ValueError, match=r"^metadata\.k(\[0\]){31} is nested too deep: at most 32"):
+    with pytest.raises(ValueError, match=r"^metadata\.k(\[0\]){31} is nested too deeply: at most 32"):
         there_and_back(nested(32))
     endless: list[Any] = []
     endless.append(endless)
-    with pytest.raises(ValueError, match="nested too deep"):
+    with pytest.raises(ValueError, match="nested too deeply"):
         there_and_back(endless)
 
 

@@ -1,4 +1,4 @@
-// A thousand films with vectors of their own: stores them, searches with a filter, and handles what can go wrong.
+// A thousand films with their own vectors: stores them, searches with a filter, and handles errors.
 import {
   and,
   Code,
@@ -38,7 +38,7 @@ async function main() {
   const { count } = await pgfox.countDocuments({ collection });
   console.log(`${documents} documents sent, ${count} stored`);
 
-  // What was found, as plain values, and as JSON.
+  // The results, as plain values and as JSON.
   const filter = and(
     F("year").gte(2000),
     F("genres").containsAny(["heist"]),
@@ -67,7 +67,7 @@ async function main() {
     console.log(`${ErrorReason[error.reason]}: ${actual} dimensions instead of ${expected}`);
   }
 
-  // A deadline, in the words of the web.
+  // A deadline, with the web's own means.
   try {
     await pgfox.search({ collection, query }, { signal: AbortSignal.timeout(0) });
   } catch (error) {

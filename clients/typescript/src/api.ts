@@ -1,4 +1,4 @@
-// What Node and browsers have alike.
+// The exports that Node and browsers share.
 
 export { durationMs, timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
 export { Code } from "@connectrpc/connect";

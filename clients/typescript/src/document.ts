@@ -6,7 +6,7 @@ import { readable } from "./readable.js";
 import { unsendable } from "./sendable.js";
 import { vector } from "./vector.js";
 
-/** What makes a document: a message, or a plain object. */
+/** Input for a document: a message, or a plain object. */
 export type DocumentInit = Document | DocumentFields;
 
 /** A document as a plain object. */
@@ -17,16 +17,16 @@ export interface DocumentFields {
   readonly text?: string | undefined;
   /** The elements, such as an array or a Float32Array. */
   readonly vector?: Iterable<number> | MessageInitShape<typeof VectorSchema> | undefined;
-  /** Any object that {@link json} takes, so also one with Dates. */
+  /** Any object that {@link json} accepts, so also one with Dates. */
   readonly metadata?: object | undefined;
 }
 
-/** Beside the fields of the message: what marks it as one, and what a newer server has sent. */
+/** The fields of the message, its type marker, and unknown fields from a newer server. */
 const KNOWN = new Set(["$typeName", "$unknown", ...DocumentSchema.fields.map(({ localName }) => localName)]);
 
 /**
- * A document of plain values: metadata as {@link json} converts it, and a vector of any numbers. Throws a TypeError that names the place
- * of what cannot be stored as it is, and of a field that documents do not have.
+ * Makes a document from plain values: metadata as {@link json} converts it, and a vector of any numbers. Throws a
+ * TypeError that names the place of a value that would be stored changed, or of a field that documents do not have.
  */
 export function document(init: DocumentInit): Document {
   const unknown = Object.keys(init).find((key) => !KNOWN.has(key));
@@ -48,7 +48,10 @@ export function document(init: DocumentInit): Document {
   return readable(DocumentSchema, made);
 }
 
-/** The metadata of a document as a plain object, empty when there is none. `T` says what you expect in it; nothing checks that. */
+/**
+ * The metadata of a document as a plain object, empty if there is none. `T` is the type that you expect; it is not
+ * checked.
+ */
 export function metadata<T extends object = JsonObject>(document: Document | undefined): T {
   return (document?.metadata ?? {}) as T;
 }

@@ -4,36 +4,39 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.js";
 import { ErrorReason } from "./gen/pgfox/v1/errors_pb.js";
 
-/** The domain of the reasons that are pgfox's own. */
+/** The domain of pgfox's own reasons. */
 const ERROR_DOMAIN = "pgfox";
 
-/** Where OpenSSL and Node say that a certificate is not trusted, which no repetition changes. */
+/** Errors of OpenSSL and Node that mean that a certificate is not trusted. Retrying does not help. */
 const UNTRUSTED = /CERT|ISSUER|VERIFY|SELF_SIGNED|ERR_SSL|EPROTO/;
 
-/** Where OpenSSL says that what it reads is not TLS. */
+/** Errors of OpenSSL that mean that the other side does not use TLS. */
 const NO_TLS = /WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG/;
 
 /** A field of a request that breaks a rule. */
 export interface FieldViolation {
-  /** Where, such as `documents[3].vector`. */
+  /** The path of the field, such as `documents[3].vector`. */
   readonly field: string;
   /** The rule that it breaks. */
   readonly rule: string;
 }
 
-/** Why a call failed: what every method of the client throws. `code` is the gRPC code, `rawMessage` the text without it. */
+/** The error of every method of the client. `code` is the gRPC code, `rawMessage` the text without it. */
 export class PgfoxError extends ConnectError {
-  /** Why, for programs. UNSPECIFIED when the answer is not from pgfox, or when this client is older than the reason. */
+  /**
+   * Why the call failed, for programs. UNSPECIFIED if the answer is not from pgfox, or if this client is older than the
+   * reason.
+   */
   readonly reason: ErrorReason;
-  /** What {@link ErrorReason} documents as the metadata of the reason, such as "collection". */
+  /** The values that {@link ErrorReason} documents as metadata of the reason, such as "collection". */
   readonly reasonMetadata: Readonly<Record<string, string>>;
-  /** Every field that breaks a rule; empty when the error is not about fields. */
+  /** Every field that breaks a rule. Empty if the error is not about fields. */
   readonly violations: readonly FieldViolation[];
-  /** How many milliseconds to wait before the call is worth repeating, where the server says so. */
+  /** How many milliseconds to wait before retrying the call, if the server says so. */
   readonly retryDelayMs: number | undefined;
-  /** Whether the server, or a proxy before it, has answered. */
+  /** Whether the server, or a proxy in front of it, has answered. */
   readonly isAnswer: boolean;
-  /** The id of the call in the log of the server; undefined when no server answered. */
+  /** The id of the call in the server's log. Undefined if no server answered. */
   readonly requestId: string | undefined;
 
   private constructor(message: string, error: ConnectError, code: Code = error.code) {
@@ -50,7 +53,7 @@ export class PgfoxError extends ConnectError {
     this.requestId = error.metadata.get("x-request-id") ?? undefined;
   }
 
-  /** Reads what was thrown by a call to `endpoint`. */
+  /** Reads an error that a call to `endpoint` threw. */
   static read(thrown: unknown, endpoint: string, signal?: AbortSignal): PgfoxError {
     if (thrown instanceof PgfoxError) {
       return thrown;
@@ -71,7 +74,7 @@ export class PgfoxError extends ConnectError {
     return new PgfoxError(error.rawMessage, error);
   }
 
-  /** The same error with more to its text. */
+  /** The same error with more text. */
   with(text: string): PgfoxError {
     return new PgfoxError(`${this.rawMessage} (${text})`, this);
   }
@@ -84,14 +87,14 @@ export class PgfoxError extends ConnectError {
     );
   }
 
-  /** What a log wants to know; codes and reasons by their names. */
+  /** The values for a log, with codes and reasons by name. */
   toJSON(): object {
     const { name, message, reasonMetadata, violations, retryDelayMs, requestId } = this;
     const [code, reason] = [Code[this.code], ErrorReason[this.reason]];
     return { name, message, code, reason, reasonMetadata, violations, retryDelayMs, requestId };
   }
 
-  // ConnectError knows its kind by its fields, which would make every one of them a PgfoxError.
+  // ConnectError recognizes its kind by its fields, which would make every ConnectError a PgfoxError.
   static override [Symbol.hasInstance](value: unknown): boolean {
     return value instanceof ConnectError && "violations" in value && "reasonMetadata" in value;
   }
@@ -99,7 +102,7 @@ export class PgfoxError extends ConnectError {
 
 function connectError(thrown: unknown, signal?: AbortSignal): ConnectError {
   const name = thrown instanceof Error ? thrown.name : "";
-  // Connect would lose the cause of these two, and takes the timeout of a signal for a cancellation.
+  // Connect would lose the cause of these two, and treats the timeout of a signal as a cancellation.
   if (name === "AbortError" || name === "TimeoutError") {
     const code = name === "TimeoutError" ? Code.DeadlineExceeded : Code.Canceled;
     return new ConnectError((thrown as Error).message, code, undefined, undefined, thrown);
@@ -107,7 +110,7 @@ function connectError(thrown: unknown, signal?: AbortSignal): ConnectError {
   return ConnectError.from(thrown, signal?.aborted ? Code.Canceled : Code.Unknown);
 }
 
-/** What was answered came with headers; what Connect and Node make up has none. */
+/** A real answer has headers; an error of Connect or Node has none. */
 function hasHeaders(error: ConnectError): boolean {
   return !error.metadata.keys().next().done;
 }
@@ -119,7 +122,7 @@ function violations(error: ConnectError): FieldViolation[] {
     .map(({ field, description }) => ({ field, rule: description }));
 }
 
-/** A line for each violation, where the message does not tell the only one itself. */
+/** A line for each violation, unless the message already contains the only one. */
 function unsaid(error: ConnectError): string[] {
   const fields = violations(error);
   const [only] = fields;
@@ -140,7 +143,7 @@ function isLost(error: ConnectError, signal?: AbortSignal): boolean {
       return !signal?.aborted;
     case Code.Internal:
     case Code.Unknown:
-      // The system's errors have a code; fetch throws TypeErrors without a word about what is wrong.
+      // The system's errors have a code. fetch throws TypeErrors without saying what is wrong.
       return systemCode(error.cause) !== "" || error.cause instanceof TypeError;
     default:
       return false;
@@ -164,7 +167,7 @@ function causeText({ cause, rawMessage }: ConnectError): string {
     // Node has tried every address of the name, and says nothing itself.
     return cause.errors.map((error) => error.message).join(", ");
   }
-  // OpenSSL's own message has its addresses and line numbers.
+  // OpenSSL's own message contains addresses and line numbers.
   const isOpenSsl = cause instanceof Error && "reason" in cause && typeof cause.reason === "string";
   return isOpenSsl ? `${cause.reason}` : rawMessage;
 }

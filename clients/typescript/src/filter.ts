@@ -14,37 +14,37 @@ import { type Condition, type Filter, FilterSchema } from "./gen/pgfox/v1/filter
 import { isRecord, nameOf, toPlain } from "./json.js";
 import { readable } from "./readable.js";
 
-/** A value that has an order. Strings compare by their code points, a Date as a time. */
+/** A value with an order. Strings compare by their code points, a Date as a time. */
 export type Ordered = string | number | bigint | Date;
-/** A value that a list of values can hold. */
+/** A value that can be in a list of values. */
 export type Scalar = string | number | bigint | boolean | Date;
-/** Several values, strings and arrays of them not taken for each other. */
+/** Several values. The types distinguish strings from arrays of strings. */
 export type Values<T> = readonly T[] | ReadonlySet<T>;
 
 /** How strings are compared. */
 export interface CaseOptions {
-  /** Without regard to case, in every script. Default false. */
+  /** Ignore case, in every script. Default false. */
   readonly ignoreCase?: boolean | undefined;
 }
 
-/** Microseconds are the finest that the server compares. */
+/** The server compares times to the microsecond. */
 const NANOS_PER_MICROSECOND = 1_000;
 
-/** A field of the metadata, whose methods make filters. Values are converted as `json` does it for metadata, a Date too. */
+/** A metadata field. Its methods make filters. Values are converted as `json` does for metadata, even a Date. */
 export class Field {
-  /** The field as `Condition.field` writes it. */
+  /** The path of the field, as in `Condition.field`. */
   readonly path: string;
 
   constructor(path: string) {
     this.path = path;
   }
 
-  /** The value is this one; null: there is no value. */
+  /** The value equals this one; null: there is no value. */
   eq(value: Scalar | object | null, options?: CaseOptions): Filter {
     return this.#filter({ case: "equals", value: this.#value("eq", value) }, options);
   }
 
-  /** The value is not this one, or there is none; null: there is a value. */
+  /** The value does not equal this one, or is missing; null: there is a value. */
   ne(value: Scalar | object | null, options?: CaseOptions): Filter {
     return this.#filter({ case: "notEquals", value: this.#value("ne", value) }, options);
   }
@@ -56,7 +56,7 @@ export class Field {
       : this.#filter({ case: "lessThan", value: this.#value("lt", value) });
   }
 
-  /** The value is less or equal; at a Date or before. */
+  /** The value is less or equal; at or before a Date. */
   lte(value: Ordered): Filter {
     return value instanceof Date
       ? this.before(this.#justAfter("lte", value))
@@ -70,7 +70,7 @@ export class Field {
       : this.#filter({ case: "greaterThan", value: this.#value("gt", value) });
   }
 
-  /** The value is greater or equal; at a Date or after. */
+  /** The value is greater or equal; at or after a Date. */
   gte(value: Ordered): Filter {
     return value instanceof Date
       ? this.since(value)
@@ -82,17 +82,17 @@ export class Field {
     return this.#filter({ case: "oneOf", value: this.#list("oneOf", values) }, options);
   }
 
-  /** The value is none of these, 1 to 1,000, or there is none. */
+  /** The value is none of these, 1 to 1,000, or is missing. */
   noneOf(values: Values<Scalar>, options?: CaseOptions): Filter {
     return this.#filter({ case: "noneOf", value: this.#list("noneOf", values) }, options);
   }
 
-  /** The value is a list that has at least one of these, 1 to 1,000. */
+  /** The value is a list with at least one of these, 1 to 1,000. */
   containsAny(values: Values<Scalar>, options?: CaseOptions): Filter {
     return this.#filter({ case: "containsAny", value: this.#list("containsAny", values) }, options);
   }
 
-  /** The value is a list that has all of these, 1 to 1,000. */
+  /** The value is a list with all of these, 1 to 1,000. */
   containsAll(values: Values<Scalar>, options?: CaseOptions): Filter {
     return this.#filter({ case: "containsAll", value: this.#list("containsAll", values) }, options);
   }
@@ -107,17 +107,17 @@ export class Field {
     return this.#filter({ case: "containsText", value: this.#text("containsText", text) }, options);
   }
 
-  /** There is a value; with false: there is none. */
+  /** There is a value; with false: the value is missing. */
   exists(exists = true): Filter {
     return this.#filter({ case: "exists", value: exists });
   }
 
-  /** The value is a string that spells a time before this one. */
+  /** The value is a string with a time before this one. */
   before(time: Date | Timestamp): Filter {
     return this.#filter({ case: "before", value: this.#time("before", time) });
   }
 
-  /** The value is a string that spells this time or a later one. */
+  /** The value is a string with this time or a later one. */
   since(time: Date | Timestamp): Filter {
     return this.#filter({ case: "since", value: this.#time("since", time) });
   }
@@ -167,24 +167,24 @@ export class Field {
 }
 
 /**
- * A field of the metadata, by its path as `Condition.field` writes it, such as `author.name` or `variants[].color`; or by its keys, each
- * taken as it is: `F(["first.name"])`.
+ * A metadata field, by its path as in `Condition.field`, such as `author.name` or `variants[].color`; or by its keys,
+ * which may contain any characters: `F(["first.name"])`.
  */
 export function F(path: string | readonly string[]): Field {
   return new Field(typeof path === "string" ? path : path.map(quoted).join("."));
 }
 
-/** All of these hold. */
+/** All of these are true. */
 export function and(...filters: Filter[]): Filter {
   return filter({ case: "allOf", value: { filters: operands("and", filters) } });
 }
 
-/** At least one of these holds. */
+/** At least one of these is true. */
 export function or(...filters: Filter[]): Filter {
   return filter({ case: "anyOf", value: { filters: operands("or", filters) } });
 }
 
-/** None of these holds. */
+/** None of these is true. */
 export function not(...filters: Filter[]): Filter {
   return filter({ case: "noneOf", value: { filters: operands("not", filters) } });
 }
@@ -194,7 +194,7 @@ export function ids(values: Values<string>): Filter {
   return filter({ case: "ids", value: { ids: elements("ids", values) } });
 }
 
-/** Every document, on purpose: where a filter is required. */
+/** Every document, for calls that require a filter. */
 export function everything(): Filter {
   return filter({ case: "everything", value: true });
 }
@@ -203,7 +203,7 @@ function filter(node: MessageInitShape<typeof FilterSchema>["node"]): Filter {
   return readable(FilterSchema, create(FilterSchema, node ? { node } : {}));
 }
 
-/** Nothing would match everything or nothing by accident, and so would what is left out when it is undefined. */
+/** Refuses an empty list, which would match everything or nothing by accident, and undefined filters. */
 function operands(name: string, filters: Filter[]): Filter[] {
   if (filters.length === 0) {
     throw new TypeError(`${name}() must be given at least one filter`);
@@ -217,7 +217,7 @@ function operands(name: string, filters: Filter[]): Filter[] {
 }
 
 function elements<T>(name: string, values: Values<T>): T[] {
-  // A string would be taken for a list of its characters.
+  // A string would be read as a list of its characters.
   if (!Array.isArray(values) && !(values instanceof Set)) {
     throw new TypeError(`${name} must be given an array or a Set, not ${nameOf(values)}`);
   }

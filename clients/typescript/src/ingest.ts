@@ -10,64 +10,77 @@ import { MAX_BYTES_PER_REQUEST, MAX_DOCUMENTS_PER_REQUEST, Requests } from "./in
 import { repeat } from "./policy.js";
 import { abortable, Backoff, sleep } from "./retry.js";
 
-/** How long the end of the stream is waited for once everything is acknowledged. */
+/** How long to wait for the end of the stream once everything is acknowledged. */
 const CLOSE_WAIT_MS = 2_000;
-/** Most requests that may be sent and not acknowledged yet. */
+/** Maximum number of requests that are sent but not acknowledged. */
 const MAX_REQUESTS_IN_FLIGHT = 100;
 
-/** How to ingest, and what to tell of it. {@link ingest} refuses a value outside its range. */
+/** The options of an ingest. {@link ingest} refuses a value outside its range. */
 export interface IngestOptions {
-  /** Store the good documents and report the bad ones, instead of ending with the first bad request. Default false. */
+  /**
+   * Store the valid documents and report the invalid ones, instead of ending at the first invalid request. Default
+   * false.
+   */
   skipInvalid?: boolean | undefined;
-  /** Store only documents whose id does not exist, and leave the others as they are. Default false. */
+  /** Store only documents whose id does not exist yet, and leave the others as they are. Default false. */
   onlyIfAbsent?: boolean | undefined;
   /** Documents per request, 1 to 1,000. Default 500. */
   documentsPerRequest?: number | undefined;
   /**
-   * Bytes of documents at which a request is sent, 1 to 16 MiB less 64 KiB. A larger document goes alone. Default 2 MiB.
+   * Number of bytes of documents at which a request is sent, 1 to 16 MiB less 64 KiB. A larger document is sent alone.
+   * Default 2 MiB.
    */
   bytesPerRequest?: number | undefined;
-  /** Requests sent and not acknowledged yet, 1 to 100. They are kept for sending again. Default 4. */
+  /**
+   * Maximum number of requests that are sent but not acknowledged, 1 to 100. They are kept to be sent again. Default 4.
+   */
   requestsInFlight?: number | undefined;
   /**
-   * Longest wait in milliseconds for an acknowledgement over a connection that stands, 1 to 86,400,000, a day. Default 600,000:
-   * embedding 1,000 long texts on a busy machine takes minutes.
+   * Maximum wait in milliseconds for an acknowledgement over an open connection, 1 to 86,400,000, one day. Default
+   * 600,000: embedding 1,000 long texts on a busy machine takes minutes.
    */
   acknowledgeTimeoutMs?: number | undefined;
   /**
-   * How many milliseconds to try again after an interruption when nothing is acknowledged meanwhile, at most 86,400,000; 0: not
-   * at all. Default 60,000.
+   * How many milliseconds to retry after an interruption without an acknowledgement, at most 86,400,000; 0 means no
+   * retries. Default 60,000.
    */
   retryTimeoutMs?: number | undefined;
   /** Ends the ingest early. */
   signal?: AbortSignal | undefined;
-  /** Hears of every request that was committed: everything so far, and what was skipped of this request. */
+  /**
+   * Called for every committed request, with everything acknowledged so far and the skipped documents of this request.
+   */
   onAcknowledged?: ((totals: Readonly<IngestTotals>, skipped: readonly SkippedDocument[]) => void) | undefined;
-  /** Hears of every interruption; the ingest goes on after the pause. */
+  /** Called for every interruption. The ingest resumes after the pause. */
   onInterrupted?: ((error: PgfoxError, pauseMs: number) => void) | undefined;
 }
 
-/** What is acknowledged, which means committed. */
+/** Counts everything that is acknowledged, which means committed. */
 export interface IngestTotals {
-  /** Documents, the skipped ones included. */
+  /** Documents, including skipped ones. */
   documents: number;
   /** Documents that were inserted or changed. */
   upserted: number;
-  /** The part of `upserted` that existed before. */
+  /** Documents among `upserted` that existed before. */
   updated: number;
-  /** Documents that were stored already just as they are; after an interruption also those that are sent twice. */
+  /**
+   * Documents that were already stored unchanged. After an interruption this includes documents that were sent twice.
+   */
   unchanged: number;
   /** Documents that the server refused, with `skipInvalid`. */
   skipped: number;
-  /** Documents whose id existed, with `onlyIfAbsent`; after an interruption also those that are sent twice. */
+  /**
+   * Documents whose id existed, with `onlyIfAbsent`. After an interruption this includes documents that were sent
+   * twice.
+   */
   existing: number;
-  /** Texts that were embedded: documents, or chunks of them. */
+  /** Embedded texts: documents or their chunks. */
   embedded: number;
   /** Documents whose text is longer than the model reads. */
   truncated: number;
-  /** Documents stored without a vector because they have no text. */
+  /** Documents that were stored without a vector because they have no text. */
   unembedded: number;
-  /** Documents of whose text full-text search finds the beginning only, since it is so long. */
+  /** Documents whose text is so long that full-text search does not know all of it. */
   fullTextCut: number;
   /** Tokens that the model read. */
   tokens: number;
@@ -77,7 +90,7 @@ export interface IngestTotals {
 export interface SkippedDocument {
   /** Position in the whole stream, from 0. */
   readonly position: number;
-  /** Id of the document, cut to 512 bytes. */
+  /** Id of the document, cut to at most 512 bytes. */
   readonly id: string;
   /** The reason for programs. */
   readonly reason: ErrorReason;
@@ -86,11 +99,11 @@ export interface SkippedDocument {
 }
 
 /**
- * Why an ingest ended early. `cause` is the {@link PgfoxError} of the server or of the connection, what the source has thrown, or
- * the RangeError or TypeError that names a document which cannot be sent.
+ * Says why an ingest ended early. `cause` is the {@link PgfoxError} of the server or of the connection, the error of
+ * the source, or the RangeError or TypeError that names a document that cannot be sent.
  */
 export class IngestError extends Error {
-  /** What is stored nevertheless: the first `acknowledged.documents` of the source. */
+  /** What is stored: the first `acknowledged.documents` documents of the source. */
   readonly acknowledged: Readonly<IngestTotals>;
 
   constructor(cause: unknown, acknowledged: IngestTotals) {
@@ -99,7 +112,7 @@ export class IngestError extends Error {
     this.acknowledged = acknowledged;
   }
 
-  /** What a log wants to know. */
+  /** The values for a log. */
   toJSON(): object {
     const { name, message, acknowledged, cause } = this;
     return { name, message, acknowledged, cause };
@@ -112,11 +125,11 @@ export class IngestError extends Error {
 }
 
 /**
- * Stores any number of documents in a collection, and returns when everything is committed. Documents go in requests, several of
- * them on the way at a time; the source is read no farther ahead. After a broken connection everything that was not acknowledged is
- * sent again, so nothing is lost, and nothing doubled since documents have ids.
+ * Stores any number of documents in a collection, and returns when everything is committed. Documents are sent in
+ * requests, several of them in flight at a time, and the source is read no farther ahead. After a broken connection
+ * everything is sent again that was not acknowledged. Ids make that safe: nothing is lost and nothing is stored twice.
  *
- * Throws {@link IngestError}, and before anything is sent a RangeError for an option outside its range.
+ * Throws {@link IngestError}. An option outside its range is a RangeError before anything is sent.
  */
 export async function ingest(
   client: PgfoxClient,
@@ -161,9 +174,9 @@ class Ingest {
   #filling: Promise<IngestRequest | undefined> | undefined;
   #isExhausted = false;
   readonly #unacknowledged: IngestRequest[] = [];
-  /** Wakes what waits for an acknowledgement. */
+  /** Wakes the code that waits for an acknowledgement. */
   #onRoom: () => void = () => {};
-  /** What no other connection would change. */
+  /** A failure that another connection would not change. */
   #failure: { cause: unknown } | undefined;
   readonly #backoff = new Backoff();
   #failingSince: number | undefined;
@@ -191,7 +204,7 @@ class Ingest {
 
   async run(): Promise<void> {
     while (!this.#isComplete()) {
-      // The server may answer the call only after it has seen a request, so there must be one.
+      // The server may answer the call only after it has received a request, so send one first.
       if (this.#unacknowledged.length === 0 && !(await abortable(this.#take(), this.#signal))) {
         return;
       }
@@ -208,7 +221,7 @@ class Ingest {
     }
   }
 
-  /** What was thrown, as a {@link PgfoxError} when the ingest was ended from outside. */
+  /** The error to throw: a {@link PgfoxError} if the ingest was ended from outside. */
   read(thrown: unknown): unknown {
     return this.#signal.aborted ? PgfoxError.read(thrown, this.#client.endpoint, this.#signal) : thrown;
   }
@@ -223,7 +236,7 @@ class Ingest {
     return this.#isExhausted && this.#unacknowledged.length === 0;
   }
 
-  /** Puts the next request among the unacknowledged ones; false at the end, or when the connection ended meanwhile. */
+  /** Adds the next request to the unacknowledged ones. False at the end, or if the connection has ended meanwhile. */
   async #take(connection?: AbortSignal): Promise<boolean> {
     this.#filling ??= this.#requests.next();
     let request: IngestRequest | undefined;
@@ -249,7 +262,7 @@ class Ingest {
     return cause;
   }
 
-  /** Sends everything over one connection: first what an earlier one left unacknowledged. */
+  /** Sends everything over one connection, beginning with requests that an earlier connection left unacknowledged. */
   async #connection(): Promise<void> {
     const ended = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -320,7 +333,7 @@ class Ingest {
     const request = this.#unacknowledged[0];
     if (response.sequence !== request?.sequence) {
       const due = request ? `request ${request.sequence}` : "none";
-      throw this.#fail(new Error(`the server acknowledged request ${response.sequence} where ${due} was due`));
+      throw this.#fail(new Error(`the server acknowledged request ${response.sequence} instead of ${due}`));
     }
     this.#unacknowledged.shift();
     this.#backoff.reset();
@@ -347,10 +360,10 @@ class Ingest {
     this.#tell(() => this.#options.onAcknowledged?.({ ...totals }, skipped));
   }
 
-  /** Waits before the next connection; throws when that is not worth it. */
+  /** Waits before the next connection. Throws if another connection would not help. */
   async #pauseAfter(thrown: unknown): Promise<void> {
     const error = PgfoxError.read(thrown, this.#client.endpoint, this.#signal);
-    // A call that was cancelled by neither the signal nor the client was reset on its way.
+    // A call that neither the signal nor the client cancelled was reset on its way.
     const isReset = error.code === Code.Canceled && error.isAnswer;
     if (!error.isRetryable && !isReset) {
       throw error;

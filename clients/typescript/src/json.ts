@@ -1,21 +1,21 @@
 import { type JsonObject, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { type Value, ValueSchema } from "@bufbuild/protobuf/wkt";
 
-/** Deepest nesting that is followed, so that an object within itself ends. The server takes less. */
+/** Maximum nesting that is followed, so that an object that contains itself ends. The server accepts less. */
 const MAX_DEPTH = 100;
 
-/** Where a value stands that cannot be sent, and why. */
+/** The place of a value that cannot be sent, and the reason. */
 export interface Fault {
-  /** Such as ".metadata.tags[1]". */
+  /** The path, such as ".metadata.tags[1]". */
   readonly path: string;
-  /** Such as "is NaN". */
+  /** The reason, such as "is NaN". */
   readonly why: string;
 }
 
 /**
- * Makes plain JSON of an object, as metadata is. What has a `toJSON`, such as a Date, becomes what that returns, a bigint a number, and
- * properties that are undefined are left out. What JSON cannot hold is a TypeError that names its place: NaN, a bigint beyond 2^53,
- * a Map, a function.
+ * Converts an object to plain JSON, as for metadata. A value with a `toJSON`, such as a Date, becomes what that
+ * returns. A bigint becomes a number, and undefined properties are left out. A value that JSON cannot hold is a
+ * TypeError that names its place: NaN, a bigint beyond 2^53, a Map, a function.
  */
 export function json(value: object): JsonObject {
   const made = toPlain(value, "metadata");
@@ -25,18 +25,18 @@ export function json(value: object): JsonObject {
   return made;
 }
 
-/** The plain value in a Value, such as that of a facet; undefined when there is none. */
+/** The plain value in a Value, such as a facet's value; undefined if there is none. */
 export function plain(value: Value | undefined): JsonValue | undefined {
   return value && toJson(ValueSchema, value);
 }
 
-/** Makes plain JSON of any value. Throws a TypeError that begins with `path` and leads from there. */
+/** Converts any value to plain JSON. Throws a TypeError with a path that begins with `path`. */
 export function toPlain(given: unknown, path: string, depth = 0): JsonValue {
   const value = replaced(given);
   if (typeof value === "bigint" && isSafe(value)) {
     return Number(value);
   }
-  const why = faultOf(value) ?? (depth > MAX_DEPTH ? "is nested too deep, or contains itself" : undefined);
+  const why = faultOf(value) ?? (depth > MAX_DEPTH ? "is nested too deeply, or contains itself" : undefined);
   if (why !== undefined) {
     // An invalid Date becomes null by its toJSON.
     throw new TypeError(`${path} ${why}`);
@@ -62,7 +62,7 @@ export function toPlain(given: unknown, path: string, depth = 0): JsonValue {
   );
 }
 
-/** The first value in what should be plain JSON that is not. */
+/** The first value in supposedly plain JSON that is not plain. */
 export function jsonFault(value: unknown, depth = 0): Fault | undefined {
   const isReplaceable = typeof value === "bigint" || !Object.is(replaced(value), value);
   const why = isReplaceable ? `is ${nameOf(value)}; \`json\` and \`document\` convert it` : faultOf(value);
@@ -73,7 +73,7 @@ export function jsonFault(value: unknown, depth = 0): Fault | undefined {
     return undefined;
   }
   if (depth > MAX_DEPTH) {
-    return { path: "", why: "is nested too deep, or contains itself" };
+    return { path: "", why: "is nested too deeply, or contains itself" };
   }
   const isArray = Array.isArray(value);
   for (const [key, part] of isArray ? value.entries() : Object.entries(value)) {
@@ -88,15 +88,15 @@ export function jsonFault(value: unknown, depth = 0): Fault | undefined {
   return undefined;
 }
 
-/** The same fault, seen from farther out. */
+/** The same fault, seen from one level farther out. */
 export function within(step: string, fault: Fault): Fault {
   return { path: step + fault.path, why: fault.why };
 }
 
-/** Encoding would write U+FFFD there, and so make one document of two whose ids differ. */
+/** Encoding would write U+FFFD there, and so merge two documents whose ids differ. */
 export const ILL_FORMED = "is not well-formed Unicode: it has half of a surrogate pair";
 
-/** What a value is, for people: "NaN", "a Map", "undefined". */
+/** A description of a value for people: "NaN", "a Map", "undefined". */
 export function nameOf(value: unknown): string {
   if (typeof value === "object" && value !== null) {
     const name = Object.getPrototypeOf(value)?.constructor?.name ?? "object";
@@ -105,7 +105,9 @@ export function nameOf(value: unknown): string {
   return typeof value === "function" || typeof value === "symbol" ? `a ${typeof value}` : String(value);
 }
 
-/** Whether a value is an object of named fields, be it of a class or of another realm, and none of the built-in kinds. */
+/**
+ * Whether a value is an object with named fields, even one of a class or of another realm, but not of a built-in kind.
+ */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return Object.prototype.toString.call(value) === "[object Object]";
 }
@@ -119,7 +121,7 @@ function isSafe(value: bigint): boolean {
   return BigInt.asIntN(54, value) === value;
 }
 
-/** Why JSON cannot hold a value itself, whatever is in it. */
+/** Why JSON cannot hold the value itself, whatever it contains. */
 function faultOf(value: unknown): string | undefined {
   switch (typeof value) {
     case "string":

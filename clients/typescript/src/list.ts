@@ -7,8 +7,9 @@ import type { Collection, ListCollectionsRequestSchema } from "./gen/pgfox/v1/co
 import type { Document, ListDocumentsRequestSchema } from "./gen/pgfox/v1/documents_pb.js";
 
 /**
- * Every document that ListDocuments lists, page by page: `for await (const document of listAll(client, { collection }))`. The next page
- * is read when it is needed. The options hold for every page, the deadline for each by itself; `signal` ends the whole.
+ * Every document that ListDocuments lists, page by page: `for await (const document of listAll(client, { collection
+ * }))`. The next page is read when it is needed. The options apply to every page, and each page has its own deadline;
+ * `signal` ends the whole list.
  */
 export function listAll(
   client: PgfoxClient,
@@ -21,7 +22,7 @@ export function listAll(
   });
 }
 
-/** Every collection, page by page, as {@link listAll} does for documents. */
+/** Every collection, page by page, in the way of {@link listAll}. */
 export function listAllCollections(
   client: PgfoxClient,
   request: MessageInitShape<typeof ListCollectionsRequestSchema> = {},
@@ -43,7 +44,7 @@ async function* pages<T>(
   do {
     const { items, nextPageToken } = await read(pageToken);
     for (const item of items) {
-      // The rest of a page that is read already is not given out either.
+      // The rest of the current page is not returned either.
       if (signal?.aborted) {
         throw PgfoxError.read(signal.reason, endpoint, signal);
       }

@@ -14,17 +14,17 @@ import { readable } from "./readable.js";
 import { Backoff, sleep } from "./retry.js";
 import { unsendable } from "./sendable.js";
 
-/** Unary calls that are never repeated: the second attempt would report an error though the first has done it. */
+/** Unary calls that are never retried: the second attempt would report an error although the first succeeded. */
 const ONCE: readonly DescMethod[] = [
   PgfoxService.method.createCollection,
   PgfoxService.method.deleteCollection,
   PgfoxService.method.dropIndex,
 ];
 
-/** Whether a call may be repeated; for callers that repeat it themselves. The same in every copy of this package. */
+/** Whether a call may be retried, for callers that retry it themselves. The same in every copy of this package. */
 export const repeat: ContextKey<boolean> = { id: Symbol.for("pgfox.repeat"), defaultValue: true };
 
-/** What holds for every call of a client. */
+/** The settings for every call of a client. */
 export interface Policy {
   readonly endpoint: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -34,7 +34,7 @@ export interface Policy {
   readonly closed: AbortSignal;
 }
 
-/** Adds headers, a deadline and repetition to the calls of a transport, and makes its errors {@link PgfoxError}s. */
+/** Adds headers, a deadline and retries to the calls of a transport, and makes its errors {@link PgfoxError}s. */
 export function withPolicy(transport: Transport, policy: Policy): Transport {
   const withHeaders = (given: HeadersInit | undefined) => {
     const headers = new Headers(policy.headers);
@@ -64,7 +64,7 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
       for (let attempts = 1; ; attempts++) {
         try {
           policy.closed.throwIfAborted();
-          // The transport takes 0 for no deadline, and whole milliseconds only.
+          // For the transport 0 means no deadline, and it accepts only whole milliseconds.
           const attemptMs = timeoutMs > 0 ? Math.max(1, Math.ceil(left())) : 0;
           return await transport.unary(method, signal, attemptMs, headers, request, contextValues);
         } catch (thrown) {
@@ -75,7 +75,7 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
               throw error;
             }
             const seconds = (performance.now() - began) / 1000;
-            // That an attempt was cut short does not say what is wrong.
+            // That an attempt was cut short does not show what is wrong.
             const why = error.code === Code.DeadlineExceeded && !error.isAnswer ? `; before: ${before.rawMessage}` : "";
             throw error.with(`${attempts} attempts in ${seconds.toFixed(1)} s${why}`);
           }
@@ -109,7 +109,7 @@ export function withPolicy(transport: Transport, policy: Policy): Transport {
   };
 }
 
-/** The requests of a stream, to the first that cannot be sent. */
+/** The requests of a stream, up to the first that cannot be sent. */
 async function* sendable<I extends DescMessage>(
   schema: I,
   requests: AsyncIterable<MessageInitShape<I>>,

@@ -1,12 +1,12 @@
-// What messages are beyond the generated code: counts are numbers, and JSON.stringify takes every message.
+// Makes messages more convenient than the generated code: counts are numbers, and JSON.stringify accepts every message.
 import { type DescField, type DescMessage, type Message, ScalarType, toJson } from "@bufbuild/protobuf";
 import type { Interceptor } from "@connectrpc/connect";
 
-/** The fields of a message that something has to be done about. */
+/** The fields of a message that need a conversion. */
 interface Parts {
-  /** 64-bit integers, by themselves and as values of a map. */
+  /** 64-bit integers, alone and as values of a map. */
   readonly integers: readonly DescField[];
-  /** Messages, by themselves, in lists and in maps. */
+  /** Messages, alone, in lists and in maps. */
   readonly messages: readonly { readonly field: DescField; readonly schema: DescMessage }[];
 }
 
@@ -15,8 +15,8 @@ type Fields = Record<string, unknown>;
 const PARTS = new WeakMap<DescMessage, Parts>();
 
 /**
- * Makes the 64-bit integers of a message numbers, as its type says, and gives it and every message within it a `toJSON`. That is hidden
- * from loops, comparisons and copies, so that a message stays plain data.
+ * Turns the 64-bit integers of a message into numbers, as its type says, and gives it and every message in it a
+ * `toJSON`. That method is hidden from loops, comparisons and copies, so that a message stays plain data.
  */
 export function readable<T extends Message>(schema: DescMessage, message: T): T {
   const { integers, messages } = partsOf(schema);
@@ -34,7 +34,7 @@ export function readable<T extends Message>(schema: DescMessage, message: T): T 
       readable(schema, part as Message);
     }
   }
-  // What the caller has frozen stays as it is.
+  // Objects that the caller has frozen stay as they are.
   if (Object.isExtensible(message)) {
     Object.defineProperty(message, "toJSON", {
       configurable: true,
@@ -63,9 +63,9 @@ export const readableAnswers: Interceptor = (next) => async (request) => {
   return { ...response, message: each(response.message) };
 };
 
-/** Protobuf writes 64-bit integers as strings; here they become the numbers that they are in the message. */
+/** Protobuf writes 64-bit integers as strings; this turns them into the numbers that they are in the message. */
 function withNumbers(schema: DescMessage, json: unknown): unknown {
-  // Well-known types are written in a form of their own.
+  // Well-known types have their own form.
   if (typeof json !== "object" || json === null || !isOurs(schema)) {
     return json;
   }

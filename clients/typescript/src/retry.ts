@@ -1,23 +1,23 @@
 import type { PgfoxError } from "./error.js";
 
-/** First pause in milliseconds; it doubles with every failure up to {@link MAX_PAUSE}. */
+/** First pause in milliseconds. It doubles with every failure, up to {@link MAX_PAUSE}. */
 const MIN_PAUSE = 100;
 /** Longest pause, unless the server asks for more. */
 const MAX_PAUSE = 5_000;
 
-/** Pauses between attempts: they grow, and keep apart clients that failed together. */
+/** Pauses between attempts. They grow, and differ between clients that failed together. */
 export class Backoff {
   #pause = MIN_PAUSE;
 
   /** Milliseconds to wait after this failure, at least as long as the server asks for. */
   pause(error: PgfoxError): number {
-    // Half of the pause is chance, so that many clients do not come back at once.
+    // Half of the pause is random, so that many clients do not come back together.
     const pause = this.#pause * (0.5 + 0.5 * Math.random());
     this.#pause = Math.min(this.#pause * 2, MAX_PAUSE);
     return Math.max(pause, error.retryDelayMs ?? 0);
   }
 
-  /** Something succeeded: the next failure is a first one again. */
+  /** Records a success. The next failure counts as the first one again. */
   reset(): void {
     this.#pause = MIN_PAUSE;
   }

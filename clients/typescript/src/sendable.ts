@@ -3,15 +3,16 @@ import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf
 import { type Fault, ILL_FORMED, isRecord, jsonFault, nameOf, within } from "./json.js";
 
 const VALUE = "google.protobuf.Value";
-/** How to make of something else what a field of this type holds. */
+/** How to make a value of this type from something else. */
 const HINTS: Readonly<Record<string, string>> = {
-  "google.protobuf.Timestamp": "; `timestampFromDate` makes one of a Date",
-  "pgfox.v1.Vector": "; `vector` makes one of numbers",
+  "google.protobuf.Timestamp": "; `timestampFromDate` makes one from a Date",
+  "pgfox.v1.Vector": "; `vector` makes one from numbers",
 };
 
 /**
- * What cannot be sent of a message, such as "documents[1].id is ..."; undefined when all of it can. Encoding would store something else
- * for it without a word: an empty object for a Date, null for NaN, no elements for a Set or a bare Float32Array.
+ * The part of a message that cannot be sent, such as "documents[1].id is ..."; undefined if all of it can. Encoding
+ * would silently store something else: an empty object for a Date, null for NaN, no elements for a Set or a bare
+ * Float32Array.
  */
 export function unsendable(schema: DescMessage, message: object): string | undefined {
   const fault = messageFault(schema, message);
@@ -94,7 +95,7 @@ function mapFault(field: DescField, value: unknown): Fault | undefined {
 
 function singleFault(field: DescField, value: unknown): Fault | undefined {
   if (field.message) {
-    // In memory a Struct is a plain JSON object, but for one within a Value.
+    // In memory a Struct is a plain JSON object, except one inside a Value.
     const isJson = field.message.typeName === "google.protobuf.Struct" && field.parent?.typeName !== VALUE;
     if (!isJson) {
       return messageFault(field.message, value);

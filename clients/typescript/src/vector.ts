@@ -3,7 +3,10 @@ import { create } from "@bufbuild/protobuf";
 import { type Vector, VectorSchema } from "./gen/pgfox/v1/documents_pb.js";
 import { nameOf } from "./json.js";
 
-/** A vector of numbers, such as an array or a Float32Array. Throws a TypeError for an element that is not a finite number. */
+/**
+ * Makes a vector from numbers, such as an array or a Float32Array. Throws a TypeError for an element that is not a
+ * finite number.
+ */
 export function vector(numbers: Iterable<number>): Vector {
   const values = Array.from(numbers);
   const wrong = values.findIndex((value) => !Number.isFinite(value));

@@ -6,10 +6,10 @@ import { readableAnswers } from "./readable.js";
 export * from "./api.js";
 
 /**
- * A client over gRPC-Web, for pages in a browser. The server must be started with `--web-origins` naming the page's origin.
+ * A client over gRPC-Web, for pages in a browser. Start the server with `--web-origins` and the page's origin.
  *
- * IngestStream cannot be called by gRPC-Web; `ingest` does without it. Throws a TypeError for an endpoint or a key that cannot
- * be one, and a RangeError for such a deadline.
+ * gRPC-Web cannot call IngestStream; `ingest` works without it. Throws a TypeError for an invalid endpoint or key, and
+ * a RangeError for an invalid deadline.
  */
 export function connect(options: ConnectOptions = {}): PgfoxClient {
   const endpoint = readEndpoint(options.endpoint);
@@ -21,7 +21,7 @@ export function connect(options: ConnectOptions = {}): PgfoxClient {
       fetch(input, { ...init, signal: init?.signal ? AbortSignal.any([init.signal, closed.signal]) : closed.signal }),
   });
   const close = () => closed.abort();
-  // Browsers keep the header of the usual name to themselves.
+  // Browsers keep the header with the usual name to themselves.
   const headers = { "x-user-agent": USER_AGENT };
   return createPgfoxClient(transport, { endpoint, canStream: false, close, headers }, options);
 }

@@ -80,7 +80,7 @@ test("the key is sent and never shown", async (t) => {
   for (const apiKey of ["a\nb", "schlüssel", "a b"]) {
     assert.throws(() => connect({ apiKey }), {
       name: "TypeError",
-      message: "the API key may have visible ASCII characters only",
+      message: "the API key may contain only visible ASCII characters",
     });
   }
 });

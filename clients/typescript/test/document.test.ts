@@ -71,7 +71,7 @@ test("what JSON cannot hold is refused by its path", () => {
     [{ a: new Date(Number.NaN) }, "metadata.a is an invalid Date"],
     [{ a: "\ud83d" }, /^metadata\.a is not well-formed Unicode/],
     [{ "\ud83d": 1 }, /^metadata\."\\ud83d" is not well-formed Unicode/],
-    [cyclic, /is nested too deep, or contains itself$/],
+    [cyclic, /is nested too deeply, or contains itself$/],
     [[1], "metadata must be an object, not an Array"],
     [new Date(0), "metadata must be an object, not a Date"],
   ] as const) {

@@ -96,7 +96,7 @@ test("what would be encoded as something else is a bad argument", async (t) => {
   }
 });
 
-test("a server without TLS is told from one that is not trusted", async (t) => {
+test("a server without TLS is distinguished from one that is not trusted", async (t) => {
   const { client: plaintext } = await standIn(t, {});
   const client = connect({ endpoint: plaintext.endpoint.replace("http:", "https:") });
   const error = await client.listCollections({}).catch((error) => error);

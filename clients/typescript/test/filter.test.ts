@@ -35,7 +35,7 @@ test("every test of a condition has its word", () => {
     [F("f").since(timestampFromDate(NOON)), { since: "2024-05-01T12:00:00Z" }],
     [F("f").lt(NOON), { before: "2024-05-01T12:00:00Z" }],
     [F("f").gte(NOON), { since: "2024-05-01T12:00:00Z" }],
-    // A microsecond later is the next time that the server tells apart.
+    // A microsecond later is the next time that the server distinguishes.
     [F("f").lte(NOON), { before: "2024-05-01T12:00:00.000001Z" }],
     [F("f").gt(NOON), { since: "2024-05-01T12:00:00.000001Z" }],
   ] as const) {

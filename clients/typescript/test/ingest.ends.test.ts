@@ -46,7 +46,7 @@ test("acknowledgements come in order", async (t) => {
     },
   });
   const error = await failure(ingest(client, "c", documents(1)));
-  assert.equal(error.message, "the server acknowledged request 7 where request 1 was due");
+  assert.equal(error.message, "the server acknowledged request 7 instead of request 1");
 });
 
 test("a signal, the source and a callback end an ingest", async (t) => {

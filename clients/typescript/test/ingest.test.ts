@@ -92,7 +92,7 @@ test("documents that cannot be sent are named", async (t) => {
   const { client } = await standIn(t, recording([]));
   const large = [...documents(1), { id: "large", text: "x".repeat(17 << 20) }];
   const tooLarge = await failure(ingest(client, "c", large, { documentsPerRequest: 1 }));
-  assert.match(tooLarge.message, /^document 1 \("large"\) has \d+ bytes, above the 16711680/);
+  assert.match(tooLarge.message, /^document 1 \("large"\) has \d+ bytes; a request may have at most 16711680/);
   const wrong = [{ id: "a", vector: vector([1e300]) }];
   assert.match(
     (await failure(ingest(client, "c", wrong))).message,
@@ -204,7 +204,7 @@ test("a broken connection loses and repeats nothing", async (t) => {
     assert.ok(interruptions.length >= 3 && interruptions.length < 20, `${interruptions.length}`);
     assert.ok(interruptions.every((interruption) => String(interruption) === "true,true"));
     assert.deepEqual([...new Set(stored)].sort(), all.map((document) => document.id).sort());
-    // Each connection begins where the acknowledgements ended, and goes on in order.
+    // Each connection begins where the acknowledgements ended, and continues in order.
     assert.deepEqual([...new Set(sequences)].length, 20);
   }
 });
@@ -222,7 +222,7 @@ test("after an interruption the requests come again in order", async (t) => {
             continue;
           }
           yield { sequence: 1 };
-          // Ends the stream with its status, and nothing acknowledged of the rest.
+          // Ends the stream with its status; nothing of the rest is acknowledged.
           throw unavailable();
         }
         yield acknowledgement(request);
@@ -257,7 +257,7 @@ test("a stream that ends early is taken up again", async (t) => {
   assert.match(reasons[0] ?? "", /the server ended the stream early/);
 });
 
-test("what the server refuses is final, and what it stored is told", async (t) => {
+test("what the server refuses is final, and what it stored is reported", async (t) => {
   for (const start of [standIn, webStandIn]) {
     const store = (request: IngestRequest) => {
       if (request.sequence === 3) {
@@ -280,7 +280,7 @@ test("what the server refuses is final, and what it stored is told", async (t) =
   }
 });
 
-test("skipped documents are told by their position", async (t) => {
+test("skipped documents are reported with their position", async (t) => {
   const { client } = await standIn(t, {
     async *ingestStream(stream) {
       for await (const { sequence, documents } of stream) {

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { Code, F, listAll, listAllCollections, PgfoxError } from "../src/node.js";
 import { standIn, webStandIn } from "./stand-in.js";
 
-/** The page of three items that a token leads to, of 7 items in all. */
+/** The page of three items for a token, of 7 items in all. */
 function page(pageToken: string) {
   const first = Number(pageToken || 0);
   const items = [0, 1, 2].map((i) => first + i).filter((i) => i < 7);
@@ -41,7 +41,7 @@ test("every page is listed", async (t) => {
     }
     assert.equal(names.length, 7);
 
-    // Who leaves early asks no more, and who has a token goes on from there.
+    // A caller that leaves early requests no more, and a caller with a token continues from there.
     asked.length = 0;
     for await (const { id } of listAll(client, { pageToken: "3" })) {
       assert.equal(id, "d3");

@@ -16,7 +16,7 @@ import { documents, failure, refusal, standIn, webStandIn } from "./stand-in.js"
 
 const TIME = new Date("2024-05-01T12:00:00.500Z");
 
-/** An answer with every kind of field that JSON knows nothing of. */
+/** An answer with every kind of field that JSON does not have. */
 const found = {
   results: [
     {
@@ -69,7 +69,7 @@ test("JSON.stringify takes every answer", async (t) => {
     assert.equal(json.explanation.rowsScanned, 2 ** 40);
     assert.equal(json.completeness, "COMPLETENESS_EXACT");
 
-    // So do its parts, copies of them, and what callers put them into.
+    // So do its parts, copies of them, and objects that contain them.
     const { documents } = await client.listDocuments({});
     assert.deepEqual(JSON.parse(JSON.stringify(documents)), [document]);
     assert.deepEqual(JSON.parse(JSON.stringify({ ...documents[0] })), { ...document, $typeName: "pgfox.v1.Document" });

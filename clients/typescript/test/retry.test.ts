@@ -156,7 +156,7 @@ test("a call whose connection breaks is repeated", async (t) => {
   assert.equal(attempts, 2);
 });
 
-test("a deadline that cuts an attempt short tells the error before it too", async (t) => {
+test("a deadline that cuts an attempt short reports the earlier error too", async (t) => {
   let attempts = 0;
   const { client } = await standIn(t, {
     async listCollections(_, { signal }) {

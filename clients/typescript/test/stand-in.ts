@@ -51,7 +51,7 @@ export async function standIn(
   return { client, cut };
 }
 
-/** The same by gRPC-Web. */
+/** The same over gRPC-Web. */
 export async function webStandIn(
   test: TestContext,
   implementation: Implementation,
@@ -94,7 +94,7 @@ async function listen(server: Server, host: string): Promise<string> {
   return `${host.includes(":") ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`;
 }
 
-/** An error with a reason of pgfox, and the time to come back in milliseconds. */
+/** An error with a reason of pgfox, and with the time to come back in milliseconds. */
 export function refusal(code: Code, reason: string, retryMs?: number): ConnectError {
   const error = new ConnectError("no", code);
   error.details.push({ desc: ErrorInfoSchema, value: { reason, domain: "pgfox" } });
@@ -106,19 +106,19 @@ export function refusal(code: Code, reason: string, retryMs?: number): ConnectEr
 
 export const unavailable = () => refusal(Code.Unavailable, "DATABASE_UNAVAILABLE");
 
-/** What acknowledges a request. */
+/** Acknowledges a request. */
 export function acknowledgement({ sequence, documents }: IngestRequest) {
   return { sequence, upsertedCount: documents.length };
 }
 
-/** Documents by the number, `d0` and on. */
+/** Numbered documents, beginning with `d0`. */
 export function documents(count: number, bytes = 1) {
   return Array.from({ length: count }, (_, i) => ({ id: `d${i}`, text: "x".repeat(bytes) }));
 }
 
 export const ids = (request: IngestRequest) => request.documents.map((document) => document.id);
 
-/** Waits until something holds; fails when it does not within 10 s. */
+/** Waits until something is true; fails if it is not within 10 s. */
 export async function eventually(what: string, holds: () => boolean): Promise<void> {
   for (const began = performance.now(); !holds(); ) {
     assert.ok(performance.now() - began < 10_000, `not within 10 s: ${what}`);
@@ -126,7 +126,7 @@ export async function eventually(what: string, holds: () => boolean): Promise<vo
   }
 }
 
-/** What an ingest fails with. */
+/** The error that an ingest fails with. */
 export async function failure(promise: Promise<unknown>): Promise<IngestError> {
   const error = await promise.then(
     () => assert.fail("it did not fail"),
@@ -136,7 +136,7 @@ export async function failure(promise: Promise<unknown>): Promise<IngestError> {
   return error;
 }
 
-/** Answers every request, and keeps what was sent. */
+/** Answers every request, and records it. */
 export function recording(requests: IngestRequest[]) {
   return {
     async *ingestStream(stream: AsyncIterable<IngestRequest>) {

@@ -1,7 +1,7 @@
 """pgfox: semantic search on PostgreSQL and pgvector.
 
-`connect` gives the generated stub with a deadline, the API key and retries; `pgfox.v1` has its messages. `pgfox.aio` is
-the same for asyncio. `ingest` streams any number of documents into a collection, and `list_all` gives them back.
+`connect` returns the generated stub with a deadline, the API key and retries; `pgfox.v1` has its messages. `pgfox.aio`
+is the same for asyncio. `ingest` streams any number of documents into a collection, and `list_all` returns them.
 `document` and `metadata` turn plain values into messages and back, and `F` builds filters.
 """
 

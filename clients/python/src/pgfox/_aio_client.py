@@ -1,4 +1,4 @@
-"""The client for asyncio: as `_client`, over grpc.aio."""
+"""The client for asyncio, like `_client` but over grpc.aio."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def connect(
     retry: bool = True,
     options: Sequence[tuple[str, Any]] = (),
 ) -> Client:
-    """Returns a client of the server at `endpoint`. It connects with the first call, and again whenever it has to.
+    """Returns a client of the server at `endpoint`. It connects with the first call, and reconnects when necessary.
 
-    As `pgfox.connect`, whose arguments and errors these are. The client belongs to the event loop that runs now, and
-    only tasks of that loop may use it; without one this is a RuntimeError.
+    The arguments and errors are those of `pgfox.connect`. The client belongs to the running event loop, and only tasks
+    of that loop may use it. Without a running loop this raises a RuntimeError.
     """
-    # Says that there is none before gRPC takes a loop that nobody runs.
+    # Reports this before gRPC takes a loop that nobody runs.
     asyncio.get_running_loop()
     return Client(Channel(settings(endpoint, api_key, ca, timeout, retry, options)))
 
@@ -49,7 +49,7 @@ class Client(PgfoxServiceAsyncStub):
         """For other generated stubs, such as that of grpc.health.v1: they call as this client does."""
 
     async def close(self) -> None:
-        """Ends the connection and every call that runs."""
+        """Ends the connection and every running call."""
         await self.channel.close()
 
     async def __aenter__(self) -> Client:
@@ -68,7 +68,7 @@ class Client(PgfoxServiceAsyncStub):
 
 
 class Channel(grpc.aio.Channel):
-    """Calls as its settings say."""
+    """Calls according to its settings."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -126,7 +126,7 @@ class Stream:
 
 
 class StreamCall:
-    """A running call: gRPC's own object, but that its errors are pgfox's."""
+    """A running call: gRPC's own object, but with pgfox's errors."""
 
     def __init__(self, inner: Any, settings: Settings) -> None:
         self._inner = inner
@@ -159,5 +159,5 @@ class StreamCall:
             return await step
         except grpc.RpcError as error:
             failure = self._settings.error(error)
-        # Outside of the handler, so that the traceback is not that of gRPC's insides as well.
+        # Outside the handler, so that the traceback does not show the inside of gRPC.
         raise failure

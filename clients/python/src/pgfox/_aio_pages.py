@@ -1,4 +1,4 @@
-"""Everything that a call lists page by page, one by one, for asyncio."""
+"""Reads whole lists, page by page, for asyncio."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def list_all(
 ) -> AsyncGenerator[v1.Document, None]:
     """Every document of a collection: `async for document in list_all(client, "films")`.
 
-    As `pgfox.list_all`, whose arguments and errors these are.
+    The arguments and errors are those of `pgfox.list_all`.
     """
     refuse_client(client, SyncClient, "for ... in pgfox.list_all(...)")
     request = documents_request(collection, filter, order, descending, include_vector, fields, page_size)

@@ -48,7 +48,7 @@ async def ingest(
 ) -> IngestTotals:
     """Streams documents into a collection and returns when everything is committed.
 
-    As `pgfox.ingest`, whose arguments and errors these are. The documents may come from a plain iterable too, which
+    The arguments and errors are those of `pgfox.ingest`. The documents may also come from a plain iterable, which
     should not block.
     """
     refuse_client(client, SyncClient, "pgfox.ingest(...)")
@@ -88,7 +88,7 @@ async def _each(documents: Iterable[v1.Document]) -> AsyncIterator[v1.Document]:
 
 
 async def _send(state: Ingest, source: AsyncIterator[v1.Document], connection: Connection) -> PgfoxError | None:
-    """Sends everything, first what an earlier connection left; returns what broke the connection."""
+    """Sends everything, beginning with what an earlier connection left. Returns what broke the connection."""
     for request in state.unacknowledged:
         await connection.write(request)
     while (step := state.step()) is not Step.DONE:
@@ -119,7 +119,7 @@ class Connection:
 
     def __init__(self, client: Client, acknowledge_timeout: float) -> None:
         self._acknowledge_timeout = acknowledge_timeout
-        # Does not grow beyond the requests in flight.
+        # It does not grow beyond the requests in flight.
         self._responses: asyncio.Queue[v1.IngestResponse | Exception] = asyncio.Queue()
         self._call = client.IngestStream()
 
@@ -155,7 +155,7 @@ class Connection:
         raise news
 
     async def finish(self) -> None:
-        """All is stored; the end of the stream is a courtesy."""
+        """Everything is stored. Ending the stream properly is only polite."""
         with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
             await self._call.done_writing()
         await asyncio.wait([self._reader], timeout=CLOSE_WAIT)
@@ -166,8 +166,8 @@ class Connection:
                 self._responses.put_nowait(response)
             self._responses.put_nowait(ended_early())
         except PgfoxError as error:
-            # All that grpc.aio says when a stream ends while it writes, even where the server said why. The next
-            # connection learns it.
+            # grpc.aio says only this if a stream ends while it writes, even if the server said why. The next connection
+            # gets the reason.
             is_unknown = error.details() == "Internal error from Core"
             self._responses.put_nowait(ended_early() if is_unknown else error)
         except Exception as error:

@@ -19,7 +19,7 @@ Response = TypeVar("Response", covariant=True)
 
 
 class UnaryUnary(Generic[Request, Response]):
-    """What type checkers see of a method with one request and one response; `unary_unary` makes it."""
+    """The type of a method with one request and one response, for type checkers. `unary_unary` makes the method."""
 
     async def __call__(
         self,
@@ -29,12 +29,12 @@ class UnaryUnary(Generic[Request, Response]):
         metadata: CallMetadata | None = None,
         **options: Any,
     ) -> Response:
-        """Calls, and gives the response. Cancelling whoever awaits it cancels the call.
+        """Calls, and returns the response. Cancelling the task that awaits it cancels the call.
 
         Args:
             timeout: deadline in seconds over all attempts. Default: that of the client.
-            metadata: headers to send beside those of the client.
-            options: further arguments of `grpc.aio`, such as `wait_for_ready=True`.
+            metadata: additional headers.
+            options: additional arguments of `grpc.aio`, such as `wait_for_ready=True`.
 
         Raises:
             PgfoxError: the call failed.
@@ -49,7 +49,7 @@ class UnaryUnary(Generic[Request, Response]):
         metadata: CallMetadata | None = None,
         **options: Any,
     ) -> tuple[Response, grpc.aio.Call]:
-        """As the call itself, and gives beside the response the call of `grpc.aio`, with its headers and trailers."""
+        """Like the call itself, but also returns the call of `grpc.aio`, with its headers and trailers."""
         raise NotImplementedError
 
 

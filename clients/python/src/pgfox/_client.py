@@ -28,19 +28,20 @@ def connect(
     retry: bool = True,
     options: Sequence[tuple[str, Any]] = (),
 ) -> Client:
-    """Returns a client of the server at `endpoint`. It connects with the first call, and again whenever it has to.
+    """Returns a client of the server at `endpoint`. It connects with the first call, and reconnects when necessary.
 
-    Threads may share it. Processes may not: after a fork, as of gunicorn or multiprocessing, connect in the child.
+    Threads may share it, processes may not. After a fork, for example by gunicorn or multiprocessing, connect in the
+    child.
 
     Args:
-        endpoint: `host:port`, `http://host:port` or `https://host:port`. Without a scheme: https when `ca` is given,
-            else http. Calls are spread over all addresses of the name.
-        api_key: sent with every call as `authorization: Bearer <key>`, and never shown. An empty one is none.
-        ca: certificates, in PEM, that the server's certificate must descend from. Default: those of the system.
-        timeout: deadline in seconds of every call but IngestStream and BuildIndex, over all its attempts, above 0 and
-            at most 86,400, a day. A call may set its own: `client.Search(request, timeout=5)`.
-        retry: try again when the server is not there, or says when to come back, for as long as the deadline allows.
-        options: further arguments of the gRPC channel, such as `("grpc.max_receive_message_length", 64 << 20)`.
+        endpoint: `host:port`, `http://host:port` or `https://host:port`. Without a scheme: https if `ca` is set, else
+            http. Calls are spread over all addresses of the name.
+        api_key: sent with every call as `authorization: Bearer <key>`, and never shown. None or empty: no key is sent.
+        ca: trusted CA certificates in PEM. Default: those of the system.
+        timeout: deadline in seconds of every call except IngestStream and BuildIndex, for all attempts together. Above
+            0 and at most 86,400, one day. A call can set its own: `client.Search(request, timeout=5)`.
+        retry: retry calls within their deadline if the server cannot be reached or says when to come back.
+        options: additional arguments of the gRPC channel, such as `("grpc.max_receive_message_length", 64 << 20)`.
 
     Raises:
         ValueError: an argument cannot be used; the text says what to write.
@@ -57,7 +58,7 @@ class Client(PgfoxServiceStub):
         """For other generated stubs, such as that of grpc.health.v1: they call as this client does."""
 
     def close(self) -> None:
-        """Ends the connection and every call that runs."""
+        """Ends the connection and every running call."""
         self.channel.close()
 
     def __enter__(self) -> Client:
@@ -76,7 +77,7 @@ class Client(PgfoxServiceStub):
 
 
 class Channel(grpc.Channel):
-    """Calls as its settings say."""
+    """Calls according to its settings."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -126,7 +127,7 @@ class UnaryUnary:
     def future(
         self, request: Any, timeout: float | None = None, metadata: Any = None, *args: Any, **kwargs: Any
     ) -> Call:
-        """Starts the call and returns at once. It is not tried again: nobody is there to wait."""
+        """Starts the call and returns at once. It is not retried, since nobody waits for it."""
         self._about.check(request)
         settings = self._settings
         timeout = settings.timeout if timeout is None else timeout
@@ -177,7 +178,7 @@ class Stream:
 
 
 class Call:
-    """A running call: gRPC's own object, but that its errors are pgfox's."""
+    """A running call: gRPC's own object, but with pgfox's errors."""
 
     def __init__(self, inner: Any, settings: Settings) -> None:
         self._inner = inner
@@ -207,5 +208,5 @@ class Call:
             return step(*args)
         except grpc.RpcError as error:
             failure = self._settings.error(error)
-        # Outside of the handler, so that the traceback is not that of gRPC's insides as well.
+        # Outside the handler, so that the traceback does not show the inside of gRPC.
         raise failure

@@ -22,10 +22,10 @@ def document(
     """A document from plain values: `pgfox.document("1", text="...", metadata={"released": date(1999, 3, 31)})`.
 
     Args:
-        id: a string; integers and UUIDs become one.
-        text: what is embedded, or stored beside the vector.
-        vector: what `pgfox.vector` takes, or a vector.
-        metadata: a dict of what JSON has and of what `pgfox.struct` makes of it: dates, sets, NumPy's scalars, ...
+        id: a string. Integers and UUIDs become strings.
+        text: the text to embed, or to store beside the vector.
+        vector: a vector, or anything that `pgfox.vector` accepts.
+        metadata: a dict of JSON values, or of values that `pgfox.struct` converts: dates, sets, NumPy's scalars, ...
 
     Raises:
         TypeError, ValueError: a value cannot be stored as it is; the text names it, such as `metadata.cut.scenes[3]`.

@@ -1,4 +1,4 @@
-"""The errors of pgfox, with all that the server says about them."""
+"""The errors of pgfox, with all details from the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # The domain of google.rpc.ErrorInfo.
 DOMAIN = "pgfox"
-# It names the reasons without their prefix.
+# The names of the reasons, without their prefix.
 REASONS: dict[str, Any] = {name.removeprefix("ERROR_REASON_"): number for name, number in v1.ErrorReason.items()}
 NAMES = {number: name for name, number in REASONS.items()}
 
@@ -31,36 +31,36 @@ class Violation(NamedTuple):
     """A field of a request that breaks a rule."""
 
     field: str
-    """Where it is, such as `documents[3].vector`."""
+    """Its path, such as `documents[3].vector`."""
     rule: str
     """The rule, such as `must have 384 values, not 3`."""
 
 
 class PgfoxError(grpc.RpcError):
-    """A call failed. The subclasses stand for the codes worth catching.
+    """A call failed. The subclasses are for codes that programs often catch.
 
     `code()`, `details()`, `initial_metadata()` and `trailing_metadata()` are those of gRPC. It can be pickled, and its
     text says everything that a person needs.
     """
 
     reason: v1.ErrorReason
-    """Why, for programs, such as `v1.ERROR_REASON_COLLECTION_NOT_FOUND`. `v1.ERROR_REASON_UNSPECIFIED`, which is 0,
-    when the answer is not from pgfox, as for a lost connection."""
+    """Why the call failed, for programs, such as `v1.ERROR_REASON_COLLECTION_NOT_FOUND`. `v1.ERROR_REASON_UNSPECIFIED`,
+    which is 0, if the answer is not from pgfox, as for a lost connection."""
     metadata: dict[str, str]
-    """What the reason is about, such as `{"collection": "films"}`; the proto says for each reason what is there."""
+    """What the reason is about, such as `{"collection": "films"}`; the proto documents the keys for each reason."""
     violations: tuple[Violation, ...]
-    """Every field that breaks a rule. Empty when the error is not about fields. Of `ingest`, `documents[3]` is the
-    fourth document after the first `acknowledged.documents` of the stream."""
+    """Every field that breaks a rule. Empty if the error is not about fields. For `ingest`, `documents[3]` is
+    the fourth document after the first `acknowledged.documents` of the stream."""
     retry_delay: float | None
-    """Seconds after which the call is worth repeating, where the server says so."""
+    """Seconds to wait before retrying the call, if the server says so."""
     request_id: str | None
-    """The id of the call, which the log of the server has too. None when the server did not answer."""
+    """The id of the call, which is also in the server's log. None if the server did not answer."""
     attempts: int
-    """How often the call was tried."""
+    """Number of attempts."""
     elapsed: float
     """Seconds that all attempts took."""
     acknowledged: IngestTotals | None
-    """Of `ingest`: what was stored nevertheless, which is the first `acknowledged.documents` of the stream."""
+    """For `ingest`: what is stored, which is the first `acknowledged.documents` documents of the stream."""
 
     def __init__(
         self,
@@ -90,21 +90,21 @@ class PgfoxError(grpc.RpcError):
         self._text = details if text is None else text
 
     def code(self) -> grpc.StatusCode:
-        """The code of gRPC."""
+        """The gRPC code."""
         code: grpc.StatusCode = self.args[0]
         return code
 
     def details(self) -> str:
-        """What happened, as the server or gRPC says it. The text of the error also says which server is not there."""
+        """What happened, as the server or gRPC says it. The text of the error also names an unreachable server."""
         details: str = self.args[1]
         return details
 
     def initial_metadata(self) -> tuple[Metadatum, ...]:
-        """The headers of the answer. Empty when there was none."""
+        """The headers of the answer. Empty if there was no answer."""
         return self._initial_metadata
 
     def trailing_metadata(self) -> tuple[Metadatum, ...]:  # type: ignore[override]  # the type of gRPC's is private
-        """The trailers of the answer, such as `grpc-status-details-bin`. Empty when there was none."""
+        """The trailers of the answer, such as `grpc-status-details-bin`. Empty if there was no answer."""
         return self._trailing_metadata
 
     def is_retryable(self) -> bool:
@@ -130,10 +130,10 @@ class PgfoxError(grpc.RpcError):
 
     @staticmethod
     def of(error: grpc.RpcError, endpoint: str) -> PgfoxError:
-        """What gRPC raised for a call to `endpoint`, as the class of its code."""
+        """The error that gRPC raised for a call to `endpoint`, in the class of its code."""
         if isinstance(error, PgfoxError):
             return error
-        # RpcError says in its documentation only that it is a Call too.
+        # The documentation of RpcError says only that it is a Call too.
         call: Any = error
         code: grpc.StatusCode = call.code()
         details: str = call.details() or ""
@@ -149,7 +149,7 @@ class PgfoxError(grpc.RpcError):
         retry_info = error_details_pb2.RetryInfo()
         for detail in status.details:
             if detail.Unpack(info) and info.domain == DOMAIN:
-                # A server newer than this client has reasons that it does not know.
+                # A newer server has reasons that this client does not know.
                 reason = REASONS.get(info.reason, v1.ERROR_REASON_UNSPECIFIED)
                 metadata = dict(info.metadata)
             elif detail.Unpack(bad_request):
@@ -180,7 +180,7 @@ class InvalidArgumentError(PgfoxError, ValueError):
 
 
 class NotFoundError(PgfoxError, LookupError):
-    """There is no such collection, document or index."""
+    """The collection, the document or the index does not exist."""
 
 
 class AlreadyExistsError(PgfoxError):
@@ -192,19 +192,19 @@ class FailedPreconditionError(PgfoxError):
 
 
 class AbortedError(PgfoxError):
-    """A document has another version than `if_version` says, or an index build failed."""
+    """A document is not at the version given in `if_version`, or an index build failed."""
 
 
 class ResourceExhaustedError(PgfoxError):
-    """Something is used up: connections, a quota, the size of a message. With a `retry_delay` only for a while."""
+    """Something is used up: connections, a quota, the size of a message. With a `retry_delay` it is temporary."""
 
 
 class DeadlineExceededError(PgfoxError, TimeoutError):
-    """The deadline of the call is over."""
+    """The deadline of the call has passed."""
 
 
 class UnavailableError(PgfoxError, ConnectionError):
-    """The server, or what it needs, cannot be reached."""
+    """The server, or something that it needs, cannot be reached."""
 
 
 class UnauthenticatedError(PgfoxError, PermissionError):
@@ -233,18 +233,18 @@ def _status(wire: bytes) -> status_pb2.Status:
     try:
         return status_pb2.Status.FromString(wire)
     except DecodeError:
-        # Of something on the way that is no pgfox; the code and the text still say what happened.
+        # The answer came from something other than pgfox. The code and the text still say what happened.
         return status_pb2.Status()
 
 
 def _is_misconfigured(details: str) -> bool:
-    """Whether TLS fails in a way that no repetition mends."""
+    """Whether TLS fails in a way that retrying cannot fix."""
     return any(sign in details for sign in ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "peer certificate"))
 
 
 def _advice(details: str) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in details or "peer certificate" in details:
-        return "give `ca` the certificate that the server's descends from, and call the server by a name in it"
+        return "set `ca` to the CA certificate of the server, and call the server by a name in its certificate"
     if "WRONG_VERSION_NUMBER" in details:
         return "the server there does not speak TLS: write http://"
-    return "check the address, that pgfox-server runs there, and https:// where it has a certificate"
+    return "check the address, that pgfox-server runs there, and https:// if it has a certificate"

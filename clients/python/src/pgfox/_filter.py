@@ -20,9 +20,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Where(dict[str, Any]):
-    """A filter: `&`, `|` and `~` combine it with others, and every message takes it where it has a `Filter`.
+    """A filter: `&`, `|` and `~` combine it with others, and every message accepts it as a `Filter`.
 
-    It is a dict of the one field that a `v1.Filter` has set; `filter` is the message.
+    It is a dict with the one field of `v1.Filter` that is set. `filter` is the message.
     """
 
     @classmethod
@@ -31,15 +31,15 @@ class Where(dict[str, Any]):
         if isinstance(filter, Where):
             return filter
         if not isinstance(filter, v1.Filter):
-            raise TypeError(f"a filter is made of F(...) or is a v1.Filter, not a {type(filter).__name__}")
+            raise TypeError(f"a filter is made from F(...) or is a v1.Filter, not a {type(filter).__name__}")
         node = filter.WhichOneof("node")
         if node is None:
-            raise ValueError("the filter is empty; F.everything is for every document")
+            raise ValueError("the filter is empty; use F.everything to select all documents")
         return cls({node: getattr(filter, node)})
 
     @property
     def filter(self) -> v1.Filter:
-        """The message; each time a new one."""
+        """A new message each time."""
         return v1.Filter(**self)
 
     def __and__(self, other: v1.Filter | Where) -> Where:
@@ -84,7 +84,7 @@ class Where(dict[str, Any]):
         return f"<pgfox.Where {' '.join(str(self.filter).split())}>"
 
     def _parts(self, node: str) -> list[v1.Filter]:
-        """The filters that this one joins by `node`, or itself: nesting is limited, the length of a chain is not."""
+        """The filters that this one joins by `node`, or itself. Nesting is limited, the length of a chain is not."""
         return list(self[node].filters) if node in self else [self.filter]
 
 
@@ -92,17 +92,17 @@ class F:
     """A field of the metadata, to build filters of: `F("year") >= 2000`, `F("author.name") == "Ada"`.
 
     The path is written as in `Condition.field`: keys separated by dots, `variants[].color` for the color of any
-    variant. `F.path("first.name")` quotes keys with other characters than letters, digits, `_` and `-`.
+    variant. `F.path("first.name")` quotes keys with characters other than letters, digits, `_` and `-`.
 
     `==` and `!=` compare with any JSON value, and with None for no value. `<`, `<=`, `>` and `>=` compare with numbers
-    and strings, and with a `date` or a `datetime` that has a zone as times. Values of other types of Python become
-    those of JSON as in `pgfox.struct`.
+    and strings. A `date`, or a `datetime` with a zone, is compared as a time. Values of other Python types are
+    converted as in `pgfox.struct`.
     """
 
     everything: ClassVar[Where] = Where(everything=True)
-    """Every document: says on purpose that all are meant, and is the neutral start of a chain of `&`."""
+    """Every document. Use it to select all documents explicitly, and as the neutral start of a chain of `&`."""
 
-    # NumPy's scalars leave comparisons to this class.
+    # Makes NumPy's scalars leave comparisons to this class.
     __array_ufunc__ = None
 
     def __init__(self, path: str) -> None:
@@ -148,11 +148,11 @@ class F:
         return self._condition(at_least=self._comparable(">=", value))
 
     def equals(self, value: Any, *, ignore_case: bool = False) -> Where:
-        """The value is this one. None: there is no value."""
+        """The value equals this one. None: there is no value."""
         return self._condition(equals=self._value(value), ignore_case=ignore_case)
 
     def not_equals(self, value: Any, *, ignore_case: bool = False) -> Where:
-        """The value is not this one, or there is none. None: there is a value."""
+        """The value does not equal this one, or is missing. None: there is a value."""
         return self._condition(not_equals=self._value(value), ignore_case=ignore_case)
 
     def one_of(self, values: Iterable[Any], *, ignore_case: bool = False) -> Where:
@@ -160,15 +160,15 @@ class F:
         return self._condition(one_of=self._values("one_of", values), ignore_case=ignore_case)
 
     def none_of(self, values: Iterable[Any], *, ignore_case: bool = False) -> Where:
-        """The value is none of these, or there is none."""
+        """The value is none of these, or is missing."""
         return self._condition(none_of=self._values("none_of", values), ignore_case=ignore_case)
 
     def contains_any(self, values: Iterable[Any], *, ignore_case: bool = False) -> Where:
-        """The value is a list that has at least one of these."""
+        """The value is a list with at least one of these."""
         return self._condition(contains_any=self._values("contains_any", values), ignore_case=ignore_case)
 
     def contains_all(self, values: Iterable[Any], *, ignore_case: bool = False) -> Where:
-        """The value is a list that has all of these."""
+        """The value is a list with all of these."""
         return self._condition(contains_all=self._values("contains_all", values), ignore_case=ignore_case)
 
     def starts_with(self, text: str, *, ignore_case: bool = False) -> Where:
@@ -180,15 +180,15 @@ class F:
         return self._condition(contains_text=self._text("contains_text", text), ignore_case=ignore_case)
 
     def exists(self, exists: bool = True) -> Where:
-        """There is a value; with False: there is none."""
+        """There is a value; with False: the value is missing."""
         return self._condition(exists=exists)
 
     def before(self, time: date) -> Where:
-        """The value is a string that spells a time before this one, a `datetime` with a zone or a `date` (0:00 UTC)."""
+        """The value is a string with a time before this one, a `datetime` with a zone or a `date` (0:00 UTC)."""
         return self._time("before", time)
 
     def since(self, time: date) -> Where:
-        """The value is a string that spells this time or a later one."""
+        """The value is a string with this time or a later one."""
         return self._time("since", time)
 
     def __bool__(self) -> NoReturn:
@@ -197,7 +197,7 @@ class F:
     def __contains__(self, value: object) -> NoReturn:
         raise TypeError(f"`in` cannot make a filter: write {self!r}.contains_any([{value!r}])")
 
-    # `==` does not compare two of them, so that neither a set nor a dict can hold them.
+    # `==` does not compare two fields, so neither a set nor a dict can contain them.
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
@@ -253,6 +253,6 @@ def _joined(node: str, filters: list[v1.Filter]) -> Where:
 
 
 def _refuse_one(test: str, values: object) -> None:
-    """A string would be taken for a list of its characters."""
+    """Refuses a string, which would be read as a list of its characters."""
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{test} takes a list: write [{values!r}]")

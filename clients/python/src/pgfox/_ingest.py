@@ -1,7 +1,7 @@
 """Ingesting without the network: groups documents into requests, and keeps them until they are acknowledged.
 
-`_stream.ingest` and `aio.ingest` move the requests. Ids make it safe to send a request twice, so that nothing is lost
-and nothing doubled.
+`_stream.ingest` and `aio.ingest` send the requests. Ids make it safe to send a request twice: nothing is lost and
+nothing is stored twice.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ DEFAULT_REQUESTS_IN_FLIGHT = 4
 DEFAULT_ACKNOWLEDGE_TIMEOUT = 600.0
 DEFAULT_RETRY_TIMEOUT = 60.0
 
-# What the server takes in one request: documents, and bytes less room for the rest of the message.
+# The server's limits for one request: documents, and bytes less room for the rest of the message.
 MAX_DOCUMENTS_PER_REQUEST = 1_000
 MAX_BYTES_PER_REQUEST = (16 << 20) - (64 << 10)
 MAX_REQUESTS_IN_FLIGHT = 100
 
-# Seconds that the end of a stream is waited for once everything is acknowledged, or it is cancelled.
+# Seconds to wait for the end of a stream once everything is acknowledged, or once it is cancelled.
 CLOSE_WAIT = 2.0
 
 
 @dataclass(frozen=True)
 class IngestTotals:
-    """What is acknowledged, which means committed."""
+    """Counts everything that is acknowledged, which means committed."""
 
     documents: int = 0
-    """Documents, the skipped ones included."""
+    """Documents, including skipped ones."""
     upserted: int = 0
     """Documents that were inserted or changed."""
     updated: int = 0
-    """The part of `upserted` that existed before."""
+    """Documents among `upserted` that existed before."""
     unchanged: int = 0
-    """Documents that were stored already just as they are; after an interruption also those that are sent twice."""
+    """Documents that were already stored unchanged, including documents sent twice after an interruption."""
     skipped: int = 0
     """Documents that the server refused, with `skip_invalid`."""
     existing: int = 0
-    """Documents whose id existed, with `only_if_absent`; after an interruption also those that are sent twice."""
+    """Documents whose id existed, with `only_if_absent`, including documents sent twice after an interruption."""
     embedded: int = 0
-    """Texts that were embedded: documents, or chunks of them."""
+    """Embedded texts: documents or their chunks."""
     truncated: int = 0
     """Documents whose text is longer than the model reads."""
     unembedded: int = 0
-    """Documents stored without a vector because they have no text."""
+    """Documents that were stored without a vector because they have no text."""
     full_text_cut: int = 0
-    """Documents of whose text full-text search finds the beginning only, since it is so long."""
+    """Documents whose text is so long that full-text search does not know all of it."""
     tokens: int = 0
     """Tokens that the model read."""
 
@@ -70,7 +70,7 @@ class SkippedDocument:
     position: int
     """Position in the whole stream, from 0."""
     id: str
-    """Id of the document, cut to 512 bytes."""
+    """Id of the document, cut to at most 512 bytes."""
     reason: v1.ErrorReason
     """The reason for programs."""
     message: str
@@ -82,7 +82,7 @@ OnInterrupted = Callable[[PgfoxError, float], object]
 
 
 class Step(enum.Enum):
-    """What an ingest does next."""
+    """The next step of an ingest."""
 
     SEND = enum.auto()
     """Send `ready` over the connection."""
@@ -151,10 +151,10 @@ class Ingest:
         if not isinstance(document, v1.Document):
             remedy = "; pgfox.document(**it) makes one" if isinstance(document, dict) else ""
             raise TypeError(f"document {position} is a {type(document).__name__}, not a pgfox.v1.Document{remedy}")
-        # The field's tag and length come on top of the document.
+        # The field's tag and length are added to the size of the document.
         size = document.ByteSize() + 6
         if size > MAX_BYTES_PER_REQUEST:
-            rule = f"has {size:,} bytes, above the {MAX_BYTES_PER_REQUEST:,} of one request"
+            rule = f"has {size:,} bytes, more than a request may have ({MAX_BYTES_PER_REQUEST:,})"
             raise InvalidArgumentError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"document {position} of the stream (`{document.id}`) {rule}",
@@ -164,7 +164,7 @@ class Ingest:
         self._documents_read += 1
         if self._filling_bytes + size > self._bytes_max:
             self._close()
-        # This copies it, so that the source may use it again.
+        # This copies the document, so that the source may reuse it.
         self._filling.documents.append(document)
         self._filling_bytes += size
         if len(self._filling.documents) == self._documents_max or self._filling_bytes >= self._bytes_max:
@@ -176,7 +176,7 @@ class Ingest:
         self._close()
 
     def take(self) -> v1.IngestRequest:
-        """The next request to send; it is kept until it is acknowledged."""
+        """The next request to send. It is kept until it is acknowledged."""
         request = self._ready.popleft()
         self.unacknowledged.append(request)
         return request
@@ -186,7 +186,7 @@ class Ingest:
         if response.sequence != expected:
             raise PgfoxError(
                 grpc.StatusCode.INTERNAL,
-                f"the server acknowledged request {response.sequence} where {expected or 'none'} was due",
+                f"the server acknowledged request {response.sequence} instead of {expected or 'none'}",
             )
         request = self.unacknowledged.popleft()
         self._backoff = None
@@ -212,11 +212,11 @@ class Ingest:
             self._on_acknowledged(self.totals, skipped)
 
     def interrupted(self, error: PgfoxError) -> float:
-        """The pause before the next connection; raises the error when there shall be none."""
+        """The pause before the next connection. Raises the error if there will be none."""
         if not is_interruption(error):
             raise error
         backoff = self._backoff or Backoff(self._retry_timeout)
-        # With nothing on the way nothing failed: proxies cut connections that are idle.
+        # Without requests in flight nothing failed: proxies cut idle connections.
         pause = backoff.pause(error) if self.unacknowledged else 0.0
         if pause is None:
             error.attempts = backoff.failures
@@ -240,7 +240,7 @@ class Ingest:
 
 
 def check_source(documents: object) -> None:
-    """Refuses a source that a loop would not read as documents."""
+    """Refuses a source whose items are not documents."""
     if is_table(documents):
         remedy = "write pgfox.documents(table, id=..., text=...), which names its columns"
         raise TypeError(f"documents is a {type(documents).__name__}: {remedy}")

@@ -1,4 +1,4 @@
-"""What the proto says about a method."""
+"""The methods of the proto."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Method:
         self._request: Any = GetMessageClass(_SERVICE.methods_by_name[self.name].input_type) if is_ours else Message
 
     def check(self, request: object) -> None:
-        """Refuses what is no request: gRPC would log a traceback and call it an internal error."""
+        """Refuses anything but a request: gRPC would log a traceback and report an internal error."""
         if not isinstance(request, self._request):
             kind = self._request.__name__
             raise TypeError(f"{self.name} takes a v1.{kind}, not a {type(request).__name__}: v1.{kind}(...)")
 
 
 def refuse_client(client: object, kind: type, remedy: str) -> None:
-    """Refuses a client of this kind, where one of the other kind is needed."""
+    """Refuses a client of this kind if the other kind is needed."""
     if isinstance(client, kind):
         raise TypeError(f"{client!r} cannot be used here: write {remedy}")

@@ -1,4 +1,4 @@
-"""Everything that a call lists page by page, one by one."""
+"""Reads whole lists, page by page."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def list_all(
 ) -> Iterator[v1.Document]:
     """Every document of a collection, or every one that matches a filter: `for document in list_all(client, "films")`.
 
-    A page is fetched when the one before is used up, so that no more than a page is in memory. A document that is
-    stored, changed or deleted meanwhile may or may not be seen; no other is left out or repeated.
+    A page is fetched when the previous one is used up, so that at most one page is in memory. A document that is
+    stored, changed or deleted meanwhile may or may not appear. No other document is left out or repeated.
 
     Args:
-        order, descending: in which order; by id unless stated.
-        include_vector: with the vectors.
-        fields: only these, as in `read_mask`, such as `["text", "metadata.title"]`. None: text and metadata.
-        page_size: most documents to fetch at once, 1 to 1,000.
+        order, descending: the order of the documents. Default: by id.
+        include_vector: return the vectors too.
+        fields: the fields to return, as in `read_mask`, such as `["text", "metadata.title"]`. None: text and metadata.
+        page_size: maximum number of documents per page, 1 to 1,000.
         timeout: deadline in seconds of each page. Default: that of the client.
 
     Raises:

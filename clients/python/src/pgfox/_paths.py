@@ -1,4 +1,4 @@
-"""Paths to fields of the metadata, as `Condition.field` spells them."""
+"""Paths of metadata fields, in the form of `Condition.field`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _BARE = re.compile(r"[\w-]+", re.ASCII)
 
 
 def quoted(key: str) -> str:
-    """A key as it stands in a path, in double quotes when it has to be."""
+    """A key in the form that paths use, in double quotes if necessary."""
     if _BARE.fullmatch(key):
         return key
     return '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'

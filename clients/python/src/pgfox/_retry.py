@@ -1,4 +1,4 @@
-"""When a call is made again, and how long to wait before."""
+"""Decides when to retry a call, and how long to wait before."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import grpc
 
 from pgfox._errors import PgfoxError
 
-# Pauses in seconds: the first, and the longest unless the server asks for more.
+# Pauses in seconds: the first one, and the longest one unless the server asks for more.
 PAUSE_MIN = 0.1
 MAX_PAUSE = 5.0
 
-# A repetition would report an error though the first attempt did what was asked for.
+# A second attempt would report an error although the first succeeded.
 NEVER_REPEATED = frozenset(
     f"/pgfox.v1.PgfoxService/{name}" for name in ("CreateCollection", "DeleteCollection", "DropIndex")
 )
 
-# How gRPC tells of a stream that was reset.
+# How gRPC reports that a stream was reset.
 SIGNS_OF_RESET = ("RST_STREAM", "Stream removed")
 
 
 class Backoff:
-    """Pauses that grow, keep apart clients that failed together, and end `timeout` seconds after `started`."""
+    """Pauses that grow, differ between clients that failed together, and end `timeout` seconds after `started`."""
 
     def __init__(self, timeout: float, started: float | None = None) -> None:
         self.timeout = timeout
@@ -33,7 +33,7 @@ class Backoff:
 
     def pause(self, error: PgfoxError) -> float | None:
         """The pause after this failure, at least as long as the server asks for. None: give up."""
-        # Half of the pause is chance.
+        # Half of the pause is random.
         pause = max(self._next * random.uniform(0.5, 1.0), error.retry_delay or 0.0)
         self._next = min(2 * self._next, MAX_PAUSE)
         self.failures += 1
@@ -44,7 +44,7 @@ class Backoff:
 
 
 class Attempts:
-    """The attempts of one call, whose deadline spans them all."""
+    """The attempts of one call, which share its deadline."""
 
     def __init__(self, started: float, timeout: float, repeatable: bool) -> None:
         self._backoff = Backoff(timeout, started)
@@ -52,7 +52,7 @@ class Attempts:
         self._count = 0
 
     def pause(self, error: PgfoxError) -> float:
-        """The pause before the next attempt; raises the error when there shall be none."""
+        """The pause before the next attempt. Raises the error if there will be none."""
         self._count += 1
         if self._repeatable and error.is_retryable():
             pause = self._backoff.pause(error)
@@ -67,7 +67,7 @@ class Attempts:
 
 
 def is_repeatable(method: str, request: object) -> bool:
-    """Whether the call does no harm when it is repeated."""
+    """Whether the call is safe to repeat."""
     return method not in NEVER_REPEATED and not getattr(request, "if_version", None)
 
 

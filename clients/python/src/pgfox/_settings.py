@@ -1,4 +1,4 @@
-"""Where the server is and how it is called: what `connect` is given, checked."""
+"""Checks the arguments of `connect`: the address of the server, and how to call it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pgfox._version import __version__
 
 DEFAULT_ENDPOINT = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 30.0
-# Seconds, a day: the longest timeout that an option takes.
+# Maximum value of every timeout option in seconds: one day.
 MAX_TIMEOUT = 86_400
 
-# The limit of the server, 16 MiB, and a little for the frame of a message.
+# The server's limit of 16 MiB, and a little for the frame of a message.
 MAX_MESSAGE_BYTES = (16 << 20) + (64 << 10)
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -48,7 +48,7 @@ class Settings:
         return (*(own.items() if isinstance(own, dict) else own), *self.metadata)
 
     def error(self, error: grpc.RpcError) -> PgfoxError:
-        """What gRPC raised, as one of pgfox's errors."""
+        """Converts an error of gRPC to one of pgfox's."""
         return PgfoxError.of(error, self.endpoint)
 
 
@@ -63,7 +63,7 @@ def settings(
     if ca is not None and not isinstance(ca, bytes):
         raise TypeError("ca is the certificate in PEM as bytes, such as Path(file).read_bytes()")
     if ca is not None and b"-----BEGIN CERTIFICATE-----" not in ca:
-        raise ValueError("ca holds no certificate in PEM")
+        raise ValueError("ca contains no certificate in PEM")
     check_timeout("timeout", timeout)
     scheme, target = _parse(endpoint, ca)
     return Settings(
@@ -73,7 +73,7 @@ def settings(
         retry=retry,
         metadata=_authorization(api_key),
         credentials=grpc.ssl_channel_credentials(ca or _system_roots()) if scheme == "https" else None,
-        # Of two arguments with one name gRPC takes the first.
+        # If two arguments have the same name, gRPC uses the first.
         options=(
             *options,
             ("grpc.primary_user_agent", f"pgfox-python/{__version__}"),
@@ -86,12 +86,12 @@ def settings(
             ("grpc.http2.max_pings_without_data", 0),
             # A headless service of Kubernetes has an address for every server.
             ("grpc.lb_policy_name", "round_robin"),
-            # gRPC would wait up to two minutes before it looks whether the server is back.
+            # Otherwise gRPC waits up to two minutes before it checks whether the server is back.
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 5_000),
-            # Which is also the longest wait for a connection.
+            # This is also the maximum time to connect.
             ("grpc.min_reconnect_backoff_ms", 10_000),
-            # When every server of the name is gone, look for new ones sooner than after 30 seconds.
+            # If every server of the name is gone, look for new ones sooner than after 30 seconds.
             ("grpc.dns_min_time_between_resolutions_ms", 5_000),
         ),
     )
@@ -121,33 +121,33 @@ def _parse(endpoint: str, ca: bytes | None) -> tuple[str, str]:
     port = int(parts["port"]) if parts and parts["port"] else {"http": 80, "https": 443}.get(scheme or "")
     reason = ""
     if scheme not in (None, "http", "https"):
-        reason = "the scheme is http or https"
+        reason = "the scheme must be http or https"
     elif parts is None or port is None or not 0 < port < 65536 or (parts["slash"] and not scheme):
         reason = "write host:port, http://host:port or https://host:port"
     elif scheme == "http" and ca is not None:
-        reason = "http:// has no TLS, so that the CA would not be used; write https://"
+        reason = "http:// uses no TLS, so the CA would be ignored; write https://"
     if reason or parts is None:
-        raise ValueError(f"`{endpoint}` is no server address: {reason}")
+        raise ValueError(f"`{endpoint}` is not a server address: {reason}")
     return scheme or ("https" if ca is not None else "http"), f"{parts['host']}:{port}"
 
 
 def _authorization(api_key: str | None) -> Metadata:
-    # Compose and its like hand on an environment variable that is not set as an empty one.
+    # Compose and similar tools pass an unset environment variable as an empty one.
     api_key = (api_key or "").strip()
     if not api_key:
         return ()
     if not re.fullmatch(r"[!-~]+", api_key):
-        # Without the key: this text ends in logs.
-        raise ValueError("the API key may have visible ASCII characters only")
+        # Without the key, since this text ends up in logs.
+        raise ValueError("the API key may contain only visible ASCII characters")
     return (("authorization", f"Bearer {api_key}"),)
 
 
 def _system_roots() -> bytes | None:
-    """The certificates that this machine trusts. None: those that gRPC brings along, or is told of."""
+    """The certificates that this machine trusts. None: those that come with gRPC or are configured for it."""
     if "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" in os.environ:
         return None
     paths = ssl.get_default_verify_paths()
-    # Debian has a folder of certificates, and beside them all in one file.
+    # Debian has a folder of certificates, and beside it a file with all of them.
     for file in (paths.cafile, paths.capath and os.path.join(paths.capath, "ca-certificates.crt")):
         if file and os.path.isfile(file):
             return Path(file).read_bytes()

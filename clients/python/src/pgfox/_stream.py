@@ -47,29 +47,31 @@ def ingest(
 ) -> IngestTotals:
     """Streams documents into a collection and returns when everything is committed.
 
-    When the connection breaks it connects again and sends again what was not acknowledged. The documents are read in
-    the calling thread, and no farther ahead than `requests_in_flight` requests. A request is sent when it is full or
-    `documents` ends: when they come slowly, fewer `documents_per_request` are stored sooner.
+    If the connection breaks, it connects again and sends everything again that was not acknowledged. The documents are
+    read in the calling thread, at most `requests_in_flight` requests ahead. A request is sent when it is full or
+    `documents` ends. If documents come slowly, a smaller `documents_per_request` stores them sooner.
 
     Args:
         skip_invalid: store the good documents and report the bad ones, instead of ending with the first bad request.
         only_if_absent: store only documents whose id does not exist, and leave the others as they are.
         documents_per_request: 1 to 1,000.
-        bytes_per_request: bytes of documents at which a request is sent, 1 to 16 MiB - 64 KiB. A larger document goes
-            alone.
-        requests_in_flight: requests sent and not acknowledged yet, 1 to 100. They are kept for sending again.
-        acknowledge_timeout: longest wait in seconds for an acknowledgement over a connection that stands, above 0 and
-            at most 86,400, a day.
-        retry_timeout: seconds to try again after an interruption when nothing is acknowledged meanwhile, at most
-            86,400; 0: not at all.
-        on_acknowledged: called with the totals so far and the documents skipped of the last request.
-        on_interrupted: called with what broke the connection and the pause in seconds before the next one.
+        bytes_per_request: bytes of documents at which a request is sent, 1 to 16 MiB - 64 KiB. A larger document is
+            sent alone.
+        requests_in_flight: maximum number of requests that are sent but not acknowledged, 1 to 100. They are kept to
+            be sent again.
+        acknowledge_timeout: maximum wait in seconds for an acknowledgement over an open connection, above 0 and at
+            most 86,400, one day.
+        retry_timeout: how many seconds to retry after an interruption without an acknowledgement, at most 86,400;
+            0 means no retries.
+        on_acknowledged: called with the totals so far and the skipped documents of the last request.
+        on_interrupted: called with the error that broke the connection and the pause in seconds before the next one.
 
     Raises:
-        PgfoxError: the server refused, or was away for too long; `acknowledged` tells what is stored nevertheless, and
+        PgfoxError: the server refused, or could not be reached for too long. `acknowledged` says what is stored, and
             `documents[3]` in `violations` is the fourth document after the first `acknowledged.documents`.
-        ValueError: an option is out of its range; nothing was sent.
-        Exception: whatever `documents` or a callback raises, as it is; `on_acknowledged` was told what is stored.
+        ValueError: an option is outside its range. Nothing was sent.
+        Exception: any error of `documents` or of a callback, unchanged. The last call of `on_acknowledged` says what
+            is stored.
     """
     refuse_client(client, AioClient, "await pgfox.aio.ingest(...)")
     check_source(documents)
@@ -103,7 +105,7 @@ def ingest(
 
 
 def _send(state: Ingest, source: Iterator[v1.Document], connection: Connection) -> PgfoxError | None:
-    """Sends everything, first what an earlier connection left; returns what broke the connection."""
+    """Sends everything, beginning with what an earlier connection left. Returns what broke the connection."""
     for request in state.unacknowledged:
         connection.write(request)
     while (step := state.step()) is not Step.DONE:
@@ -134,7 +136,7 @@ class Connection:
 
     def __init__(self, client: Client, acknowledge_timeout: float) -> None:
         self._acknowledge_timeout = acknowledge_timeout
-        # Neither grows beyond the requests in flight.
+        # Neither queue grows beyond the requests in flight.
         self._requests: queue.SimpleQueue[v1.IngestRequest | None] = queue.SimpleQueue()
         self._responses: queue.SimpleQueue[v1.IngestResponse | PgfoxError] = queue.SimpleQueue()
         self._call = client.IngestStream(iter(self._requests.get, None))
@@ -163,7 +165,7 @@ class Connection:
             return silence(self._acknowledge_timeout)
 
     def finish(self) -> None:
-        """All is stored; the end of the stream is a courtesy."""
+        """Everything is stored. Ending the stream properly is only polite."""
         self._requests.put(None)
         self._reader.join(CLOSE_WAIT)
 

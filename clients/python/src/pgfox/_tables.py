@@ -1,4 +1,4 @@
-"""Rows of DataFrames and Arrow tables as documents. pandas, polars and pyarrow are used where they are, not needed."""
+"""Rows of DataFrames and Arrow tables as documents. pandas, polars and pyarrow are optional."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pgfox import v1
 from pgfox._documents import document_of, set_text, set_vector
 from pgfox._values import RefusedError, is_missing, put
 
-# Rows whose values are made objects of Python at once.
+# Number of rows that are converted to Python objects at once.
 ROWS_AT_ONCE = 1_000
 
 Column: TypeAlias = Callable[[str, bool], Iterable[Any]]
-"""Gives the cells of the column with this name, and knows whether they are vectors."""
+"""Returns the cells of the column with this name, and knows whether they are vectors."""
 
 
 class ArrowStream(Protocol):
-    """What shares its rows by the PyCapsule interface of Arrow, as tables and readers do."""
+    """Anything that shares its rows by the PyCapsule interface of Arrow, as tables and readers do."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
 class ArrowArray(Protocol):
-    """What shares one batch of rows by the PyCapsule interface of Arrow."""
+    """Anything that shares one batch of rows by the PyCapsule interface of Arrow."""
 
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
 
 
 class DataFrame(Protocol):
-    """A DataFrame of pandas, also where it lacks the interface of Arrow."""
+    """A DataFrame of pandas, even if it lacks the interface of Arrow."""
 
     def reset_index(self) -> Any: ...
 
@@ -52,7 +52,7 @@ def documents(
     """The rows of a table as documents: `pgfox.ingest(client, "films", pgfox.documents(frame, id="key", text="plot"))`.
 
     The table is a DataFrame of pandas or polars, a Table or RecordBatch of pyarrow, or, if pyarrow is installed,
-    whatever has the PyCapsule interface of Arrow (`__arrow_c_stream__`). Cells with None, NaN, NaT or NA are left out.
+    anything with the PyCapsule interface of Arrow (`__arrow_c_stream__`). Cells with None, NaN, NaT or NA are left out.
 
     Args:
         id: the column of the ids: strings, integers or UUIDs. With pandas also the name of the index.
@@ -61,9 +61,9 @@ def documents(
         metadata: the columns that become metadata, under their names. Default: all others.
 
     Raises:
-        ValueError: there is no such column; or a cell cannot be stored as it is, as for `pgfox.document`. The text
+        ValueError: a column does not exist, or a cell cannot be stored unchanged, as in `pgfox.document`. The text
             names the row, counted from 0, and the column.
-        TypeError: this is no table, or a cell has a type that cannot be stored.
+        TypeError: this is not a table, or a cell has a type that cannot be stored.
     """
     source = _source(table, id)
     roles = [column for column in (id, text, vector) if column is not None]
@@ -76,12 +76,14 @@ def documents(
         if source.names.count(column) > 1:
             raise ValueError(f"there is more than one column {column!r}")
         if not isinstance(column, str):
-            raise TypeError(f"the name of the column {column!r} is no string: rename it, or name others as `metadata`")
+            raise TypeError(
+                f"the name of the column {column!r} is not a string: rename it, or name other columns as `metadata`"
+            )
     return _documents(source, id, text, vector, fields)
 
 
 def is_table(source: object) -> bool:
-    """Whether it is a table, so that a loop over it does not give its rows."""
+    """Whether it is a table. A loop over a table does not return its rows."""
     return any(hasattr(source, name) for name in ("__arrow_c_stream__", "__arrow_c_array__", "__dataframe__"))
 
 
@@ -143,7 +145,7 @@ def _source(table: Any, id: str) -> Source:
         return Polars(table)
     if hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):
         return Arrow(table)
-    raise TypeError(f"a {type(table).__name__} is no table: neither a DataFrame nor anything that shares Arrow data")
+    raise TypeError(f"a {type(table).__name__} is not a table: neither a DataFrame nor anything that shares Arrow data")
 
 
 class Pandas:
@@ -156,7 +158,7 @@ class Pandas:
         self.names = list(frame.columns)
 
     def batches(self) -> Iterator[Column]:
-        # A loop over a Series makes its objects one by one.
+        # A loop over a Series creates its objects one by one.
         yield lambda name, _: self._frame[name]
 
 
@@ -174,14 +176,14 @@ class Polars:
     @staticmethod
     def _cells(rows: Any, name: str, vectors: bool) -> Iterable[Any]:
         column = rows[name]
-        # The rows of an array are copied at once. It has no place for a row without a vector.
+        # The rows of an array are copied at once. An array has no place for a row without a vector.
         whole = vectors and column.null_count() == 0 and _has_numpy()
         cells: Iterable[Any] = column.to_numpy() if whole else column.to_list()
         return cells
 
 
 class Arrow:
-    """What pyarrow reads."""
+    """A table that pyarrow can read."""
 
     def __init__(self, table: Any) -> None:
         try:

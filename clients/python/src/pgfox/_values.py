@@ -1,4 +1,4 @@
-"""JSON as Python has it: what metadata and filters hold, to and from the messages of protobuf."""
+"""Converts JSON values, as metadata and filters contain them, between Python and the messages of protobuf."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from pgfox._paths import quoted
 
-# Beyond these a double has no room for every integer.
+# Beyond these a double cannot represent every integer.
 MAX_INTEGER = 2**53
-# Most objects and lists within each other, as the server has it.
+# Maximum nesting of objects and lists, the server's limit.
 MAX_DEPTH = 32
 
 
 class RefusedError(Exception):
-    """A value that JSON has no place for. It collects the way to the value while it rises."""
+    """A value that JSON cannot represent. It collects the path of the value while it is raised."""
 
     def __init__(self, kind: type[TypeError] | type[ValueError], rule: str) -> None:
         super().__init__(rule)
@@ -32,7 +32,7 @@ class RefusedError(Exception):
         self.steps: list[str | int] = []
 
     def error(self, path: str) -> TypeError | ValueError:
-        """The error for the caller; `path` is where the whole is."""
+        """The error for the caller. `path` is the path of the whole."""
         for step in reversed(self.steps):
             if isinstance(step, int):
                 path += f"[{step}]"
@@ -42,10 +42,10 @@ class RefusedError(Exception):
 
 
 def value(value: Any) -> Value:
-    """One JSON value, for a message that asks for a `google.protobuf.Value`. It takes what `struct` takes.
+    """One JSON value, for a message with a `google.protobuf.Value`. It accepts the same values as `struct`.
 
     Raises:
-        TypeError, ValueError: as of `struct`.
+        TypeError, ValueError: the same as for `struct`.
     """
     message = Value()
     try:
@@ -60,17 +60,17 @@ def value(value: Any) -> Value:
 def struct(values: Mapping[str, Any], path: str = "metadata") -> Struct:
     """A JSON object, for metadata: `v1.UpdateMetadataRequest(metadata=pgfox.struct({"seen": now}))`.
 
-    Besides what JSON has it takes tuples and sets (as lists, sets in order), NumPy's scalars and arrays, enums (their
+    It accepts JSON values, and also tuples and sets (as lists, sets in order), NumPy's scalars and arrays, enums (their
     value), `date` ("2024-05-01"), `datetime` with a zone (in UTC: "2024-05-01T12:00:00Z"), `UUID`, and `Decimal` when a
     double spells the same number.
 
     Args:
-        path: what errors call the object.
+        path: the name of the object in errors.
 
     Raises:
-        TypeError: a value or key has a type that JSON has no place for, such as bytes. The text names its path, such as
+        TypeError: a value or key has a type that JSON does not have, such as bytes. The text names its path, such as
             `metadata.cut.scenes[3]`, and the remedy.
-        ValueError: a value cannot be kept as it is: an integer beyond 2^53, NaN, a `datetime` without a zone.
+        ValueError: a value would change: an integer beyond 2^53, NaN, a `datetime` without a zone.
     """
     message = Struct()
     fill(message, values, path)
@@ -113,7 +113,7 @@ def fill(message: Struct, values: Mapping[str, Any], path: str) -> None:
         failure = refusal.error(path)
     else:
         return
-    # Outside of the handler, so that the traceback is short.
+    # Outside the handler, so that the traceback is short.
     raise failure
 
 
@@ -125,7 +125,7 @@ def put(message: Value, value: Any, depth: int) -> None:
             message.string_value = value
         except ValueError:
             raise RefusedError(
-                ValueError, f"is {value!r}, which has half a character: UTF-8 has no place for it"
+                ValueError, f"is {value!r}, which has half a character: UTF-8 cannot represent it"
             ) from None
     elif kind is int:
         if not -MAX_INTEGER <= value <= MAX_INTEGER:
@@ -150,9 +150,9 @@ def put(message: Value, value: Any, depth: int) -> None:
 
 
 def instant(moment: datetime) -> datetime:
-    """The moment in UTC; refuses one without a zone."""
+    """The time in UTC. Refuses one without a zone."""
     if is_missing(moment):
-        raise RefusedError(ValueError, "is NaT, which is no time")
+        raise RefusedError(ValueError, "is NaT, which is not a time")
     if moment.utcoffset() is None:
         rule = "has no zone: add it, such as .replace(tzinfo=timezone.utc) or .astimezone()"
         raise RefusedError(ValueError, f"is the datetime {moment}, which {rule}")
@@ -160,12 +160,12 @@ def instant(moment: datetime) -> datetime:
 
 
 def spelled(moment: datetime) -> str:
-    """The moment as RFC 3339 has it, in UTC."""
+    """The time in RFC 3339 format, in UTC."""
     return instant(moment).isoformat().replace("+00:00", "Z")
 
 
 def is_missing(value: Any) -> bool:
-    """Whether it is None, NaN, or what pandas has for no value."""
+    """Whether it is None, NaN, or the missing value of pandas."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, (Real, Decimal)) and value != value
@@ -175,7 +175,7 @@ def _put_fields(message: Struct, values: Mapping[Any, Any], depth: int) -> None:
     _check_depth(depth)
     fields = message.fields
     if not values:
-        # Else a nested object would not be there at all.
+        # Otherwise a nested object would be missing.
         message.SetInParent()
     for key, item in values.items():
         if not isinstance(key, str):
@@ -205,7 +205,7 @@ def _put_items(message: ListValue, items: Sequence[Any], depth: int) -> None:
 def _check_depth(depth: int) -> None:
     if depth > MAX_DEPTH:
         raise RefusedError(
-            ValueError, f"is nested too deep: at most {MAX_DEPTH} objects and lists may be within each other"
+            ValueError, f"is nested too deeply: at most {MAX_DEPTH} levels of objects and lists are allowed"
         )
 
 
@@ -221,7 +221,7 @@ def _simple(value: Any) -> Any:
         raise RefusedError(
             TypeError, f"is {_name(value)}, which JSON has no place for: decode it, or encode it in base64"
         )
-    # Before the numbers: NumPy's timedelta64 says that it is one.
+    # Before the numbers: NumPy's timedelta64 claims to be one.
     numpy = sys.modules.get("numpy")
     if numpy is not None and hasattr(value, "__array__"):
         return _of_numpy(numpy, numpy.asarray(value))
@@ -269,7 +269,7 @@ def _of_numpy(numpy: Any, array: Any) -> Any:
         return numpy.datetime_as_string(array, unit="D").tolist()
     if kind not in "biufOUT":
         raise RefusedError(TypeError, f"has the dtype {array.dtype}, which JSON has no place for: convert it")
-    # The longest floats come out of tolist as they are.
+    # tolist returns the longest floats unchanged.
     return (array.astype(float) if kind == "f" else array).tolist()
 
 

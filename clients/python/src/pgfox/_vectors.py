@@ -1,4 +1,4 @@
-"""Vectors to and from arrays, by the bytes of the message: element by element takes many times as long."""
+"""Converts vectors to and from arrays through the bytes of the message, many times faster than by element."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def vector(values: Iterable[float]) -> v1.Vector:
     They become 4-byte floats, which is how pgfox stores them.
 
     Raises:
-        TypeError: they are not numbers.
-        ValueError: they are not in one dimension, or one of them is not finite as a 4-byte float.
+        TypeError: the values are not numbers.
+        ValueError: the values have more than one dimension, or one of them is not finite as a 4-byte float.
     """
     numpy = sys.modules.get("numpy")
     if numpy is not None and hasattr(values, "__array__"):
@@ -33,7 +33,7 @@ def vector(values: Iterable[float]) -> v1.Vector:
     if isinstance(values, (bytes, bytearray, memoryview)):
         raise TypeError(f"a vector is made of numbers, not of {type(values).__name__}")
     packed = floats("f", values)
-    # As many 4-byte floats as there can be never add up to infinity, unless one of them is not finite.
+    # Finite 4-byte floats never add up to infinity here, so an infinite sum shows that one of them is not finite.
     if not math.isfinite(sum(packed)):
         index = next(i for i, value in enumerate(packed) if not math.isfinite(value))
         raise ValueError(f"value {index} of the vector is {packed[index]} as a 4-byte float; values must be finite")

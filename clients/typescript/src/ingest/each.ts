@@ -4,8 +4,8 @@ import type { PgfoxClient } from "../connect.js";
 import type { IngestRequest, IngestResponse } from "../gen/pgfox/v1/documents_pb.js";
 
 /**
- * Sends each request as a call of its own, where there are no streams: at most `callsMax` at a time, answered in the order of the
- * requests.
+ * Sends each request as its own call if there are no streams: at most `callsMax` at a time, answered in the order of
+ * the requests.
  */
 export async function* ingestEach(
   client: PgfoxClient,
@@ -23,10 +23,10 @@ export async function* ingestEach(
           return;
         }
         const ids = new Set(request.documents.map((document) => document.id));
-        // Of a repeated id the last document wins, so those requests are stored one after the other.
+        // If an id is repeated, the last document wins, so such requests are stored one after another.
         const before = calls.filter((call) => [...call.ids].some((id) => ids.has(id)));
         const answer = Promise.all(before.map((call) => call.answer)).then(() => client.ingest(request, options));
-        // It is awaited in its turn, which may never come when one before fails.
+        // It is awaited in its turn, which never comes if an earlier one fails.
         answer.catch(() => {});
         calls.push({ ids, answer });
         controller.enqueue(answer);

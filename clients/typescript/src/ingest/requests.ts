@@ -8,9 +8,9 @@ import {
   IngestRequestSchema,
 } from "../gen/pgfox/v1/documents_pb.js";
 
-/** Most documents that the server takes in one request. */
+/** Maximum number of documents in one request, the server's limit. */
 export const MAX_DOCUMENTS_PER_REQUEST = 1_000;
-/** Most bytes of documents in one request: the server's 16 MiB less room for the rest of the message. */
+/** Maximum number of bytes of documents in one request: the server's 16 MiB less room for the rest of the message. */
 export const MAX_BYTES_PER_REQUEST = (16 << 20) - (64 << 10);
 
 /** How documents become requests. */
@@ -27,7 +27,7 @@ export class Requests {
   readonly #documents: Iterator<DocumentInit> | AsyncIterator<DocumentInit>;
   readonly #grouping: Grouping;
   #isExhausted = false;
-  /** A document that did not fit any more: the first of the next request. */
+  /** A document that no longer fitted. It is the first of the next request. */
   #carried: { document: Document; bytes: number } | undefined;
   #documentsRead = 0;
   #nextSequence = 1;
@@ -63,20 +63,20 @@ export class Requests {
     return create(IngestRequestSchema, { collection, documents, sequence, skipInvalid, onlyIfAbsent });
   }
 
-  /** Lets the source end early. It may be busy with a document, so that is not waited for. */
+  /** Lets the source end early. It may be busy with a document, so do not wait for it. */
   close(): void {
     Promise.resolve(this.#documents.return?.()).catch(() => {});
   }
 
   async #read(): Promise<{ document: Document; bytes: number } | undefined> {
-    // Not every source takes being asked again after its end.
+    // Not every source can be asked again after its end.
     const next = this.#isExhausted ? undefined : await this.#documents.next();
     if (next === undefined || next.done) {
       this.#isExhausted = true;
       return undefined;
     }
     const position = this.#documentsRead++;
-    // The source may be JavaScript, or JSON that was read as any.
+    // The source may be JavaScript, or JSON read as any.
     const init: DocumentInit | null | undefined = next.value;
     if (typeof init !== "object" || init === null) {
       throw new TypeError(
@@ -88,7 +88,7 @@ export class Requests {
     let bytes: number;
     try {
       document = makeDocument(init);
-      // The field's tag and length come on top of the document.
+      // The field's tag and length are added to the size of the document.
       bytes = toBinary(DocumentSchema, document).byteLength + 6;
     } catch (error) {
       throw new TypeError(`${named} cannot be sent: ${error instanceof Error ? error.message : error}`, {
@@ -96,7 +96,7 @@ export class Requests {
       });
     }
     if (bytes > MAX_BYTES_PER_REQUEST) {
-      throw new RangeError(`${named} has ${bytes} bytes, above the ${MAX_BYTES_PER_REQUEST} of one request`);
+      throw new RangeError(`${named} has ${bytes} bytes; a request may have at most ${MAX_BYTES_PER_REQUEST}`);
     }
     return { document, bytes };
   }

@@ -1,4 +1,4 @@
-"""Documents: what is stored and found."""
+"""Documents: the objects that pgfox stores and finds."""
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -13,47 +13,47 @@ from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Ma
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DocumentOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """In which order documents are listed."""
+    """The order in which documents are listed."""
     __slots__ = ()
     DOCUMENT_ORDER_UNSPECIFIED: _ClassVar[DocumentOrder]
-    """Not stated: DOCUMENT_ORDER_ID."""
+    """Unspecified: means DOCUMENT_ORDER_ID."""
     DOCUMENT_ORDER_ID: _ClassVar[DocumentOrder]
     """By id, compared by bytes."""
     DOCUMENT_ORDER_CREATE_TIME: _ClassVar[DocumentOrder]
     """In the order in which they were first stored."""
 
 class MetadataUpdate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """What becomes of the metadata that a document has."""
+    """How new metadata changes the metadata of a document."""
     __slots__ = ()
     METADATA_UPDATE_UNSPECIFIED: _ClassVar[MetadataUpdate]
-    """Not stated: METADATA_UPDATE_MERGE."""
+    """Unspecified: means METADATA_UPDATE_MERGE."""
     METADATA_UPDATE_MERGE: _ClassVar[MetadataUpdate]
-    """It is merged as by RFC 7396: a value replaces the one there, null removes it, objects are merged in turn."""
+    """Merge by RFC 7396: a value replaces the existing one, null removes it, and objects are merged recursively."""
     METADATA_UPDATE_REPLACE: _ClassVar[MetadataUpdate]
-    """It is replaced as a whole."""
+    """Replace the whole metadata."""
 DOCUMENT_ORDER_UNSPECIFIED: DocumentOrder
-"""Not stated: DOCUMENT_ORDER_ID."""
+"""Unspecified: means DOCUMENT_ORDER_ID."""
 DOCUMENT_ORDER_ID: DocumentOrder
 """By id, compared by bytes."""
 DOCUMENT_ORDER_CREATE_TIME: DocumentOrder
 """In the order in which they were first stored."""
 METADATA_UPDATE_UNSPECIFIED: MetadataUpdate
-"""Not stated: METADATA_UPDATE_MERGE."""
+"""Unspecified: means METADATA_UPDATE_MERGE."""
 METADATA_UPDATE_MERGE: MetadataUpdate
-"""It is merged as by RFC 7396: a value replaces the one there, null removes it, objects are merged in turn."""
+"""Merge by RFC 7396: a value replaces the existing one, null removes it, and objects are merged recursively."""
 METADATA_UPDATE_REPLACE: MetadataUpdate
-"""It is replaced as a whole."""
+"""Replace the whole metadata."""
 
 class Vector(_message.Message):
     """A vector of 4-byte floats."""
     __slots__ = ("values",)
     VALUES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedScalarFieldContainer[float]
-    """The elements, each finite. As many as the collection has dimensions."""
+    """The elements, each finite. Their number is the number of dimensions of the collection."""
     def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Document(_message.Message):
-    """A text or another thing that has a vector, with its metadata."""
+    """A text or another object with a vector, and its metadata."""
     __slots__ = ("id", "text", "vector", "metadata", "version", "create_time", "update_time")
     ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -65,25 +65,27 @@ class Document(_message.Message):
     id: str
     """The caller's id, 1 to 512 bytes of UTF-8 without NUL. Storing a document replaces the one with the same id."""
     text: str
-    """The text, at most 8 MiB of UTF-8 without NUL. In a collection with a model it is what is embedded; without a model it
-    is stored beside the vector. A document of a collection with a model that has neither a vector nor any text but
-    white space is stored without a vector: it can be fetched but not found by Search.
+    """The text, at most 8 MiB of UTF-8 without NUL. In a collection with a model the text is embedded, unless it is empty or
+    only white space; in one without a model it is stored beside the vector.
     """
     vector: Vector
-    """The vector. Required in a collection without a model. In a collection with a model it is used as it is, instead of
-    embedding the text. Responses carry it only when asked for.
+    """The vector. In a collection with a model it is used as it is, instead of embedding the text. A document that gets no
+    vector in either way is stored without one: a search by vectors does not find it, a search by words does. Responses
+    contain the vector only if it is requested.
     """
     metadata: _struct_pb2.Struct
-    """Any JSON object, at most 1 MiB as JSON and 32 objects and lists within each other, stored as jsonb. Numbers are
-    doubles, so an integer beyond 2^53 must be sent as a string. NUL characters, NaN and infinities are refused, and so is a
-    `Value` without a kind.
+    """Any JSON object, at most 1 MiB as JSON, stored as jsonb. Objects and lists may be nested at most 32 deep, including
+    the metadata itself. Numbers are doubles, so send an integer beyond 2^53 as a string. NUL characters, NaN,
+    infinities and a `Value` without a kind are refused.
     """
     version: int
-    """Output only, of GetDocuments and ListDocuments: 1 when the document was first stored, one more with every change."""
+    """Output only, in GetDocuments and ListDocuments: 1 when the document is first stored, and one more with every
+    change.
+    """
     create_time: _timestamp_pb2.Timestamp
-    """Output only, of GetDocuments and ListDocuments: when it was first stored."""
+    """Output only, in GetDocuments and ListDocuments: when the document was first stored."""
     update_time: _timestamp_pb2.Timestamp
-    """Output only, of GetDocuments and ListDocuments: when it was last changed."""
+    """Output only, in GetDocuments and ListDocuments: when the document was last changed."""
     def __init__(self, id: _Optional[str] = ..., text: _Optional[str] = ..., vector: _Optional[_Union[Vector, _Mapping[str, _Any]]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping[str, _Any]]] = ..., version: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ...) -> None: ...
 
 class IngestRequest(_message.Message):
@@ -105,22 +107,23 @@ class IngestRequest(_message.Message):
     collection: str
     """Name of the collection."""
     documents: _containers.RepeatedCompositeFieldContainer[Document]
-    """The documents, at most 1,000 and at most 16 MiB in one request. They may make at most 20,000 chunks together. Of a
-    repeated id the last one wins.
+    """The documents, at most 1,000 and at most 16 MiB in one request. Together they may make at most 20,000 chunks. If an
+    id is repeated, the last document wins.
     """
     sequence: int
-    """Any number; the response carries it back, so that a client can tell which of its requests was acknowledged."""
+    """Any number. The response returns it, so that a client knows which of its requests was acknowledged."""
     skip_invalid: bool
-    """False: one bad document refuses the whole request with INVALID_ARGUMENT and nothing is stored. True: the good
-    documents are stored and the bad ones are listed in the response. A document whose text the embedding provider does not
-    take is a bad one.
+    """False: an invalid document refuses the whole request with INVALID_ARGUMENT, and nothing is stored. True: the valid
+    documents are stored, and the invalid ones are listed in the response. A document whose text the embedding provider
+    refuses counts as invalid. So does one that the table of an attached collection refuses.
     """
     only_if_absent: bool
-    """Store only documents whose id does not exist; the others stay as they are and are counted in `skipped_count`."""
+    """Store only documents whose id does not exist yet. The others stay as they are and are counted in `skipped_count`."""
     if_version: _containers.ScalarMap[str, int]
-    """Ids of documents of this request with the version that each must have to be replaced; 0: it must not exist. When one
-    has another version the request is ABORTED with ERROR_REASON_VERSION_MISMATCH and stores nothing, or with
-    `skip_invalid` that document is listed in the response. Not together with `only_if_absent`. At most 1,000 entries.
+    """Ids of documents in this request, each with the version that it must have to be replaced; 0: it must not exist. If
+    a document has a different version, the request is ABORTED with ERROR_REASON_VERSION_MISMATCH and stores nothing;
+    with `skip_invalid`, that document is listed in the response instead. Cannot be combined with `only_if_absent`. At
+    most 1,000 entries.
     """
     def __init__(self, collection: _Optional[str] = ..., documents: _Optional[_Iterable[_Union[Document, _Mapping[str, _Any]]]] = ..., sequence: _Optional[int] = ..., skip_invalid: bool = ..., only_if_absent: bool = ..., if_version: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
@@ -139,33 +142,37 @@ class IngestResponse(_message.Message):
     EMBEDDED_COUNT_FIELD_NUMBER: _ClassVar[int]
     FULL_TEXT_CUT_COUNT_FIELD_NUMBER: _ClassVar[int]
     sequence: int
-    """The number of the request."""
+    """`IngestRequest.sequence`."""
     upserted_count: int
     """Documents that were inserted or changed."""
     updated_count: int
-    """The part of `upserted_count` that existed before."""
+    """Documents among `upserted_count` that existed before."""
     unchanged_count: int
-    """Documents that were stored already, just as they are. They cost no embedding and no write."""
+    """Documents that were already stored unchanged. They cost no embedding and no write."""
     errors: _containers.RepeatedCompositeFieldContainer[DocumentError]
-    """The documents that were skipped, with `skip_invalid`."""
+    """The skipped documents, with `skip_invalid`."""
     usage: Usage
-    """What embedding cost."""
+    """The cost of embedding."""
     truncated_count: int
-    """Documents with a text, or a chunk of it, that is longer than the model reads: its vector stands for the beginning
-    only. Where the limit is not one of the model but one that the provider stated, the document is embedded again
-    whenever it is ingested again, in case the provider reads more by then.
+    """Documents with a text or a chunk that is longer than the model reads: its vector covers only the beginning. If the
+    limit was stated by the provider and is not known for the model, the document is embedded again each time it is
+    ingested, in case the provider reads more by then.
     """
     unembedded_count: int
-    """Documents stored without a vector because they have no text. Search does not find them."""
+    """Documents that were stored without a vector, because they have no text, or because the collection has no model and the
+    request has no vector for them. A search by vectors does not find them.
+    """
     skipped_count: int
-    """Documents that existed already, with `only_if_absent`."""
+    """Documents that already existed, with `only_if_absent`."""
     embedded_count: int
-    """Texts that were embedded: documents, or in a collection with chunking their new and changed chunks. Equal texts are
-    embedded once.
+    """Texts that were embedded: documents or, in a collection with chunking, their new and changed chunks. Equal texts
+    are embedded once.
     """
     full_text_cut_count: int
-    """Documents with a text, or a chunk of it, of more than 200,000 bytes: full-text search finds the words of its
-    beginning only.
+    """Documents with a text or a chunk that full-text search does not know completely, because of the limits of a tsvector:
+    1 MB of words; 2,046 bytes and the first 256 positions of each word; and no position after the 16,383rd word, where
+    phrases are not found. If Postgres makes the words (see `FullText.language`), they come from the first 200,000
+    bytes.
     """
     def __init__(self, sequence: _Optional[int] = ..., upserted_count: _Optional[int] = ..., updated_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[DocumentError, _Mapping[str, _Any]]]] = ..., usage: _Optional[_Union[Usage, _Mapping[str, _Any]]] = ..., truncated_count: _Optional[int] = ..., unembedded_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., embedded_count: _Optional[int] = ..., full_text_cut_count: _Optional[int] = ...) -> None: ...
 
@@ -179,7 +186,7 @@ class DocumentError(_message.Message):
     index: int
     """Position in `IngestRequest.documents`, from 0."""
     id: str
-    """The id of the document, cut to 512 bytes."""
+    """The id of the document, cut to at most 512 bytes."""
     reason: _errors_pb2.ErrorReason
     """The reason for programs."""
     message: str
@@ -187,14 +194,14 @@ class DocumentError(_message.Message):
     def __init__(self, index: _Optional[int] = ..., id: _Optional[str] = ..., reason: _Optional[_Union[_errors_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Usage(_message.Message):
-    """What embedding cost."""
+    """The cost of embedding."""
     __slots__ = ("tokens", "cached_count")
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     CACHED_COUNT_FIELD_NUMBER: _ClassVar[int]
     tokens: int
     """Tokens that the model read, as the provider counts them."""
     cached_count: int
-    """Texts of queries whose vector was remembered: they cost nothing."""
+    """Texts of queries whose vector was in the cache. They cost nothing."""
     def __init__(self, tokens: _Optional[int] = ..., cached_count: _Optional[int] = ...) -> None: ...
 
 class GetDocumentsRequest(_message.Message):
@@ -209,9 +216,9 @@ class GetDocumentsRequest(_message.Message):
     ids: _containers.RepeatedScalarFieldContainer[str]
     """Ids of the documents, 1 to 1,000. A repeated id is returned once."""
     include_vector: bool
-    """Return the vectors too. Of a document in chunks: their mean."""
+    """Return the vectors too. A document with chunks has the mean of their vectors."""
     allow_missing: bool
-    """False: an id that does not exist is NOT_FOUND, and the message names it. True: it is listed in `missing_ids`."""
+    """False: an unknown id is NOT_FOUND, and the message names it. True: unknown ids are listed in `missing_ids`."""
     def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., include_vector: bool = ..., allow_missing: bool = ...) -> None: ...
 
 class GetDocumentsResponse(_message.Message):
@@ -220,9 +227,9 @@ class GetDocumentsResponse(_message.Message):
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     MISSING_IDS_FIELD_NUMBER: _ClassVar[int]
     documents: _containers.RepeatedCompositeFieldContainer[Document]
-    """The documents, in the order of the ids asked for. A response above 16 MiB is RESOURCE_EXHAUSTED: ask for fewer."""
+    """The documents, in the order of the requested ids. A response above 16 MiB is RESOURCE_EXHAUSTED: request fewer."""
     missing_ids: _containers.RepeatedScalarFieldContainer[str]
-    """The ids that do not exist, with `allow_missing`."""
+    """The unknown ids, with `allow_missing`."""
     def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping[str, _Any]]]] = ..., missing_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListDocumentsRequest(_message.Message):
@@ -239,24 +246,24 @@ class ListDocumentsRequest(_message.Message):
     collection: str
     """Name of the collection."""
     filter: _filter_pb2.Filter
-    """Which documents. Absent: all."""
+    """The documents to list. Absent: all."""
     page_size: int
-    """How many documents to return at most, 0 to 1,000. 0: 100. A page ends before 4 MiB, which clients of gRPC receive by
-    default. A larger document comes alone.
+    """Maximum number of documents to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the default limit of gRPC
+    clients. A larger document is returned alone.
     """
     page_token: str
-    """`next_page_token` of the page before; the rest of the request must be as it was then, but for `page_size`. Empty: the
-    first page.
+    """`next_page_token` of the previous page. The rest of the request must be the same as for that page, except
+    `page_size`. Empty: the first page.
     """
     order: DocumentOrder
-    """In which order."""
+    """The order of the documents."""
     descending: bool
-    """The other way round."""
+    """Reverse the order."""
     include_vector: bool
-    """Return the vectors too. Of a document in chunks: their mean."""
+    """Return the vectors too. A document with chunks has the mean of their vectors."""
     read_mask: _field_mask_pb2.FieldMask
-    """Fields of the documents to return: "text", "metadata", or fields of the metadata such as "metadata.title", at most 100;
-    the others are always there, and "id" asks for no more than those. Absent or empty: text and metadata.
+    """Fields of the documents to return: "text", "metadata", or fields of the metadata such as "metadata.title", at most
+    100. All other fields are always returned; use "id" to request only those. Absent or empty: text and metadata.
     """
     def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping[str, _Any]]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[DocumentOrder, str]] = ..., descending: bool = ..., include_vector: bool = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping[str, _Any]]] = ...) -> None: ...
 
@@ -267,14 +274,14 @@ class ListDocumentsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     documents: _containers.RepeatedCompositeFieldContainer[Document]
-    """The documents. One that is stored, changed or deleted between two pages may or may not be seen; no other is left out
-    or repeated.
+    """The documents. A document that is stored, changed or deleted between two pages may or may not appear. No other
+    document is left out or repeated.
     """
     next_page_token: str
-    """Send as `page_token` to get the next page. Empty: there is none."""
+    """Send it as `page_token` to get the next page. Empty: this is the last page."""
     notes: _containers.RepeatedScalarFieldContainer[str]
-    """What the caller should know when no document matches, such as a filter that compares with a type that the field
-    never has. Looks at the first 16 conditions, and at 10,000 documents.
+    """Explains why no document matches, for example because a filter compares with a type that the field never has.
+    Checks the first 16 conditions and 10,000 documents.
     """
     def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping[str, _Any]]]] = ..., next_page_token: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
@@ -287,9 +294,9 @@ class CountDocumentsRequest(_message.Message):
     collection: str
     """Name of the collection."""
     filter: _filter_pb2.Filter
-    """Which documents. Absent: all."""
+    """The documents to count. Absent: all."""
     estimated: bool
-    """Return what the planner of Postgres expects instead of counting: fast for any number of documents."""
+    """Return the estimate of Postgres' planner instead of counting: fast for any number of documents."""
     def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping[str, _Any]]] = ..., estimated: bool = ...) -> None: ...
 
 class CountDocumentsResponse(_message.Message):
@@ -300,8 +307,8 @@ class CountDocumentsResponse(_message.Message):
     count: int
     """The number of documents."""
     notes: _containers.RepeatedScalarFieldContainer[str]
-    """What the caller should know when the count is 0, such as a filter that compares with a type that the field
-    never has. Looks at the first 16 conditions, and at 10,000 documents.
+    """Explains a count of 0, for example because a filter compares with a type that the field never has. Checks the first
+    16 conditions and 10,000 documents.
     """
     def __init__(self, count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
@@ -316,26 +323,26 @@ class FacetDocumentsRequest(_message.Message):
     collection: str
     """Name of the collection."""
     filter: _filter_pb2.Filter
-    """Which documents. Absent: all."""
+    """The documents to count. Absent: all."""
     field: str
     """The field whose values are counted, written as in `Condition.field`; required. In a list each different element counts
     once per document.
     """
     limit: int
-    """How many values to return at most, 0 to 1,000. 0: 10."""
+    """Maximum number of values to return, 0 to 1,000. 0: 10."""
     bucket_width: float
-    """Above 0: count numbers in buckets of this width; a bucket has the value of its lower end, a multiple of the width.
+    """Above 0: count numbers in buckets of this width. The value of a bucket is its lower end, a multiple of the width.
     0: count each value.
     """
     def __init__(self, collection: _Optional[str] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping[str, _Any]]] = ..., field: _Optional[str] = ..., limit: _Optional[int] = ..., bucket_width: _Optional[float] = ...) -> None: ...
 
 class FacetValue(_message.Message):
-    """A value of a field, and how many documents have it."""
+    """A value of a field, and the number of documents with it."""
     __slots__ = ("value", "count")
     VALUE_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     value: _struct_pb2.Value
-    """A string, a number or a boolean; with `bucket_width` the lower end of the bucket."""
+    """A string, a number or a boolean. With `bucket_width`, the lower end of the bucket."""
     count: int
     """Documents with this value."""
     def __init__(self, value: _Optional[_Union[_struct_pb2.Value, _Mapping[str, _Any]]] = ..., count: _Optional[int] = ...) -> None: ...
@@ -348,19 +355,19 @@ class FacetDocumentsResponse(_message.Message):
     WITHOUT_VALUE_COUNT_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     values: _containers.RepeatedCompositeFieldContainer[FacetValue]
-    """The values that most documents have, the most frequent first; equally frequent ones in the order of the values:
-    booleans, numbers, then strings by their code points. With `bucket_width` the fullest buckets, in the order of the
+    """The most frequent values, in descending order of frequency. Equally frequent values are in the order of the values:
+    booleans, numbers, then strings by their code points. With `bucket_width`, the fullest buckets, in the order of the
     values.
     """
     other_value_count: int
-    """Different values beyond `limit`."""
+    """Number of different values beyond `limit`."""
     without_value_count: int
-    """Documents that match the filter and have none of the values that are counted: the field is absent, null, an object
-    or a list without such values, or with `bucket_width` no number.
+    """Documents that match the filter but have none of the counted values: the field is absent, null, an object, or a
+    list without such values; or, with `bucket_width`, not a number.
     """
     notes: _containers.RepeatedScalarFieldContainer[str]
-    """What the caller should know when there are no values, such as a filter that compares with a type that the field
-    never has. Looks at the first 16 conditions, and at 10,000 documents.
+    """Explains why there are no values, for example because a filter compares with a type that the field never has.
+    Checks the first 16 conditions and 10,000 documents.
     """
     def __init__(self, values: _Optional[_Iterable[_Union[FacetValue, _Mapping[str, _Any]]]] = ..., other_value_count: _Optional[int] = ..., without_value_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
@@ -374,11 +381,11 @@ class DeleteDocumentsRequest(_message.Message):
     collection: str
     """Name of the collection."""
     ids: _containers.RepeatedScalarFieldContainer[str]
-    """Ids of the documents, 1 to 1,000. Either this or `filter`."""
+    """Ids of the documents, 1 to 1,000. Set either this or `filter`."""
     filter: _filter_pb2.Filter
-    """Which documents. Either this or `ids`; `Filter.everything` deletes all."""
+    """The documents to delete. Set either this or `ids`. `Filter.everything` deletes all."""
     dry_run: bool
-    """Only count what would be deleted, which may be more than one call deletes."""
+    """Only count the documents that would be deleted. The count may be more than one call deletes."""
     def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping[str, _Any]]] = ..., dry_run: bool = ...) -> None: ...
 
 class DeleteDocumentsResponse(_message.Message):
@@ -387,10 +394,10 @@ class DeleteDocumentsResponse(_message.Message):
     DELETED_COUNT_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     deleted_count: int
-    """Documents that existed and are deleted, or with `dry_run` would be."""
+    """Documents that existed and were deleted or, with `dry_run`, would be deleted."""
     notes: _containers.RepeatedScalarFieldContainer[str]
-    """What the caller should know when no document matches, such as a filter that compares with a type that the field
-    never has. Looks at the first 16 conditions, and at 10,000 documents.
+    """Explains why no document matches, for example because a filter compares with a type that the field never has.
+    Checks the first 16 conditions and 10,000 documents.
     """
     def __init__(self, deleted_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
 
@@ -406,15 +413,15 @@ class UpdateMetadataRequest(_message.Message):
     collection: str
     """Name of the collection."""
     ids: _containers.RepeatedScalarFieldContainer[str]
-    """Ids of the documents, 1 to 1,000. Either this or `filter`."""
+    """Ids of the documents, 1 to 1,000. Set either this or `filter`."""
     filter: _filter_pb2.Filter
-    """Which documents. Either this or `ids`; `Filter.everything` changes all."""
+    """The documents to change. Set either this or `ids`. `Filter.everything` changes all."""
     metadata: _struct_pb2.Struct
-    """The metadata; required. The limits of `Document.metadata` hold for the result too."""
+    """The metadata. Required. The limits of `Document.metadata` also apply to the result."""
     update: MetadataUpdate
-    """What to do with it."""
+    """How to change the metadata."""
     dry_run: bool
-    """Only count what would be changed, which may be more than one call changes."""
+    """Only count the documents that would change. The count may be more than one call changes."""
     def __init__(self, collection: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping[str, _Any]]] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping[str, _Any]]] = ..., update: _Optional[_Union[MetadataUpdate, str]] = ..., dry_run: bool = ...) -> None: ...
 
 class UpdateMetadataResponse(_message.Message):
@@ -424,11 +431,13 @@ class UpdateMetadataResponse(_message.Message):
     UPDATED_COUNT_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     matched_count: int
-    """Documents that were asked for and exist."""
+    """Documents that were selected and exist."""
     updated_count: int
-    """The part of them that is changed, or with `dry_run` would be; the metadata of the others is as asked for already."""
+    """Documents among them that were changed or, with `dry_run`, would be changed. The metadata of the others already has
+    the requested value.
+    """
     notes: _containers.RepeatedScalarFieldContainer[str]
-    """What the caller should know when no document matches, such as a filter that compares with a type that the field
-    never has. Looks at the first 16 conditions, and at 10,000 documents.
+    """Explains why no document matches, for example because a filter compares with a type that the field never has.
+    Checks the first 16 conditions and 10,000 documents.
     """
     def __init__(self, matched_count: _Optional[int] = ..., updated_count: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...

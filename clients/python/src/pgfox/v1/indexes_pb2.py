@@ -16,7 +16,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16pgfox/v1/indexes.proto\x12\x08pgfox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"=\n\x04Hnsw\x12\x0c\n\x01m\x18\x01 \x01(\x05R\x01m\x12\'\n\x0f\x65\x66_construction\x18\x02 \x01(\x05R\x0e\x65\x66\x43onstruction\"\x1f\n\x07IvfFlat\x12\x14\n\x05lists\x18\x01 \x01(\x05R\x05lists\"\x8f\x01\n\tIndexSpec\x12$\n\x04hnsw\x18\x01 \x01(\x0b\x32\x0e.pgfox.v1.HnswH\x00R\x04hnsw\x12.\n\x08ivf_flat\x18\x02 \x01(\x0b\x32\x11.pgfox.v1.IvfFlatH\x00R\x07ivfFlat\x12$\n\x0e\x61llow_few_rows\x18\x03 \x01(\x08R\x0c\x61llowFewRowsB\x06\n\x04kind\"v\n\x11\x42uildIndexRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x13.pgfox.v1.IndexSpecR\x04spec\x12\x18\n\x07rebuild\x18\x03 \x01(\x08R\x07rebuild\"\xdd\x01\n\x12\x42uildIndexResponse\x12*\n\x05phase\x18\x01 \x01(\x0e\x32\x14.pgfox.v1.IndexPhaseR\x05phase\x12#\n\rfraction_done\x18\x02 \x01(\x01R\x0c\x66ractionDone\x12\x33\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07\x65lapsed\x12%\n\x05index\x18\x04 \x01(\x0b\x32\x0f.pgfox.v1.IndexR\x05index\x12\x1a\n\x08warnings\x18\x05 \x03(\tR\x08warnings\"\xeb\x01\n\x05Index\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x13.pgfox.v1.IndexSpecR\x04spec\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x14.pgfox.v1.IndexStateR\x05state\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x1d\n\nscan_count\x18\x05 \x01(\x03R\tscanCount\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"4\n\x12ListIndexesRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\"@\n\x13ListIndexesResponse\x12)\n\x07indexes\x18\x01 \x03(\x0b\x32\x0f.pgfox.v1.IndexR\x07indexes\"F\n\x10\x44ropIndexRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\"\x13\n\x11\x44ropIndexResponse*\xdc\x01\n\nIndexPhase\x12\x1b\n\x17INDEX_PHASE_UNSPECIFIED\x10\x00\x12\x16\n\x12INDEX_PHASE_QUEUED\x10\x01\x12\x17\n\x13INDEX_PHASE_WAITING\x10\x02\x12\x18\n\x14INDEX_PHASE_TRAINING\x10\x03\x12\x18\n\x14INDEX_PHASE_BUILDING\x10\x04\x12\x1a\n\x16INDEX_PHASE_VALIDATING\x10\x05\x12\x19\n\x15INDEX_PHASE_FINISHING\x10\x06\x12\x15\n\x11INDEX_PHASE_READY\x10\x07*Z\n\nIndexState\x12\x1b\n\x17INDEX_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INDEX_STATE_BUILDING\x10\x01\x12\x15\n\x11INDEX_STATE_READY\x10\x02\x42>\n\x0c\x64\x65v.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16pgfox/v1/indexes.proto\x12\x08pgfox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"=\n\x04Hnsw\x12\x0c\n\x01m\x18\x01 \x01(\x05R\x01m\x12\'\n\x0f\x65\x66_construction\x18\x02 \x01(\x05R\x0e\x65\x66\x43onstruction\"\x1f\n\x07IvfFlat\x12\x14\n\x05lists\x18\x01 \x01(\x05R\x05lists\"\x8f\x01\n\tIndexSpec\x12$\n\x04hnsw\x18\x01 \x01(\x0b\x32\x0e.pgfox.v1.HnswH\x00R\x04hnsw\x12.\n\x08ivf_flat\x18\x02 \x01(\x0b\x32\x11.pgfox.v1.IvfFlatH\x00R\x07ivfFlat\x12$\n\x0e\x61llow_few_rows\x18\x03 \x01(\x08R\x0c\x61llowFewRowsB\x06\n\x04kind\"v\n\x11\x42uildIndexRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x13.pgfox.v1.IndexSpecR\x04spec\x12\x18\n\x07rebuild\x18\x03 \x01(\x08R\x07rebuild\"\xdd\x01\n\x12\x42uildIndexResponse\x12*\n\x05phase\x18\x01 \x01(\x0e\x32\x14.pgfox.v1.IndexPhaseR\x05phase\x12#\n\rfraction_done\x18\x02 \x01(\x01R\x0c\x66ractionDone\x12\x33\n\x07\x65lapsed\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07\x65lapsed\x12%\n\x05index\x18\x04 \x01(\x0b\x32\x0f.pgfox.v1.IndexR\x05index\x12\x1a\n\x08warnings\x18\x05 \x03(\tR\x08warnings\"\x8b\x02\n\x05Index\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x13.pgfox.v1.IndexSpecR\x04spec\x12*\n\x05state\x18\x03 \x01(\x0e\x32\x14.pgfox.v1.IndexStateR\x05state\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x1d\n\nscan_count\x18\x05 \x01(\x03R\tscanCount\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x1e\n\x0bmade_by_sql\x18\x07 \x01(\x08R\tmadeBySql\"4\n\x12ListIndexesRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\"@\n\x13ListIndexesResponse\x12)\n\x07indexes\x18\x01 \x03(\x0b\x32\x0f.pgfox.v1.IndexR\x07indexes\"F\n\x10\x44ropIndexRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\"\x13\n\x11\x44ropIndexResponse*\xdc\x01\n\nIndexPhase\x12\x1b\n\x17INDEX_PHASE_UNSPECIFIED\x10\x00\x12\x16\n\x12INDEX_PHASE_QUEUED\x10\x01\x12\x17\n\x13INDEX_PHASE_WAITING\x10\x02\x12\x18\n\x14INDEX_PHASE_TRAINING\x10\x03\x12\x18\n\x14INDEX_PHASE_BUILDING\x10\x04\x12\x1a\n\x16INDEX_PHASE_VALIDATING\x10\x05\x12\x19\n\x15INDEX_PHASE_FINISHING\x10\x06\x12\x15\n\x11INDEX_PHASE_READY\x10\x07*Z\n\nIndexState\x12\x1b\n\x17INDEX_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14INDEX_STATE_BUILDING\x10\x01\x12\x15\n\x11INDEX_STATE_READY\x10\x02\x42>\n\x0c\x64\x65v.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,10 +24,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pgfox.v1.indexes_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014dev.pgfox.v1P\001Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1'
-  _globals['_INDEXPHASE']._serialized_start=1139
-  _globals['_INDEXPHASE']._serialized_end=1359
-  _globals['_INDEXSTATE']._serialized_start=1361
-  _globals['_INDEXSTATE']._serialized_end=1451
+  _globals['_INDEXPHASE']._serialized_start=1171
+  _globals['_INDEXPHASE']._serialized_end=1391
+  _globals['_INDEXSTATE']._serialized_start=1393
+  _globals['_INDEXSTATE']._serialized_end=1483
   _globals['_HNSW']._serialized_start=101
   _globals['_HNSW']._serialized_end=162
   _globals['_IVFFLAT']._serialized_start=164
@@ -39,13 +39,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BUILDINDEXRESPONSE']._serialized_start=464
   _globals['_BUILDINDEXRESPONSE']._serialized_end=685
   _globals['_INDEX']._serialized_start=688
-  _globals['_INDEX']._serialized_end=923
-  _globals['_LISTINDEXESREQUEST']._serialized_start=925
-  _globals['_LISTINDEXESREQUEST']._serialized_end=977
-  _globals['_LISTINDEXESRESPONSE']._serialized_start=979
-  _globals['_LISTINDEXESRESPONSE']._serialized_end=1043
-  _globals['_DROPINDEXREQUEST']._serialized_start=1045
-  _globals['_DROPINDEXREQUEST']._serialized_end=1115
-  _globals['_DROPINDEXRESPONSE']._serialized_start=1117
-  _globals['_DROPINDEXRESPONSE']._serialized_end=1136
+  _globals['_INDEX']._serialized_end=955
+  _globals['_LISTINDEXESREQUEST']._serialized_start=957
+  _globals['_LISTINDEXESREQUEST']._serialized_end=1009
+  _globals['_LISTINDEXESRESPONSE']._serialized_start=1011
+  _globals['_LISTINDEXESRESPONSE']._serialized_end=1075
+  _globals['_DROPINDEXREQUEST']._serialized_start=1077
+  _globals['_DROPINDEXREQUEST']._serialized_end=1147
+  _globals['_DROPINDEXRESPONSE']._serialized_start=1149
+  _globals['_DROPINDEXRESPONSE']._serialized_end=1168
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,4 @@
-"""Vector indexes: how approximate search is made fast."""
+"""Indexes: vector indexes make approximate search fast."""
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -10,14 +10,14 @@ from typing import Any as _Any, ClassVar as _ClassVar, Iterable as _Iterable, Ma
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class IndexPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    """How far a build has come."""
+    """The progress of a build."""
     __slots__ = ()
     INDEX_PHASE_UNSPECIFIED: _ClassVar[IndexPhase]
-    """Not stated."""
+    """Unspecified."""
     INDEX_PHASE_QUEUED: _ClassVar[IndexPhase]
-    """Recorded, not begun: other builds come first."""
+    """Recorded but not begun: other builds come first."""
     INDEX_PHASE_WAITING: _ClassVar[IndexPhase]
-    """Waiting for transactions of others that began before."""
+    """Waiting for transactions that began earlier."""
     INDEX_PHASE_TRAINING: _ClassVar[IndexPhase]
     """Learning the centres of an IVFFlat index."""
     INDEX_PHASE_BUILDING: _ClassVar[IndexPhase]
@@ -25,7 +25,7 @@ class IndexPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INDEX_PHASE_VALIDATING: _ClassVar[IndexPhase]
     """Adding the rows that were written meanwhile."""
     INDEX_PHASE_FINISHING: _ClassVar[IndexPhase]
-    """Gathering statistics and dropping the index that is replaced."""
+    """Gathering statistics and dropping the replaced index."""
     INDEX_PHASE_READY: _ClassVar[IndexPhase]
     """Complete and in use."""
 
@@ -33,17 +33,17 @@ class IndexState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     """State of an index."""
     __slots__ = ()
     INDEX_STATE_UNSPECIFIED: _ClassVar[IndexState]
-    """Not stated."""
+    """Unspecified."""
     INDEX_STATE_BUILDING: _ClassVar[IndexState]
     """Being built; searches do not use it yet."""
     INDEX_STATE_READY: _ClassVar[IndexState]
     """Complete; searches use it."""
 INDEX_PHASE_UNSPECIFIED: IndexPhase
-"""Not stated."""
+"""Unspecified."""
 INDEX_PHASE_QUEUED: IndexPhase
-"""Recorded, not begun: other builds come first."""
+"""Recorded but not begun: other builds come first."""
 INDEX_PHASE_WAITING: IndexPhase
-"""Waiting for transactions of others that began before."""
+"""Waiting for transactions that began earlier."""
 INDEX_PHASE_TRAINING: IndexPhase
 """Learning the centres of an IVFFlat index."""
 INDEX_PHASE_BUILDING: IndexPhase
@@ -51,45 +51,47 @@ INDEX_PHASE_BUILDING: IndexPhase
 INDEX_PHASE_VALIDATING: IndexPhase
 """Adding the rows that were written meanwhile."""
 INDEX_PHASE_FINISHING: IndexPhase
-"""Gathering statistics and dropping the index that is replaced."""
+"""Gathering statistics and dropping the replaced index."""
 INDEX_PHASE_READY: IndexPhase
 """Complete and in use."""
 INDEX_STATE_UNSPECIFIED: IndexState
-"""Not stated."""
+"""Unspecified."""
 INDEX_STATE_BUILDING: IndexState
 """Being built; searches do not use it yet."""
 INDEX_STATE_READY: IndexState
 """Complete; searches use it."""
 
 class Hnsw(_message.Message):
-    """Parameters of an HNSW index: a graph of neighbours. Slower to build than IVFFlat, better recall at the same speed, and
-    needs no data to begin with.
+    """Parameters of an HNSW index, a graph of neighbours. Compared with IVFFlat it is slower to build, has better recall at
+    the same speed, and can be built before there is data.
     """
     __slots__ = ("m", "ef_construction")
     M_FIELD_NUMBER: _ClassVar[int]
     EF_CONSTRUCTION_FIELD_NUMBER: _ClassVar[int]
     m: int
-    """Links per element and layer, 2 to 100. 0: 16. More is better recall, a larger index and a slower build."""
+    """Links per element and layer, 2 to 100. 0: 16. A larger value improves recall, but makes the index larger and the
+    build slower.
+    """
     ef_construction: int
-    """Candidates that are kept while building, 4 to 1,000 and at least 2 * m. 0: 64. More is better recall and a slower
-    build.
+    """Candidates during the build, 4 to 1,000 and at least 2 * m. 0: 64. A larger value improves recall, but makes the
+    build slower.
     """
     def __init__(self, m: _Optional[int] = ..., ef_construction: _Optional[int] = ...) -> None: ...
 
 class IvfFlat(_message.Message):
-    """Parameters of an IVFFlat index: vectors sorted into lists around centres, which are learned from the rows at the time
-    of the build and never move. Build it after the data is in, and again when much of it has changed.
+    """Parameters of an IVFFlat index: vectors sorted into lists around centres. The build learns the centres from the rows,
+    and they never move afterwards. Build it after loading the data, and again when much of the data has changed.
     """
     __slots__ = ("lists",)
     LISTS_FIELD_NUMBER: _ClassVar[int]
     lists: int
-    """Number of lists, 1 to 32,768. 0: rows / 1,000 up to a million rows, the square root of rows above, at least 1, as
-    pgvector recommends.
+    """Number of lists, 1 to 32,768. 0: pgvector's recommendation, rows / 1,000 up to a million rows, the square root of
+    the rows above that, at least 1.
     """
     def __init__(self, lists: _Optional[int] = ...) -> None: ...
 
 class IndexSpec(_message.Message):
-    """What to build."""
+    """The index to build."""
     __slots__ = ("hnsw", "ivf_flat", "allow_few_rows")
     HNSW_FIELD_NUMBER: _ClassVar[int]
     IVF_FLAT_FIELD_NUMBER: _ClassVar[int]
@@ -99,7 +101,7 @@ class IndexSpec(_message.Message):
     ivf_flat: IvfFlat
     """Lists around centres."""
     allow_few_rows: bool
-    """Build an IVFFlat index even with fewer than 50 rows per list, where centres mean little and recall is poor. False:
+    """Build an IVFFlat index even with fewer than 50 rows per list, although recall will be poor. False:
     FAILED_PRECONDITION.
     """
     def __init__(self, hnsw: _Optional[_Union[Hnsw, _Mapping[str, _Any]]] = ..., ivf_flat: _Optional[_Union[IvfFlat, _Mapping[str, _Any]]] = ..., allow_few_rows: bool = ...) -> None: ...
@@ -113,15 +115,15 @@ class BuildIndexRequest(_message.Message):
     collection: str
     """Name of the collection."""
     spec: IndexSpec
-    """What to build. Absent: HNSW with its defaults."""
+    """The index to build. Absent: HNSW with its defaults."""
     rebuild: bool
-    """Build again even when a complete index with the same parameters exists, as an IVFFlat index needs when much of the
+    """Build again even if a complete index with the same parameters exists. An IVFFlat index needs this when much of the
     data has changed. False: such an index is reported as ready at once.
     """
     def __init__(self, collection: _Optional[str] = ..., spec: _Optional[_Union[IndexSpec, _Mapping[str, _Any]]] = ..., rebuild: bool = ...) -> None: ...
 
 class BuildIndexResponse(_message.Message):
-    """Progress of BuildIndex, at least once a second. The last message has INDEX_PHASE_READY."""
+    """Progress of BuildIndex, sent at least once a second. The last message has INDEX_PHASE_READY."""
     __slots__ = ("phase", "fraction_done", "elapsed", "index", "warnings")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     FRACTION_DONE_FIELD_NUMBER: _ClassVar[int]
@@ -129,26 +131,27 @@ class BuildIndexResponse(_message.Message):
     INDEX_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     phase: IndexPhase
-    """How far the build has come."""
+    """The current phase of the build."""
     fraction_done: float
-    """Share of the whole build that is done, 0 to 1. It never falls during a build."""
+    """The finished share of the whole build, 0 to 1. It never decreases during a build."""
     elapsed: _duration_pb2.Duration
-    """Time since the build began, also when this call attached later."""
+    """Time since the build began, even if this call attached to it later."""
     index: Index
-    """The index; its size is known when it is ready."""
+    """The index. Its size is known when it is ready."""
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    """What the caller should know, such as too little memory for a fast build. Each text is sent once."""
+    """Warnings, for example about too little memory for a fast build. Each text is sent once."""
     def __init__(self, phase: _Optional[_Union[IndexPhase, str]] = ..., fraction_done: _Optional[float] = ..., elapsed: _Optional[_Union[_duration_pb2.Duration, _Mapping[str, _Any]]] = ..., index: _Optional[_Union[Index, _Mapping[str, _Any]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Index(_message.Message):
     """A vector index."""
-    __slots__ = ("name", "spec", "state", "size_bytes", "scan_count", "create_time")
+    __slots__ = ("name", "spec", "state", "size_bytes", "scan_count", "create_time", "made_by_sql")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     SCAN_COUNT_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    MADE_BY_SQL_FIELD_NUMBER: _ClassVar[int]
     name: str
     """Its name in Postgres, unique in the database."""
     spec: IndexSpec
@@ -160,8 +163,10 @@ class Index(_message.Message):
     scan_count: int
     """Index scans since statistics began, as Postgres counts them."""
     create_time: _timestamp_pb2.Timestamp
-    """When its build began."""
-    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[IndexSpec, _Mapping[str, _Any]]] = ..., state: _Optional[_Union[IndexState, str]] = ..., size_bytes: _Optional[int] = ..., scan_count: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ...) -> None: ...
+    """When its build began. When pgfox found it, if it was made by SQL."""
+    made_by_sql: bool
+    """The index was made by SQL on the table of an attached collection. Searches use it and DropIndex does not drop it."""
+    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[IndexSpec, _Mapping[str, _Any]]] = ..., state: _Optional[_Union[IndexState, str]] = ..., size_bytes: _Optional[int] = ..., scan_count: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping[str, _Any]]] = ..., made_by_sql: bool = ...) -> None: ...
 
 class ListIndexesRequest(_message.Message):
     """Request of ListIndexes."""
@@ -176,7 +181,7 @@ class ListIndexesResponse(_message.Message):
     __slots__ = ("indexes",)
     INDEXES_FIELD_NUMBER: _ClassVar[int]
     indexes: _containers.RepeatedCompositeFieldContainer[Index]
-    """The complete index, if any, then the one that is being built, if any."""
+    """The complete index, if any, followed by the one that is being built, if any."""
     def __init__(self, indexes: _Optional[_Iterable[_Union[Index, _Mapping[str, _Any]]]] = ...) -> None: ...
 
 class DropIndexRequest(_message.Message):
@@ -187,7 +192,7 @@ class DropIndexRequest(_message.Message):
     collection: str
     """Name of the collection."""
     name: str
-    """Name of the index as in `Index.name`. Empty: every index of the collection. NOT_FOUND when there is none."""
+    """Name of the index, as in `Index.name`. Empty: every index of the collection. NOT_FOUND if there is none."""
     def __init__(self, collection: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class DropIndexResponse(_message.Message):

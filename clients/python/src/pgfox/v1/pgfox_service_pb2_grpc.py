@@ -68,6 +68,21 @@ class PgfoxServiceStub(object):
                 request_serializer=pgfox_dot_v1_dot_collections__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=pgfox_dot_v1_dot_collections__pb2.DeleteCollectionResponse.FromString,
                 _registered_method=True)
+        self.RetryFailed = channel.unary_unary(
+                '/pgfox.v1.PgfoxService/RetryFailed',
+                request_serializer=pgfox_dot_v1_dot_collections__pb2.RetryFailedRequest.SerializeToString,
+                response_deserializer=pgfox_dot_v1_dot_collections__pb2.RetryFailedResponse.FromString,
+                _registered_method=True)
+        self.PauseSource = channel.unary_unary(
+                '/pgfox.v1.PgfoxService/PauseSource',
+                request_serializer=pgfox_dot_v1_dot_collections__pb2.PauseSourceRequest.SerializeToString,
+                response_deserializer=pgfox_dot_v1_dot_collections__pb2.PauseSourceResponse.FromString,
+                _registered_method=True)
+        self.ResumeSource = channel.unary_unary(
+                '/pgfox.v1.PgfoxService/ResumeSource',
+                request_serializer=pgfox_dot_v1_dot_collections__pb2.ResumeSourceRequest.SerializeToString,
+                response_deserializer=pgfox_dot_v1_dot_collections__pb2.ResumeSourceResponse.FromString,
+                _registered_method=True)
         self.Ingest = channel.unary_unary(
                 '/pgfox.v1.PgfoxService/Ingest',
                 request_serializer=pgfox_dot_v1_dot_documents__pb2.IngestRequest.SerializeToString,
@@ -140,14 +155,14 @@ class PgfoxServiceServicer(object):
     """
 
     def CreateCollection(self, request, context):
-        """Creates an empty collection. ALREADY_EXISTS when the name is taken.
+        """Creates an empty collection. ALREADY_EXISTS if the name is taken.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCollection(self, request, context):
-        """Returns one collection. NOT_FOUND when there is none of that name.
+        """Returns one collection. NOT_FOUND if there is none with this name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,30 +183,51 @@ class PgfoxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCollection(self, request, context):
-        """Deletes a collection with its documents, vectors and indexes. A running index build is stopped.
+        """Deletes a collection with its documents, vectors and indexes. Stops a running index build.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryFailed(self, request, context):
+        """Tries the rows of a followed source again that could not be documents.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseSource(self, request, context):
+        """Stops following a source. Its changes are still noted, and searches find what is stored. Pausing again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSource(self, request, context):
+        """Continues to follow a source, at once even after an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Ingest(self, request, context):
-        """Stores documents, replacing those whose id exists, in one transaction.
+        """Stores documents in one transaction. Replaces documents whose id exists.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def IngestStream(self, request_iterator, context):
-        """Stores many documents. Each request is a transaction of its own and gets exactly one response, in order, sent after
-        COMMIT. A refused request ends the stream with its error; what was acknowledged stays. A client that lost its
-        connection sends every request that was not acknowledged again: ids make that safe.
+        """Stores many documents. Each request is its own transaction and gets exactly one response, in order, sent after
+        COMMIT. A refused request ends the stream with its error; acknowledged documents stay stored. After a lost
+        connection a client sends every request again that was not acknowledged. Ids make that safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDocuments(self, request, context):
-        """Returns documents by id, in the order of the ids asked for.
+        """Returns documents by id, in the order of the requested ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -219,26 +255,26 @@ class PgfoxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDocuments(self, request, context):
-        """Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-        what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
-        before anything is deleted.
+        """Deletes documents by id or by filter, in one transaction. Unknown ids are not an error; the response counts the
+        deleted documents. A filter that selects more than 100,000 documents (a setting of the server) is
+        RESOURCE_EXHAUSTED, and nothing is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateMetadata(self, request, context):
-        """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
-        that of DeleteDocuments.
+        """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter has the
+        same limit as in DeleteDocuments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BuildIndex(self, request, context):
-        """Builds the vector index of a collection and reports progress until it is ready. Searches and writes go on meanwhile.
-        The build belongs to the database, not to this call: a client that goes away does not stop it, a server that
-        restarts takes it up again, and calling again with the same parameters attaches to it. The new index replaces the
+        """Builds the vector index of a collection and reports progress until it is ready. Searches and writes continue
+        meanwhile. The build belongs to the database, not to this call: it continues if the client leaves, it is resumed
+        after a restart of the server, and another call with the same parameters attaches to it. The new index replaces the
         old one only when it is complete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -246,14 +282,14 @@ class PgfoxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListIndexes(self, request, context):
-        """Lists the vector indexes of a collection, the one that is being built among them.
+        """Lists the vector indexes of a collection, including one that is being built.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DropIndex(self, request, context):
-        """Drops a vector index, or stops the build of one. Searches are exact afterwards.
+        """Drops a vector index, or stops a build. Searches are exact afterwards.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -267,7 +303,8 @@ class PgfoxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchBatch(self, request, context):
-        """Runs several searches at once: one round trip, and one call of the embedding model for all texts of a collection.
+        """Runs several searches at once, with one round trip and one call to the embedding model for all texts of a
+        collection.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -300,6 +337,21 @@ def add_PgfoxServiceServicer_to_server(servicer, server):
                     servicer.DeleteCollection,
                     request_deserializer=pgfox_dot_v1_dot_collections__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=pgfox_dot_v1_dot_collections__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'RetryFailed': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryFailed,
+                    request_deserializer=pgfox_dot_v1_dot_collections__pb2.RetryFailedRequest.FromString,
+                    response_serializer=pgfox_dot_v1_dot_collections__pb2.RetryFailedResponse.SerializeToString,
+            ),
+            'PauseSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseSource,
+                    request_deserializer=pgfox_dot_v1_dot_collections__pb2.PauseSourceRequest.FromString,
+                    response_serializer=pgfox_dot_v1_dot_collections__pb2.PauseSourceResponse.SerializeToString,
+            ),
+            'ResumeSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSource,
+                    request_deserializer=pgfox_dot_v1_dot_collections__pb2.ResumeSourceRequest.FromString,
+                    response_serializer=pgfox_dot_v1_dot_collections__pb2.ResumeSourceResponse.SerializeToString,
             ),
             'Ingest': grpc.unary_unary_rpc_method_handler(
                     servicer.Ingest,
@@ -503,6 +555,87 @@ class PgfoxService(object):
             '/pgfox.v1.PgfoxService/DeleteCollection',
             pgfox_dot_v1_dot_collections__pb2.DeleteCollectionRequest.SerializeToString,
             pgfox_dot_v1_dot_collections__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryFailed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pgfox.v1.PgfoxService/RetryFailed',
+            pgfox_dot_v1_dot_collections__pb2.RetryFailedRequest.SerializeToString,
+            pgfox_dot_v1_dot_collections__pb2.RetryFailedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pgfox.v1.PgfoxService/PauseSource',
+            pgfox_dot_v1_dot_collections__pb2.PauseSourceRequest.SerializeToString,
+            pgfox_dot_v1_dot_collections__pb2.PauseSourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pgfox.v1.PgfoxService/ResumeSource',
+            pgfox_dot_v1_dot_collections__pb2.ResumeSourceRequest.SerializeToString,
+            pgfox_dot_v1_dot_collections__pb2.ResumeSourceResponse.FromString,
             options,
             channel_credentials,
             insecure,

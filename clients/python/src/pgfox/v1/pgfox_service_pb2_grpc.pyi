@@ -3,14 +3,15 @@
 isort:skip_file
 pgfox: semantic search on PostgreSQL and pgvector.
 
-Errors. Every error carries exactly one google.rpc.ErrorInfo with the domain "pgfox" and a reason that is the name of
-an ErrorReason without its prefix. INVALID_ARGUMENT adds a google.rpc.BadRequest that names every violation at once, or
-as many of the first 100 as fit into the 8 KiB of headers that clients read. A list with too many entries is refused
-before the rest of the request is looked at. An error worth repeating adds a google.rpc.RetryInfo.
+Errors. Every error carries exactly one google.rpc.ErrorInfo. Its domain is "pgfox", and its reason is the name of an
+ErrorReason without the prefix. INVALID_ARGUMENT adds a google.rpc.BadRequest that names all violations at once, or
+as many of the first 100 as fit into the 8 KiB of headers that clients accept. A list with too many entries is
+refused before the rest of the request is checked. An error that is worth retrying adds a google.rpc.RetryInfo.
 
-Deadlines. A gRPC deadline is honoured: the call ends with DEADLINE_EXCEEDED and its database query is cancelled.
+Deadlines. A gRPC deadline is honoured: the call ends with DEADLINE_EXCEEDED, and its database query is cancelled.
 
-Authentication. A server with API keys expects the metadata "authorization: Bearer <key>" on every call but health.
+Authentication. A server with API keys expects the metadata "authorization: Bearer <key>" in every call except
+health.
 """
 
 import abc
@@ -39,13 +40,13 @@ class PgfoxServiceStub:
         pgfox.v1.collections_pb2.CreateCollectionRequest,
         pgfox.v1.collections_pb2.CreateCollectionResponse,
     ]
-    """Creates an empty collection. ALREADY_EXISTS when the name is taken."""
+    """Creates an empty collection. ALREADY_EXISTS if the name is taken."""
 
     GetCollection: grpc.UnaryUnaryMultiCallable[
         pgfox.v1.collections_pb2.GetCollectionRequest,
         pgfox.v1.collections_pb2.GetCollectionResponse,
     ]
-    """Returns one collection. NOT_FOUND when there is none of that name."""
+    """Returns one collection. NOT_FOUND if there is none with this name."""
 
     ListCollections: grpc.UnaryUnaryMultiCallable[
         pgfox.v1.collections_pb2.ListCollectionsRequest,
@@ -63,28 +64,46 @@ class PgfoxServiceStub:
         pgfox.v1.collections_pb2.DeleteCollectionRequest,
         pgfox.v1.collections_pb2.DeleteCollectionResponse,
     ]
-    """Deletes a collection with its documents, vectors and indexes. A running index build is stopped."""
+    """Deletes a collection with its documents, vectors and indexes. Stops a running index build."""
+
+    RetryFailed: grpc.UnaryUnaryMultiCallable[
+        pgfox.v1.collections_pb2.RetryFailedRequest,
+        pgfox.v1.collections_pb2.RetryFailedResponse,
+    ]
+    """Tries the rows of a followed source again that could not be documents."""
+
+    PauseSource: grpc.UnaryUnaryMultiCallable[
+        pgfox.v1.collections_pb2.PauseSourceRequest,
+        pgfox.v1.collections_pb2.PauseSourceResponse,
+    ]
+    """Stops following a source. Its changes are still noted, and searches find what is stored. Pausing again changes nothing."""
+
+    ResumeSource: grpc.UnaryUnaryMultiCallable[
+        pgfox.v1.collections_pb2.ResumeSourceRequest,
+        pgfox.v1.collections_pb2.ResumeSourceResponse,
+    ]
+    """Continues to follow a source, at once even after an error."""
 
     Ingest: grpc.UnaryUnaryMultiCallable[
         pgfox.v1.documents_pb2.IngestRequest,
         pgfox.v1.documents_pb2.IngestResponse,
     ]
-    """Stores documents, replacing those whose id exists, in one transaction."""
+    """Stores documents in one transaction. Replaces documents whose id exists."""
 
     IngestStream: grpc.StreamStreamMultiCallable[
         pgfox.v1.documents_pb2.IngestRequest,
         pgfox.v1.documents_pb2.IngestResponse,
     ]
-    """Stores many documents. Each request is a transaction of its own and gets exactly one response, in order, sent after
-    COMMIT. A refused request ends the stream with its error; what was acknowledged stays. A client that lost its
-    connection sends every request that was not acknowledged again: ids make that safe.
+    """Stores many documents. Each request is its own transaction and gets exactly one response, in order, sent after
+    COMMIT. A refused request ends the stream with its error; acknowledged documents stay stored. After a lost
+    connection a client sends every request again that was not acknowledged. Ids make that safe.
     """
 
     GetDocuments: grpc.UnaryUnaryMultiCallable[
         pgfox.v1.documents_pb2.GetDocumentsRequest,
         pgfox.v1.documents_pb2.GetDocumentsResponse,
     ]
-    """Returns documents by id, in the order of the ids asked for."""
+    """Returns documents by id, in the order of the requested ids."""
 
     ListDocuments: grpc.UnaryUnaryMultiCallable[
         pgfox.v1.documents_pb2.ListDocumentsRequest,
@@ -108,26 +127,26 @@ class PgfoxServiceStub:
         pgfox.v1.documents_pb2.DeleteDocumentsRequest,
         pgfox.v1.documents_pb2.DeleteDocumentsResponse,
     ]
-    """Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-    what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
-    before anything is deleted.
+    """Deletes documents by id or by filter, in one transaction. Unknown ids are not an error; the response counts the
+    deleted documents. A filter that selects more than 100,000 documents (a setting of the server) is
+    RESOURCE_EXHAUSTED, and nothing is deleted.
     """
 
     UpdateMetadata: grpc.UnaryUnaryMultiCallable[
         pgfox.v1.documents_pb2.UpdateMetadataRequest,
         pgfox.v1.documents_pb2.UpdateMetadataResponse,
     ]
-    """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
-    that of DeleteDocuments.
+    """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter has the
+    same limit as in DeleteDocuments.
     """
 
     BuildIndex: grpc.UnaryStreamMultiCallable[
         pgfox.v1.indexes_pb2.BuildIndexRequest,
         pgfox.v1.indexes_pb2.BuildIndexResponse,
     ]
-    """Builds the vector index of a collection and reports progress until it is ready. Searches and writes go on meanwhile.
-    The build belongs to the database, not to this call: a client that goes away does not stop it, a server that
-    restarts takes it up again, and calling again with the same parameters attaches to it. The new index replaces the
+    """Builds the vector index of a collection and reports progress until it is ready. Searches and writes continue
+    meanwhile. The build belongs to the database, not to this call: it continues if the client leaves, it is resumed
+    after a restart of the server, and another call with the same parameters attaches to it. The new index replaces the
     old one only when it is complete.
     """
 
@@ -135,13 +154,13 @@ class PgfoxServiceStub:
         pgfox.v1.indexes_pb2.ListIndexesRequest,
         pgfox.v1.indexes_pb2.ListIndexesResponse,
     ]
-    """Lists the vector indexes of a collection, the one that is being built among them."""
+    """Lists the vector indexes of a collection, including one that is being built."""
 
     DropIndex: grpc.UnaryUnaryMultiCallable[
         pgfox.v1.indexes_pb2.DropIndexRequest,
         pgfox.v1.indexes_pb2.DropIndexResponse,
     ]
-    """Drops a vector index, or stops the build of one. Searches are exact afterwards."""
+    """Drops a vector index, or stops a build. Searches are exact afterwards."""
 
     Search: grpc.UnaryUnaryMultiCallable[
         pgfox.v1.search_pb2.SearchRequest,
@@ -153,7 +172,9 @@ class PgfoxServiceStub:
         pgfox.v1.search_pb2.SearchBatchRequest,
         pgfox.v1.search_pb2.SearchBatchResponse,
     ]
-    """Runs several searches at once: one round trip, and one call of the embedding model for all texts of a collection."""
+    """Runs several searches at once, with one round trip and one call to the embedding model for all texts of a
+    collection.
+    """
 
 class PgfoxServiceAsyncStub:
     """Semantic search over collections of documents that live in ordinary Postgres tables."""
@@ -162,13 +183,13 @@ class PgfoxServiceAsyncStub:
         pgfox.v1.collections_pb2.CreateCollectionRequest,
         pgfox.v1.collections_pb2.CreateCollectionResponse,
     ]
-    """Creates an empty collection. ALREADY_EXISTS when the name is taken."""
+    """Creates an empty collection. ALREADY_EXISTS if the name is taken."""
 
     GetCollection: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.collections_pb2.GetCollectionRequest,
         pgfox.v1.collections_pb2.GetCollectionResponse,
     ]
-    """Returns one collection. NOT_FOUND when there is none of that name."""
+    """Returns one collection. NOT_FOUND if there is none with this name."""
 
     ListCollections: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.collections_pb2.ListCollectionsRequest,
@@ -186,28 +207,46 @@ class PgfoxServiceAsyncStub:
         pgfox.v1.collections_pb2.DeleteCollectionRequest,
         pgfox.v1.collections_pb2.DeleteCollectionResponse,
     ]
-    """Deletes a collection with its documents, vectors and indexes. A running index build is stopped."""
+    """Deletes a collection with its documents, vectors and indexes. Stops a running index build."""
+
+    RetryFailed: pgfox._aio_unary.UnaryUnary[
+        pgfox.v1.collections_pb2.RetryFailedRequest,
+        pgfox.v1.collections_pb2.RetryFailedResponse,
+    ]
+    """Tries the rows of a followed source again that could not be documents."""
+
+    PauseSource: pgfox._aio_unary.UnaryUnary[
+        pgfox.v1.collections_pb2.PauseSourceRequest,
+        pgfox.v1.collections_pb2.PauseSourceResponse,
+    ]
+    """Stops following a source. Its changes are still noted, and searches find what is stored. Pausing again changes nothing."""
+
+    ResumeSource: pgfox._aio_unary.UnaryUnary[
+        pgfox.v1.collections_pb2.ResumeSourceRequest,
+        pgfox.v1.collections_pb2.ResumeSourceResponse,
+    ]
+    """Continues to follow a source, at once even after an error."""
 
     Ingest: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.IngestRequest,
         pgfox.v1.documents_pb2.IngestResponse,
     ]
-    """Stores documents, replacing those whose id exists, in one transaction."""
+    """Stores documents in one transaction. Replaces documents whose id exists."""
 
     IngestStream: grpc.aio.StreamStreamMultiCallable[
         pgfox.v1.documents_pb2.IngestRequest,
         pgfox.v1.documents_pb2.IngestResponse,
     ]
-    """Stores many documents. Each request is a transaction of its own and gets exactly one response, in order, sent after
-    COMMIT. A refused request ends the stream with its error; what was acknowledged stays. A client that lost its
-    connection sends every request that was not acknowledged again: ids make that safe.
+    """Stores many documents. Each request is its own transaction and gets exactly one response, in order, sent after
+    COMMIT. A refused request ends the stream with its error; acknowledged documents stay stored. After a lost
+    connection a client sends every request again that was not acknowledged. Ids make that safe.
     """
 
     GetDocuments: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.GetDocumentsRequest,
         pgfox.v1.documents_pb2.GetDocumentsResponse,
     ]
-    """Returns documents by id, in the order of the ids asked for."""
+    """Returns documents by id, in the order of the requested ids."""
 
     ListDocuments: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.ListDocumentsRequest,
@@ -231,26 +270,26 @@ class PgfoxServiceAsyncStub:
         pgfox.v1.documents_pb2.DeleteDocumentsRequest,
         pgfox.v1.documents_pb2.DeleteDocumentsResponse,
     ]
-    """Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-    what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
-    before anything is deleted.
+    """Deletes documents by id or by filter, in one transaction. Unknown ids are not an error; the response counts the
+    deleted documents. A filter that selects more than 100,000 documents (a setting of the server) is
+    RESOURCE_EXHAUSTED, and nothing is deleted.
     """
 
     UpdateMetadata: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.documents_pb2.UpdateMetadataRequest,
         pgfox.v1.documents_pb2.UpdateMetadataResponse,
     ]
-    """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
-    that of DeleteDocuments.
+    """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter has the
+    same limit as in DeleteDocuments.
     """
 
     BuildIndex: grpc.aio.UnaryStreamMultiCallable[
         pgfox.v1.indexes_pb2.BuildIndexRequest,
         pgfox.v1.indexes_pb2.BuildIndexResponse,
     ]
-    """Builds the vector index of a collection and reports progress until it is ready. Searches and writes go on meanwhile.
-    The build belongs to the database, not to this call: a client that goes away does not stop it, a server that
-    restarts takes it up again, and calling again with the same parameters attaches to it. The new index replaces the
+    """Builds the vector index of a collection and reports progress until it is ready. Searches and writes continue
+    meanwhile. The build belongs to the database, not to this call: it continues if the client leaves, it is resumed
+    after a restart of the server, and another call with the same parameters attaches to it. The new index replaces the
     old one only when it is complete.
     """
 
@@ -258,13 +297,13 @@ class PgfoxServiceAsyncStub:
         pgfox.v1.indexes_pb2.ListIndexesRequest,
         pgfox.v1.indexes_pb2.ListIndexesResponse,
     ]
-    """Lists the vector indexes of a collection, the one that is being built among them."""
+    """Lists the vector indexes of a collection, including one that is being built."""
 
     DropIndex: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.indexes_pb2.DropIndexRequest,
         pgfox.v1.indexes_pb2.DropIndexResponse,
     ]
-    """Drops a vector index, or stops the build of one. Searches are exact afterwards."""
+    """Drops a vector index, or stops a build. Searches are exact afterwards."""
 
     Search: pgfox._aio_unary.UnaryUnary[
         pgfox.v1.search_pb2.SearchRequest,
@@ -276,7 +315,9 @@ class PgfoxServiceAsyncStub:
         pgfox.v1.search_pb2.SearchBatchRequest,
         pgfox.v1.search_pb2.SearchBatchResponse,
     ]
-    """Runs several searches at once: one round trip, and one call of the embedding model for all texts of a collection."""
+    """Runs several searches at once, with one round trip and one call to the embedding model for all texts of a
+    collection.
+    """
 
 class PgfoxServiceServicer(metaclass=abc.ABCMeta):
     """Semantic search over collections of documents that live in ordinary Postgres tables."""
@@ -287,7 +328,7 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.collections_pb2.CreateCollectionRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.collections_pb2.CreateCollectionResponse, collections.abc.Awaitable[pgfox.v1.collections_pb2.CreateCollectionResponse]]:
-        """Creates an empty collection. ALREADY_EXISTS when the name is taken."""
+        """Creates an empty collection. ALREADY_EXISTS if the name is taken."""
 
     @abc.abstractmethod
     def GetCollection(
@@ -295,7 +336,7 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.collections_pb2.GetCollectionRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.collections_pb2.GetCollectionResponse, collections.abc.Awaitable[pgfox.v1.collections_pb2.GetCollectionResponse]]:
-        """Returns one collection. NOT_FOUND when there is none of that name."""
+        """Returns one collection. NOT_FOUND if there is none with this name."""
 
     @abc.abstractmethod
     def ListCollections(
@@ -319,7 +360,31 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.collections_pb2.DeleteCollectionRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.collections_pb2.DeleteCollectionResponse, collections.abc.Awaitable[pgfox.v1.collections_pb2.DeleteCollectionResponse]]:
-        """Deletes a collection with its documents, vectors and indexes. A running index build is stopped."""
+        """Deletes a collection with its documents, vectors and indexes. Stops a running index build."""
+
+    @abc.abstractmethod
+    def RetryFailed(
+        self,
+        request: pgfox.v1.collections_pb2.RetryFailedRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[pgfox.v1.collections_pb2.RetryFailedResponse, collections.abc.Awaitable[pgfox.v1.collections_pb2.RetryFailedResponse]]:
+        """Tries the rows of a followed source again that could not be documents."""
+
+    @abc.abstractmethod
+    def PauseSource(
+        self,
+        request: pgfox.v1.collections_pb2.PauseSourceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[pgfox.v1.collections_pb2.PauseSourceResponse, collections.abc.Awaitable[pgfox.v1.collections_pb2.PauseSourceResponse]]:
+        """Stops following a source. Its changes are still noted, and searches find what is stored. Pausing again changes nothing."""
+
+    @abc.abstractmethod
+    def ResumeSource(
+        self,
+        request: pgfox.v1.collections_pb2.ResumeSourceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[pgfox.v1.collections_pb2.ResumeSourceResponse, collections.abc.Awaitable[pgfox.v1.collections_pb2.ResumeSourceResponse]]:
+        """Continues to follow a source, at once even after an error."""
 
     @abc.abstractmethod
     def Ingest(
@@ -327,7 +392,7 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.documents_pb2.IngestRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.documents_pb2.IngestResponse, collections.abc.Awaitable[pgfox.v1.documents_pb2.IngestResponse]]:
-        """Stores documents, replacing those whose id exists, in one transaction."""
+        """Stores documents in one transaction. Replaces documents whose id exists."""
 
     @abc.abstractmethod
     def IngestStream(
@@ -335,9 +400,9 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[pgfox.v1.documents_pb2.IngestRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[pgfox.v1.documents_pb2.IngestResponse], collections.abc.AsyncIterator[pgfox.v1.documents_pb2.IngestResponse]]:
-        """Stores many documents. Each request is a transaction of its own and gets exactly one response, in order, sent after
-        COMMIT. A refused request ends the stream with its error; what was acknowledged stays. A client that lost its
-        connection sends every request that was not acknowledged again: ids make that safe.
+        """Stores many documents. Each request is its own transaction and gets exactly one response, in order, sent after
+        COMMIT. A refused request ends the stream with its error; acknowledged documents stay stored. After a lost
+        connection a client sends every request again that was not acknowledged. Ids make that safe.
         """
 
     @abc.abstractmethod
@@ -346,7 +411,7 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.documents_pb2.GetDocumentsRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.documents_pb2.GetDocumentsResponse, collections.abc.Awaitable[pgfox.v1.documents_pb2.GetDocumentsResponse]]:
-        """Returns documents by id, in the order of the ids asked for."""
+        """Returns documents by id, in the order of the requested ids."""
 
     @abc.abstractmethod
     def ListDocuments(
@@ -378,9 +443,9 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.documents_pb2.DeleteDocumentsRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.documents_pb2.DeleteDocumentsResponse, collections.abc.Awaitable[pgfox.v1.documents_pb2.DeleteDocumentsResponse]]:
-        """Deletes documents by id or by filter, in one transaction. Ids that do not exist are not an error; the response counts
-        what was deleted. A filter that selects more than 100,000 documents, a setting of the server, is RESOURCE_EXHAUSTED
-        before anything is deleted.
+        """Deletes documents by id or by filter, in one transaction. Unknown ids are not an error; the response counts the
+        deleted documents. A filter that selects more than 100,000 documents (a setting of the server) is
+        RESOURCE_EXHAUSTED, and nothing is deleted.
         """
 
     @abc.abstractmethod
@@ -389,8 +454,8 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.documents_pb2.UpdateMetadataRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.documents_pb2.UpdateMetadataResponse, collections.abc.Awaitable[pgfox.v1.documents_pb2.UpdateMetadataResponse]]:
-        """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter is limited as
-        that of DeleteDocuments.
+        """Changes the metadata of documents by id or by filter, in one transaction. Nothing is embedded. A filter has the
+        same limit as in DeleteDocuments.
         """
 
     @abc.abstractmethod
@@ -399,9 +464,9 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.indexes_pb2.BuildIndexRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[pgfox.v1.indexes_pb2.BuildIndexResponse], collections.abc.AsyncIterator[pgfox.v1.indexes_pb2.BuildIndexResponse]]:
-        """Builds the vector index of a collection and reports progress until it is ready. Searches and writes go on meanwhile.
-        The build belongs to the database, not to this call: a client that goes away does not stop it, a server that
-        restarts takes it up again, and calling again with the same parameters attaches to it. The new index replaces the
+        """Builds the vector index of a collection and reports progress until it is ready. Searches and writes continue
+        meanwhile. The build belongs to the database, not to this call: it continues if the client leaves, it is resumed
+        after a restart of the server, and another call with the same parameters attaches to it. The new index replaces the
         old one only when it is complete.
         """
 
@@ -411,7 +476,7 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.indexes_pb2.ListIndexesRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.indexes_pb2.ListIndexesResponse, collections.abc.Awaitable[pgfox.v1.indexes_pb2.ListIndexesResponse]]:
-        """Lists the vector indexes of a collection, the one that is being built among them."""
+        """Lists the vector indexes of a collection, including one that is being built."""
 
     @abc.abstractmethod
     def DropIndex(
@@ -419,7 +484,7 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.indexes_pb2.DropIndexRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.indexes_pb2.DropIndexResponse, collections.abc.Awaitable[pgfox.v1.indexes_pb2.DropIndexResponse]]:
-        """Drops a vector index, or stops the build of one. Searches are exact afterwards."""
+        """Drops a vector index, or stops a build. Searches are exact afterwards."""
 
     @abc.abstractmethod
     def Search(
@@ -435,6 +500,8 @@ class PgfoxServiceServicer(metaclass=abc.ABCMeta):
         request: pgfox.v1.search_pb2.SearchBatchRequest,
         context: _ServicerContext,
     ) -> typing.Union[pgfox.v1.search_pb2.SearchBatchResponse, collections.abc.Awaitable[pgfox.v1.search_pb2.SearchBatchResponse]]:
-        """Runs several searches at once: one round trip, and one call of the embedding model for all texts of a collection."""
+        """Runs several searches at once, with one round trip and one call to the embedding model for all texts of a
+        collection.
+        """
 
 def add_PgfoxServiceServicer_to_server(servicer: PgfoxServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -18,7 +18,7 @@ from pgfox.v1 import documents_pb2 as pgfox_dot_v1_dot_documents__pb2
 from pgfox.v1 import filter_pb2 as pgfox_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pgfox/v1/search.proto\x12\x08pgfox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x18pgfox/v1/documents.proto\x1a\x15pgfox/v1/filter.proto\"|\n\x0cSearchParams\x12\x14\n\x05\x65xact\x18\x01 \x01(\x08R\x05\x65xact\x12 \n\tef_search\x18\x02 \x01(\x05H\x00R\x08\x65\x66Search\x88\x01\x01\x12\x1b\n\x06probes\x18\x03 \x01(\x05H\x01R\x06probes\x88\x01\x01\x42\x0c\n\n_ef_searchB\t\n\x07_probes\"P\n\x08\x45xamples\x12!\n\x0cpositive_ids\x18\x01 \x03(\tR\x0bpositiveIds\x12!\n\x0cnegative_ids\x18\x02 \x03(\tR\x0bnegativeIds\"\xf8\x01\n\x06\x46usion\x12(\n\rvector_weight\x18\x01 \x01(\x02H\x00R\x0cvectorWeight\x88\x01\x01\x12-\n\x10\x66ull_text_weight\x18\x02 \x01(\x02H\x01R\x0e\x66ullTextWeight\x88\x01\x01\x12(\n\rrank_constant\x18\x03 \x01(\x05H\x02R\x0crankConstant\x88\x01\x01\x12#\n\ncandidates\x18\x04 \x01(\x05H\x03R\ncandidates\x88\x01\x01\x42\x10\n\x0e_vector_weightB\x13\n\x11_full_text_weightB\x10\n\x0e_rank_constantB\r\n\x0b_candidates\"g\n\tDiversity\x12\x1b\n\x06weight\x18\x01 \x01(\x02H\x00R\x06weight\x88\x01\x01\x12#\n\ncandidates\x18\x02 \x01(\x05H\x01R\ncandidates\x88\x01\x01\x42\t\n\x07_weightB\r\n\x0b_candidates\"\xee\x05\n\rSearchRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x14\n\x04text\x18\x02 \x01(\tH\x00R\x04text\x12*\n\x06vector\x18\x03 \x01(\x0b\x32\x10.pgfox.v1.VectorH\x00R\x06vector\x12!\n\x0b\x64ocument_id\x18\x04 \x01(\tH\x00R\ndocumentId\x12\x30\n\x08\x65xamples\x18\x05 \x01(\x0b\x32\x12.pgfox.v1.ExamplesH\x00R\x08\x65xamples\x12\x14\n\x05limit\x18\x06 \x01(\x05R\x05limit\x12(\n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x10.pgfox.v1.FilterR\x06\x66ilter\x12(\n\x04mode\x18\x08 \x01(\x0e\x32\x14.pgfox.v1.SearchModeR\x04mode\x12.\n\x06params\x18\t \x01(\x0b\x32\x16.pgfox.v1.SearchParamsR\x06params\x12&\n\x0cmax_distance\x18\n \x01(\x02H\x01R\x0bmaxDistance\x88\x01\x01\x12%\n\x0einclude_vector\x18\x0b \x01(\x08R\rincludeVector\x12*\n\x11include_full_text\x18\x0c \x01(\x08R\x0fincludeFullText\x12*\n\x11group_by_document\x18\r \x01(\x08R\x0fgroupByDocument\x12\x18\n\x07\x65xplain\x18\x0e \x01(\x08R\x07\x65xplain\x12\x37\n\tread_mask\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMask\x12(\n\x06\x66usion\x18\x10 \x01(\x0b\x32\x10.pgfox.v1.FusionR\x06\x66usion\x12\x31\n\tdiversity\x18\x11 \x01(\x0b\x32\x13.pgfox.v1.DiversityR\tdiversity\x12\x1b\n\tfull_text\x18\x12 \x01(\tR\x08\x66ullTextB\x07\n\x05queryB\x0f\n\r_max_distance\"]\n\x05\x43hunk\x12\x18\n\x07ordinal\x18\x01 \x01(\x05R\x07ordinal\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\x12\x14\n\x05start\x18\x03 \x01(\x05R\x05start\x12\x10\n\x03\x65nd\x18\x04 \x01(\x05R\x03\x65nd\"\x9d\x02\n\x0cSearchResult\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x12.pgfox.v1.DocumentR\x08\x64ocument\x12\x1f\n\x08\x64istance\x18\x02 \x01(\x02H\x00R\x08\x64istance\x88\x01\x01\x12\x14\n\x05score\x18\x03 \x01(\x02R\x05score\x12%\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x0f.pgfox.v1.ChunkR\x05\x63hunk\x12$\n\x0bvector_rank\x18\x05 \x01(\x05H\x01R\nvectorRank\x88\x01\x01\x12)\n\x0e\x66ull_text_rank\x18\x06 \x01(\x05H\x02R\x0c\x66ullTextRank\x88\x01\x01\x42\x0b\n\t_distanceB\x0e\n\x0c_vector_rankB\x11\n\x0f_full_text_rank\"\xe3\x01\n\x0b\x45xplanation\x12\x1b\n\tplan_node\x18\x01 \x01(\tR\x08planNode\x12\x14\n\x05index\x18\x02 \x01(\tR\x05index\x12&\n\x0fno_index_reason\x18\x03 \x01(\tR\rnoIndexReason\x12!\n\x0crows_scanned\x18\x04 \x01(\x03R\x0browsScanned\x12#\n\rrows_filtered\x18\x05 \x01(\x03R\x0crowsFiltered\x12\x14\n\x05notes\x18\x06 \x03(\tR\x05notes\x12\x1b\n\tplan_json\x18\x07 \x01(\tR\x08planJson\"\x9f\x01\n\x06Timing\x12/\n\x05\x65mbed\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x65mbed\x12-\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04wait\x12\x35\n\x08\x64\x61tabase\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08\x64\x61tabase\"\xd8\x02\n\x0eSearchResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x16.pgfox.v1.SearchResultR\x07results\x12:\n\x0c\x63ompleteness\x18\x02 \x01(\x0e\x32\x16.pgfox.v1.CompletenessR\x0c\x63ompleteness\x12%\n\x05usage\x18\x03 \x01(\x0b\x32\x0f.pgfox.v1.UsageR\x05usage\x12(\n\x06timing\x18\x04 \x01(\x0b\x32\x10.pgfox.v1.TimingR\x06timing\x12\x38\n\x0cshort_reason\x18\x05 \x01(\x0e\x32\x15.pgfox.v1.ShortReasonR\x0bshortReason\x12\x37\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32\x15.pgfox.v1.ExplanationR\x0b\x65xplanation\x12\x14\n\x05notes\x18\x07 \x03(\tR\x05notes\"i\n\x12SearchBatchRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x33\n\x08searches\x18\x02 \x03(\x0b\x32\x17.pgfox.v1.SearchRequestR\x08searches\"M\n\x13SearchBatchResponse\x12\x36\n\tresponses\x18\x01 \x03(\x0b\x32\x18.pgfox.v1.SearchResponseR\tresponses*t\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12SEARCH_MODE_VECTOR\x10\x01\x12\x19\n\x15SEARCH_MODE_FULL_TEXT\x10\x02\x12\x16\n\x12SEARCH_MODE_HYBRID\x10\x03*~\n\x0c\x43ompleteness\x12\x1c\n\x18\x43OMPLETENESS_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43OMPLETENESS_EXACT\x10\x01\x12\x1c\n\x18\x43OMPLETENESS_APPROXIMATE\x10\x02\x12\x1a\n\x16\x43OMPLETENESS_TRUNCATED\x10\x03*\xa6\x01\n\x0bShortReason\x12\x1c\n\x18SHORT_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSHORT_REASON_FEW_DOCUMENTS\x10\x01\x12\x1c\n\x18SHORT_REASON_OUT_OF_TIME\x10\x02\x12\x1c\n\x18SHORT_REASON_FEW_MATCHES\x10\x03\x12\x1d\n\x19SHORT_REASON_MAX_DISTANCE\x10\x04\x42>\n\x0c\x64\x65v.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pgfox/v1/search.proto\x12\x08pgfox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x18pgfox/v1/documents.proto\x1a\x15pgfox/v1/filter.proto\"\xc4\x01\n\x0cSearchParams\x12\x14\n\x05\x65xact\x18\x01 \x01(\x08R\x05\x65xact\x12 \n\tef_search\x18\x02 \x01(\x05H\x00R\x08\x65\x66Search\x88\x01\x01\x12\x1b\n\x06probes\x18\x03 \x01(\x05H\x01R\x06probes\x88\x01\x01\x12\x30\n\x11rerank_candidates\x18\x04 \x01(\x05H\x02R\x10rerankCandidates\x88\x01\x01\x42\x0c\n\n_ef_searchB\t\n\x07_probesB\x14\n\x12_rerank_candidates\"P\n\x08\x45xamples\x12!\n\x0cpositive_ids\x18\x01 \x03(\tR\x0bpositiveIds\x12!\n\x0cnegative_ids\x18\x02 \x03(\tR\x0bnegativeIds\"\xa8\x02\n\x06\x46usion\x12(\n\rvector_weight\x18\x01 \x01(\x02H\x00R\x0cvectorWeight\x88\x01\x01\x12-\n\x10\x66ull_text_weight\x18\x02 \x01(\x02H\x01R\x0e\x66ullTextWeight\x88\x01\x01\x12(\n\rrank_constant\x18\x03 \x01(\x05H\x02R\x0crankConstant\x88\x01\x01\x12#\n\ncandidates\x18\x04 \x01(\x05H\x03R\ncandidates\x88\x01\x01\x12.\n\x06method\x18\x05 \x01(\x0e\x32\x16.pgfox.v1.FusionMethodR\x06methodB\x10\n\x0e_vector_weightB\x13\n\x11_full_text_weightB\x10\n\x0e_rank_constantB\r\n\x0b_candidates\"g\n\tDiversity\x12\x1b\n\x06weight\x18\x01 \x01(\x02H\x00R\x06weight\x88\x01\x01\x12#\n\ncandidates\x18\x02 \x01(\x05H\x01R\ncandidates\x88\x01\x01\x42\t\n\x07_weightB\r\n\x0b_candidates\"\x8c\x06\n\rSearchRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x14\n\x04text\x18\x02 \x01(\tH\x00R\x04text\x12*\n\x06vector\x18\x03 \x01(\x0b\x32\x10.pgfox.v1.VectorH\x00R\x06vector\x12!\n\x0b\x64ocument_id\x18\x04 \x01(\tH\x00R\ndocumentId\x12\x30\n\x08\x65xamples\x18\x05 \x01(\x0b\x32\x12.pgfox.v1.ExamplesH\x00R\x08\x65xamples\x12\x14\n\x05limit\x18\x06 \x01(\x05R\x05limit\x12(\n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x10.pgfox.v1.FilterR\x06\x66ilter\x12(\n\x04mode\x18\x08 \x01(\x0e\x32\x14.pgfox.v1.SearchModeR\x04mode\x12.\n\x06params\x18\t \x01(\x0b\x32\x16.pgfox.v1.SearchParamsR\x06params\x12&\n\x0cmax_distance\x18\n \x01(\x02H\x01R\x0bmaxDistance\x88\x01\x01\x12%\n\x0einclude_vector\x18\x0b \x01(\x08R\rincludeVector\x12*\n\x11include_full_text\x18\x0c \x01(\x08R\x0fincludeFullText\x12*\n\x11group_by_document\x18\r \x01(\x08R\x0fgroupByDocument\x12\x18\n\x07\x65xplain\x18\x0e \x01(\x08R\x07\x65xplain\x12\x37\n\tread_mask\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\x08readMask\x12(\n\x06\x66usion\x18\x10 \x01(\x0b\x32\x10.pgfox.v1.FusionR\x06\x66usion\x12\x31\n\tdiversity\x18\x11 \x01(\x0b\x32\x13.pgfox.v1.DiversityR\tdiversity\x12\x1b\n\tfull_text\x18\x12 \x01(\tR\x08\x66ullText\x12\x1c\n\thighlight\x18\x13 \x01(\x08R\thighlightB\x07\n\x05queryB\x0f\n\r_max_distance\"]\n\x05\x43hunk\x12\x18\n\x07ordinal\x18\x01 \x01(\x05R\x07ordinal\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\x12\x14\n\x05start\x18\x03 \x01(\x05R\x05start\x12\x10\n\x03\x65nd\x18\x04 \x01(\x05R\x03\x65nd\"\xd2\x02\n\x0cSearchResult\x12.\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x12.pgfox.v1.DocumentR\x08\x64ocument\x12\x1f\n\x08\x64istance\x18\x02 \x01(\x02H\x00R\x08\x64istance\x88\x01\x01\x12\x14\n\x05score\x18\x03 \x01(\x02R\x05score\x12%\n\x05\x63hunk\x18\x04 \x01(\x0b\x32\x0f.pgfox.v1.ChunkR\x05\x63hunk\x12$\n\x0bvector_rank\x18\x05 \x01(\x05H\x01R\nvectorRank\x88\x01\x01\x12)\n\x0e\x66ull_text_rank\x18\x06 \x01(\x05H\x02R\x0c\x66ullTextRank\x88\x01\x01\x12\x33\n\nhighlights\x18\x07 \x03(\x0b\x32\x13.pgfox.v1.HighlightR\nhighlightsB\x0b\n\t_distanceB\x0e\n\x0c_vector_rankB\x11\n\x0f_full_text_rank\"m\n\tHighlight\x12\x14\n\x05start\x18\x01 \x01(\x05R\x05start\x12\x10\n\x03\x65nd\x18\x02 \x01(\x05R\x03\x65nd\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text\x12$\n\x05words\x18\x04 \x03(\x0b\x32\x0e.pgfox.v1.SpanR\x05words\".\n\x04Span\x12\x14\n\x05start\x18\x01 \x01(\x05R\x05start\x12\x10\n\x03\x65nd\x18\x02 \x01(\x05R\x03\x65nd\"\xe3\x01\n\x0b\x45xplanation\x12\x1b\n\tplan_node\x18\x01 \x01(\tR\x08planNode\x12\x14\n\x05index\x18\x02 \x01(\tR\x05index\x12&\n\x0fno_index_reason\x18\x03 \x01(\tR\rnoIndexReason\x12!\n\x0crows_scanned\x18\x04 \x01(\x03R\x0browsScanned\x12#\n\rrows_filtered\x18\x05 \x01(\x03R\x0crowsFiltered\x12\x14\n\x05notes\x18\x06 \x03(\tR\x05notes\x12\x1b\n\tplan_json\x18\x07 \x01(\tR\x08planJson\"\x9f\x01\n\x06Timing\x12/\n\x05\x65mbed\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x65mbed\x12-\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04wait\x12\x35\n\x08\x64\x61tabase\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08\x64\x61tabase\"\xff\x02\n\x0eSearchResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x16.pgfox.v1.SearchResultR\x07results\x12:\n\x0c\x63ompleteness\x18\x02 \x01(\x0e\x32\x16.pgfox.v1.CompletenessR\x0c\x63ompleteness\x12%\n\x05usage\x18\x03 \x01(\x0b\x32\x0f.pgfox.v1.UsageR\x05usage\x12(\n\x06timing\x18\x04 \x01(\x0b\x32\x10.pgfox.v1.TimingR\x06timing\x12\x38\n\x0cshort_reason\x18\x05 \x01(\x0e\x32\x15.pgfox.v1.ShortReasonR\x0bshortReason\x12\x37\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32\x15.pgfox.v1.ExplanationR\x0b\x65xplanation\x12\x14\n\x05notes\x18\x07 \x03(\tR\x05notes\x12%\n\x0e\x65xcluded_words\x18\x08 \x03(\tR\rexcludedWords\"i\n\x12SearchBatchRequest\x12\x1e\n\ncollection\x18\x01 \x01(\tR\ncollection\x12\x33\n\x08searches\x18\x02 \x03(\x0b\x32\x17.pgfox.v1.SearchRequestR\x08searches\"M\n\x13SearchBatchResponse\x12\x36\n\tresponses\x18\x01 \x03(\x0b\x32\x18.pgfox.v1.SearchResponseR\tresponses*t\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12SEARCH_MODE_VECTOR\x10\x01\x12\x19\n\x15SEARCH_MODE_FULL_TEXT\x10\x02\x12\x16\n\x12SEARCH_MODE_HYBRID\x10\x03*r\n\x0c\x46usionMethod\x12\x1d\n\x19\x46USION_METHOD_UNSPECIFIED\x10\x00\x12!\n\x1d\x46USION_METHOD_RECIPROCAL_RANK\x10\x01\x12 \n\x1c\x46USION_METHOD_RELATIVE_SCORE\x10\x02*~\n\x0c\x43ompleteness\x12\x1c\n\x18\x43OMPLETENESS_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43OMPLETENESS_EXACT\x10\x01\x12\x1c\n\x18\x43OMPLETENESS_APPROXIMATE\x10\x02\x12\x1a\n\x16\x43OMPLETENESS_TRUNCATED\x10\x03*\xa6\x01\n\x0bShortReason\x12\x1c\n\x18SHORT_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSHORT_REASON_FEW_DOCUMENTS\x10\x01\x12\x1c\n\x18SHORT_REASON_OUT_OF_TIME\x10\x02\x12\x1c\n\x18SHORT_REASON_FEW_MATCHES\x10\x03\x12\x1d\n\x19SHORT_REASON_MAX_DISTANCE\x10\x04\x42>\n\x0c\x64\x65v.pgfox.v1P\x01Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -26,34 +26,40 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pgfox.v1.search_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014dev.pgfox.v1P\001Z,github.com/pgfox/pgfox/clients/go/v1;pgfoxv1'
-  _globals['_SEARCHMODE']._serialized_start=2775
-  _globals['_SEARCHMODE']._serialized_end=2891
-  _globals['_COMPLETENESS']._serialized_start=2893
-  _globals['_COMPLETENESS']._serialized_end=3019
-  _globals['_SHORTREASON']._serialized_start=3022
-  _globals['_SHORTREASON']._serialized_end=3188
-  _globals['_SEARCHPARAMS']._serialized_start=150
-  _globals['_SEARCHPARAMS']._serialized_end=274
-  _globals['_EXAMPLES']._serialized_start=276
-  _globals['_EXAMPLES']._serialized_end=356
-  _globals['_FUSION']._serialized_start=359
-  _globals['_FUSION']._serialized_end=607
-  _globals['_DIVERSITY']._serialized_start=609
-  _globals['_DIVERSITY']._serialized_end=712
-  _globals['_SEARCHREQUEST']._serialized_start=715
-  _globals['_SEARCHREQUEST']._serialized_end=1465
-  _globals['_CHUNK']._serialized_start=1467
-  _globals['_CHUNK']._serialized_end=1560
-  _globals['_SEARCHRESULT']._serialized_start=1563
-  _globals['_SEARCHRESULT']._serialized_end=1848
-  _globals['_EXPLANATION']._serialized_start=1851
-  _globals['_EXPLANATION']._serialized_end=2078
-  _globals['_TIMING']._serialized_start=2081
-  _globals['_TIMING']._serialized_end=2240
-  _globals['_SEARCHRESPONSE']._serialized_start=2243
-  _globals['_SEARCHRESPONSE']._serialized_end=2587
-  _globals['_SEARCHBATCHREQUEST']._serialized_start=2589
-  _globals['_SEARCHBATCHREQUEST']._serialized_end=2694
-  _globals['_SEARCHBATCHRESPONSE']._serialized_start=2696
-  _globals['_SEARCHBATCHRESPONSE']._serialized_end=2773
+  _globals['_SEARCHMODE']._serialized_start=3177
+  _globals['_SEARCHMODE']._serialized_end=3293
+  _globals['_FUSIONMETHOD']._serialized_start=3295
+  _globals['_FUSIONMETHOD']._serialized_end=3409
+  _globals['_COMPLETENESS']._serialized_start=3411
+  _globals['_COMPLETENESS']._serialized_end=3537
+  _globals['_SHORTREASON']._serialized_start=3540
+  _globals['_SHORTREASON']._serialized_end=3706
+  _globals['_SEARCHPARAMS']._serialized_start=151
+  _globals['_SEARCHPARAMS']._serialized_end=347
+  _globals['_EXAMPLES']._serialized_start=349
+  _globals['_EXAMPLES']._serialized_end=429
+  _globals['_FUSION']._serialized_start=432
+  _globals['_FUSION']._serialized_end=728
+  _globals['_DIVERSITY']._serialized_start=730
+  _globals['_DIVERSITY']._serialized_end=833
+  _globals['_SEARCHREQUEST']._serialized_start=836
+  _globals['_SEARCHREQUEST']._serialized_end=1616
+  _globals['_CHUNK']._serialized_start=1618
+  _globals['_CHUNK']._serialized_end=1711
+  _globals['_SEARCHRESULT']._serialized_start=1714
+  _globals['_SEARCHRESULT']._serialized_end=2052
+  _globals['_HIGHLIGHT']._serialized_start=2054
+  _globals['_HIGHLIGHT']._serialized_end=2163
+  _globals['_SPAN']._serialized_start=2165
+  _globals['_SPAN']._serialized_end=2211
+  _globals['_EXPLANATION']._serialized_start=2214
+  _globals['_EXPLANATION']._serialized_end=2441
+  _globals['_TIMING']._serialized_start=2444
+  _globals['_TIMING']._serialized_end=2603
+  _globals['_SEARCHRESPONSE']._serialized_start=2606
+  _globals['_SEARCHRESPONSE']._serialized_end=2989
+  _globals['_SEARCHBATCHREQUEST']._serialized_start=2991
+  _globals['_SEARCHBATCHREQUEST']._serialized_end=3096
+  _globals['_SEARCHBATCHRESPONSE']._serialized_start=3098
+  _globals['_SEARCHBATCHRESPONSE']._serialized_end=3175
 # @@protoc_insertion_point(module_scope)

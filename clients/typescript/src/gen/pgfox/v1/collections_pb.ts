@@ -14,17 +14,17 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pgfox/v1/collections.proto.
  */
 export const file_pgfox_v1_collections: GenFile = /*@__PURE__*/
-  fileDesc("ChpwZ2ZveC92MS9jb2xsZWN0aW9ucy5wcm90bxIIcGdmb3gudjEiXQoJRW1iZWRkaW5nEg0KBW1vZGVsGAEgASgJEhIKCmRpbWVuc2lvbnMYAiABKAUSFAoMcXVlcnlfcHJlZml4GAMgASgJEhcKD2RvY3VtZW50X3ByZWZpeBgEIAEoCSKqAQoIQ2h1bmtpbmcSKAoGbWV0aG9kGAEgASgOMhgucGdmb3gudjEuQ2h1bmtpbmdNZXRob2QSIQoEdW5pdBgCIAEoDjITLnBnZm94LnYxLkNodW5rVW5pdBIQCghtYXhfc2l6ZRgDIAEoBRIPCgdvdmVybGFwGAQgASgFEhsKDmVtYmVkX2hlYWRpbmdzGAUgASgISACIAQFCEQoPX2VtYmVkX2hlYWRpbmdzIkkKDU1ldGFkYXRhSW5kZXgSDQoFZmllbGQYASABKAkSKQoEdHlwZRgCIAEoDjIbLnBnZm94LnYxLk1ldGFkYXRhSW5kZXhUeXBlIuQCCgpDb2xsZWN0aW9uEgwKBG5hbWUYASABKAkSJgoJZW1iZWRkaW5nGAIgASgLMhMucGdmb3gudjEuRW1iZWRkaW5nEiQKCGRpc3RhbmNlGAMgASgOMhIucGdmb3gudjEuRGlzdGFuY2USKQoLdmVjdG9yX3R5cGUYBCABKA4yFC5wZ2ZveC52MS5WZWN0b3JUeXBlEiQKCGNodW5raW5nGAUgASgLMhIucGdmb3gudjEuQ2h1bmtpbmcSHAoUdGV4dF9zZWFyY2hfbGFuZ3VhZ2UYBiABKAkSMQoQbWV0YWRhdGFfaW5kZXhlcxgHIAMoCzIXLnBnZm94LnYxLk1ldGFkYXRhSW5kZXgSDwoHYWxpYXNlcxgIIAMoCRIWCg5kb2N1bWVudF9jb3VudBgKIAEoAxIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiQwoXQ3JlYXRlQ29sbGVjdGlvblJlcXVlc3QSKAoKY29sbGVjdGlvbhgBIAEoCzIULnBnZm94LnYxLkNvbGxlY3Rpb24iRAoYQ3JlYXRlQ29sbGVjdGlvblJlc3BvbnNlEigKCmNvbGxlY3Rpb24YASABKAsyFC5wZ2ZveC52MS5Db2xsZWN0aW9uIiQKFEdldENvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiQQoVR2V0Q29sbGVjdGlvblJlc3BvbnNlEigKCmNvbGxlY3Rpb24YASABKAsyFC5wZ2ZveC52MS5Db2xsZWN0aW9uIj8KFkxpc3RDb2xsZWN0aW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiXQoXTGlzdENvbGxlY3Rpb25zUmVzcG9uc2USKQoLY29sbGVjdGlvbnMYASADKAsyFC5wZ2ZveC52MS5Db2xsZWN0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ0ChdVcGRhdGVDb2xsZWN0aW9uUmVxdWVzdBIoCgpjb2xsZWN0aW9uGAEgASgLMhQucGdmb3gudjEuQ29sbGVjdGlvbhIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siRAoYVXBkYXRlQ29sbGVjdGlvblJlc3BvbnNlEigKCmNvbGxlY3Rpb24YASABKAsyFC5wZ2ZveC52MS5Db2xsZWN0aW9uIicKF0RlbGV0ZUNvbGxlY3Rpb25SZXF1ZXN0EgwKBG5hbWUYASABKAkiGgoYRGVsZXRlQ29sbGVjdGlvblJlc3BvbnNlKncKCERpc3RhbmNlEhgKFERJU1RBTkNFX1VOU1BFQ0lGSUVEEAASDwoLRElTVEFOQ0VfTDIQARITCg9ESVNUQU5DRV9DT1NJTkUQAhIaChZESVNUQU5DRV9JTk5FUl9QUk9EVUNUEAMSDwoLRElTVEFOQ0VfTDEQBCpaCgpWZWN0b3JUeXBlEhsKF1ZFQ1RPUl9UWVBFX1VOU1BFQ0lGSUVEEAASFgoSVkVDVE9SX1RZUEVfVkVDVE9SEAESFwoTVkVDVE9SX1RZUEVfSEFMRlZFQxACKoMBCg5DaHVua2luZ01ldGhvZBIfChtDSFVOS0lOR19NRVRIT0RfVU5TUEVDSUZJRUQQABIYChRDSFVOS0lOR19NRVRIT0RfTk9ORRABEhgKFENIVU5LSU5HX01FVEhPRF9URVhUEAISHAoYQ0hVTktJTkdfTUVUSE9EX01BUktET1dOEAMqWQoJQ2h1bmtVbml0EhoKFkNIVU5LX1VOSVRfVU5TUEVDSUZJRUQQABIZChVDSFVOS19VTklUX0NIQVJBQ1RFUlMQARIVChFDSFVOS19VTklUX1RPS0VOUxACKrMBChFNZXRhZGF0YUluZGV4VHlwZRIjCh9NRVRBREFUQV9JTkRFWF9UWVBFX1VOU1BFQ0lGSUVEEAASGwoXTUVUQURBVEFfSU5ERVhfVFlQRV9HSU4QARIeChpNRVRBREFUQV9JTkRFWF9UWVBFX05VTUJFUhACEh4KGk1FVEFEQVRBX0lOREVYX1RZUEVfU1RSSU5HEAMSHAoYTUVUQURBVEFfSU5ERVhfVFlQRV9USU1FEARCPgoMZGV2LnBnZm94LnYxUAFaLGdpdGh1Yi5jb20vcGdmb3gvcGdmb3gvY2xpZW50cy9nby92MTtwZ2ZveHYxYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("ChpwZ2ZveC92MS9jb2xsZWN0aW9ucy5wcm90bxIIcGdmb3gudjEiXQoJRW1iZWRkaW5nEg0KBW1vZGVsGAEgASgJEhIKCmRpbWVuc2lvbnMYAiABKAUSFAoMcXVlcnlfcHJlZml4GAMgASgJEhcKD2RvY3VtZW50X3ByZWZpeBgEIAEoCSKqAQoIQ2h1bmtpbmcSKAoGbWV0aG9kGAEgASgOMhgucGdmb3gudjEuQ2h1bmtpbmdNZXRob2QSIQoEdW5pdBgCIAEoDjITLnBnZm94LnYxLkNodW5rVW5pdBIQCghtYXhfc2l6ZRgDIAEoBRIPCgdvdmVybGFwGAQgASgFEhsKDmVtYmVkX2hlYWRpbmdzGAUgASgISACIAQFCEQoPX2VtYmVkX2hlYWRpbmdzIkkKDU1ldGFkYXRhSW5kZXgSDQoFZmllbGQYASABKAkSKQoEdHlwZRgCIAEoDjIbLnBnZm94LnYxLk1ldGFkYXRhSW5kZXhUeXBlIlwKCEZ1bGxUZXh0EhAKCGxhbmd1YWdlGAEgASgJEg8KAmsxGAIgASgCSACIAQESDgoBYhgDIAEoAkgBiAEBEhAKCHByb2dyZXNzGAQgASgCQgUKA19rMUIECgJfYiI1CgZGb2xsb3cSEAoIdHJpZ2dlcnMYASABKAgSGQoRdXBkYXRlZF9hdF9jb2x1bW4YAiABKAkikAIKDFNvdXJjZVN0YXR1cxIVCg1wZW5kaW5nX2NvdW50GAEgASgDEhQKDGZhaWxlZF9jb3VudBgCIAEoAxI3ChNvbGRlc3RfcGVuZGluZ190aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpsYXN0X2Vycm9yGAQgASgJEhcKD3Jvd3NfcGVyX3NlY29uZBgFIAEoARIOCgZwYXVzZWQYBiABKAgSHQoQY29tcGFyZV9wcm9ncmVzcxgHIAEoAUgAiAEBEikKCGZhaWx1cmVzGAggAygLMhcucGdmb3gudjEuU291cmNlRmFpbHVyZUITChFfY29tcGFyZV9wcm9ncmVzcyIsCg1Tb3VyY2VGYWlsdXJlEgoKAmlkGAEgASgJEg8KB21lc3NhZ2UYAiABKAkiqwEKBlNvdXJjZRINCgV0YWJsZRgBIAEoCRISCgppZF9jb2x1bW5zGAIgAygJEhQKDHRleHRfY29sdW1ucxgDIAMoCRIVCg10ZXh0X3RlbXBsYXRlGAQgASgJEhUKDXZlY3Rvcl9jb2x1bW4YBSABKAkSGAoQbWV0YWRhdGFfY29sdW1ucxgGIAMoCRIgCgZmb2xsb3cYByABKAsyEC5wZ2ZveC52MS5Gb2xsb3ci/AMKCkNvbGxlY3Rpb24SDAoEbmFtZRgBIAEoCRImCgllbWJlZGRpbmcYAiABKAsyEy5wZ2ZveC52MS5FbWJlZGRpbmcSJAoIZGlzdGFuY2UYAyABKA4yEi5wZ2ZveC52MS5EaXN0YW5jZRIpCgt2ZWN0b3JfdHlwZRgEIAEoDjIULnBnZm94LnYxLlZlY3RvclR5cGUSJAoIY2h1bmtpbmcYBSABKAsyEi5wZ2ZveC52MS5DaHVua2luZxIcChR0ZXh0X3NlYXJjaF9sYW5ndWFnZRgGIAEoCRIxChBtZXRhZGF0YV9pbmRleGVzGAcgAygLMhcucGdmb3gudjEuTWV0YWRhdGFJbmRleBIPCgdhbGlhc2VzGAggAygJEhYKDmRvY3VtZW50X2NvdW50GAogASgDEi8KC2NyZWF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIlCglmdWxsX3RleHQYDCABKAsyEi5wZ2ZveC52MS5GdWxsVGV4dBIgCgZzb3VyY2UYDSABKAsyEC5wZ2ZveC52MS5Tb3VyY2USLQoNc291cmNlX3N0YXR1cxgOIAEoCzIWLnBnZm94LnYxLlNvdXJjZVN0YXR1cxIeCgVjb2RlcxgQIAEoCzIPLnBnZm94LnYxLkNvZGVzIkIKBUNvZGVzEicKBmZpZWxkcxgBIAMoCzIXLnBnZm94LnYxLk1ldGFkYXRhSW5kZXgSEAoIcHJvZ3Jlc3MYAiABKAEiVAoXQ3JlYXRlQ29sbGVjdGlvblJlcXVlc3QSKAoKY29sbGVjdGlvbhgBIAEoCzIULnBnZm94LnYxLkNvbGxlY3Rpb24SDwoHZHJ5X3J1bhgCIAEoCCIpCglTdGF0ZW1lbnQSDwoHcHVycG9zZRgBIAEoCRILCgNzcWwYAiABKAkibQoYQ3JlYXRlQ29sbGVjdGlvblJlc3BvbnNlEigKCmNvbGxlY3Rpb24YASABKAsyFC5wZ2ZveC52MS5Db2xsZWN0aW9uEicKCnN0YXRlbWVudHMYAiADKAsyEy5wZ2ZveC52MS5TdGF0ZW1lbnQiJAoUR2V0Q29sbGVjdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCSJBChVHZXRDb2xsZWN0aW9uUmVzcG9uc2USKAoKY29sbGVjdGlvbhgBIAEoCzIULnBnZm94LnYxLkNvbGxlY3Rpb24iPwoWTGlzdENvbGxlY3Rpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJdChdMaXN0Q29sbGVjdGlvbnNSZXNwb25zZRIpCgtjb2xsZWN0aW9ucxgBIAMoCzIULnBnZm94LnYxLkNvbGxlY3Rpb24SFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInQKF1VwZGF0ZUNvbGxlY3Rpb25SZXF1ZXN0EigKCmNvbGxlY3Rpb24YASABKAsyFC5wZ2ZveC52MS5Db2xsZWN0aW9uEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJEChhVcGRhdGVDb2xsZWN0aW9uUmVzcG9uc2USKAoKY29sbGVjdGlvbhgBIAEoCzIULnBnZm94LnYxLkNvbGxlY3Rpb24iPQoXRGVsZXRlQ29sbGVjdGlvblJlcXVlc3QSDAoEbmFtZRgBIAEoCRIUCgxkcm9wX2luZGV4ZXMYAiABKAgiMAoYRGVsZXRlQ29sbGVjdGlvblJlc3BvbnNlEhQKDGtlcHRfaW5kZXhlcxgBIAMoCSIiChJSZXRyeUZhaWxlZFJlcXVlc3QSDAoEbmFtZRgBIAEoCSIsChNSZXRyeUZhaWxlZFJlc3BvbnNlEhUKDXJldHJpZWRfY291bnQYASABKAMiIgoSUGF1c2VTb3VyY2VSZXF1ZXN0EgwKBG5hbWUYASABKAkiFQoTUGF1c2VTb3VyY2VSZXNwb25zZSIjChNSZXN1bWVTb3VyY2VSZXF1ZXN0EgwKBG5hbWUYASABKAkiFgoUUmVzdW1lU291cmNlUmVzcG9uc2UqdwoIRGlzdGFuY2USGAoURElTVEFOQ0VfVU5TUEVDSUZJRUQQABIPCgtESVNUQU5DRV9MMhABEhMKD0RJU1RBTkNFX0NPU0lORRACEhoKFkRJU1RBTkNFX0lOTkVSX1BST0RVQ1QQAxIPCgtESVNUQU5DRV9MMRAEKloKClZlY3RvclR5cGUSGwoXVkVDVE9SX1RZUEVfVU5TUEVDSUZJRUQQABIWChJWRUNUT1JfVFlQRV9WRUNUT1IQARIXChNWRUNUT1JfVFlQRV9IQUxGVkVDEAIqgwEKDkNodW5raW5nTWV0aG9kEh8KG0NIVU5LSU5HX01FVEhPRF9VTlNQRUNJRklFRBAAEhgKFENIVU5LSU5HX01FVEhPRF9OT05FEAESGAoUQ0hVTktJTkdfTUVUSE9EX1RFWFQQAhIcChhDSFVOS0lOR19NRVRIT0RfTUFSS0RPV04QAypZCglDaHVua1VuaXQSGgoWQ0hVTktfVU5JVF9VTlNQRUNJRklFRBAAEhkKFUNIVU5LX1VOSVRfQ0hBUkFDVEVSUxABEhUKEUNIVU5LX1VOSVRfVE9LRU5TEAIq+QEKEU1ldGFkYXRhSW5kZXhUeXBlEiMKH01FVEFEQVRBX0lOREVYX1RZUEVfVU5TUEVDSUZJRUQQABIbChdNRVRBREFUQV9JTkRFWF9UWVBFX0dJThABEh4KGk1FVEFEQVRBX0lOREVYX1RZUEVfTlVNQkVSEAISHgoaTUVUQURBVEFfSU5ERVhfVFlQRV9TVFJJTkcQAxIcChhNRVRBREFUQV9JTkRFWF9UWVBFX1RJTUUQBBIfChtNRVRBREFUQV9JTkRFWF9UWVBFX0JPT0xFQU4QBRIjCh9NRVRBREFUQV9JTkRFWF9UWVBFX1NUUklOR19MSVNUEAZCPgoMZGV2LnBnZm94LnYxUAFaLGdpdGh1Yi5jb20vcGdmb3gvcGdmb3gvY2xpZW50cy9nby92MTtwZ2ZveHYxYgZwcm90bzM", [file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
- * Where the vectors of a collection come from.
+ * The source of the vectors of a collection.
  *
  * @generated from message pgfox.v1.Embedding
  */
 export type Embedding = Message<"pgfox.v1.Embedding"> & {
   /**
-   * The model that turns text into vectors: "openai/<model>", such as "openai/text-embedding-3-small", asks the
-   * OpenAI-compatible provider of the server; "local/<name>", such as "local/all-MiniLM-L6-v2", runs inside the server.
+   * The model that turns text into vectors. "openai/<model>", such as "openai/text-embedding-3-small", asks the
+   * OpenAI-compatible provider of the server. "local/<name>", such as "local/all-MiniLM-L6-v2", runs inside the server.
    * Empty: callers send vectors, and `dimensions` is required.
    *
    * @generated from field: string model = 1;
@@ -32,22 +32,22 @@ export type Embedding = Message<"pgfox.v1.Embedding"> & {
   model: string;
 
   /**
-   * Elements per vector, 1 to 16,000. 0: as many as the model gives by itself. Some models, such as
-   * "openai/text-embedding-3-small", give fewer when asked; a number that the model does not give is INVALID_ARGUMENT.
+   * Elements per vector, 1 to 16,000. 0: the default of the model. Some models, such as
+   * "openai/text-embedding-3-small", can return fewer. INVALID_ARGUMENT if the model cannot return this number.
    *
    * @generated from field: int32 dimensions = 2;
    */
   dimensions: number;
 
   /**
-   * Put before the text of every query, for models that want it, such as "query: " for E5. At most 1,000 bytes.
+   * Prefix for the text of every query, for models that need one, such as "query: " for E5. At most 1,000 bytes.
    *
    * @generated from field: string query_prefix = 3;
    */
   queryPrefix: string;
 
   /**
-   * Put before the text of every document before it is embedded, such as "passage: " for E5. At most 1,000 bytes.
+   * Prefix for the text of every document before it is embedded, such as "passage: " for E5. At most 1,000 bytes.
    *
    * @generated from field: string document_prefix = 4;
    */
@@ -62,49 +62,51 @@ export const EmbeddingSchema: GenMessage<Embedding> = /*@__PURE__*/
   messageDesc(file_pgfox_v1_collections, 0);
 
 /**
- * How a long text becomes chunks: passages that are embedded and found one by one. A text that is no larger than one chunk
- * is not split, nor is one that comes with a vector of the caller's own. White space around chunks belongs to none, and 64
- * characters of it and more divide a text whatever the method.
+ * How a long text becomes chunks: passages that are embedded and found one by one. pgfox does not split a text that
+ * fits into one chunk, or a document with the caller's own vector. White space around chunks belongs to no chunk. A run
+ * of at least 64 white space characters divides a text, whatever the method.
  *
  * @generated from message pgfox.v1.Chunking
  */
 export type Chunking = Message<"pgfox.v1.Chunking"> & {
   /**
-   * Where to split.
+   * How to split.
    *
    * @generated from field: pgfox.v1.ChunkingMethod method = 1;
    */
   method: ChunkingMethod;
 
   /**
-   * What sizes are counted in.
+   * The unit of sizes.
    *
    * @generated from field: pgfox.v1.ChunkUnit unit = 2;
    */
   unit: ChunkUnit;
 
   /**
-   * A chunk has at most so many characters or tokens, with its headings if they are embedded. 0: 1,000 characters, or as
-   * many tokens as the model reads but at most 512. The least is 100 characters or 16 tokens. The maximum is what the model
-   * reads, with at most 8 characters per token, or 65,528 characters where the server does not know what the model reads.
+   * Maximum number of characters or tokens of a chunk, including its headings if they are embedded. 0: 1,000
+   * characters, or as many tokens as the model reads, but at most 512. The minimum is 100 characters or 16 tokens. The
+   * maximum is what the model reads, counting 8 characters per token. If the server does not know what the model reads,
+   * the maximum is 65,528 characters.
    *
    * @generated from field: int32 max_size = 3;
    */
   maxSize: number;
 
   /**
-   * Characters or tokens that a chunk repeats of the one before, at most; 0 to half of `max_size`. 0: none.
+   * Maximum number of characters or tokens that a chunk repeats of the previous one, 0 to half of `max_size`. 0: none.
    *
    * @generated from field: int32 overlap = 4;
    */
   overlap: number;
 
   /**
-   * Put the headings above a chunk before its text when it is embedded, as `Guide > Install` and an empty line, so that its
-   * vector knows what the passage is about. Only with CHUNKING_METHOD_MARKDOWN. The heading that a chunk begins with is not
-   * repeated. A quarter of `max_size` is for the headings: when they are longer, the outermost are left out first, and of a
-   * single one the end; three quarters are for the text. Positions and texts of chunks stay those of the document. When a
-   * heading changes, the chunks below it are embedded again. Absent: true for CHUNKING_METHOD_MARKDOWN in a new collection.
+   * Embed the headings above a chunk together with it, as `Guide > Install` and an empty line before its text, so that
+   * the vector reflects the topic of the passage. Only with CHUNKING_METHOD_MARKDOWN. If a chunk begins with a heading,
+   * that heading is not repeated. A quarter of `max_size` is for the headings, and three quarters are for the text. If
+   * the headings are too long, the outermost ones are left out first, and a single heading is cut at its end. Positions
+   * and texts of chunks do not include the headings. If a heading changes, the chunks below it are embedded again.
+   * Absent: true for CHUNKING_METHOD_MARKDOWN in a new collection.
    *
    * @generated from field: optional bool embed_headings = 5;
    */
@@ -119,7 +121,7 @@ export const ChunkingSchema: GenMessage<Chunking> = /*@__PURE__*/
   messageDesc(file_pgfox_v1_collections, 1);
 
 /**
- * An index over metadata. Filters work without one; it makes those that match few documents fast.
+ * An index over metadata. Filters work without one. An index makes filters fast that match few documents.
  *
  * @generated from message pgfox.v1.MetadataIndex
  */
@@ -132,7 +134,7 @@ export type MetadataIndex = Message<"pgfox.v1.MetadataIndex"> & {
   field: string;
 
   /**
-   * What it serves.
+   * The filters that it serves.
    *
    * @generated from field: pgfox.v1.MetadataIndexType type = 2;
    */
@@ -145,6 +147,288 @@ export type MetadataIndex = Message<"pgfox.v1.MetadataIndex"> & {
  */
 export const MetadataIndexSchema: GenMessage<MetadataIndex> = /*@__PURE__*/
   messageDesc(file_pgfox_v1_collections, 2);
+
+/**
+ * How full-text search splits and ranks texts.
+ *
+ * The score of a document is BM25 (Robertson and Zaragoza, 2009). It is the sum over the words of the query of qtf *
+ * ln(1 + (N - df + 0.5) / (df + 0.5)) * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / average length)). qtf is how
+ * often the query has the word, and tf is how often the document has it. N is the number of documents, and df is the
+ * number of documents that have the word. Lengths are in words. N, df and the average length are those of the whole
+ * collection, even with a filter.
+ *
+ * In collections above 5,000 chunks they are statistics. If statistics are missing, or the number of chunks has changed
+ * by more than a fifth, a search by words gathers them in the background and says so in `SearchResponse.notes`. Words
+ * that the statistics do not have are counted. In a collection with chunking each chunk counts as a document.
+ *
+ * @generated from message pgfox.v1.FullText
+ */
+export type FullText = Message<"pgfox.v1.FullText"> & {
+  /**
+   * The language of the texts, which decides about stems and stop words. "english", "german" and the other languages of
+   * Snowball; "simple": neither stems nor stop words; "auto": the server detects the language of each document. Or the
+   * name of a text search configuration that the database has beside Postgres's own (`\dF` in psql lists them).
+   * Postgres itself then splits texts by it. Empty: "english". Cannot be changed.
+   *
+   * @generated from field: string language = 1;
+   */
+  language: string;
+
+  /**
+   * How much repetitions of a word count, 0 to 10. Absent: 1.2. Can be changed with UpdateCollection.
+   *
+   * @generated from field: optional float k1 = 2;
+   */
+  k1?: number | undefined;
+
+  /**
+   * How much the length of a text counts, 0 to 1. Absent: 0.75. Can be changed with UpdateCollection.
+   *
+   * @generated from field: optional float b = 3;
+   */
+  b?: number | undefined;
+
+  /**
+   * Output only. The share of the texts whose words are made by this version of pgfox, 0 to 1. It is below 1 after an
+   * update of pgfox, while the server makes the other words again in the background. Searches find both meanwhile.
+   *
+   * @generated from field: float progress = 4;
+   */
+  progress: number;
+};
+
+/**
+ * Describes the message pgfox.v1.FullText.
+ * Use `create(FullTextSchema)` to create a new message.
+ */
+export const FullTextSchema: GenMessage<FullText> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 3);
+
+/**
+ * How a collection learns of changes of its source. pgfox then keeps documents of its own in step with the rows: it embeds
+ * their texts in the background, so that all modes of search, chunking, metadata indexes and codes work, and the table
+ * needs no vectors. A row can be found within seconds of its commit. Only changed texts are embedded again.
+ *
+ * Ingest, UpdateMetadata and DeleteDocuments are FAILED_PRECONDITION, reason COLLECTION_ATTACHED: write to the table by SQL.
+ * A row that cannot be a document, for example because its text is too long, is not retried; SourceStatus names it.
+ *
+ * @generated from message pgfox.v1.Follow
+ */
+export type Follow = Message<"pgfox.v1.Follow"> & {
+  /**
+   * By triggers on the table, and on its partitions. They append the ids of changed rows to a table of pgfox and do nothing
+   * else. The role needs TRIGGER on the table. Triggers do not fire for rows that logical replication applies, and where
+   * session_replication_role is `replica`: a comparison of all rows finds those, once a day by default
+   * (`--follow-compare-every`). True if `updated_at_column` is empty.
+   *
+   * @generated from field: bool triggers = 1;
+   */
+  triggers: boolean;
+
+  /**
+   * Where triggers cannot be made: a column of the type timestamptz that every change sets to now(). The server reads the
+   * changed rows every few seconds, so the column needs an index. Only the comparison of all rows finds deleted rows, and
+   * rows of transactions that take longer than 30 seconds. Use either this or `triggers`.
+   *
+   * @generated from field: string updated_at_column = 2;
+   */
+  updatedAtColumn: string;
+};
+
+/**
+ * Describes the message pgfox.v1.Follow.
+ * Use `create(FollowSchema)` to create a new message.
+ */
+export const FollowSchema: GenMessage<Follow> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 4);
+
+/**
+ * How far a collection has followed its source.
+ *
+ * @generated from message pgfox.v1.SourceStatus
+ */
+export type SourceStatus = Message<"pgfox.v1.SourceStatus"> & {
+  /**
+   * Rows that changed and are not stored yet. At most 1,000,000 are counted.
+   *
+   * @generated from field: int64 pending_count = 1;
+   */
+  pendingCount: number;
+
+  /**
+   * Rows that cannot be documents. They are tried again when they change, and after RetryFailed.
+   *
+   * @generated from field: int64 failed_count = 2;
+   */
+  failedCount: number;
+
+  /**
+   * When the oldest of the pending changes was made. Absent: none is pending.
+   *
+   * @generated from field: google.protobuf.Timestamp oldest_pending_time = 3;
+   */
+  oldestPendingTime?: Timestamp | undefined;
+
+  /**
+   * Why nothing is stored at the moment, for example because the provider of the model or the table cannot be read. Empty:
+   * all is well.
+   *
+   * @generated from field: string last_error = 4;
+   */
+  lastError: string;
+
+  /**
+   * Rows per second that were stored or deleted, over the last minute.
+   *
+   * @generated from field: double rows_per_second = 5;
+   */
+  rowsPerSecond: number;
+
+  /**
+   * PauseSource was called.
+   *
+   * @generated from field: bool paused = 6;
+   */
+  paused: boolean;
+
+  /**
+   * How much of the table has been read, 0 to 1, while all of its rows are compared: after attaching, after TRUNCATE, and
+   * from time to time. Absent: no comparison is running.
+   *
+   * @generated from field: optional double compare_progress = 7;
+   */
+  compareProgress?: number | undefined;
+
+  /**
+   * The first of the rows that cannot be documents, at most 10, in the order of their ids.
+   *
+   * @generated from field: repeated pgfox.v1.SourceFailure failures = 8;
+   */
+  failures: SourceFailure[];
+};
+
+/**
+ * Describes the message pgfox.v1.SourceStatus.
+ * Use `create(SourceStatusSchema)` to create a new message.
+ */
+export const SourceStatusSchema: GenMessage<SourceStatus> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 5);
+
+/**
+ * A row that cannot be a document.
+ *
+ * @generated from message pgfox.v1.SourceFailure
+ */
+export type SourceFailure = Message<"pgfox.v1.SourceFailure"> & {
+  /**
+   * The id of the document.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * What is wrong with it.
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message pgfox.v1.SourceFailure.
+ * Use `create(SourceFailureSchema)` to create a new message.
+ */
+export const SourceFailureSchema: GenMessage<SourceFailure> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 6);
+
+/**
+ * An existing table that a collection serves as it is. Nothing is copied: a search reads the current rows of the table,
+ * and programs continue to write to it by SQL. pgfox never alters the table.
+ *
+ * The id of a document is the key of its row as text, such as "7". If the key has several columns, the id is a JSON
+ * array of them, such as `[7, "en"]`. A row without a vector, or with a vector of other dimensions, is a document that
+ * no search finds. Row-level security of the table applies to the role that the server connects as.
+ *
+ * Ingest, UpdateMetadata and DeleteDocuments change rows. Ingest needs a source with one text column of the type text or
+ * varchar. Fields of metadata are columns, and must fit their types. A column that the metadata do not name keeps its
+ * value, or gets its default in a new row. If a constraint, a trigger or a policy of the table refuses a row, the request
+ * writes nothing and is FAILED_PRECONDITION, reason COLLECTION_ATTACHED; with IngestRequest.skip_invalid the other rows are
+ * written. UpdateMetadata merges; it replaces only metadata that are one column. A document has no version.
+ *
+ * The role needs SELECT on the table, or on the columns that are named here, and USAGE on its schema. Ingest needs INSERT
+ * and UPDATE, UpdateMetadata needs UPDATE, DeleteDocuments needs DELETE and UPDATE on a column. BuildIndex needs the owner of the table. CreateCollectionRequest.dry_run lists what would run.
+ *
+ * @generated from message pgfox.v1.Source
+ */
+export type Source = Message<"pgfox.v1.Source"> & {
+  /**
+   * The table, written as in SQL: "documents", "public.documents", or in double quotes: "public.\"My Documents\"".
+   * Without a schema the server's search path finds it. A plain or a partitioned table. Responses name it with its
+   * schema. Required.
+   *
+   * @generated from field: string table = 1;
+   */
+  table: string;
+
+  /**
+   * The columns of the key, at most 8: those of the primary key, or of a unique index whose columns are NOT NULL. Allowed
+   * types are smallint, integer, number, uuid, text, varchar and date. Empty: the primary key, or else the only such
+   * unique index.
+   *
+   * @generated from field: repeated string id_columns = 2;
+   */
+  idColumns: string[];
+
+  /**
+   * The columns of the text, at most 16, each on a line of its own. If this and `text_template` are empty, documents
+   * have no text. Searches by text still work, since they compare the query with the vectors.
+   *
+   * @generated from field: repeated string text_columns = 3;
+   */
+  textColumns: string[];
+
+  /**
+   * Makes the text from several columns: "{title}: {body}". Names of columns are in braces; `{{` and `}}` are literal
+   * braces. NULL becomes an empty text. At most 4,000 bytes. Use either this or `text_columns`.
+   *
+   * @generated from field: string text_template = 4;
+   */
+  textTemplate: string;
+
+  /**
+   * The column of the vectors, of the type vector or halfvec. Empty: the only such column.
+   *
+   * @generated from field: string vector_column = 5;
+   */
+  vectorColumn: string;
+
+  /**
+   * The columns of the metadata, at most 200. Each is a field with the name of the column. Allowed types are numbers,
+   * booleans, texts, uuid, enums and network addresses; date, timestamp (read as UTC) and timestamptz as RFC 3339; json
+   * and jsonb; and lists of numbers, booleans, texts and uuid. If the only column of the metadata is json or jsonb, its
+   * keys are the fields. Empty: every column that is not named elsewhere and has one of these types.
+   *
+   * @generated from field: repeated string metadata_columns = 6;
+   */
+  metadataColumns: string[];
+
+  /**
+   * Follow the changes of the table, and keep documents of pgfox's own. Absent: the collection serves the rows themselves,
+   * which need vectors. With it, `vector_column` may be empty even if the table has vectors: the server makes them. Required:
+   * a text or a vector.
+   *
+   * @generated from field: pgfox.v1.Follow follow = 7;
+   */
+  follow?: Follow | undefined;
+};
+
+/**
+ * Describes the message pgfox.v1.Source.
+ * Use `create(SourceSchema)` to create a new message.
+ */
+export const SourceSchema: GenMessage<Source> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 7);
 
 /**
  * A set of documents that share an embedding and a distance.
@@ -161,14 +445,14 @@ export type Collection = Message<"pgfox.v1.Collection"> & {
   name: string;
 
   /**
-   * Where the vectors come from. Absent: the default model of the server. Cannot be changed.
+   * The source of the vectors. Absent: the default model of the server. Cannot be changed.
    *
    * @generated from field: pgfox.v1.Embedding embedding = 2;
    */
   embedding?: Embedding | undefined;
 
   /**
-   * How near two vectors are. Cannot be changed.
+   * The distance between vectors. Cannot be changed.
    *
    * @generated from field: pgfox.v1.Distance distance = 3;
    */
@@ -182,22 +466,21 @@ export type Collection = Message<"pgfox.v1.Collection"> & {
   vectorType: VectorType;
 
   /**
-   * How long texts are split. Absent: not at all, which is given back as CHUNKING_METHOD_NONE. Cannot be changed.
+   * How long texts are split. Absent: they are not split, and responses have CHUNKING_METHOD_NONE. Cannot be changed.
    *
    * @generated from field: pgfox.v1.Chunking chunking = 5;
    */
   chunking?: Chunking | undefined;
 
   /**
-   * The text search configuration of Postgres that full-text search uses, such as "german" or "simple"; `\dF` in psql
-   * lists them. Empty: "english". Cannot be changed.
+   * The short form of `full_text.language`. If both are set, they must be equal. Cannot be changed.
    *
    * @generated from field: string text_search_language = 6;
    */
   textSearchLanguage: string;
 
   /**
-   * Indexes over metadata, at most 16. Empty when the collection is created: one of METADATA_INDEX_TYPE_GIN. Can be
+   * Indexes over metadata, at most 16. If empty at creation, the collection gets one of METADATA_INDEX_TYPE_GIN. Can be
    * changed with UpdateCollection, also to none.
    *
    * @generated from field: repeated pgfox.v1.MetadataIndex metadata_indexes = 7;
@@ -205,17 +488,18 @@ export type Collection = Message<"pgfox.v1.Collection"> & {
   metadataIndexes: MetadataIndex[];
 
   /**
-   * Other names of the collection, at most 16, written like names. Every request takes them in place of the name, but
-   * for DeleteCollection. Can be changed with UpdateCollection: an alias that another collection has moves here, in one
-   * transaction, so that callers see either the one collection or the other.
+   * Additional names of the collection, at most 16, with the same rules as names. Every request except DeleteCollection
+   * accepts them instead of the name. Can be changed with UpdateCollection. An alias of another collection then moves
+   * here in one transaction, so that callers see either one collection or the other. Each alias is also a view in the
+   * schema "pgfox", unless the collection has a source.
    *
    * @generated from field: repeated string aliases = 8;
    */
   aliases: string[];
 
   /**
-   * Output only. Documents stored: exact up to about 100,000, above that the estimate of Postgres, since counting
-   * millions of rows is slow.
+   * Output only. Number of stored documents. Exact up to about 100,000; above that the estimate of Postgres, since
+   * counting millions of rows is slow.
    *
    * @generated from field: int64 document_count = 10;
    */
@@ -227,6 +511,40 @@ export type Collection = Message<"pgfox.v1.Collection"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 11;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * How full-text search splits and ranks texts. Absent: the defaults, with `text_search_language`.
+   *
+   * @generated from field: pgfox.v1.FullText full_text = 12;
+   */
+  fullText?: FullText | undefined;
+
+  /**
+   * An existing table that holds the documents: the collection is attached to it. `embedding.dimensions` and
+   * `vector_type` are those of its column. `chunking`, `metadata_indexes` and `full_text` cannot be set. The schema
+   * "pgfox" has no view over it. SEARCH_MODE_FULL_TEXT, SEARCH_MODE_HYBRID and `IngestRequest.if_version` are
+   * FAILED_PRECONDITION, reason COLLECTION_ATTACHED. Several collections can be attached to one table. Absent: pgfox
+   * keeps the documents in its own tables. With `source.follow`, the collection has documents of its own, and everything
+   * works that works without a source, except that only SQL on the table changes documents. Cannot be changed.
+   *
+   * @generated from field: pgfox.v1.Source source = 13;
+   */
+  source?: Source | undefined;
+
+  /**
+   * Output only. How far the collection has followed its source. Only in GetCollection, and with `source.follow`.
+   *
+   * @generated from field: pgfox.v1.SourceStatus source_status = 14;
+   */
+  sourceStatus?: SourceStatus | undefined;
+
+  /**
+   * Output only. The codes of the vectors, by which searches find the nearest among documents that match declared fields, and
+   * among vectors with too many dimensions for an index. Absent: the collection has no codes.
+   *
+   * @generated from field: pgfox.v1.Codes codes = 16;
+   */
+  codes?: Codes | undefined;
 };
 
 /**
@@ -234,7 +552,36 @@ export type Collection = Message<"pgfox.v1.Collection"> & {
  * Use `create(CollectionSchema)` to create a new message.
  */
 export const CollectionSchema: GenMessage<Collection> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 3);
+  messageDesc(file_pgfox_v1_collections, 8);
+
+/**
+ * Codes of the vectors of a collection, which the server makes in the background.
+ *
+ * @generated from message pgfox.v1.Codes
+ */
+export type Codes = Message<"pgfox.v1.Codes"> & {
+  /**
+   * The declared fields that have codes, at most 4. Empty: codes serve searches without a filter only.
+   *
+   * @generated from field: repeated pgfox.v1.MetadataIndex fields = 1;
+   */
+  fields: MetadataIndex[];
+
+  /**
+   * How far they are made, 0 to 1. At 1 searches use them. Until then, searches use those that were made before, if there are
+   * any.
+   *
+   * @generated from field: double progress = 2;
+   */
+  progress: number;
+};
+
+/**
+ * Describes the message pgfox.v1.Codes.
+ * Use `create(CodesSchema)` to create a new message.
+ */
+export const CodesSchema: GenMessage<Codes> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 9);
 
 /**
  * Request of CreateCollection.
@@ -248,6 +595,13 @@ export type CreateCollectionRequest = Message<"pgfox.v1.CreateCollectionRequest"
    * @generated from field: pgfox.v1.Collection collection = 1;
    */
   collection?: Collection | undefined;
+
+  /**
+   * Check everything, but create nothing.
+   *
+   * @generated from field: bool dry_run = 2;
+   */
+  dryRun: boolean;
 };
 
 /**
@@ -255,7 +609,35 @@ export type CreateCollectionRequest = Message<"pgfox.v1.CreateCollectionRequest"
  * Use `create(CreateCollectionRequestSchema)` to create a new message.
  */
 export const CreateCollectionRequestSchema: GenMessage<CreateCollectionRequest> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 4);
+  messageDesc(file_pgfox_v1_collections, 10);
+
+/**
+ * SQL that pgfox runs, for the administrator of the database.
+ *
+ * @generated from message pgfox.v1.Statement
+ */
+export type Statement = Message<"pgfox.v1.Statement"> & {
+  /**
+   * When it runs and what for, in a sentence.
+   *
+   * @generated from field: string purpose = 1;
+   */
+  purpose: string;
+
+  /**
+   * The statement.
+   *
+   * @generated from field: string sql = 2;
+   */
+  sql: string;
+};
+
+/**
+ * Describes the message pgfox.v1.Statement.
+ * Use `create(StatementSchema)` to create a new message.
+ */
+export const StatementSchema: GenMessage<Statement> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 11);
 
 /**
  * Response of CreateCollection.
@@ -264,11 +646,19 @@ export const CreateCollectionRequestSchema: GenMessage<CreateCollectionRequest> 
  */
 export type CreateCollectionResponse = Message<"pgfox.v1.CreateCollectionResponse"> & {
   /**
-   * The collection as created, with every default filled in.
+   * The collection as created, with every default filled in; with `dry_run`, as it would be created.
    *
    * @generated from field: pgfox.v1.Collection collection = 1;
    */
   collection?: Collection | undefined;
+
+  /**
+   * With `dry_run` and a `source`: the SQL that would run on the table of the source now, the SQL of a search, and the
+   * SQL that BuildIndex would run later. If the role lacks privileges, the GRANT statements are included.
+   *
+   * @generated from field: repeated pgfox.v1.Statement statements = 2;
+   */
+  statements: Statement[];
 };
 
 /**
@@ -276,7 +666,7 @@ export type CreateCollectionResponse = Message<"pgfox.v1.CreateCollectionRespons
  * Use `create(CreateCollectionResponseSchema)` to create a new message.
  */
 export const CreateCollectionResponseSchema: GenMessage<CreateCollectionResponse> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 5);
+  messageDesc(file_pgfox_v1_collections, 12);
 
 /**
  * Request of GetCollection.
@@ -297,7 +687,7 @@ export type GetCollectionRequest = Message<"pgfox.v1.GetCollectionRequest"> & {
  * Use `create(GetCollectionRequestSchema)` to create a new message.
  */
 export const GetCollectionRequestSchema: GenMessage<GetCollectionRequest> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 6);
+  messageDesc(file_pgfox_v1_collections, 13);
 
 /**
  * Response of GetCollection.
@@ -318,7 +708,7 @@ export type GetCollectionResponse = Message<"pgfox.v1.GetCollectionResponse"> & 
  * Use `create(GetCollectionResponseSchema)` to create a new message.
  */
 export const GetCollectionResponseSchema: GenMessage<GetCollectionResponse> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 7);
+  messageDesc(file_pgfox_v1_collections, 14);
 
 /**
  * Request of ListCollections.
@@ -327,15 +717,15 @@ export const GetCollectionResponseSchema: GenMessage<GetCollectionResponse> = /*
  */
 export type ListCollectionsRequest = Message<"pgfox.v1.ListCollectionsRequest"> & {
   /**
-   * How many collections to return at most, 0 to 1,000. 0: 100. A page ends before 4 MiB, which clients of gRPC receive
-   * by default.
+   * Maximum number of collections to return, 0 to 1,000. 0: 100. A page ends before 4 MiB, the default limit of gRPC
+   * clients.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * `next_page_token` of the page before. Empty: the first page.
+   * `next_page_token` of the previous page. Empty: the first page.
    *
    * @generated from field: string page_token = 2;
    */
@@ -347,7 +737,7 @@ export type ListCollectionsRequest = Message<"pgfox.v1.ListCollectionsRequest"> 
  * Use `create(ListCollectionsRequestSchema)` to create a new message.
  */
 export const ListCollectionsRequestSchema: GenMessage<ListCollectionsRequest> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 8);
+  messageDesc(file_pgfox_v1_collections, 15);
 
 /**
  * Response of ListCollections.
@@ -363,7 +753,7 @@ export type ListCollectionsResponse = Message<"pgfox.v1.ListCollectionsResponse"
   collections: Collection[];
 
   /**
-   * Send as `page_token` to get the next page. Empty: there is none.
+   * Send it as `page_token` to get the next page. Empty: this is the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -375,7 +765,7 @@ export type ListCollectionsResponse = Message<"pgfox.v1.ListCollectionsResponse"
  * Use `create(ListCollectionsResponseSchema)` to create a new message.
  */
 export const ListCollectionsResponseSchema: GenMessage<ListCollectionsResponse> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 9);
+  messageDesc(file_pgfox_v1_collections, 16);
 
 /**
  * Request of UpdateCollection.
@@ -384,17 +774,18 @@ export const ListCollectionsResponseSchema: GenMessage<ListCollectionsResponse> 
  */
 export type UpdateCollectionRequest = Message<"pgfox.v1.UpdateCollectionRequest"> & {
   /**
-   * The collection: `name` tells which, the fields of `update_mask` what they shall be.
+   * The name of the collection in `name`, and the new values of the fields in `update_mask`.
    *
    * @generated from field: pgfox.v1.Collection collection = 1;
    */
   collection?: Collection | undefined;
 
   /**
-   * What to change: "metadata_indexes", "aliases" or both. Required. An index that is added is built before the call
-   * returns, while searches and writes go on. The change of indexes belongs to the database, not to this call: it goes
-   * on when the client goes away, calling again with the same indexes waits for it, and other changes take their turn. An
-   * index that cannot be built is ABORTED, reason BUILD_FAILED, and leaves nothing.
+   * The fields to change: "metadata_indexes", "aliases", "full_text.k1", "full_text.b", "full_text" for the last two,
+   * or several of these. Required. The call returns when a new index is built. Searches and writes continue meanwhile.
+   * The change of indexes belongs to the database, not to this call: it continues if the client leaves. Another call
+   * with the same indexes waits for it, and other changes take turns. If an index cannot be built, the call is ABORTED,
+   * reason BUILD_FAILED, and nothing of the index is left.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
@@ -406,7 +797,7 @@ export type UpdateCollectionRequest = Message<"pgfox.v1.UpdateCollectionRequest"
  * Use `create(UpdateCollectionRequestSchema)` to create a new message.
  */
 export const UpdateCollectionRequestSchema: GenMessage<UpdateCollectionRequest> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 10);
+  messageDesc(file_pgfox_v1_collections, 17);
 
 /**
  * Response of UpdateCollection.
@@ -427,7 +818,7 @@ export type UpdateCollectionResponse = Message<"pgfox.v1.UpdateCollectionRespons
  * Use `create(UpdateCollectionResponseSchema)` to create a new message.
  */
 export const UpdateCollectionResponseSchema: GenMessage<UpdateCollectionResponse> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 11);
+  messageDesc(file_pgfox_v1_collections, 18);
 
 /**
  * Request of DeleteCollection.
@@ -441,6 +832,13 @@ export type DeleteCollectionRequest = Message<"pgfox.v1.DeleteCollectionRequest"
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * Also drop the indexes that BuildIndex made on the table of an attached collection. False: they stay.
+   *
+   * @generated from field: bool drop_indexes = 2;
+   */
+  dropIndexes: boolean;
 };
 
 /**
@@ -448,14 +846,21 @@ export type DeleteCollectionRequest = Message<"pgfox.v1.DeleteCollectionRequest"
  * Use `create(DeleteCollectionRequestSchema)` to create a new message.
  */
 export const DeleteCollectionRequestSchema: GenMessage<DeleteCollectionRequest> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 12);
+  messageDesc(file_pgfox_v1_collections, 19);
 
 /**
- * Response of DeleteCollection.
+ * Response of DeleteCollection. The table of an attached collection stays as it is.
  *
  * @generated from message pgfox.v1.DeleteCollectionResponse
  */
 export type DeleteCollectionResponse = Message<"pgfox.v1.DeleteCollectionResponse"> & {
+  /**
+   * The indexes that BuildIndex made on the table of an attached collection and that stay on it, with their schema,
+   * quoted as in SQL.
+   *
+   * @generated from field: repeated string kept_indexes = 1;
+   */
+  keptIndexes: string[];
 };
 
 /**
@@ -463,16 +868,130 @@ export type DeleteCollectionResponse = Message<"pgfox.v1.DeleteCollectionRespons
  * Use `create(DeleteCollectionResponseSchema)` to create a new message.
  */
 export const DeleteCollectionResponseSchema: GenMessage<DeleteCollectionResponse> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_collections, 13);
+  messageDesc(file_pgfox_v1_collections, 20);
 
 /**
- * How near two vectors are. The value decides the operator and the operator class of the index.
+ * Request of RetryFailed.
+ *
+ * @generated from message pgfox.v1.RetryFailedRequest
+ */
+export type RetryFailedRequest = Message<"pgfox.v1.RetryFailedRequest"> & {
+  /**
+   * Name of a collection that follows its source.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message pgfox.v1.RetryFailedRequest.
+ * Use `create(RetryFailedRequestSchema)` to create a new message.
+ */
+export const RetryFailedRequestSchema: GenMessage<RetryFailedRequest> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 21);
+
+/**
+ * Response of RetryFailed.
+ *
+ * @generated from message pgfox.v1.RetryFailedResponse
+ */
+export type RetryFailedResponse = Message<"pgfox.v1.RetryFailedResponse"> & {
+  /**
+   * The number of rows that are tried again.
+   *
+   * @generated from field: int64 retried_count = 1;
+   */
+  retriedCount: number;
+};
+
+/**
+ * Describes the message pgfox.v1.RetryFailedResponse.
+ * Use `create(RetryFailedResponseSchema)` to create a new message.
+ */
+export const RetryFailedResponseSchema: GenMessage<RetryFailedResponse> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 22);
+
+/**
+ * Request of PauseSource.
+ *
+ * @generated from message pgfox.v1.PauseSourceRequest
+ */
+export type PauseSourceRequest = Message<"pgfox.v1.PauseSourceRequest"> & {
+  /**
+   * Name of a collection that follows its source.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message pgfox.v1.PauseSourceRequest.
+ * Use `create(PauseSourceRequestSchema)` to create a new message.
+ */
+export const PauseSourceRequestSchema: GenMessage<PauseSourceRequest> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 23);
+
+/**
+ * Response of PauseSource.
+ *
+ * @generated from message pgfox.v1.PauseSourceResponse
+ */
+export type PauseSourceResponse = Message<"pgfox.v1.PauseSourceResponse"> & {
+};
+
+/**
+ * Describes the message pgfox.v1.PauseSourceResponse.
+ * Use `create(PauseSourceResponseSchema)` to create a new message.
+ */
+export const PauseSourceResponseSchema: GenMessage<PauseSourceResponse> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 24);
+
+/**
+ * Request of ResumeSource.
+ *
+ * @generated from message pgfox.v1.ResumeSourceRequest
+ */
+export type ResumeSourceRequest = Message<"pgfox.v1.ResumeSourceRequest"> & {
+  /**
+   * Name of a collection that follows its source.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message pgfox.v1.ResumeSourceRequest.
+ * Use `create(ResumeSourceRequestSchema)` to create a new message.
+ */
+export const ResumeSourceRequestSchema: GenMessage<ResumeSourceRequest> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 25);
+
+/**
+ * Response of ResumeSource.
+ *
+ * @generated from message pgfox.v1.ResumeSourceResponse
+ */
+export type ResumeSourceResponse = Message<"pgfox.v1.ResumeSourceResponse"> & {
+};
+
+/**
+ * Describes the message pgfox.v1.ResumeSourceResponse.
+ * Use `create(ResumeSourceResponseSchema)` to create a new message.
+ */
+export const ResumeSourceResponseSchema: GenMessage<ResumeSourceResponse> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_collections, 26);
+
+/**
+ * The distance between two vectors. It decides the operator and the operator class of the index.
  *
  * @generated from enum pgfox.v1.Distance
  */
 export enum Distance {
   /**
-   * Not stated: DISTANCE_L2.
+   * Unspecified: means DISTANCE_L2.
    *
    * @generated from enum value: DISTANCE_UNSPECIFIED = 0;
    */
@@ -521,7 +1040,7 @@ export const DistanceSchema: GenEnum<Distance> = /*@__PURE__*/
  */
 export enum VectorType {
   /**
-   * Not stated: VECTOR_TYPE_VECTOR up to 2,000 dimensions, VECTOR_TYPE_HALFVEC above.
+   * Unspecified: means VECTOR_TYPE_VECTOR up to 2,000 dimensions, VECTOR_TYPE_HALFVEC above.
    *
    * @generated from enum value: VECTOR_TYPE_UNSPECIFIED = 0;
    */
@@ -550,29 +1069,29 @@ export const VectorTypeSchema: GenEnum<VectorType> = /*@__PURE__*/
   enumDesc(file_pgfox_v1_collections, 1);
 
 /**
- * Where a long text is split.
+ * How to split a long text.
  *
  * @generated from enum pgfox.v1.ChunkingMethod
  */
 export enum ChunkingMethod {
   /**
-   * Not stated: CHUNKING_METHOD_NONE.
+   * Unspecified: means CHUNKING_METHOD_NONE.
    *
    * @generated from enum value: CHUNKING_METHOD_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Nowhere: a document has one vector. Of a text longer than the model reads it stands for the beginning only, and
-   * `IngestResponse.truncated_count` tells.
+   * Texts are not split: a document has one vector. If the text is longer than the model reads, the vector covers only
+   * its beginning, and `IngestResponse.truncated_count` counts the document.
    *
    * @generated from enum value: CHUNKING_METHOD_NONE = 1;
    */
   NONE = 1,
 
   /**
-   * Between paragraphs where that is possible, else between sentences, words or characters, so that every chunk is as
-   * large as it may be.
+   * Between paragraphs if possible, else between sentences, words or characters. Each chunk is as large as `max_size`
+   * allows.
    *
    * @generated from enum value: CHUNKING_METHOD_TEXT = 2;
    */
@@ -593,13 +1112,13 @@ export const ChunkingMethodSchema: GenEnum<ChunkingMethod> = /*@__PURE__*/
   enumDesc(file_pgfox_v1_collections, 2);
 
 /**
- * What the size of a chunk is counted in.
+ * The unit of the size of a chunk.
  *
  * @generated from enum pgfox.v1.ChunkUnit
  */
 export enum ChunkUnit {
   /**
-   * Not stated: CHUNK_UNIT_TOKENS where the tokens of the model can be counted, else CHUNK_UNIT_CHARACTERS.
+   * Unspecified: means CHUNK_UNIT_TOKENS if the server can count the tokens of the model, else CHUNK_UNIT_CHARACTERS.
    *
    * @generated from enum value: CHUNK_UNIT_UNSPECIFIED = 0;
    */
@@ -613,7 +1132,8 @@ export enum ChunkUnit {
   CHARACTERS = 1,
 
   /**
-   * Tokens of the model's own tokenizer, without those that the model adds. Of local models and of OpenAI's own.
+   * Tokens of the model's own tokenizer, without those that the model adds. Only for local models and OpenAI's own
+   * models.
    *
    * @generated from enum value: CHUNK_UNIT_TOKENS = 2;
    */
@@ -627,13 +1147,13 @@ export const ChunkUnitSchema: GenEnum<ChunkUnit> = /*@__PURE__*/
   enumDesc(file_pgfox_v1_collections, 3);
 
 /**
- * What an index over metadata serves.
+ * The filters that an index over metadata serves.
  *
  * @generated from enum pgfox.v1.MetadataIndexType
  */
 export enum MetadataIndexType {
   /**
-   * Not stated: METADATA_INDEX_TYPE_GIN.
+   * Unspecified: means METADATA_INDEX_TYPE_GIN.
    *
    * @generated from enum value: METADATA_INDEX_TYPE_UNSPECIFIED = 0;
    */
@@ -666,6 +1186,21 @@ export enum MetadataIndexType {
    * @generated from enum value: METADATA_INDEX_TYPE_TIME = 4;
    */
   TIME = 4,
+
+  /**
+   * The booleans of one field, a btree index: `equals`.
+   *
+   * @generated from enum value: METADATA_INDEX_TYPE_BOOLEAN = 5;
+   */
+  BOOLEAN = 5,
+
+  /**
+   * The strings in the list of one field, a GIN index: `contains_any` and `contains_all`, and `equals` and `one_of` of its
+   * elements (`genres[]`).
+   *
+   * @generated from enum value: METADATA_INDEX_TYPE_STRING_LIST = 6;
+   */
+  STRING_LIST = 6,
 }
 
 /**

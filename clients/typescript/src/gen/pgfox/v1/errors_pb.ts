@@ -11,16 +11,17 @@ import { enumDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file pgfox/v1/errors.proto.
  */
 export const file_pgfox_v1_errors: GenFile = /*@__PURE__*/
-  fileDesc("ChVwZ2ZveC92MS9lcnJvcnMucHJvdG8SCHBnZm94LnYxKp0KCgtFcnJvclJlYXNvbhIcChhFUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABIeChpFUlJPUl9SRUFTT05fSU5WQUxJRF9GSUVMRBABEiMKH0VSUk9SX1JFQVNPTl9ESU1FTlNJT05fTUlTTUFUQ0gQAhIlCiFFUlJPUl9SRUFTT05fQ09MTEVDVElPTl9OT1RfRk9VTkQQAxIjCh9FUlJPUl9SRUFTT05fRE9DVU1FTlRfTk9UX0ZPVU5EEAQSIAocRVJST1JfUkVBU09OX0lOREVYX05PVF9GT1VORBAFEiIKHkVSUk9SX1JFQVNPTl9DT0xMRUNUSU9OX0VYSVNUUxAGEiIKHkVSUk9SX1JFQVNPTl9NT0RFTF9VTkFWQUlMQUJMRRAHEigKJEVSUk9SX1JFQVNPTl9ET0NVTUVOVF9XSVRIT1VUX1ZFQ1RPUhAIEh0KGUVSUk9SX1JFQVNPTl9UT09fRkVXX1JPV1MQCRIiCh5FUlJPUl9SRUFTT05fSU5ERVhfVU5TVVBQT1JURUQQChIeChpFUlJPUl9SRUFTT05fQlVJTERfUlVOTklORxALEh0KGUVSUk9SX1JFQVNPTl9CVUlMRF9GQUlMRUQQDBIiCh5FUlJPUl9SRUFTT05fRVhURU5TSU9OX01JU1NJTkcQDRIlCiFFUlJPUl9SRUFTT05fREFUQUJBU0VfVU5BVkFJTEFCTEUQDhIeChpFUlJPUl9SRUFTT05fREFUQUJBU0VfQlVTWRAPEiEKHUVSUk9SX1JFQVNPTl9EQVRBQkFTRV9SRUZVU0VEEBASJQohRVJST1JfUkVBU09OX1BST1ZJREVSX1VOQVZBSUxBQkxFEBESJgoiRVJST1JfUkVBU09OX1BST1ZJREVSX1JBVEVfTElNSVRFRBASEikKJUVSUk9SX1JFQVNPTl9QUk9WSURFUl9RVU9UQV9FWEhBVVNURUQQExIhCh1FUlJPUl9SRUFTT05fUFJPVklERVJfUkVGVVNFRBAUEiIKHkVSUk9SX1JFQVNPTl9ERUFETElORV9FWENFRURFRBAVEiIKHkVSUk9SX1JFQVNPTl9NRVNTQUdFX1RPT19MQVJHRRAWEiAKHEVSUk9SX1JFQVNPTl9VTkFVVEhFTlRJQ0FURUQQFxIeChpFUlJPUl9SRUFTT05fU0hVVFRJTkdfRE9XThAYEhkKFUVSUk9SX1JFQVNPTl9JTlRFUk5BTBAZEiIKHkVSUk9SX1JFQVNPTl9DT0xMRUNUSU9OX0lOX1VTRRAaEiEKHUVSUk9SX1JFQVNPTl9WRVJTSU9OX01JU01BVENIEBsSIwofRVJST1JfUkVBU09OX0RBVEFCQVNFX1JFQURfT05MWRAcEiAKHEVSUk9SX1JFQVNPTl9RVUVSWV9DQU5DRUxMRUQQHRIfChtFUlJPUl9SRUFTT05fU0NIRU1BX01JU1NJTkcQHhIjCh9FUlJPUl9SRUFTT05fQ09MTEVDVElPTl9EQU1BR0VEEB8SHAoYRVJST1JfUkVBU09OX1NFUlZFUl9CVVNZECASHwobRVJST1JfUkVBU09OX1RPT19NQU5ZX0JZVEVTECESIwofRVJST1JfUkVBU09OX1RPT19NQU5ZX0RPQ1VNRU5UUxAiEh0KGUVSUk9SX1JFQVNPTl9URVhUX1JFRlVTRUQQIxIiCh5FUlJPUl9SRUFTT05fSEVBREVSU19UT09fTEFSR0UQJEI+CgxkZXYucGdmb3gudjFQAVosZ2l0aHViLmNvbS9wZ2ZveC9wZ2ZveC9jbGllbnRzL2dvL3YxO3BnZm94djFiBnByb3RvMw");
+  fileDesc("ChVwZ2ZveC92MS9lcnJvcnMucHJvdG8SCHBnZm94LnYxKooLCgtFcnJvclJlYXNvbhIcChhFUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABIeChpFUlJPUl9SRUFTT05fSU5WQUxJRF9GSUVMRBABEiMKH0VSUk9SX1JFQVNPTl9ESU1FTlNJT05fTUlTTUFUQ0gQAhIlCiFFUlJPUl9SRUFTT05fQ09MTEVDVElPTl9OT1RfRk9VTkQQAxIjCh9FUlJPUl9SRUFTT05fRE9DVU1FTlRfTk9UX0ZPVU5EEAQSIAocRVJST1JfUkVBU09OX0lOREVYX05PVF9GT1VORBAFEiIKHkVSUk9SX1JFQVNPTl9DT0xMRUNUSU9OX0VYSVNUUxAGEiIKHkVSUk9SX1JFQVNPTl9NT0RFTF9VTkFWQUlMQUJMRRAHEigKJEVSUk9SX1JFQVNPTl9ET0NVTUVOVF9XSVRIT1VUX1ZFQ1RPUhAIEh0KGUVSUk9SX1JFQVNPTl9UT09fRkVXX1JPV1MQCRIiCh5FUlJPUl9SRUFTT05fSU5ERVhfVU5TVVBQT1JURUQQChIeChpFUlJPUl9SRUFTT05fQlVJTERfUlVOTklORxALEh0KGUVSUk9SX1JFQVNPTl9CVUlMRF9GQUlMRUQQDBIiCh5FUlJPUl9SRUFTT05fRVhURU5TSU9OX01JU1NJTkcQDRIlCiFFUlJPUl9SRUFTT05fREFUQUJBU0VfVU5BVkFJTEFCTEUQDhIeChpFUlJPUl9SRUFTT05fREFUQUJBU0VfQlVTWRAPEiEKHUVSUk9SX1JFQVNPTl9EQVRBQkFTRV9SRUZVU0VEEBASJQohRVJST1JfUkVBU09OX1BST1ZJREVSX1VOQVZBSUxBQkxFEBESJgoiRVJST1JfUkVBU09OX1BST1ZJREVSX1JBVEVfTElNSVRFRBASEikKJUVSUk9SX1JFQVNPTl9QUk9WSURFUl9RVU9UQV9FWEhBVVNURUQQExIhCh1FUlJPUl9SRUFTT05fUFJPVklERVJfUkVGVVNFRBAUEiIKHkVSUk9SX1JFQVNPTl9ERUFETElORV9FWENFRURFRBAVEiIKHkVSUk9SX1JFQVNPTl9NRVNTQUdFX1RPT19MQVJHRRAWEiAKHEVSUk9SX1JFQVNPTl9VTkFVVEhFTlRJQ0FURUQQFxIeChpFUlJPUl9SRUFTT05fU0hVVFRJTkdfRE9XThAYEhkKFUVSUk9SX1JFQVNPTl9JTlRFUk5BTBAZEiIKHkVSUk9SX1JFQVNPTl9DT0xMRUNUSU9OX0lOX1VTRRAaEiEKHUVSUk9SX1JFQVNPTl9WRVJTSU9OX01JU01BVENIEBsSIwofRVJST1JfUkVBU09OX0RBVEFCQVNFX1JFQURfT05MWRAcEiAKHEVSUk9SX1JFQVNPTl9RVUVSWV9DQU5DRUxMRUQQHRIfChtFUlJPUl9SRUFTT05fU0NIRU1BX01JU1NJTkcQHhIjCh9FUlJPUl9SRUFTT05fQ09MTEVDVElPTl9EQU1BR0VEEB8SHAoYRVJST1JfUkVBU09OX1NFUlZFUl9CVVNZECASHwobRVJST1JfUkVBU09OX1RPT19NQU5ZX0JZVEVTECESIwofRVJST1JfUkVBU09OX1RPT19NQU5ZX0RPQ1VNRU5UUxAiEh0KGUVSUk9SX1JFQVNPTl9URVhUX1JFRlVTRUQQIxIiCh5FUlJPUl9SRUFTT05fSEVBREVSU19UT09fTEFSR0UQJBIkCiBFUlJPUl9SRUFTT05fQ09MTEVDVElPTl9BVFRBQ0hFRBAlEh8KG0VSUk9SX1JFQVNPTl9TT1VSQ0VfQ0hBTkdFRBAmEiQKIEVSUk9SX1JFQVNPTl9TT1VSQ0VfTk9UX0ZPTExPV0VEECdCPgoMZGV2LnBnZm94LnYxUAFaLGdpdGh1Yi5jb20vcGdmb3gvcGdmb3gvY2xpZW50cy9nby92MTtwZ2ZveHYxYgZwcm90bzM");
 
 /**
- * Why a call failed. google.rpc.ErrorInfo carries the name without "ERROR_REASON_" as `reason` and "pgfox" as `domain`.
+ * Why a call failed. google.rpc.ErrorInfo carries the name without "ERROR_REASON_" as `reason`, and "pgfox" as
+ * `domain`.
  *
  * @generated from enum pgfox.v1.ErrorReason
  */
 export enum ErrorReason {
   /**
-   * Not stated.
+   * Unspecified.
    *
    * @generated from enum value: ERROR_REASON_UNSPECIFIED = 0;
    */
@@ -34,29 +35,30 @@ export enum ErrorReason {
   INVALID_FIELD = 1,
 
   /**
-   * INVALID_ARGUMENT. A vector or a model has other dimensions than the collection. Metadata: "expected", "actual".
-   * google.rpc.BadRequest names each field.
+   * INVALID_ARGUMENT. A vector or a model does not have the dimensions of the collection. Metadata: "expected",
+   * "actual". google.rpc.BadRequest names each field.
    *
    * @generated from enum value: ERROR_REASON_DIMENSION_MISMATCH = 2;
    */
   DIMENSION_MISMATCH = 2,
 
   /**
-   * NOT_FOUND. No collection of that name. Metadata: "collection".
+   * NOT_FOUND. There is no collection with this name. Metadata: "collection".
    *
    * @generated from enum value: ERROR_REASON_COLLECTION_NOT_FOUND = 3;
    */
   COLLECTION_NOT_FOUND = 3,
 
   /**
-   * NOT_FOUND. No document of that id. Metadata: "collection", "ids": the first few of them, separated by commas.
+   * NOT_FOUND. There is no document with this id. Metadata: "collection", "ids": the first few of them, separated by
+   * commas.
    *
    * @generated from enum value: ERROR_REASON_DOCUMENT_NOT_FOUND = 4;
    */
   DOCUMENT_NOT_FOUND = 4,
 
   /**
-   * NOT_FOUND. No such index. Metadata: "collection".
+   * NOT_FOUND. The index does not exist. Metadata: "collection".
    *
    * @generated from enum value: ERROR_REASON_INDEX_NOT_FOUND = 5;
    */
@@ -70,7 +72,7 @@ export enum ErrorReason {
   COLLECTION_EXISTS = 6,
 
   /**
-   * FAILED_PRECONDITION. The server does not offer the model: no provider is configured, or no such local model.
+   * FAILED_PRECONDITION. The server does not offer the model: no provider is configured, or it has no such local model.
    * Metadata: "model".
    *
    * @generated from enum value: ERROR_REASON_MODEL_UNAVAILABLE = 7;
@@ -92,7 +94,8 @@ export enum ErrorReason {
   TOO_FEW_ROWS = 9,
 
   /**
-   * FAILED_PRECONDITION. The distance, the type or the dimensions of the collection cannot have such an index.
+   * FAILED_PRECONDITION. An index of this kind does not support the distance, the type or the dimensions of the
+   * collection.
    *
    * @generated from enum value: ERROR_REASON_INDEX_UNSUPPORTED = 10;
    */
@@ -106,14 +109,15 @@ export enum ErrorReason {
   BUILD_RUNNING = 11,
 
   /**
-   * ABORTED. The build failed or was stopped; the message says why. No part of the index is left.
+   * ABORTED. The build failed or was stopped. The message says why. Nothing of the index is left.
    *
    * @generated from enum value: ERROR_REASON_BUILD_FAILED = 12;
    */
   BUILD_FAILED = 12,
 
   /**
-   * FAILED_PRECONDITION. The database lacks the vector extension, or it is too old; the message says what to run.
+   * FAILED_PRECONDITION. The database lacks the vector extension, or the extension is too old. The message says what to
+   * run.
    *
    * @generated from enum value: ERROR_REASON_EXTENSION_MISSING = 13;
    */
@@ -127,23 +131,24 @@ export enum ErrorReason {
   DATABASE_UNAVAILABLE = 14,
 
   /**
-   * RESOURCE_EXHAUSTED, with RetryInfo. Every connection to the database is busy and too many calls wait, the database is
-   * out of a resource, others kept changing the same documents, or another transaction kept a lock that a collection needs.
-   * Metadata: "collection" for such a lock.
+   * RESOURCE_EXHAUSTED, with RetryInfo. All database connections are in use and too many calls wait, the database is
+   * out of a resource, other writers kept changing the same documents, or another transaction holds a lock that a
+   * collection needs. Metadata: "collection" for such a lock.
    *
    * @generated from enum value: ERROR_REASON_DATABASE_BUSY = 15;
    */
   DATABASE_BUSY = 15,
 
   /**
-   * FAILED_PRECONDITION. The role that the server uses lacks a privilege in the database; the log names it.
+   * FAILED_PRECONDITION. The database role of the server lacks a privilege. The log names it. For the table of an attached
+   * collection the message has the statement that grants it, or that its owner runs instead.
    *
    * @generated from enum value: ERROR_REASON_DATABASE_REFUSED = 16;
    */
   DATABASE_REFUSED = 16,
 
   /**
-   * UNAVAILABLE, with RetryInfo. The embedding provider cannot be reached, fails, or answers with something else than
+   * UNAVAILABLE, with RetryInfo. The embedding provider cannot be reached, fails, or answers with something other than
    * embeddings.
    *
    * @generated from enum value: ERROR_REASON_PROVIDER_UNAVAILABLE = 17;
@@ -158,7 +163,7 @@ export enum ErrorReason {
   PROVIDER_RATE_LIMITED = 18,
 
   /**
-   * RESOURCE_EXHAUSTED, without RetryInfo. The quota of the embedding provider is used up; repeating does not help.
+   * RESOURCE_EXHAUSTED, without RetryInfo. The quota of the embedding provider is used up. Retrying does not help.
    *
    * @generated from enum value: ERROR_REASON_PROVIDER_QUOTA_EXHAUSTED = 19;
    */
@@ -172,15 +177,15 @@ export enum ErrorReason {
   PROVIDER_REFUSED = 20,
 
   /**
-   * DEADLINE_EXCEEDED. The deadline of the call, or the longest time the server allows, is over.
+   * DEADLINE_EXCEEDED. The deadline of the call, or the server's maximum time for it, has passed.
    *
    * @generated from enum value: ERROR_REASON_DEADLINE_EXCEEDED = 21;
    */
   DEADLINE_EXCEEDED = 21,
 
   /**
-   * RESOURCE_EXHAUSTED, without RetryInfo. The request or the response is larger than the limit, or the request takes more
-   * memory than all requests of its kind may.
+   * RESOURCE_EXHAUSTED, without RetryInfo. The request or the response is above the size limit, or the request needs
+   * more memory than all requests of its kind may use together.
    *
    * @generated from enum value: ERROR_REASON_MESSAGE_TOO_LARGE = 22;
    */
@@ -194,21 +199,21 @@ export enum ErrorReason {
   UNAUTHENTICATED = 23,
 
   /**
-   * UNAVAILABLE, with RetryInfo. The server is shutting down; another one, or the same one later, answers.
+   * UNAVAILABLE, with RetryInfo. The server is shutting down. Another server, or this one later, will answer.
    *
    * @generated from enum value: ERROR_REASON_SHUTTING_DOWN = 24;
    */
   SHUTTING_DOWN = 24,
 
   /**
-   * INTERNAL. A defect of pgfox; its log tells more. Metadata: "id", the id of the log line.
+   * INTERNAL. A defect of pgfox. The server's log has the details. Metadata: "id", the id of the log line.
    *
    * @generated from enum value: ERROR_REASON_INTERNAL = 25;
    */
   INTERNAL = 25,
 
   /**
-   * FAILED_PRECONDITION. Objects of the database, such as a user's view, depend on the collection. Metadata:
+   * FAILED_PRECONDITION. Objects in the database, such as a user's view, depend on the collection. Metadata:
    * "collection".
    *
    * @generated from enum value: ERROR_REASON_COLLECTION_IN_USE = 26;
@@ -216,15 +221,16 @@ export enum ErrorReason {
   COLLECTION_IN_USE = 26,
 
   /**
-   * ABORTED. A document has another version than `IngestRequest.if_version` says. Metadata: "collection", "ids": the first
-   * few of them, separated by commas.
+   * ABORTED. A document is not at the version given in `IngestRequest.if_version`. Metadata: "collection", "ids": the
+   * first few of them, separated by commas.
    *
    * @generated from enum value: ERROR_REASON_VERSION_MISMATCH = 27;
    */
   VERSION_MISMATCH = 27,
 
   /**
-   * UNAVAILABLE, with RetryInfo. The database is read-only now: a standby, or a primary that is about to be replaced by one.
+   * UNAVAILABLE, with RetryInfo. The database is read-only now: it is a standby, or a primary that a standby is about
+   * to replace.
    *
    * @generated from enum value: ERROR_REASON_DATABASE_READ_ONLY = 28;
    */
@@ -238,7 +244,8 @@ export enum ErrorReason {
   QUERY_CANCELLED = 29,
 
   /**
-   * FAILED_PRECONDITION. The database lacks the schema of pgfox or a table of its registry; the message says what to do.
+   * FAILED_PRECONDITION. The database lacks the schema of pgfox or a table of its registry. The message says what to
+   * do.
    *
    * @generated from enum value: ERROR_REASON_SCHEMA_MISSING = 30;
    */
@@ -252,43 +259,68 @@ export enum ErrorReason {
   COLLECTION_DAMAGED = 31,
 
   /**
-   * RESOURCE_EXHAUSTED, with RetryInfo. The server has as many calls of this kind waiting as it may.
+   * RESOURCE_EXHAUSTED, with RetryInfo. The maximum number of calls of this kind is already waiting.
    *
    * @generated from enum value: ERROR_REASON_SERVER_BUSY = 32;
    */
   SERVER_BUSY = 32,
 
   /**
-   * RESOURCE_EXHAUSTED, with RetryInfo. The requests that the server works on use up the memory for requests; this one waited
-   * in vain for its part.
+   * RESOURCE_EXHAUSTED, with RetryInfo. Running requests use up the memory for requests, and this one did not get its
+   * share in time.
    *
    * @generated from enum value: ERROR_REASON_TOO_MANY_BYTES = 33;
    */
   TOO_MANY_BYTES = 33,
 
   /**
-   * RESOURCE_EXHAUSTED, without RetryInfo. A filter selects more documents than one call may delete or change; none was.
-   * Metadata: "collection", "limit".
+   * RESOURCE_EXHAUSTED, without RetryInfo. A filter selects more documents than one call may delete or change. Nothing
+   * was changed. Metadata: "collection", "limit".
    *
    * @generated from enum value: ERROR_REASON_TOO_MANY_DOCUMENTS = 34;
    */
   TOO_MANY_DOCUMENTS = 34,
 
   /**
-   * INVALID_ARGUMENT. The embedding provider takes other texts but not this one of a document or a query, most often
-   * because it is too long.
+   * INVALID_ARGUMENT. The embedding provider refuses this text of a document or a query but accepts other texts.
+   * Usually the text is too long.
    *
    * @generated from enum value: ERROR_REASON_TEXT_REFUSED = 35;
    */
   TEXT_REFUSED = 35,
 
   /**
-   * RESOURCE_EXHAUSTED, without RetryInfo. The headers of the call, its metadata, have more than 16 KiB: names, values, and
-   * 32 bytes for each. Metadata: "bytes", "limit".
+   * RESOURCE_EXHAUSTED, without RetryInfo. The headers of the call, which include its metadata, have more than 16 KiB,
+   * counted as names, values, and 32 bytes for each header. Metadata: "bytes", "limit".
    *
    * @generated from enum value: ERROR_REASON_HEADERS_TOO_LARGE = 36;
    */
   HEADERS_TOO_LARGE = 36,
+
+  /**
+   * FAILED_PRECONDITION. The collection is attached to a table of your own, which does not allow this, or a constraint, a
+   * trigger or a policy of the table refuses a row. The message says why, or what to do instead. Metadata: "collection",
+   * "table".
+   *
+   * @generated from enum value: ERROR_REASON_COLLECTION_ATTACHED = 37;
+   */
+  COLLECTION_ATTACHED = 37,
+
+  /**
+   * FAILED_PRECONDITION. The table that a collection is attached to, or one of its columns, is gone or has another type.
+   * The message names it. Metadata: "collection", "table".
+   *
+   * @generated from enum value: ERROR_REASON_SOURCE_CHANGED = 38;
+   */
+  SOURCE_CHANGED = 38,
+
+  /**
+   * FAILED_PRECONDITION. The collection follows no table, so that there is nothing to pause, resume or retry. Metadata:
+   * "collection".
+   *
+   * @generated from enum value: ERROR_REASON_SOURCE_NOT_FOLLOWED = 39;
+   */
+  SOURCE_NOT_FOLLOWED = 39,
 }
 
 /**

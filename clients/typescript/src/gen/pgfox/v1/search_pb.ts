@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file pgfox/v1/search.proto.
  */
 export const file_pgfox_v1_search: GenFile = /*@__PURE__*/
-  fileDesc("ChVwZ2ZveC92MS9zZWFyY2gucHJvdG8SCHBnZm94LnYxImMKDFNlYXJjaFBhcmFtcxINCgVleGFjdBgBIAEoCBIWCgllZl9zZWFyY2gYAiABKAVIAIgBARITCgZwcm9iZXMYAyABKAVIAYgBAUIMCgpfZWZfc2VhcmNoQgkKB19wcm9iZXMiNgoIRXhhbXBsZXMSFAoMcG9zaXRpdmVfaWRzGAEgAygJEhQKDG5lZ2F0aXZlX2lkcxgCIAMoCSLAAQoGRnVzaW9uEhoKDXZlY3Rvcl93ZWlnaHQYASABKAJIAIgBARIdChBmdWxsX3RleHRfd2VpZ2h0GAIgASgCSAGIAQESGgoNcmFua19jb25zdGFudBgDIAEoBUgCiAEBEhcKCmNhbmRpZGF0ZXMYBCABKAVIA4gBAUIQCg5fdmVjdG9yX3dlaWdodEITChFfZnVsbF90ZXh0X3dlaWdodEIQCg5fcmFua19jb25zdGFudEINCgtfY2FuZGlkYXRlcyJTCglEaXZlcnNpdHkSEwoGd2VpZ2h0GAEgASgCSACIAQESFwoKY2FuZGlkYXRlcxgCIAEoBUgBiAEBQgkKB193ZWlnaHRCDQoLX2NhbmRpZGF0ZXMiswQKDVNlYXJjaFJlcXVlc3QSEgoKY29sbGVjdGlvbhgBIAEoCRIOCgR0ZXh0GAIgASgJSAASIgoGdmVjdG9yGAMgASgLMhAucGdmb3gudjEuVmVjdG9ySAASFQoLZG9jdW1lbnRfaWQYBCABKAlIABImCghleGFtcGxlcxgFIAEoCzISLnBnZm94LnYxLkV4YW1wbGVzSAASDQoFbGltaXQYBiABKAUSIAoGZmlsdGVyGAcgASgLMhAucGdmb3gudjEuRmlsdGVyEiIKBG1vZGUYCCABKA4yFC5wZ2ZveC52MS5TZWFyY2hNb2RlEiYKBnBhcmFtcxgJIAEoCzIWLnBnZm94LnYxLlNlYXJjaFBhcmFtcxIZCgxtYXhfZGlzdGFuY2UYCiABKAJIAYgBARIWCg5pbmNsdWRlX3ZlY3RvchgLIAEoCBIZChFpbmNsdWRlX2Z1bGxfdGV4dBgMIAEoCBIZChFncm91cF9ieV9kb2N1bWVudBgNIAEoCBIPCgdleHBsYWluGA4gASgIEi0KCXJlYWRfbWFzaxgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSIAoGZnVzaW9uGBAgASgLMhAucGdmb3gudjEuRnVzaW9uEiYKCWRpdmVyc2l0eRgRIAEoCzITLnBnZm94LnYxLkRpdmVyc2l0eRIRCglmdWxsX3RleHQYEiABKAlCBwoFcXVlcnlCDwoNX21heF9kaXN0YW5jZSJCCgVDaHVuaxIPCgdvcmRpbmFsGAEgASgFEgwKBHRleHQYAiABKAkSDQoFc3RhcnQYAyABKAUSCwoDZW5kGAQgASgFIuEBCgxTZWFyY2hSZXN1bHQSJAoIZG9jdW1lbnQYASABKAsyEi5wZ2ZveC52MS5Eb2N1bWVudBIVCghkaXN0YW5jZRgCIAEoAkgAiAEBEg0KBXNjb3JlGAMgASgCEh4KBWNodW5rGAQgASgLMg8ucGdmb3gudjEuQ2h1bmsSGAoLdmVjdG9yX3JhbmsYBSABKAVIAYgBARIbCg5mdWxsX3RleHRfcmFuaxgGIAEoBUgCiAEBQgsKCV9kaXN0YW5jZUIOCgxfdmVjdG9yX3JhbmtCEQoPX2Z1bGxfdGV4dF9yYW5rIpcBCgtFeHBsYW5hdGlvbhIRCglwbGFuX25vZGUYASABKAkSDQoFaW5kZXgYAiABKAkSFwoPbm9faW5kZXhfcmVhc29uGAMgASgJEhQKDHJvd3Nfc2Nhbm5lZBgEIAEoAxIVCg1yb3dzX2ZpbHRlcmVkGAUgASgDEg0KBW5vdGVzGAYgAygJEhEKCXBsYW5fanNvbhgHIAEoCSKIAQoGVGltaW5nEigKBWVtYmVkGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEicKBHdhaXQYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIZGF0YWJhc2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ikQIKDlNlYXJjaFJlc3BvbnNlEicKB3Jlc3VsdHMYASADKAsyFi5wZ2ZveC52MS5TZWFyY2hSZXN1bHQSLAoMY29tcGxldGVuZXNzGAIgASgOMhYucGdmb3gudjEuQ29tcGxldGVuZXNzEh4KBXVzYWdlGAMgASgLMg8ucGdmb3gudjEuVXNhZ2USIAoGdGltaW5nGAQgASgLMhAucGdmb3gudjEuVGltaW5nEisKDHNob3J0X3JlYXNvbhgFIAEoDjIVLnBnZm94LnYxLlNob3J0UmVhc29uEioKC2V4cGxhbmF0aW9uGAYgASgLMhUucGdmb3gudjEuRXhwbGFuYXRpb24SDQoFbm90ZXMYByADKAkiUwoSU2VhcmNoQmF0Y2hSZXF1ZXN0EhIKCmNvbGxlY3Rpb24YASABKAkSKQoIc2VhcmNoZXMYAiADKAsyFy5wZ2ZveC52MS5TZWFyY2hSZXF1ZXN0IkIKE1NlYXJjaEJhdGNoUmVzcG9uc2USKwoJcmVzcG9uc2VzGAEgAygLMhgucGdmb3gudjEuU2VhcmNoUmVzcG9uc2UqdAoKU2VhcmNoTW9kZRIbChdTRUFSQ0hfTU9ERV9VTlNQRUNJRklFRBAAEhYKElNFQVJDSF9NT0RFX1ZFQ1RPUhABEhkKFVNFQVJDSF9NT0RFX0ZVTExfVEVYVBACEhYKElNFQVJDSF9NT0RFX0hZQlJJRBADKn4KDENvbXBsZXRlbmVzcxIcChhDT01QTEVURU5FU1NfVU5TUEVDSUZJRUQQABIWChJDT01QTEVURU5FU1NfRVhBQ1QQARIcChhDT01QTEVURU5FU1NfQVBQUk9YSU1BVEUQAhIaChZDT01QTEVURU5FU1NfVFJVTkNBVEVEEAMqpgEKC1Nob3J0UmVhc29uEhwKGFNIT1JUX1JFQVNPTl9VTlNQRUNJRklFRBAAEh4KGlNIT1JUX1JFQVNPTl9GRVdfRE9DVU1FTlRTEAESHAoYU0hPUlRfUkVBU09OX09VVF9PRl9USU1FEAISHAoYU0hPUlRfUkVBU09OX0ZFV19NQVRDSEVTEAMSHQoZU0hPUlRfUkVBU09OX01BWF9ESVNUQU5DRRAEQj4KDGRldi5wZ2ZveC52MVABWixnaXRodWIuY29tL3BnZm94L3BnZm94L2NsaWVudHMvZ28vdjE7cGdmb3h2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_pgfox_v1_documents, file_pgfox_v1_filter]);
+  fileDesc("ChVwZ2ZveC92MS9zZWFyY2gucHJvdG8SCHBnZm94LnYxIpkBCgxTZWFyY2hQYXJhbXMSDQoFZXhhY3QYASABKAgSFgoJZWZfc2VhcmNoGAIgASgFSACIAQESEwoGcHJvYmVzGAMgASgFSAGIAQESHgoRcmVyYW5rX2NhbmRpZGF0ZXMYBCABKAVIAogBAUIMCgpfZWZfc2VhcmNoQgkKB19wcm9iZXNCFAoSX3JlcmFua19jYW5kaWRhdGVzIjYKCEV4YW1wbGVzEhQKDHBvc2l0aXZlX2lkcxgBIAMoCRIUCgxuZWdhdGl2ZV9pZHMYAiADKAki6AEKBkZ1c2lvbhIaCg12ZWN0b3Jfd2VpZ2h0GAEgASgCSACIAQESHQoQZnVsbF90ZXh0X3dlaWdodBgCIAEoAkgBiAEBEhoKDXJhbmtfY29uc3RhbnQYAyABKAVIAogBARIXCgpjYW5kaWRhdGVzGAQgASgFSAOIAQESJgoGbWV0aG9kGAUgASgOMhYucGdmb3gudjEuRnVzaW9uTWV0aG9kQhAKDl92ZWN0b3Jfd2VpZ2h0QhMKEV9mdWxsX3RleHRfd2VpZ2h0QhAKDl9yYW5rX2NvbnN0YW50Qg0KC19jYW5kaWRhdGVzIlMKCURpdmVyc2l0eRITCgZ3ZWlnaHQYASABKAJIAIgBARIXCgpjYW5kaWRhdGVzGAIgASgFSAGIAQFCCQoHX3dlaWdodEINCgtfY2FuZGlkYXRlcyLGBAoNU2VhcmNoUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEg4KBHRleHQYAiABKAlIABIiCgZ2ZWN0b3IYAyABKAsyEC5wZ2ZveC52MS5WZWN0b3JIABIVCgtkb2N1bWVudF9pZBgEIAEoCUgAEiYKCGV4YW1wbGVzGAUgASgLMhIucGdmb3gudjEuRXhhbXBsZXNIABINCgVsaW1pdBgGIAEoBRIgCgZmaWx0ZXIYByABKAsyEC5wZ2ZveC52MS5GaWx0ZXISIgoEbW9kZRgIIAEoDjIULnBnZm94LnYxLlNlYXJjaE1vZGUSJgoGcGFyYW1zGAkgASgLMhYucGdmb3gudjEuU2VhcmNoUGFyYW1zEhkKDG1heF9kaXN0YW5jZRgKIAEoAkgBiAEBEhYKDmluY2x1ZGVfdmVjdG9yGAsgASgIEhkKEWluY2x1ZGVfZnVsbF90ZXh0GAwgASgIEhkKEWdyb3VwX2J5X2RvY3VtZW50GA0gASgIEg8KB2V4cGxhaW4YDiABKAgSLQoJcmVhZF9tYXNrGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzaxIgCgZmdXNpb24YECABKAsyEC5wZ2ZveC52MS5GdXNpb24SJgoJZGl2ZXJzaXR5GBEgASgLMhMucGdmb3gudjEuRGl2ZXJzaXR5EhEKCWZ1bGxfdGV4dBgSIAEoCRIRCgloaWdobGlnaHQYEyABKAhCBwoFcXVlcnlCDwoNX21heF9kaXN0YW5jZSJCCgVDaHVuaxIPCgdvcmRpbmFsGAEgASgFEgwKBHRleHQYAiABKAkSDQoFc3RhcnQYAyABKAUSCwoDZW5kGAQgASgFIooCCgxTZWFyY2hSZXN1bHQSJAoIZG9jdW1lbnQYASABKAsyEi5wZ2ZveC52MS5Eb2N1bWVudBIVCghkaXN0YW5jZRgCIAEoAkgAiAEBEg0KBXNjb3JlGAMgASgCEh4KBWNodW5rGAQgASgLMg8ucGdmb3gudjEuQ2h1bmsSGAoLdmVjdG9yX3JhbmsYBSABKAVIAYgBARIbCg5mdWxsX3RleHRfcmFuaxgGIAEoBUgCiAEBEicKCmhpZ2hsaWdodHMYByADKAsyEy5wZ2ZveC52MS5IaWdobGlnaHRCCwoJX2Rpc3RhbmNlQg4KDF92ZWN0b3JfcmFua0IRCg9fZnVsbF90ZXh0X3JhbmsiVAoJSGlnaGxpZ2h0Eg0KBXN0YXJ0GAEgASgFEgsKA2VuZBgCIAEoBRIMCgR0ZXh0GAMgASgJEh0KBXdvcmRzGAQgAygLMg4ucGdmb3gudjEuU3BhbiIiCgRTcGFuEg0KBXN0YXJ0GAEgASgFEgsKA2VuZBgCIAEoBSKXAQoLRXhwbGFuYXRpb24SEQoJcGxhbl9ub2RlGAEgASgJEg0KBWluZGV4GAIgASgJEhcKD25vX2luZGV4X3JlYXNvbhgDIAEoCRIUCgxyb3dzX3NjYW5uZWQYBCABKAMSFQoNcm93c19maWx0ZXJlZBgFIAEoAxINCgVub3RlcxgGIAMoCRIRCglwbGFuX2pzb24YByABKAkiiAEKBlRpbWluZxIoCgVlbWJlZBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhInCgR3YWl0GAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEisKCGRhdGFiYXNlGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIqkCCg5TZWFyY2hSZXNwb25zZRInCgdyZXN1bHRzGAEgAygLMhYucGdmb3gudjEuU2VhcmNoUmVzdWx0EiwKDGNvbXBsZXRlbmVzcxgCIAEoDjIWLnBnZm94LnYxLkNvbXBsZXRlbmVzcxIeCgV1c2FnZRgDIAEoCzIPLnBnZm94LnYxLlVzYWdlEiAKBnRpbWluZxgEIAEoCzIQLnBnZm94LnYxLlRpbWluZxIrCgxzaG9ydF9yZWFzb24YBSABKA4yFS5wZ2ZveC52MS5TaG9ydFJlYXNvbhIqCgtleHBsYW5hdGlvbhgGIAEoCzIVLnBnZm94LnYxLkV4cGxhbmF0aW9uEg0KBW5vdGVzGAcgAygJEhYKDmV4Y2x1ZGVkX3dvcmRzGAggAygJIlMKElNlYXJjaEJhdGNoUmVxdWVzdBISCgpjb2xsZWN0aW9uGAEgASgJEikKCHNlYXJjaGVzGAIgAygLMhcucGdmb3gudjEuU2VhcmNoUmVxdWVzdCJCChNTZWFyY2hCYXRjaFJlc3BvbnNlEisKCXJlc3BvbnNlcxgBIAMoCzIYLnBnZm94LnYxLlNlYXJjaFJlc3BvbnNlKnQKClNlYXJjaE1vZGUSGwoXU0VBUkNIX01PREVfVU5TUEVDSUZJRUQQABIWChJTRUFSQ0hfTU9ERV9WRUNUT1IQARIZChVTRUFSQ0hfTU9ERV9GVUxMX1RFWFQQAhIWChJTRUFSQ0hfTU9ERV9IWUJSSUQQAypyCgxGdXNpb25NZXRob2QSHQoZRlVTSU9OX01FVEhPRF9VTlNQRUNJRklFRBAAEiEKHUZVU0lPTl9NRVRIT0RfUkVDSVBST0NBTF9SQU5LEAESIAocRlVTSU9OX01FVEhPRF9SRUxBVElWRV9TQ09SRRACKn4KDENvbXBsZXRlbmVzcxIcChhDT01QTEVURU5FU1NfVU5TUEVDSUZJRUQQABIWChJDT01QTEVURU5FU1NfRVhBQ1QQARIcChhDT01QTEVURU5FU1NfQVBQUk9YSU1BVEUQAhIaChZDT01QTEVURU5FU1NfVFJVTkNBVEVEEAMqpgEKC1Nob3J0UmVhc29uEhwKGFNIT1JUX1JFQVNPTl9VTlNQRUNJRklFRBAAEh4KGlNIT1JUX1JFQVNPTl9GRVdfRE9DVU1FTlRTEAESHAoYU0hPUlRfUkVBU09OX09VVF9PRl9USU1FEAISHAoYU0hPUlRfUkVBU09OX0ZFV19NQVRDSEVTEAMSHQoZU0hPUlRfUkVBU09OX01BWF9ESVNUQU5DRRAEQj4KDGRldi5wZ2ZveC52MVABWixnaXRodWIuY29tL3BnZm94L3BnZm94L2NsaWVudHMvZ28vdjE7cGdmb3h2MWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_field_mask, file_pgfox_v1_documents, file_pgfox_v1_filter]);
 
 /**
  * Settings of one search.
@@ -27,27 +27,40 @@ export const file_pgfox_v1_search: GenFile = /*@__PURE__*/
  */
 export type SearchParams = Message<"pgfox.v1.SearchParams"> & {
   /**
-   * Compare the query with every vector instead of using the index: slower, and the measure of recall.
+   * Compare the query with every vector instead of using the index. This is slower, and is the reference for recall. A
+   * search by words scores every text that has a word of the query, instead of at most 30,000 at a time.
    *
    * @generated from field: bool exact = 1;
    */
   exact: boolean;
 
   /**
-   * Candidates that an HNSW search keeps, 1 to 1,000; raised to `limit` when below it. Absent: the larger of 40 and
-   * `limit`, with a filter of 200 and `limit`. More is better recall and a slower search. Has no effect on other indexes.
+   * Candidates that an HNSW search keeps, 1 to 1,000; raised to `limit` if it is lower. Absent: the larger of 40 and
+   * `limit`; with a filter, the larger of 200 and `limit`. A larger value improves recall and makes the search slower.
+   * Has no effect on other indexes.
    *
    * @generated from field: optional int32 ef_search = 2;
    */
   efSearch?: number | undefined;
 
   /**
-   * Lists that an IVFFlat search reads, 1 to 32,768. Absent: the square root of the number of lists, rounded up, with a
-   * filter 4 times as many. More is better recall and a slower search. Has no effect on other indexes.
+   * Lists that an IVFFlat search reads, 1 to 32,768. Absent: the square root of the number of lists, rounded up; with a
+   * filter, 4 times as many. A larger value improves recall and makes the search slower. Has no effect on other
+   * indexes.
    *
    * @generated from field: optional int32 probes = 3;
    */
   probes?: number | undefined;
+
+  /**
+   * With a filter by declared fields (`Collection.metadata_indexes`), or with vectors that have too many dimensions for an
+   * index: how many of the best codes are compared by their vectors, 1 to 10,000; raised to `limit` if it is lower.
+   * Absent: as many as contained 95 % of the 10 nearest in a sample of at most 10,000 vectors when the codes were made or
+   * when a fifth of the vectors was new, and more for a `limit` above 10. A larger value improves recall and makes the search slower.
+   *
+   * @generated from field: optional int32 rerank_candidates = 4;
+   */
+  rerankCandidates?: number | undefined;
 };
 
 /**
@@ -58,20 +71,20 @@ export const SearchParamsSchema: GenMessage<SearchParams> = /*@__PURE__*/
   messageDesc(file_pgfox_v1_search, 0);
 
 /**
- * Stored documents as a query: more like these, and less like those.
+ * Stored documents as a query: results are similar to some of them and different from others.
  *
  * @generated from message pgfox.v1.Examples
  */
 export type Examples = Message<"pgfox.v1.Examples"> & {
   /**
-   * Ids of documents to be near to, 1 to 100.
+   * Ids of documents that results should be similar to, 1 to 100.
    *
    * @generated from field: repeated string positive_ids = 1;
    */
   positiveIds: string[];
 
   /**
-   * Ids of documents to be far from, 0 to 100.
+   * Ids of documents that results should be different from, 0 to 100.
    *
    * @generated from field: repeated string negative_ids = 2;
    */
@@ -86,41 +99,48 @@ export const ExamplesSchema: GenMessage<Examples> = /*@__PURE__*/
   messageDesc(file_pgfox_v1_search, 1);
 
 /**
- * How SEARCH_MODE_HYBRID joins the two results: reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009). The score of
- * a document is the sum of weight / (rank_constant + rank) over the results that have it, ranks counted from 1.
+ * How SEARCH_MODE_HYBRID joins the two results. A weight of 0 switches that search off: documents that only it finds
+ * are not returned.
  *
  * @generated from message pgfox.v1.Fusion
  */
 export type Fusion = Message<"pgfox.v1.Fusion"> & {
   /**
-   * Weight of the vector search, 0 to 1,000. Absent: 1.5.
+   * Weight of the vector search, 0 to 1,000. Absent: 1.
    *
    * @generated from field: optional float vector_weight = 1;
    */
   vectorWeight?: number | undefined;
 
   /**
-   * Weight of the full-text search, 0 to 1,000. Absent: 1. Not both may be 0.
+   * Weight of the full-text search, 0 to 1,000. Absent: 1. At most one of the two weights may be 0.
    *
    * @generated from field: optional float full_text_weight = 2;
    */
   fullTextWeight?: number | undefined;
 
   /**
-   * What is added to every rank, 1 to 1,000: the larger, the less the first ranks stand out. Absent: 10, so that the best
-   * that only words find is among the first ten results.
+   * With FUSION_METHOD_RECIPROCAL_RANK: the number that is added to every rank, 1 to 1,000. With a larger number the
+   * first ranks count less. Absent: 10, so that the best document that only words find is among the first ten results.
    *
    * @generated from field: optional int32 rank_constant = 3;
    */
   rankConstant?: number | undefined;
 
   /**
-   * Results of each search that are fused, 1 to 1,000, raised to `limit` when below it. Absent: the larger of 100 and
+   * Results of each search that are fused, 1 to 1,000; raised to `limit` if it is lower. Absent: the larger of 200 and
    * `limit`.
    *
    * @generated from field: optional int32 candidates = 4;
    */
   candidates?: number | undefined;
+
+  /**
+   * How the score of a document is computed.
+   *
+   * @generated from field: pgfox.v1.FusionMethod method = 5;
+   */
+  method: FusionMethod;
 };
 
 /**
@@ -131,25 +151,26 @@ export const FusionSchema: GenMessage<Fusion> = /*@__PURE__*/
   messageDesc(file_pgfox_v1_search, 2);
 
 /**
- * Makes results differ from each other: maximal marginal relevance (Carbonell and Goldstein, 1998). Results are chosen one
- * by one, each with the largest weight * similarity to the query - (1 - weight) * largest similarity to one chosen before;
- * similarity is `SearchResult.score`, between two documents as between query and document. Whatever the weight, a result
- * that repeats the text of one chosen before is chosen only when no other candidate is left; one that repeats only the
- * vector comes before it.
+ * Makes results differ from each other: maximal marginal relevance (Carbonell and Goldstein, 1998). Results are chosen
+ * one by one. Each has the largest weight * similarity to the query - (1 - weight) * largest similarity to an earlier
+ * result. Similarity is `SearchResult.score`, between two documents as between query and document. Whatever the weight,
+ * a result that repeats the text of an earlier one comes last. A result that repeats only the vector comes before
+ * those.
  *
  * @generated from message pgfox.v1.Diversity
  */
 export type Diversity = Message<"pgfox.v1.Diversity"> & {
   /**
-   * 1: only the query counts, and what repeats comes last. 0: after the first result only the difference counts. Absent: 0.5.
+   * 1: only the query counts, and repetitions come last. 0: after the first result only the difference counts. Absent:
+   * 0.5.
    *
    * @generated from field: optional float weight = 1;
    */
   weight?: number | undefined;
 
   /**
-   * Results to choose from, 1 to 1,000, raised to `limit` when below it. Absent: the larger of 50 and 4 * `limit`, at most
-   * 1,000.
+   * Results to choose from, 1 to 1,000; raised to `limit` if it is lower. Absent: the larger of 50 and 4 * `limit`, at
+   * most 1,000.
    *
    * @generated from field: optional int32 candidates = 2;
    */
@@ -177,14 +198,14 @@ export type SearchRequest = Message<"pgfox.v1.SearchRequest"> & {
   collection: string;
 
   /**
-   * What to look for; required.
+   * The query; required.
    *
    * @generated from oneof pgfox.v1.SearchRequest.query
    */
   query: {
     /**
-     * A text, 1 byte to 8 MiB, embedded with the model of the collection, or in SEARCH_MODE_FULL_TEXT looked for by its
-     * words.
+     * A text, 1 byte to 8 MiB. It is embedded with the model of the collection. SEARCH_MODE_FULL_TEXT searches for its
+     * words instead.
      *
      * @generated from field: string text = 2;
      */
@@ -192,7 +213,7 @@ export type SearchRequest = Message<"pgfox.v1.SearchRequest"> & {
     case: "text";
   } | {
     /**
-     * A vector with the dimensions of the collection. Under DISTANCE_COSINE not of length zero.
+     * A vector with the dimensions of the collection. With DISTANCE_COSINE its length must not be zero.
      *
      * @generated from field: pgfox.v1.Vector vector = 3;
      */
@@ -200,8 +221,8 @@ export type SearchRequest = Message<"pgfox.v1.SearchRequest"> & {
     case: "vector";
   } | {
     /**
-     * The id of a stored document: what is similar to it. The document itself is left out. Of a document in chunks the
-     * mean of their vectors counts.
+     * The id of a stored document: finds similar ones. The document itself is left out. If it has chunks, the mean of
+     * their vectors counts.
      *
      * @generated from field: string document_id = 4;
      */
@@ -209,9 +230,9 @@ export type SearchRequest = Message<"pgfox.v1.SearchRequest"> & {
     case: "documentId";
   } | {
     /**
-     * Stored documents to be near to and far from; they are left out. The vector is 2 * p - n, with p and n the means of
-     * the vectors of either kind, or p alone without negative ones; under DISTANCE_COSINE each vector is first brought
-     * to length 1.
+     * Stored documents to be similar to and different from; they are left out of the results. The query vector is 2 * p
+     * - n, where p and n are the means of the vectors of either kind, or p alone without negative ones. With
+     * DISTANCE_COSINE each vector is first scaled to length 1.
      *
      * @generated from field: pgfox.v1.Examples examples = 5;
      */
@@ -220,7 +241,7 @@ export type SearchRequest = Message<"pgfox.v1.SearchRequest"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Most results to return, 0 to 1,000, counted after `group_by_document`. 0: 10.
+   * Maximum number of results, 0 to 1,000, counted after `group_by_document`. 0: 10.
    *
    * @generated from field: int32 limit = 6;
    */
@@ -234,7 +255,7 @@ export type SearchRequest = Message<"pgfox.v1.SearchRequest"> & {
   filter?: Filter | undefined;
 
   /**
-   * How to find them. SEARCH_MODE_FULL_TEXT takes a text only.
+   * How to find them. SEARCH_MODE_FULL_TEXT accepts only a text.
    *
    * @generated from field: pgfox.v1.SearchMode mode = 8;
    */
@@ -255,37 +276,37 @@ export type SearchRequest = Message<"pgfox.v1.SearchRequest"> & {
   maxDistance?: number | undefined;
 
   /**
-   * Return the vectors of the documents, or of the chunks that were found, too.
+   * Return the vectors too: those of the documents, or of the chunks that were found.
    *
    * @generated from field: bool include_vector = 11;
    */
   includeVector: boolean;
 
   /**
-   * In a collection with chunking return the whole text of the documents too, not only of the chunk.
+   * In a collection with chunking: return the whole texts of the documents, beside the texts of the chunks.
    *
    * @generated from field: bool include_full_text = 12;
    */
   includeFullText: boolean;
 
   /**
-   * In a collection with chunking return each document once, with its best chunk. Without: every chunk is a result.
+   * In a collection with chunking: return each document once, with its best chunk. False: every chunk is a result.
    *
    * @generated from field: bool group_by_document = 13;
    */
   groupByDocument: boolean;
 
   /**
-   * Return how the search was done. Takes at least twice as long, since the query runs once more to be measured.
+   * Return how the search ran. This takes at least twice as long, since the query runs a second time to be measured.
    *
    * @generated from field: bool explain = 14;
    */
   explain: boolean;
 
   /**
-   * Fields of the documents to return: "text", "metadata", or fields of the metadata such as "metadata.title", at most 100;
-   * the id is always there, and "id" asks for no more. Without "text" the chunks come without their texts too. Absent or
-   * empty: text and metadata.
+   * Fields of the documents to return: "text", "metadata", or fields of the metadata such as "metadata.title", at most
+   * 100. The id is always returned; use "id" to request nothing else. Without "text" the texts of chunks are left out
+   * too. Absent or empty: text and metadata.
    *
    * @generated from field: google.protobuf.FieldMask read_mask = 15;
    */
@@ -307,11 +328,21 @@ export type SearchRequest = Message<"pgfox.v1.SearchRequest"> & {
   diversity?: Diversity | undefined;
 
   /**
-   * The words of SEARCH_MODE_HYBRID, when they are others than `text` or there is no text. At most 8 MiB.
+   * The words of SEARCH_MODE_HYBRID, with the operators of SEARCH_MODE_FULL_TEXT. Empty: the words of `text`, without
+   * operators. At most 8 MiB.
    *
    * @generated from field: string full_text = 18;
    */
   fullText: string;
+
+  /**
+   * Return `SearchResult.highlights`. Only in SEARCH_MODE_FULL_TEXT and SEARCH_MODE_HYBRID. The texts are read even if
+   * `read_mask` leaves them out. If together they are above 4 times the maximum size of an answer, the call is
+   * RESOURCE_EXHAUSTED.
+   *
+   * @generated from field: bool highlight = 19;
+   */
+  highlight: boolean;
 };
 
 /**
@@ -370,15 +401,17 @@ export const ChunkSchema: GenMessage<Chunk> = /*@__PURE__*/
  */
 export type SearchResult = Message<"pgfox.v1.SearchResult"> & {
   /**
-   * The document. Its vector is filled only when asked for, and in a collection with chunking so is its text.
+   * The document. Its vector is set only if it was requested; in a collection with chunking this also applies to its
+   * text.
    *
    * @generated from field: pgfox.v1.Document document = 1;
    */
   document?: Document | undefined;
 
   /**
-   * What the distance operator of the collection gives, smaller is nearer; for DISTANCE_INNER_PRODUCT the negative inner
-   * product. Absent when the vector search did not find it, as always in SEARCH_MODE_FULL_TEXT.
+   * The distance, as the operator of the collection computes it; smaller is nearer. For DISTANCE_INNER_PRODUCT it is
+   * the negative inner product. Absent if the vector search did not find the document, as always in
+   * SEARCH_MODE_FULL_TEXT.
    *
    * @generated from field: optional float distance = 2;
    */
@@ -386,34 +419,45 @@ export type SearchResult = Message<"pgfox.v1.SearchResult"> & {
 
   /**
    * Larger is better. SEARCH_MODE_VECTOR: 1 - distance for DISTANCE_COSINE, the inner product for
-   * DISTANCE_INNER_PRODUCT, 1 / (1 + distance) for DISTANCE_L2 and DISTANCE_L1. SEARCH_MODE_FULL_TEXT: `ts_rank` of
-   * Postgres, divided by 1 + the logarithm of the length. SEARCH_MODE_HYBRID: as `Fusion` says. Scores of different modes
-   * cannot be compared.
+   * DISTANCE_INNER_PRODUCT, 1 / (1 + distance) for DISTANCE_L2 and DISTANCE_L1. SEARCH_MODE_FULL_TEXT: BM25; see
+   * `FullText`. SEARCH_MODE_HYBRID: see `FusionMethod`. Scores of different modes cannot be compared.
    *
    * @generated from field: float score = 3;
    */
   score: number;
 
   /**
-   * What was found of the document. Only in a collection with chunking.
+   * The chunk that was found. Only in a collection with chunking.
    *
    * @generated from field: pgfox.v1.Chunk chunk = 4;
    */
   chunk?: Chunk | undefined;
 
   /**
-   * SEARCH_MODE_HYBRID: the rank in the vector search, from 1. Absent when that did not find it.
+   * SEARCH_MODE_HYBRID: the rank in the vector search, from 1. Absent if that search did not find the document.
    *
    * @generated from field: optional int32 vector_rank = 5;
    */
   vectorRank?: number | undefined;
 
   /**
-   * SEARCH_MODE_HYBRID: the rank in the full-text search, from 1. Absent when that did not find it.
+   * SEARCH_MODE_HYBRID: the rank in the full-text search, from 1. Absent if that search did not find the document.
    *
    * @generated from field: optional int32 full_text_rank = 6;
    */
   fullTextRank?: number | undefined;
+
+  /**
+   * With `highlight`: the best passages of the text, at most 3, without overlap. Passages with the most different words
+   * and phrases of the query come first, then those with the most words, then the earlier ones. Excluded words do not
+   * count. Empty if the text has none of the words, for example because only the vector search found it. Only the first
+   * 1 MiB of the text is scanned. Positions count from the start of `chunk.text` in a collection with chunking, else
+   * from the start of the document's text. Words are found in any inflected form. If the language of the collection is
+   * a configuration of Postgres that pgfox does not know, they are found only in the form of the query.
+   *
+   * @generated from field: repeated pgfox.v1.Highlight highlights = 7;
+   */
+  highlights: Highlight[];
 };
 
 /**
@@ -424,14 +468,86 @@ export const SearchResultSchema: GenMessage<SearchResult> = /*@__PURE__*/
   messageDesc(file_pgfox_v1_search, 6);
 
 /**
- * How a search was done.
+ * A passage that has words of the query. It begins and ends between sentences, or else between words, without white
+ * space.
+ *
+ * @generated from message pgfox.v1.Highlight
+ */
+export type Highlight = Message<"pgfox.v1.Highlight"> & {
+  /**
+   * Where it starts, in Unicode characters from 0.
+   *
+   * @generated from field: int32 start = 1;
+   */
+  start: number;
+
+  /**
+   * Where it ends: the position after its last character.
+   *
+   * @generated from field: int32 end = 2;
+   */
+  end: number;
+
+  /**
+   * Its text, at most 200 characters.
+   *
+   * @generated from field: string text = 3;
+   */
+  text: string;
+
+  /**
+   * The words of the query in it, in order, at most 50. They do not overlap: `XK-4711` is one, and so is each word of a
+   * phrase. If a word has more than 200 characters, its span ends after the first 200. Positions count like `start`.
+   *
+   * @generated from field: repeated pgfox.v1.Span words = 4;
+   */
+  words: Span[];
+};
+
+/**
+ * Describes the message pgfox.v1.Highlight.
+ * Use `create(HighlightSchema)` to create a new message.
+ */
+export const HighlightSchema: GenMessage<Highlight> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_search, 7);
+
+/**
+ * A part of a text.
+ *
+ * @generated from message pgfox.v1.Span
+ */
+export type Span = Message<"pgfox.v1.Span"> & {
+  /**
+   * Where it starts, in Unicode characters from 0.
+   *
+   * @generated from field: int32 start = 1;
+   */
+  start: number;
+
+  /**
+   * Where it ends: the position after its last character.
+   *
+   * @generated from field: int32 end = 2;
+   */
+  end: number;
+};
+
+/**
+ * Describes the message pgfox.v1.Span.
+ * Use `create(SpanSchema)` to create a new message.
+ */
+export const SpanSchema: GenMessage<Span> = /*@__PURE__*/
+  messageDesc(file_pgfox_v1_search, 8);
+
+/**
+ * How a search ran.
  *
  * @generated from message pgfox.v1.Explanation
  */
 export type Explanation = Message<"pgfox.v1.Explanation"> & {
   /**
-   * The node of the plan that read the vectors, or in SEARCH_MODE_FULL_TEXT the texts, such as "Index Scan". Empty when none
-   * had to be read.
+   * The node of the plan that read the vectors, or in SEARCH_MODE_FULL_TEXT the texts, such as "Index Scan". Empty if
+   * none had to be read.
    *
    * @generated from field: string plan_node = 1;
    */
@@ -445,36 +561,36 @@ export type Explanation = Message<"pgfox.v1.Explanation"> & {
   index: string;
 
   /**
-   * Why no vector index was used. Empty when one was, and in SEARCH_MODE_FULL_TEXT.
+   * Why no vector index was used. Empty if one was used, and in SEARCH_MODE_FULL_TEXT.
    *
    * @generated from field: string no_index_reason = 3;
    */
   noIndexReason: string;
 
   /**
-   * Rows that all scans of the plan read.
+   * Number of rows that all scans of the plan read.
    *
    * @generated from field: int64 rows_scanned = 4;
    */
   rowsScanned: number;
 
   /**
-   * The part of them that the filter took out.
+   * Number of these rows that the filter removed.
    *
    * @generated from field: int64 rows_filtered = 5;
    */
   rowsFiltered: number;
 
   /**
-   * What the caller should know, such as a filter that compares with a type that the field never has. Looks at the first
-   * 16 conditions, and at 10,000 documents.
+   * Notes for the caller, for example about a filter that compares with a type that the field never has. Checks the
+   * first 16 conditions and 10,000 documents.
    *
    * @generated from field: repeated string notes = 6;
    */
   notes: string[];
 
   /**
-   * The plan as EXPLAIN (ANALYZE, FORMAT JSON) gives it, for people.
+   * The plan in JSON, as EXPLAIN (ANALYZE, FORMAT JSON) prints it, for people.
    *
    * @generated from field: string plan_json = 7;
    */
@@ -486,10 +602,10 @@ export type Explanation = Message<"pgfox.v1.Explanation"> & {
  * Use `create(ExplanationSchema)` to create a new message.
  */
 export const ExplanationSchema: GenMessage<Explanation> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_search, 7);
+  messageDesc(file_pgfox_v1_search, 9);
 
 /**
- * Where the time of a search went, as the server saw it.
+ * How long each step of a search took, measured by the server.
  *
  * @generated from message pgfox.v1.Timing
  */
@@ -521,7 +637,7 @@ export type Timing = Message<"pgfox.v1.Timing"> & {
  * Use `create(TimingSchema)` to create a new message.
  */
 export const TimingSchema: GenMessage<Timing> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_search, 8);
+  messageDesc(file_pgfox_v1_search, 10);
 
 /**
  * Response of Search.
@@ -530,54 +646,62 @@ export const TimingSchema: GenMessage<Timing> = /*@__PURE__*/
  */
 export type SearchResponse = Message<"pgfox.v1.SearchResponse"> & {
   /**
-   * The documents, nearest first; documents at the same distance in no particular but a stable order.
+   * The documents, nearest first. Documents at the same distance are in a stable but unspecified order.
    *
    * @generated from field: repeated pgfox.v1.SearchResult results = 1;
    */
   results: SearchResult[];
 
   /**
-   * What the results stand for.
+   * The completeness of the results.
    *
    * @generated from field: pgfox.v1.Completeness completeness = 2;
    */
   completeness: Completeness;
 
   /**
-   * What embedding cost.
+   * The cost of embedding.
    *
    * @generated from field: pgfox.v1.Usage usage = 3;
    */
   usage?: Usage | undefined;
 
   /**
-   * Where the time went.
+   * How long each step took.
    *
    * @generated from field: pgfox.v1.Timing timing = 4;
    */
   timing?: Timing | undefined;
 
   /**
-   * Why there are fewer results than `limit`; SHORT_REASON_UNSPECIFIED when there are not.
+   * Why there are fewer results than `limit`. SHORT_REASON_UNSPECIFIED if there are not.
    *
    * @generated from field: pgfox.v1.ShortReason short_reason = 5;
    */
   shortReason: ShortReason;
 
   /**
-   * How the search was done, with `explain`.
+   * How the search ran, with `explain`.
    *
    * @generated from field: pgfox.v1.Explanation explanation = 6;
    */
   explanation?: Explanation | undefined;
 
   /**
-   * What the caller should know when there are no results, such as a filter that compares with a type that the field
-   * never has. Looks at the first 16 conditions, and at 10,000 documents.
+   * Notes for the caller, for example about a filter that compares with a type that the field never has, a query that
+   * has only stop words, or missing statistics of words. Conditions are checked only if there are no results: the first
+   * 16, and 10,000 documents.
    *
    * @generated from field: repeated string notes = 7;
    */
   notes: string[];
+
+  /**
+   * The words and phrases that are excluded from the results, as the caller typed them.
+   *
+   * @generated from field: repeated string excluded_words = 8;
+   */
+  excludedWords: string[];
 };
 
 /**
@@ -585,7 +709,7 @@ export type SearchResponse = Message<"pgfox.v1.SearchResponse"> & {
  * Use `create(SearchResponseSchema)` to create a new message.
  */
 export const SearchResponseSchema: GenMessage<SearchResponse> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_search, 9);
+  messageDesc(file_pgfox_v1_search, 11);
 
 /**
  * Request of SearchBatch.
@@ -594,14 +718,14 @@ export const SearchResponseSchema: GenMessage<SearchResponse> = /*@__PURE__*/
  */
 export type SearchBatchRequest = Message<"pgfox.v1.SearchBatchRequest"> & {
   /**
-   * Name of the collection of those searches that name none.
+   * Name of the collection for searches that name none.
    *
    * @generated from field: string collection = 1;
    */
   collection: string;
 
   /**
-   * The searches, 1 to 100. One that cannot be done fails them all, and the error names its position.
+   * The searches, 1 to 100. If one of them fails, all fail, and the error names its position.
    *
    * @generated from field: repeated pgfox.v1.SearchRequest searches = 2;
    */
@@ -613,7 +737,7 @@ export type SearchBatchRequest = Message<"pgfox.v1.SearchBatchRequest"> & {
  * Use `create(SearchBatchRequestSchema)` to create a new message.
  */
 export const SearchBatchRequestSchema: GenMessage<SearchBatchRequest> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_search, 10);
+  messageDesc(file_pgfox_v1_search, 12);
 
 /**
  * Response of SearchBatch.
@@ -622,7 +746,8 @@ export const SearchBatchRequestSchema: GenMessage<SearchBatchRequest> = /*@__PUR
  */
 export type SearchBatchResponse = Message<"pgfox.v1.SearchBatchResponse"> & {
   /**
-   * The answers in the order of the searches. Above 16 MiB together the call is RESOURCE_EXHAUSTED: ask for fewer.
+   * The answers in the order of the searches. If they are above 16 MiB together, the call is RESOURCE_EXHAUSTED:
+   * request fewer.
    *
    * @generated from field: repeated pgfox.v1.SearchResponse responses = 1;
    */
@@ -634,7 +759,7 @@ export type SearchBatchResponse = Message<"pgfox.v1.SearchBatchResponse"> & {
  * Use `create(SearchBatchResponseSchema)` to create a new message.
  */
 export const SearchBatchResponseSchema: GenMessage<SearchBatchResponse> = /*@__PURE__*/
-  messageDesc(file_pgfox_v1_search, 11);
+  messageDesc(file_pgfox_v1_search, 13);
 
 /**
  * How documents are found.
@@ -643,7 +768,7 @@ export const SearchBatchResponseSchema: GenMessage<SearchBatchResponse> = /*@__P
  */
 export enum SearchMode {
   /**
-   * Not stated: SEARCH_MODE_VECTOR.
+   * Unspecified: means SEARCH_MODE_VECTOR.
    *
    * @generated from enum value: SEARCH_MODE_UNSPECIFIED = 0;
    */
@@ -657,17 +782,23 @@ export enum SearchMode {
   VECTOR = 1,
 
   /**
-   * By words. A document matches when it has any of the words of the query, in any form that the language of the
-   * collection takes for the same; the more of them, the higher it ranks. Words in double quotes match as a phrase, and
-   * a word or phrase after `-` must not be there. At most 256 words count. In a collection with chunking all this is said
-   * of each chunk, not of the document. Needs no model.
+   * By words. A document matches if it contains any of the words, in any inflected form. Documents are ranked by BM25:
+   * rare words count more than common ones, and words count more in short documents. At most 256 words count. In a
+   * collection with chunking each chunk counts as a document. Needs no model.
+   *
+   * Words in double quotes, also curly ones, match as a phrase. A single `-` before a word or phrase excludes the
+   * documents that contain it. The `-` counts only at the start or after white space. After it must come a double
+   * quote, or a word that does not look like an option of a command: the word begins with at least three letters, one
+   * of them of "aeiouy", or with letters of which one is not ASCII. So `fox -dog` excludes "dog", and `-"xvf"` excludes
+   * "xvf"; `tar -xvf`, `docker run --rm -it` and `error -1073741819` exclude nothing. A query with nothing but
+   * exclusions searches for these words instead.
    *
    * @generated from enum value: SEARCH_MODE_FULL_TEXT = 2;
    */
   FULL_TEXT = 2,
 
   /**
-   * Both, fused by their ranks; see `Fusion`.
+   * By both, fused; see `Fusion`. The words of `text` have no operators; the words of `full_text` have.
    *
    * @generated from enum value: SEARCH_MODE_HYBRID = 3;
    */
@@ -681,34 +812,73 @@ export const SearchModeSchema: GenEnum<SearchMode> = /*@__PURE__*/
   enumDesc(file_pgfox_v1_search, 0);
 
 /**
- * What the results stand for.
+ * How SEARCH_MODE_HYBRID computes one score from the two results.
+ *
+ * @generated from enum pgfox.v1.FusionMethod
+ */
+export enum FusionMethod {
+  /**
+   * Unspecified: means FUSION_METHOD_RELATIVE_SCORE.
+   *
+   * @generated from enum value: FUSION_METHOD_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009): the sum of weight / (rank_constant + rank) over the
+   * results that contain the document. Ranks begin with 1.
+   *
+   * @generated from enum value: FUSION_METHOD_RECIPROCAL_RANK = 1;
+   */
+  RECIPROCAL_RANK = 1,
+
+  /**
+   * Both results are scaled to 0..1. For distances, the farthest candidate is 0 and the nearest is 1; those by DISTANCE_L2
+   * are squared before, if a model makes the vectors. Scores of words are divided by the best one. The score of a document is the sum of weight * scaled
+   * result over the results that contain it, divided by the sum of the weights.
+   *
+   * @generated from enum value: FUSION_METHOD_RELATIVE_SCORE = 2;
+   */
+  RELATIVE_SCORE = 2,
+}
+
+/**
+ * Describes the enum pgfox.v1.FusionMethod.
+ */
+export const FusionMethodSchema: GenEnum<FusionMethod> = /*@__PURE__*/
+  enumDesc(file_pgfox_v1_search, 1);
+
+/**
+ * The completeness of the results.
  *
  * @generated from enum pgfox.v1.Completeness
  */
 export enum Completeness {
   /**
-   * Not stated.
+   * Unspecified.
    *
    * @generated from enum value: COMPLETENESS_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * Every vector, or every text, of the documents that match was compared: these are the nearest.
+   * Every vector and every text that could be among the results was compared: these are the best.
    *
    * @generated from enum value: COMPLETENESS_EXACT = 1;
    */
   EXACT = 1,
 
   /**
-   * An index was used: nearer documents may be missing. More of `ef_search` or `probes` finds more of them.
+   * Better documents may be missing. Either a vector index or codes were used: a larger `ef_search`, `probes` or
+   * `rerank_candidates` finds more of them. Or the words are so common that not every text with them was scored:
+   * `exact` scores them all.
    *
    * @generated from enum value: COMPLETENESS_APPROXIMATE = 2;
    */
   APPROXIMATE = 2,
 
   /**
-   * The index gave fewer than `limit` results and the exact search that should fill them up ran out of its time.
+   * The index found fewer than `limit` results, and the exact search that should complete them ran out of time.
    *
    * @generated from enum value: COMPLETENESS_TRUNCATED = 3;
    */
@@ -719,7 +889,7 @@ export enum Completeness {
  * Describes the enum pgfox.v1.Completeness.
  */
 export const CompletenessSchema: GenEnum<Completeness> = /*@__PURE__*/
-  enumDesc(file_pgfox_v1_search, 1);
+  enumDesc(file_pgfox_v1_search, 2);
 
 /**
  * Why there are fewer results than `limit`.
@@ -728,7 +898,7 @@ export const CompletenessSchema: GenEnum<Completeness> = /*@__PURE__*/
  */
 export enum ShortReason {
   /**
-   * There are as many results as asked for.
+   * There are as many results as requested.
    *
    * @generated from enum value: SHORT_REASON_UNSPECIFIED = 0;
    */
@@ -742,7 +912,7 @@ export enum ShortReason {
   FEW_DOCUMENTS = 1,
 
   /**
-   * The index gave fewer, and the exact search that should fill them up ran out of its time.
+   * The index found fewer, and the exact search that should complete them ran out of time.
    *
    * @generated from enum value: SHORT_REASON_OUT_OF_TIME = 2;
    */
@@ -756,7 +926,7 @@ export enum ShortReason {
   FEW_MATCHES = 3,
 
   /**
-   * The others are farther than `max_distance`.
+   * All other documents are farther than `max_distance`.
    *
    * @generated from enum value: SHORT_REASON_MAX_DISTANCE = 4;
    */
@@ -767,5 +937,5 @@ export enum ShortReason {
  * Describes the enum pgfox.v1.ShortReason.
  */
 export const ShortReasonSchema: GenEnum<ShortReason> = /*@__PURE__*/
-  enumDesc(file_pgfox_v1_search, 2);
+  enumDesc(file_pgfox_v1_search, 3);
 

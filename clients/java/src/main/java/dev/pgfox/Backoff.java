@@ -3,7 +3,7 @@ package dev.pgfox;
 import java.time.Duration;
 import java.util.concurrent.ThreadLocalRandom;
 
-/** Pauses between attempts: they grow, and keep apart clients that failed together. */
+/** Pauses between attempts. They grow, and differ between clients that failed together. */
 final class Backoff {
     private static final Duration MIN_PAUSE = Duration.ofMillis(100);
     private static final Duration MAX_PAUSE = Duration.ofSeconds(5);
@@ -17,7 +17,7 @@ final class Backoff {
         if (failures++ == 0) {
             failingSince = System.nanoTime();
         }
-        // Half of the pause is chance, so that many clients do not come back at once.
+        // Half of the pause is random, so that many clients do not come back together.
         Duration chosen = Duration.ofNanos((long)
                 (pause.toNanos() * (0.5 + 0.5 * ThreadLocalRandom.current().nextDouble())));
         Duration doubled = pause.multipliedBy(2);
@@ -25,18 +25,18 @@ final class Backoff {
         return error.retryDelay().filter(asked -> asked.compareTo(chosen) > 0).orElse(chosen);
     }
 
-    /** Something succeeded: the next failure is a first one again. */
+    /** Records a success. The next failure counts as the first one again. */
     void reset() {
         pause = MIN_PAUSE;
         failures = 0;
     }
 
-    /** Failures since something succeeded. */
+    /** Number of failures since the last success. */
     int failures() {
         return failures;
     }
 
-    /** Time since the first of them. */
+    /** Time since the first of these failures. */
     Duration failingFor() {
         return failures == 0 ? Duration.ZERO : Duration.ofNanos(System.nanoTime() - failingSince);
     }

@@ -13,8 +13,8 @@ import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Sets the deadline of calls that have none, and bounds what is sent. Streams last as long as they have something to
- * say.
+ * Sets the deadline of calls that have none, and limits the size of messages. Streams have no deadline, because they
+ * last as long as they have something to send.
  */
 record DefaultsInterceptor(Duration timeout) implements ClientInterceptor {
     @Override
@@ -25,8 +25,8 @@ record DefaultsInterceptor(Duration timeout) implements ClientInterceptor {
     }
 
     /**
-     * The limit of gRPC itself is not used: a message above it on a channel that is not connected yet leaves the call
-     * without an end.
+     * gRPC's own limit is not used: a message above it, on a channel that is not connected yet, leaves the call without
+     * an end.
      */
     private static final class BoundedCall<Q, R> extends SimpleForwardingClientCall<Q, R> {
         private boolean isRefused;

@@ -35,7 +35,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import java.util.regex.Pattern;
 
 /**
- * Metadata of documents as plain maps, in and out.
+ * Converts metadata of documents to and from plain maps.
  *
  * <pre>{@code
  * Document film = Document.newBuilder()
@@ -46,12 +46,12 @@ import java.util.regex.Pattern;
  * }</pre>
  */
 public final class DocumentMetadata {
-    /** How many objects and lists may be within each other, the metadata itself included. */
+    /** Maximum nesting of objects and lists, including the metadata itself. */
     public static final int MAX_DEPTH = 32;
 
     /**
-     * The largest integer, 2^53; its negative is the smallest. Numbers are doubles on their way, which skip integers
-     * beyond that: send those as strings.
+     * The largest integer, 2^53; the smallest is its negative. Numbers are sent as doubles, which cannot represent
+     * every integer beyond that: send those as strings.
      */
     public static final long MAX_INTEGER = 1L << 53;
 
@@ -62,22 +62,20 @@ public final class DocumentMetadata {
     private DocumentMetadata() {}
 
     /**
-     * The message of a map. Its values may be
+     * Makes a message of a map. Its values may be
      *
      * <ul>
-     *   <li>null, strings, characters, booleans, and every kind of number. A {@link BigDecimal} must be one that a
-     *       double spells in the same way, such as 19.99;
+     *   <li>null, strings, characters, booleans, and every kind of number. A double must be able to represent all
+     *       digits of a {@link BigDecimal}, such as 19.99;
      *   <li>{@link Instant}, {@link OffsetDateTime}, {@link ZonedDateTime}, {@link LocalDateTime}, {@link LocalDate}
-     *       and {@link Date}, which become strings as ISO 8601 has them. One without a zone is taken for UTC by
-     *       filters;
+     *       and {@link Date}, which become strings in ISO 8601 format. Filters read a time without a zone as UTC;
      *   <li>{@link UUID} and {@link URI}, which become strings, and enums, which become their name;
      *   <li>{@link Optional} of these, lists, sets, arrays, maps with strings or enums as keys, and messages of
      *       google.protobuf such as {@link Struct}.
      * </ul>
      *
-     * @throws IllegalArgumentException when a value would come back as another one, such as an integer beyond
-     *     {@link #MAX_INTEGER} or NaN, or is of another type. The message has its path, such as
-     *     {@code metadata.crew[3].born}
+     * @throws IllegalArgumentException if a value would change, such as an integer beyond {@link #MAX_INTEGER} or NaN,
+     *     or if it is of another type. The message has its path, such as {@code metadata.crew[3].born}
      */
     public static Struct of(Map<?, ?> metadata) {
         return struct("metadata", 0, metadata);
@@ -91,14 +89,14 @@ public final class DocumentMetadata {
         return toMap(document.getMetadata());
     }
 
-    /** The same of metadata by itself. */
+    /** The same for metadata without its document. */
     public static Map<String, Object> toMap(Struct metadata) {
         Map<String, Object> map = new LinkedHashMap<>();
         metadata.getFieldsMap().forEach((key, value) -> map.put(key, toObject(value)));
         return map;
     }
 
-    /** A single value in the same way, such as that of a facet. */
+    /** Converts a single value in the same way, such as a facet's value. */
     public static Object toObject(Value value) {
         return switch (value.getKindCase()) {
             case STRING_VALUE -> value.getStringValue();
@@ -115,21 +113,24 @@ public final class DocumentMetadata {
     }
 
     private static Object number(double number) {
-        // Not by a conditional expression, which would make a double of both.
+        // A conditional expression would turn both into a double.
         if (number == Math.rint(number) && Math.abs(number) <= MAX_INTEGER) {
             return (long) number;
         }
         return number;
     }
 
-    /** A key as paths have it: as it is, or in quotes. */
+    /** A key in the form that paths use: as it is, or in quotes. */
     static String keyText(String key) {
         return PLAIN_KEY.matcher(key).matches()
                 ? key
                 : "\"" + key.replace("\\", "\\\\").replace("\"", "\\\"") + "\"";
     }
 
-    /** Converts a value, or refuses it by its path. The depth counts the objects and lists around it. */
+    /**
+     * Converts a value, or refuses it with an error that names its path. The depth counts the objects and lists around
+     * it.
+     */
     static Value value(String path, int depth, Object from) {
         if (from == null) {
             return NULL;
@@ -166,7 +167,7 @@ public final class DocumentMetadata {
         }
         throw refused(
                 path,
-                "must be what JSON has, or a time, a UUID or an enum, not "
+                "must be a JSON value, a time, a UUID or an enum, not "
                         + from.getClass().getName());
     }
 
@@ -208,7 +209,7 @@ public final class DocumentMetadata {
 
     private static List<Object> elements(String path, Object array) {
         if (array instanceof byte[]) {
-            throw refused(path, "must not be bytes, which JSON does not have: send a string, such as Base64 of them");
+            throw refused(path, "must not be bytes, which JSON does not have: send a string, such as Base64");
         }
         List<Object> elements = new ArrayList<>(Array.getLength(array));
         for (int i = 0; i < Array.getLength(array); i++) {
@@ -225,7 +226,7 @@ public final class DocumentMetadata {
     private static Value number(String path, Number from) {
         double number;
         if (from instanceof Double || from instanceof Float) {
-            // 0.1f is meant as 0.1, and not as the nearest double, 0.10000000149011612.
+            // 0.1f means 0.1, not the nearest double, 0.10000000149011612.
             number = from instanceof Float ? Double.parseDouble(from.toString()) : from.doubleValue();
             if (!Double.isFinite(number)) {
                 throw refused(path, "must be a finite number, not " + from);
@@ -270,19 +271,20 @@ public final class DocumentMetadata {
                 return Instant.ofEpochSecond(stamp.getSeconds(), stamp.getNanos())
                         .toString();
             } else if (from instanceof Date date) {
-                // One of java.sql has no time of day, or no date.
+                // A time of java.sql without a time of day, or without a date.
                 return date.toInstant().toString();
             }
         } catch (DateTimeException | UnsupportedOperationException e) {
             throw refused(
-                    path, "is no time that can be written, " + from.getClass().getName());
+                    path,
+                    "is not a time that can be written, " + from.getClass().getName());
         }
         throw refused(path, "must be a time with a date, not " + from.getClass().getName());
     }
 
     private static void checkDepth(String path, int depth) {
         if (depth >= MAX_DEPTH) {
-            throw refused(path, "is deeper than " + MAX_DEPTH + " objects and lists within each other");
+            throw refused(path, "is nested deeper than " + MAX_DEPTH + " objects and lists");
         }
     }
 

@@ -30,7 +30,7 @@ record Endpoint(boolean tls, String host, int port) {
         }
         if (!tls && hasCa) {
             throw new IllegalArgumentException(
-                    "\"" + text + "\" has no TLS, so that the CA would not be used; write https://");
+                    "\"" + text + "\" uses no TLS, so the CA would be ignored; write https://");
         }
         if (parts.group("port") == null && scheme == null) {
             throw malformed(text);
@@ -44,10 +44,10 @@ record Endpoint(boolean tls, String host, int port) {
 
     private static IllegalArgumentException malformed(String text) {
         return new IllegalArgumentException(
-                "\"" + text + "\" is no server address; write host:port, http://host:port or https://host:port");
+                "\"" + text + "\" is not a server address; write host:port, http://host:port or https://host:port");
     }
 
-    /** What gRPC can resolve. */
+    /** Whether gRPC can resolve the host. */
     private static boolean isHost(String text) {
         try {
             return new URI("//" + text).getHost() != null;
@@ -56,9 +56,9 @@ record Endpoint(boolean tls, String host, int port) {
         }
     }
 
-    /** What gRPC resolves: every address that DNS has for the name. */
+    /** The target for gRPC, which uses every address that DNS has for the name. */
     String target() {
-        // The brackets of IPv6 cannot stand in the path of a URI.
+        // The brackets of IPv6 cannot be in the path of a URI.
         return "dns:///" + host.replace("[", "%5B").replace("]", "%5D") + ":" + port;
     }
 

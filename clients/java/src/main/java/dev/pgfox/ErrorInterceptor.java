@@ -11,7 +11,7 @@ import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 
-/** Gives every failed call a status with a complete message and a {@link PgfoxException} as its cause. */
+/** Gives every failed call a status with a complete message, and a {@link PgfoxException} as its cause. */
 record ErrorInterceptor(Endpoint endpoint, ManagedChannel channel) implements ClientInterceptor {
     @Override
     public <Q, R> ClientCall<Q, R> interceptCall(MethodDescriptor<Q, R> method, CallOptions options, Channel next) {

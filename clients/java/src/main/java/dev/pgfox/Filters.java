@@ -18,7 +18,7 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
- * Filters in short. What comes out are the generated messages.
+ * A short notation for filters. It produces the generated messages.
  *
  * <pre>{@code
  * import static dev.pgfox.Filters.*;
@@ -42,21 +42,21 @@ public final class Filters {
         return new Field(path, false);
     }
 
-    /** A field by its keys as they are, from the outside to the inside, whatever characters they have. */
+    /** A field by its keys, from the outermost to the innermost. They may contain any characters. */
     public static Field key(String... keys) {
         return field(Arrays.stream(keys).map(DocumentMetadata::keyText).collect(Collectors.joining(".")));
     }
 
     /**
-     * Holds when all of the filters hold.
+     * True if all of the filters are true.
      *
-     * @throws IllegalArgumentException when there is no filter; write {@link #everything} where all documents are meant
+     * @throws IllegalArgumentException if there is no filter; write {@link #everything} to select all documents
      */
     public static Filter and(Filter... filters) {
         return and(List.of(filters));
     }
 
-    /** The same of a list. */
+    /** The same for a list. */
     public static Filter and(Collection<Filter> filters) {
         FilterList list = combine("and()", filters, Filter::getAllOf);
         return list.getFiltersCount() == 1
@@ -65,15 +65,15 @@ public final class Filters {
     }
 
     /**
-     * Holds when at least one of the filters holds.
+     * True if at least one of the filters is true.
      *
-     * @throws IllegalArgumentException when there is no filter
+     * @throws IllegalArgumentException if there is no filter
      */
     public static Filter or(Filter... filters) {
         return or(List.of(filters));
     }
 
-    /** The same of a list. */
+    /** The same for a list. */
     public static Filter or(Collection<Filter> filters) {
         FilterList list = combine("or()", filters, Filter::getAnyOf);
         return list.getFiltersCount() == 1
@@ -81,7 +81,7 @@ public final class Filters {
                 : Filter.newBuilder().setAnyOf(list).build();
     }
 
-    /** Holds when the filter does not hold. */
+    /** True if the filter is false. */
     public static Filter not(Filter filter) {
         return Filter.newBuilder()
                 .setNoneOf(combine("not()", List.of(filter), Filter::getAnyOf))
@@ -93,17 +93,17 @@ public final class Filters {
         return ids(List.of(ids));
     }
 
-    /** The same of a list. */
+    /** The same for a list. */
     public static Filter ids(Collection<String> ids) {
         return Filter.newBuilder().setIds(IdList.newBuilder().addAllIds(ids)).build();
     }
 
-    /** Every document: for {@code DeleteDocuments}, which refuses a request that does not say which ones. */
+    /** Every document, for calls such as {@code DeleteDocuments} that refuse a request without a selection. */
     public static Filter everything() {
         return Filter.newBuilder().setEverything(true).build();
     }
 
-    /** Filters of the same kind come in each other's place, so that one that grows in a loop does not grow deeper. */
+    /** Lists of the same kind are merged, so that a filter that grows in a loop does not become deeper. */
     private static FilterList combine(
             String name, Collection<Filter> filters, Function<Filter, FilterList> partsOfTheSameKind) {
         if (filters.isEmpty()) {
@@ -121,8 +121,8 @@ public final class Filters {
     }
 
     /**
-     * A field of the metadata, whose methods are the tests. A test of a value that is not there, or of another type,
-     * does not hold; {@code notEqualTo}, {@code noneOf} and {@code isNull} hold then. Values are converted as in
+     * A metadata field. Its methods are the tests. If the value is missing or has another type, a test is false;
+     * {@code notEqualTo}, {@code noneOf} and {@code isNull} are then true. Values are converted as in
      * {@link DocumentMetadata#of}, and refused in the same way, with the name of the field and the test.
      */
     public static final class Field {
@@ -135,40 +135,40 @@ public final class Filters {
         }
 
         /**
-         * Compares strings without regard to case: in {@code equalTo}, {@code notEqualTo}, {@code oneOf},
-         * {@code noneOf}, {@code containsAny}, {@code containsAll}, {@code startsWith} and {@code containsText}. The
-         * server refuses it in other tests.
+         * Ignores the case of strings in {@code equalTo}, {@code notEqualTo}, {@code oneOf}, {@code noneOf},
+         * {@code containsAny}, {@code containsAll}, {@code startsWith} and {@code containsText}. The server refuses it
+         * in other tests.
          */
         public Field ignoreCase() {
             return new Field(path, true);
         }
 
-        /** The value is this one; an object or a list is equal as a whole. Null is the same as {@link #isNull}. */
+        /** The value equals this one. An object or a list is compared as a whole. Null means {@link #isNull}. */
         public Filter equalTo(Object value) {
             return test(Condition.newBuilder().setEquals(value("equalTo", value)));
         }
 
-        /** The value is not this one, or there is none. Null is the same as {@link #exists}. */
+        /** The value does not equal this one, or is missing. Null means {@link #exists}. */
         public Filter notEqualTo(Object value) {
             return test(Condition.newBuilder().setNotEquals(value("notEqualTo", value)));
         }
 
-        /** The value is a number less than this one, or a string before it by code points. */
+        /** The value is a number less than this one, or a string before it in code point order. */
         public Filter lessThan(Object value) {
             return test(Condition.newBuilder().setLessThan(ordered("lessThan", value)));
         }
 
-        /** The value is less or equal. */
+        /** The value is less than or equal to this one. */
         public Filter atMost(Object value) {
             return test(Condition.newBuilder().setAtMost(ordered("atMost", value)));
         }
 
-        /** The value is a number greater than this one, or a string after it by code points. */
+        /** The value is a number greater than this one, or a string after it in code point order. */
         public Filter greaterThan(Object value) {
             return test(Condition.newBuilder().setGreaterThan(ordered("greaterThan", value)));
         }
 
-        /** The value is greater or equal. */
+        /** The value is greater than or equal to this one. */
         public Filter atLeast(Object value) {
             return test(Condition.newBuilder().setAtLeast(ordered("atLeast", value)));
         }
@@ -178,37 +178,37 @@ public final class Filters {
             return oneOf(Arrays.asList(values));
         }
 
-        /** The same of a list. */
+        /** The same for a list. */
         public Filter oneOf(Collection<?> values) {
             return test(Condition.newBuilder().setOneOf(list("oneOf", values)));
         }
 
-        /** The value is none of these, or there is none. */
+        /** The value is none of these, or is missing. */
         public Filter noneOf(Object... values) {
             return noneOf(Arrays.asList(values));
         }
 
-        /** The same of a list. */
+        /** The same for a list. */
         public Filter noneOf(Collection<?> values) {
             return test(Condition.newBuilder().setNoneOf(list("noneOf", values)));
         }
 
-        /** The value is a list that has at least one of these: 1 to 1,000 strings, numbers and booleans. */
+        /** The value is a list with at least one of these: 1 to 1,000 strings, numbers and booleans. */
         public Filter containsAny(Object... values) {
             return containsAny(Arrays.asList(values));
         }
 
-        /** The same of a list. */
+        /** The same for a list. */
         public Filter containsAny(Collection<?> values) {
             return test(Condition.newBuilder().setContainsAny(list("containsAny", values)));
         }
 
-        /** The value is a list that has all of these. */
+        /** The value is a list with all of these. */
         public Filter containsAll(Object... values) {
             return containsAll(Arrays.asList(values));
         }
 
-        /** The same of a list. */
+        /** The same for a list. */
         public Filter containsAll(Collection<?> values) {
             return test(Condition.newBuilder().setContainsAll(list("containsAll", values)));
         }
@@ -233,12 +233,12 @@ public final class Filters {
             return test(Condition.newBuilder().setExists(false));
         }
 
-        /** The value is a string that spells a time before this one, as {@link DocumentMetadata#of} spells times. */
+        /** The value is a string with a time before this one, in the form that {@link DocumentMetadata#of} writes. */
         public Filter before(Instant time) {
             return test(Condition.newBuilder().setBefore(timestamp(time)));
         }
 
-        /** The value is a string that spells this time or a later one. */
+        /** The value is a string with this time or a later one. */
         public Filter since(Instant time) {
             return test(Condition.newBuilder().setSince(timestamp(time)));
         }
@@ -253,7 +253,7 @@ public final class Filters {
             return DocumentMetadata.value(path + " " + test, 0, value);
         }
 
-        /** Times have an order, but as strings those of different zones would be in a wrong one. */
+        /** Times have an order, but as strings times of different zones would be in the wrong order. */
         private Value ordered(String test, Object value) {
             if (value instanceof TemporalAccessor || value instanceof Date || value instanceof Timestamp) {
                 throw new IllegalArgumentException(

@@ -18,12 +18,12 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Streams documents on one thread: sends requests while the window has room, else waits for acknowledgements, and after
- * a broken connection sends again whatever was not acknowledged. Ids make that safe, so nothing is lost and nothing
- * doubled.
+ * Streams documents on one thread. It sends requests while the window has room, and otherwise waits for
+ * acknowledgements. After a broken connection it sends everything again that was not acknowledged. Ids make that safe:
+ * nothing is lost and nothing is stored twice.
  */
 final class Ingest {
-    /** How long the end of the stream is waited for once everything is acknowledged. */
+    /** How long to wait for the end of the stream once everything is acknowledged. */
     private static final long CLOSE_WAIT_NANOS = Duration.ofSeconds(2).toNanos();
 
     private final ManagedChannel channel;
@@ -43,7 +43,7 @@ final class Ingest {
 
     IngestTotals run() {
         try {
-            // Nothing to say is no reason to call.
+            // Without documents there is no reason to call.
             readRequest();
             PgfoxException broken = unacknowledged.isEmpty() ? null : callOnce();
             while (broken != null) {
@@ -60,8 +60,8 @@ final class Ingest {
     }
 
     /**
-     * Sends everything over one call, first what an earlier one left unacknowledged. Returns what broke it; null when
-     * all is stored.
+     * Sends everything over one call, beginning with requests that an earlier call left unacknowledged. Returns what
+     * broke the call; null if everything is stored.
      */
     private PgfoxException callOnce() throws InterruptedException {
         Call call = new Call();
@@ -72,13 +72,13 @@ final class Ingest {
             while (true) {
                 if (requests.isDone() && unacknowledged.isEmpty()) {
                     call.requests.onCompleted();
-                    // All is stored; the end of the stream is a courtesy.
+                    // Everything is stored. Ending the stream properly is only polite.
                     call.answers.poll(CLOSE_WAIT_NANOS, TimeUnit.NANOSECONDS);
                     return null;
                 }
                 boolean hasRoom = !requests.isDone() && unacknowledged.size() < options.requestsInFlight;
                 long wait = hasRoom ? 0 : waitingSince + options.acknowledgeTimeout.toNanos() - System.nanoTime();
-                // Acknowledgements first: they make room, and keep the totals true when the connection breaks.
+                // Acknowledgements first: they make room, and keep the totals correct if the connection breaks.
                 Answer answer = call.answers.poll(wait, TimeUnit.NANOSECONDS);
                 if (answer != null && answer.broken != null) {
                     return answer.broken;
@@ -103,7 +103,7 @@ final class Ingest {
         }
     }
 
-    /** Reads the next request; false when there is none. */
+    /** Reads the next request. False if there is none. */
     private boolean readRequest() {
         IngestRequest request = requests.next();
         if (request != null) {
@@ -115,8 +115,8 @@ final class Ingest {
     private void acknowledge(IngestResponse response) {
         IngestRequest oldest = unacknowledged.poll();
         if (oldest == null || oldest.getSequence() != response.getSequence()) {
-            throw new IllegalStateException("the server acknowledged request " + response.getSequence() + " where "
-                    + (oldest == null ? "none" : oldest.getSequence()) + " was due");
+            throw new IllegalStateException("the server acknowledged request " + response.getSequence() + " instead of "
+                    + (oldest == null ? "none" : oldest.getSequence()));
         }
         backoff.reset();
         long first = totals.documents();
@@ -140,9 +140,9 @@ final class Ingest {
             throw backoff.failures() == 1 ? broken : broken.after(backoff.failures(), backoff.failingFor());
         }
         options.onInterrupted.accept(broken, pause);
-        // A sleep that ends when the client is closed.
+        // A sleep that ends if the client is closed.
         channel.awaitTermination(pause.toNanos(), TimeUnit.NANOSECONDS);
-        // Else the channel takes up to two minutes before it looks whether the server is back.
+        // Otherwise the channel waits up to two minutes before it checks whether the server is back.
         channel.resetConnectBackoff();
     }
 
@@ -151,7 +151,7 @@ final class Ingest {
 
     /** A call, whose answers wait for the ingesting thread. */
     private final class Call implements ClientResponseObserver<IngestRequest, IngestResponse> {
-        /** Bounded by the messages that are asked for, and the end of the call. */
+        /** Bounded by the number of requested messages and the end of the call. */
         final BlockingQueue<Answer> answers = new LinkedBlockingQueue<>();
 
         ClientCallStreamObserver<IngestRequest> requests;

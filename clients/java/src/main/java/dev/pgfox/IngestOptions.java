@@ -5,14 +5,16 @@ import java.util.List;
 import java.util.Objects;
 import java.util.function.BiConsumer;
 
-/** How to ingest a stream of documents: {@code IngestOptions.builder().skipInvalid(true).build()}. */
+/** The options of an ingest: {@code IngestOptions.builder().skipInvalid(true).build()}. */
 public final class IngestOptions {
-    /** Most documents that the server takes in one request. */
+    /** Maximum number of documents in one request, the server's limit. */
     public static final int MAX_DOCUMENTS_PER_REQUEST = 1_000;
-    /** Most bytes of documents in one request: the 16 MiB of the server less room for the rest of the message. */
+    /**
+     * Maximum number of bytes of documents in one request: the server's 16 MiB less room for the rest of the message.
+     */
     public static final int MAX_BYTES_PER_REQUEST = (16 << 20) - (64 << 10);
 
-    /** Most requests that may be sent and not acknowledged yet. */
+    /** Maximum number of requests that are sent but not acknowledged. */
     public static final int MAX_REQUESTS_IN_FLIGHT = 100;
 
     final boolean skipInvalid;
@@ -37,7 +39,7 @@ public final class IngestOptions {
         onInterrupted = builder.onInterrupted;
     }
 
-    /** The defaults, to be changed. */
+    /** A builder with the defaults. */
     public static Builder builder() {
         return new Builder();
     }
@@ -57,15 +59,15 @@ public final class IngestOptions {
         private Builder() {}
 
         /**
-         * Store the good documents and report the bad ones, instead of ending with the first bad request. Default
-         * false.
+         * Store the valid documents and report the invalid ones, instead of ending at the first invalid request.
+         * Default false.
          */
         public Builder skipInvalid(boolean skipInvalid) {
             this.skipInvalid = skipInvalid;
             return this;
         }
 
-        /** Store only documents whose id does not exist, and leave the others as they are. Default false. */
+        /** Store only documents whose id does not exist yet, and leave the others as they are. Default false. */
         public Builder onlyIfAbsent(boolean onlyIfAbsent) {
             this.onlyIfAbsent = onlyIfAbsent;
             return this;
@@ -78,8 +80,8 @@ public final class IngestOptions {
         }
 
         /**
-         * Bytes of documents at which a request is sent, 1 to {@link #MAX_BYTES_PER_REQUEST}. A larger document goes
-         * alone. Default 2 MiB.
+         * Number of bytes of documents at which a request is sent, 1 to {@link #MAX_BYTES_PER_REQUEST}. A larger
+         * document is sent alone. Default 2 MiB.
          */
         public Builder bytesPerRequest(int bytes) {
             bytesPerRequest = inRange("bytesPerRequest", bytes, MAX_BYTES_PER_REQUEST);
@@ -87,8 +89,8 @@ public final class IngestOptions {
         }
 
         /**
-         * Requests sent and not acknowledged yet, 1 to {@link #MAX_REQUESTS_IN_FLIGHT}. They are kept for sending
-         * again. Default 4.
+         * Maximum number of requests that are sent but not acknowledged, 1 to {@link #MAX_REQUESTS_IN_FLIGHT}. They are
+         * kept to be sent again. Default 4.
          */
         public Builder requestsInFlight(int requests) {
             requestsInFlight = inRange("requestsInFlight", requests, MAX_REQUESTS_IN_FLIGHT);
@@ -96,7 +98,7 @@ public final class IngestOptions {
         }
 
         /**
-         * Longest wait for an acknowledgement over a connection that stands, above 0 and at most
+         * Maximum wait for an acknowledgement over an open connection, above 0 and at most
          * {@link PgfoxClient#MAX_TIMEOUT}. Default 600 s: embedding 1,000 long texts on a busy machine takes minutes.
          */
         public Builder acknowledgeTimeout(Duration timeout) {
@@ -105,8 +107,8 @@ public final class IngestOptions {
         }
 
         /**
-         * How long to try again after an interruption when nothing is acknowledged meanwhile, at most
-         * {@link PgfoxClient#MAX_TIMEOUT}; zero: not at all. Default 60 s.
+         * How long to retry after an interruption without an acknowledgement, at most {@link PgfoxClient#MAX_TIMEOUT};
+         * zero means no retries. Default 60 s.
          */
         public Builder retryTimeout(Duration timeout) {
             if (timeout.isNegative() || timeout.compareTo(PgfoxClient.MAX_TIMEOUT) > 0) {
@@ -118,8 +120,8 @@ public final class IngestOptions {
         }
 
         /**
-         * Told after every request that was committed: everything acknowledged so far, and what was skipped of this
-         * request. Called on the ingesting thread, so it should be quick.
+         * Called for every committed request, with everything acknowledged so far and the skipped documents of this
+         * request. It runs on the ingesting thread, so it should be quick.
          */
         public Builder onAcknowledged(BiConsumer<IngestTotals, List<SkippedDocument>> callback) {
             onAcknowledged = Objects.requireNonNull(callback);
@@ -127,8 +129,8 @@ public final class IngestOptions {
         }
 
         /**
-         * Told when the stream broke, with the error and the pause after which it is taken up again. Called on the
-         * ingesting thread.
+         * Called when the stream broke, with the error and the pause before it resumes. It runs on the ingesting
+         * thread.
          */
         public Builder onInterrupted(BiConsumer<PgfoxException, Duration> callback) {
             onInterrupted = Objects.requireNonNull(callback);

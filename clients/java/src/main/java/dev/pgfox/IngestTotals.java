@@ -4,20 +4,20 @@ import dev.pgfox.v1.IngestResponse;
 import java.io.Serializable;
 
 /**
- * What is acknowledged, which means committed.
+ * Counts everything that is acknowledged, which means committed.
  *
- * @param documents documents, the skipped ones included
+ * @param documents documents, including skipped ones
  * @param upserted documents that were inserted or changed
- * @param updated the part of {@code upserted} that existed before
- * @param unchanged documents that were stored already just as they are; after an interruption also those that are sent
+ * @param updated documents among {@code upserted} that existed before
+ * @param unchanged documents that were already stored unchanged; after an interruption also documents that were sent
  *     twice
  * @param skipped documents that the server refused, with {@code skipInvalid}
- * @param existing documents whose id existed, with {@code onlyIfAbsent}; after an interruption also those that are sent
- *     twice
- * @param embedded texts that were embedded: documents, or chunks of them
+ * @param existing documents whose id existed, with {@code onlyIfAbsent}; after an interruption also documents that were
+ *     sent twice
+ * @param embedded embedded texts: documents or their chunks
  * @param truncated documents whose text is longer than the model reads
  * @param unembedded documents stored without a vector because they have no text
- * @param fullTextCut documents of whose text full-text search finds the beginning only, since it is so long
+ * @param fullTextCut documents whose text is so long that full-text search does not know all of it
  * @param tokens tokens that the model read
  */
 public record IngestTotals(

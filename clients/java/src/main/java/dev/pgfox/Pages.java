@@ -12,15 +12,14 @@ import java.util.stream.Stream;
 import java.util.stream.StreamSupport;
 
 /**
- * Everything that a list has, page by page: the next page is asked for when it is needed. Each iterator and each stream
- * begins anew. A call that fails throws out of {@code hasNext}, {@code next} or the end of the stream, as any call
- * does.
+ * A whole list, page by page. The next page is requested when it is needed. Each iterator and each stream starts from
+ * the beginning. A call that fails throws out of {@code hasNext}, {@code next} or the end of the stream.
  */
 public final class Pages<T> implements Iterable<T> {
     private final String firstToken;
     private final Function<String, Page<T>> fetch;
 
-    /** What is on a page, and the token of the next one; empty when there is none. */
+    /** The entries of a page, and the token of the next page; empty if there is none. */
     record Page<T>(List<T> items, String nextToken) {}
 
     Pages(String firstToken, Function<String, Page<T>> fetch) {
@@ -28,7 +27,7 @@ public final class Pages<T> implements Iterable<T> {
         this.fetch = fetch;
     }
 
-    /** All of them, as they come. */
+    /** All entries, as they arrive. */
     public Stream<T> stream() {
         return StreamSupport.stream(
                 () -> Spliterators.spliteratorUnknownSize(iterator(), Spliterator.ORDERED | Spliterator.NONNULL),
@@ -40,7 +39,7 @@ public final class Pages<T> implements Iterable<T> {
     public Iterator<T> iterator() {
         return new Iterator<>() {
             private final Queue<T> waiting = new ArrayDeque<>();
-            /** Of the next page; null when there is none. */
+            /** The token of the next page; null if there is none. */
             private String token = firstToken;
 
             @Override

@@ -45,18 +45,18 @@ import java.util.concurrent.TimeUnit;
  * }
  * }</pre>
  *
- * <p>Calls that fail with {@code UNAVAILABLE}, or with {@code RESOURCE_EXHAUSTED} and a time to come back, are repeated
- * within their deadline, but for those whose repetition could fail because the first attempt did it:
- * {@code CreateCollection}, {@code DeleteCollection}, {@code DropIndex}, and {@code Ingest} with versions. Of errors
- * {@link PgfoxException} tells more.
+ * <p>Calls that fail with {@code UNAVAILABLE}, or with {@code RESOURCE_EXHAUSTED} and a time to come back, are retried
+ * within their deadline. Calls that are not safe to repeat are made once: {@code CreateCollection},
+ * {@code DeleteCollection}, {@code DropIndex}, and {@code Ingest} with versions. {@link PgfoxException} has the details
+ * of an error.
  */
 public final class PgfoxClient implements AutoCloseable {
-    /** Where a server listens with nothing configured. */
+    /** The address of a server with default settings. */
     public static final String DEFAULT_ENDPOINT = "127.0.0.1:50051";
-    /** Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame. */
+    /** Maximum size of a message in bytes, both ways: the server's limit of 16 MiB and a little for its frame. */
     public static final int MAX_MESSAGE_BYTES = (16 << 20) + (64 << 10);
 
-    /** Longest timeout that an option takes, here and in {@link IngestOptions}: a day. */
+    /** Maximum value of every timeout option, here and in {@link IngestOptions}: one day. */
     public static final Duration MAX_TIMEOUT = Duration.ofDays(1);
 
     private static final String VERSION = "0.1.0";
@@ -74,7 +74,7 @@ public final class PgfoxClient implements AutoCloseable {
         connection = Grpc.newChannelBuilder(endpoint.target(), options.credentials(endpoint))
                 .defaultLoadBalancingPolicy("round_robin")
                 .maxInboundMessageSize(MAX_MESSAGE_BYTES)
-                // Notices a server that went away without a word.
+                // Detects a server that vanished without closing the connection.
                 .keepAliveTime(20, TimeUnit.SECONDS)
                 .keepAliveTimeout(10, TimeUnit.SECONDS)
                 .keepAliveWithoutCalls(true)
@@ -84,7 +84,7 @@ public final class PgfoxClient implements AutoCloseable {
         if (options.apiKey != null) {
             headers.put(AUTHORIZATION, "Bearer " + options.apiKey);
         }
-        // The last one is the first to see a call.
+        // The last interceptor is the first to see a call.
         Channel intercepted = ClientInterceptors.intercept(
                 connection,
                 new ErrorInterceptor(endpoint, connection),
@@ -102,10 +102,10 @@ public final class PgfoxClient implements AutoCloseable {
     }
 
     /**
-     * A client to be set up.
+     * Begins the settings of a client.
      *
      * @param endpoint {@code host:port}, {@code http://host:port} or {@code https://host:port}. Without a scheme: https
-     *     with a CA, else http. Of a name with several addresses all are used in turn.
+     *     with a CA, else http. If a name has several addresses, all are used in turn.
      */
     public static Builder builder(String endpoint) {
         return new Builder(endpoint);
@@ -126,14 +126,14 @@ public final class PgfoxClient implements AutoCloseable {
         return PgfoxServiceGrpc.newFutureStub(channel);
     }
 
-    /** For other stubs, such as that of {@code grpc.health.v1}. */
+    /** The channel for other stubs, such as that of {@code grpc.health.v1}. */
     public Channel channel() {
         return channel;
     }
 
     /**
      * A call of {@link #future} as a {@link CompletableFuture}: {@code completable(pgfox.future().search(request))}. It
-     * fails with what the call fails with, and cancelling it cancels the call.
+     * fails with the error of the call, and cancelling it cancels the call.
      */
     public static <T> CompletableFuture<T> completable(ListenableFuture<T> call) {
         CompletableFuture<T> completable = new CompletableFuture<>();
@@ -146,7 +146,7 @@ public final class PgfoxClient implements AutoCloseable {
                     } catch (CancellationException e) {
                         completable.cancel(false);
                     } catch (InterruptedException e) {
-                        // Cannot be, since the call is done.
+                        // Impossible, since the call is done.
                         completable.completeExceptionally(e);
                     }
                 },
@@ -160,7 +160,7 @@ public final class PgfoxClient implements AutoCloseable {
     }
 
     /**
-     * Every document that the request asks for, from its {@code page_token} on, page by page: {@code for (Document
+     * Every document that the request selects, beginning at its {@code page_token}, page by page: {@code for (Document
      * document : pgfox.allDocuments(request))}, or {@code pgfox.allDocuments(request).stream()}.
      */
     public Pages<Document> allDocuments(ListDocumentsRequest request) {
@@ -188,23 +188,23 @@ public final class PgfoxClient implements AutoCloseable {
     }
 
     /**
-     * Streams any number of documents into a collection and returns when all are committed. Of a {@code Stream} pass
+     * Streams any number of documents into a collection and returns when all are committed. For a {@code Stream} pass
      * {@code stream::iterator}.
      *
-     * <p>The documents are read as fast as the server stores them: at most
-     * {@link IngestOptions.Builder#requestsInFlight} requests and one that is being filled are held in memory. After a
-     * broken connection what was not acknowledged is sent again; ids make that safe. Documents are read and callbacks
-     * run on the calling thread, one after the other, so that a source that makes wait delays both.
+     * <p>Reads the documents as fast as the server stores them. At most {@link IngestOptions.Builder#requestsInFlight}
+     * requests, and one that is being filled, are in memory. After a broken connection it sends everything again that
+     * was not acknowledged. Ids make that safe. The source and the callbacks run on the calling thread, so a slow
+     * source also delays the callbacks.
      *
-     * @throws IngestException when it ends early. It tells why, and what is stored nevertheless
+     * @throws IngestException if it ends early. It says why, and what is stored
      */
     public IngestTotals ingest(String collection, Iterable<Document> documents, IngestOptions options) {
         return new Ingest(connection, async(), options, new Requests(documents.iterator(), collection, options)).run();
     }
 
     /**
-     * The same on a thread of its own, which reads the documents and runs the callbacks. The future fails with an
-     * {@link IngestException}; cancelling it, or any other end from outside, stops the ingest.
+     * The same on its own thread, which reads the documents and runs the callbacks. The future fails with an
+     * {@link IngestException}. Cancelling or completing the future stops the ingest.
      */
     public CompletableFuture<IngestTotals> ingestAsync(
             String collection, Iterable<Document> documents, IngestOptions options) {
@@ -228,7 +228,7 @@ public final class PgfoxClient implements AutoCloseable {
         return totals;
     }
 
-    /** Ends every call that still runs, and the connection. */
+    /** Ends every running call, and the connection. */
     @Override
     public void close() {
         connection.shutdownNow();
@@ -272,8 +272,8 @@ public final class PgfoxClient implements AutoCloseable {
         }
 
         /**
-         * Sent as {@code authorization: Bearer <key>} with every call, and never printed. Null, the default, or empty:
-         * nothing is sent.
+         * Sent as {@code authorization: Bearer <key>} with every call, and never printed. Null (the default) or empty:
+         * no key is sent.
          */
         public Builder apiKey(String key) {
             apiKey = key == null || key.isBlank() ? null : key.strip();
@@ -281,8 +281,8 @@ public final class PgfoxClient implements AutoCloseable {
         }
 
         /**
-         * Certificates, in PEM, that the server's certificate must descend from. Null, the default: those that Java
-         * trusts; the system property {@code javax.net.ssl.trustStore} names others.
+         * Trusted CA certificates in PEM. Null (the default): those that Java trusts, which the system property
+         * {@code javax.net.ssl.trustStore} can change.
          */
         public Builder ca(byte[] pem) {
             ca = pem == null ? null : pem.clone();
@@ -290,31 +290,32 @@ public final class PgfoxClient implements AutoCloseable {
         }
 
         /**
-         * Deadline of every call but {@code IngestStream} and {@code BuildIndex}, with all its repetitions, unless the
-         * stub sets one by {@code withDeadlineAfter}. Above 0 and at most {@link #MAX_TIMEOUT}. Default 30 s.
+         * Deadline of every call except {@code IngestStream} and {@code BuildIndex}, for all attempts together, unless
+         * the stub sets its own by {@code withDeadlineAfter}. Above 0 and at most {@link #MAX_TIMEOUT}. Default 30 s.
          *
-         * @throws IllegalArgumentException when it is outside its range
+         * @throws IllegalArgumentException if it is outside its range
          */
         public Builder timeout(Duration timeout) {
             this.timeout = positive("timeout", timeout);
             return this;
         }
 
-        /** Whether calls that may succeed later are repeated. Default true. */
+        /** Whether to retry calls that may succeed later. Default true. */
         public Builder retry(boolean retry) {
             isRetrying = retry;
             return this;
         }
 
         /**
-         * The client. The connection is made with the first call, and again whenever it is lost.
+         * Makes the client. It connects with the first call, and reconnects when necessary.
          *
-         * @throws IllegalArgumentException when the endpoint, the key or the CA cannot be used; the message says why
+         * @throws IllegalArgumentException if the endpoint, the key or the CA cannot be used. The message says why
          */
         public PgfoxClient connect() {
             // gRPC for Java would send other characters as `?`.
             if (apiKey != null && !apiKey.chars().allMatch(letter -> letter > ' ' && letter <= '~')) {
-                throw new IllegalArgumentException("the API key may have visible ASCII characters only, and no spaces");
+                throw new IllegalArgumentException(
+                        "the API key may contain only visible ASCII characters, and no spaces");
             }
             return new PgfoxClient(this, Endpoint.parse(endpoint, ca != null));
         }

@@ -21,10 +21,10 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
- * Why a call failed, with all that the server says about it.
+ * Says why a call failed, with all details from the server.
  *
- * <p>The stubs throw {@link io.grpc.StatusRuntimeException}, as all of gRPC for Java does. With a {@link PgfoxClient}
- * its message is complete, and its cause is a PgfoxException. {@link #of} finds that one in whatever was caught:
+ * <p>The stubs throw {@link io.grpc.StatusRuntimeException}, like all of gRPC for Java. With a {@link PgfoxClient} its
+ * message is complete, and its cause is a PgfoxException. {@link #of} finds it in any exception:
  *
  * <pre>{@code
  * try {
@@ -47,7 +47,7 @@ public final class PgfoxException extends RuntimeException {
     private static final String UNREACHABLE =
             "no answer from %s: %s; check that pgfox-server runs there, and that the address and http or https are right";
     private static final long serialVersionUID = 1;
-    /** What is added to a clock in nanoseconds must not overflow. */
+    /** Limits the delay, so that adding it to a clock in nanoseconds does not overflow. */
     private static final Duration MAX_RETRY_DELAY = Duration.ofDays(365);
 
     private final Status.Code code;
@@ -64,7 +64,8 @@ public final class PgfoxException extends RuntimeException {
             Duration retryDelay,
             String requestId,
             Throwable cause) {
-        // Without a stack trace: it would show the inside of gRPC. That of the StatusRuntimeException shows the caller.
+        // Without a stack trace, which would show the internals of gRPC. That of the StatusRuntimeException shows the
+        // caller.
         super(message, cause, false, false);
         this.code = code;
         this.info = info;
@@ -73,14 +74,14 @@ public final class PgfoxException extends RuntimeException {
         this.requestId = requestId;
     }
 
-    /** An error of this client's own. */
+    /** An error that arose in this client. */
     PgfoxException(Status.Code code, String message) {
         this(code, message, ErrorInfo.getDefaultInstance(), List.of(), null, null, null);
     }
 
     /**
-     * The PgfoxException in a chain of causes. When there is none, as with stubs over a channel of one's own, it is
-     * read from the status in the chain; what has no status either is {@code UNKNOWN}.
+     * The PgfoxException in a chain of causes. If there is none, as with stubs over your own channel, it is read from
+     * the status in the chain. Without a status the code is {@code UNKNOWN}.
      */
     public static PgfoxException of(Throwable error) {
         for (Throwable cause = error; cause != null; cause = cause.getCause()) {
@@ -91,7 +92,7 @@ public final class PgfoxException extends RuntimeException {
         return read(Status.fromThrowable(error), Status.trailersFromThrowable(error), null);
     }
 
-    /** Reads how a call to {@code endpoint} ended. The headers are those of the answer, null when there were none. */
+    /** Reads how a call to {@code endpoint} ended. The headers are those of the answer, or null if there were none. */
     static PgfoxException of(Status status, Metadata trailers, Metadata headers, Endpoint endpoint) {
         PgfoxException error = read(reasonOfCancel(status), trailers, headers);
         if (error.isFromServer()) {
@@ -124,7 +125,7 @@ public final class PgfoxException extends RuntimeException {
                     retryDelay = asked.compareTo(MAX_RETRY_DELAY) < 0 ? asked : MAX_RETRY_DELAY;
                 }
             } catch (InvalidProtocolBufferException | ArithmeticException unreadable) {
-                // Not from pgfox; the code and the message still tell something.
+                // Not from pgfox, but the code and the message still help.
             }
         }
         String message = status.getDescription() == null ? status.getCode().name() : status.getDescription();
@@ -142,7 +143,7 @@ public final class PgfoxException extends RuntimeException {
                 status.getCause());
     }
 
-    /** The violations, unless the message tells the only one already. */
+    /** The violations, unless the message already contains the only one. */
     private static String unsaid(String message, List<BadRequest.FieldViolation> violations) {
         if (violations.size() == 1) {
             BadRequest.FieldViolation only = violations.get(0);
@@ -163,7 +164,10 @@ public final class PgfoxException extends RuntimeException {
         }
     }
 
-    /** A call that was cancelled for a reason of its own, such as a message that is too large, has that below. */
+    /**
+     * A call that was cancelled for a specific reason, such as a message that is too large, has that reason as its
+     * cause.
+     */
     private static Status reasonOfCancel(Status status) {
         Status reason = status;
         while (reason.getCode() == Status.Code.CANCELLED && reason.getCause() instanceof StatusRuntimeException below) {
@@ -172,7 +176,7 @@ public final class PgfoxException extends RuntimeException {
         return reason;
     }
 
-    /** What the system says about a broken connection. */
+    /** The system's error for a broken connection. */
     private static String rootCause(Status status) {
         Throwable root = status.getCause();
         while (root != null && root.getCause() != null) {
@@ -190,7 +194,7 @@ public final class PgfoxException extends RuntimeException {
     }
 
     /**
-     * Why the call failed, for programs. {@code ERROR_REASON_UNSPECIFIED} when the answer is not from pgfox, as for a
+     * Why the call failed, for programs. {@code ERROR_REASON_UNSPECIFIED} if the answer is not from pgfox, as for a
      * lost connection.
      */
     public ErrorReason reason() {
@@ -202,22 +206,22 @@ public final class PgfoxException extends RuntimeException {
         }
     }
 
-    /** What goes with the reason, as {@link ErrorReason} says, such as "expected" and "actual". */
+    /** The values that {@link ErrorReason} documents for the reason, such as "expected" and "actual". */
     public Map<String, String> metadata() {
         return info.getMetadataMap();
     }
 
-    /** Every field that breaks a rule, with the rule; empty when the error is not about fields. */
+    /** Every field that breaks a rule, with the rule. Empty if the error is not about fields. */
     public List<BadRequest.FieldViolation> violations() {
         return violations;
     }
 
-    /** How long to wait before the call is worth repeating, where the server says so; at most 365 days. */
+    /** How long to wait before retrying the call, if the server says so; at most 365 days. */
     public Optional<Duration> retryDelay() {
         return Optional.ofNullable(retryDelay);
     }
 
-    /** The id of the call, which the log of the server has too. */
+    /** The id of the call, which is also in the server's log. */
     public Optional<String> requestId() {
         return Optional.ofNullable(requestId);
     }
@@ -231,7 +235,7 @@ public final class PgfoxException extends RuntimeException {
         };
     }
 
-    /** Whether a stream that ended so is worth taking up again. */
+    /** Whether a stream that ended in this way can be resumed. */
     boolean isInterruption() {
         return switch (code) {
             case CANCELLED -> true;
@@ -240,7 +244,7 @@ public final class PgfoxException extends RuntimeException {
         };
     }
 
-    /** The same, with what was tried. */
+    /** The same error, with the number and duration of the attempts. */
     PgfoxException after(int attempts, Duration time) {
         return withMessage(String.format(
                 Locale.ROOT, "%s (%d attempts in %.1f s)", getMessage(), attempts, time.toMillis() / 1e3));
@@ -259,13 +263,13 @@ public final class PgfoxException extends RuntimeException {
         return info.getDomain().equals(DOMAIN);
     }
 
-    /** Whether an unclear end is that of the connection, and not an answer. */
+    /** Whether the connection failed, if the error itself does not say so. */
     private boolean isConnectionLost() {
         if (isFromServer()) {
             return false;
         }
-        // What the server says has no cause here, nor has the end of a stream or connection by HTTP/2. An answer that
-        // cannot be read has one, and would be no better the next time.
+        // An error from the server has no cause here, nor has the end of a stream or connection by HTTP/2. An answer
+        // that cannot be read has one, and retrying would not help.
         return getCause() == null
                 ? getMessage().contains("RST_STREAM") || getMessage().contains("GOAWAY")
                 : causes().noneMatch(InvalidProtocolBufferException.class::isInstance);
@@ -276,7 +280,7 @@ public final class PgfoxException extends RuntimeException {
     }
 
     private boolean isPlaintext() {
-        // By its name: the package is that of the Netty inside gRPC.
+        // Compared by name: the class is in the package of the Netty inside gRPC.
         return causes().anyMatch(cause -> cause.getClass().getSimpleName().equals("NotSslRecordException"));
     }
 

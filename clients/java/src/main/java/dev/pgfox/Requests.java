@@ -13,7 +13,7 @@ final class Requests {
     private final String collection;
     private final IngestOptions options;
     private final CharsetEncoder utf8 = StandardCharsets.UTF_8.newEncoder();
-    /** A document that did not fit any more: the first of the next request. */
+    /** A document that no longer fitted. It is the first of the next request. */
     private Document carried;
 
     private long documentsRead;
@@ -45,7 +45,7 @@ final class Requests {
             }
             int size = CodedOutputStream.computeMessageSize(IngestRequest.DOCUMENTS_FIELD_NUMBER, document);
             if (size > IngestOptions.MAX_BYTES_PER_REQUEST) {
-                throw new IllegalArgumentException("document %d (\"%s\") has %d bytes, above the %d of one request"
+                throw new IllegalArgumentException("document %d (\"%s\") has %d bytes; a request may have at most %d"
                         .formatted(documentsRead - 1, document.getId(), size, IngestOptions.MAX_BYTES_PER_REQUEST));
             }
             if (bytes > 0 && bytes + size > options.bytesPerRequest) {
@@ -72,7 +72,7 @@ final class Requests {
             return null;
         }
         Document document = documents.next();
-        // Protobuf would write half of a surrogate pair as `?`, so that two ids could become one.
+        // Protobuf would write half of a surrogate pair as `?`, so that two ids could become the same.
         if (!utf8.canEncode(document.getId()) || !utf8.canEncode(document.getText())) {
             throw new IllegalArgumentException(
                     "document %d (\"%s\") has half of a surrogate pair in its id or text, which UTF-8 cannot hold"

@@ -22,11 +22,14 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Repeats unary calls that may succeed later, as long as the pause fits into their deadline. The retries of gRPC itself
- * are not used, since they do not read google.rpc.RetryInfo.
+ * Retries unary calls that may succeed later, if the pause fits into their deadline. gRPC's own retries are not used,
+ * since they do not read google.rpc.RetryInfo.
  */
 final class RetryInterceptor implements ClientInterceptor {
-    /** A repetition would report an error though the first attempt did it; so would {@code Ingest} with versions. */
+    /**
+     * Calls that would report an error although the first attempt succeeded. The same is true of {@code Ingest} with
+     * versions.
+     */
     private static final Set<MethodDescriptor<?, ?>> NEVER_REPEATED = Set.of(
             PgfoxServiceGrpc.getCreateCollectionMethod(),
             PgfoxServiceGrpc.getDeleteCollectionMethod(),
@@ -39,7 +42,7 @@ final class RetryInterceptor implements ClientInterceptor {
         this.channel = channel;
     }
 
-    /** Ends all pauses. To be called when the channel is shut down, so that the calls end at once. */
+    /** Ends all pauses. Call it when the channel is shut down, so that the calls end at once. */
     void endPauses() {
         pauses.forEach(pause -> pause.complete(null));
     }
@@ -57,7 +60,7 @@ final class RetryInterceptor implements ClientInterceptor {
         private final MethodDescriptor<Q, R> method;
         private final CallOptions options;
         private final Channel next;
-        /** Attempts begin on a timer's thread, which has no context of its own. */
+        /** Attempts begin on a timer's thread, which has no context. */
         private final Context context = Context.current();
 
         private final Backoff backoff = new Backoff();
@@ -67,7 +70,7 @@ final class RetryInterceptor implements ClientInterceptor {
         private Metadata headers;
         private Q request;
         private int messagesWanted;
-        /** The call on its way; null before the first one and during a pause. */
+        /** The running call; null before the first one and during a pause. */
         private ClientCall<Q, R> attempt;
 
         private CompletableFuture<Void> pause;
@@ -125,8 +128,7 @@ final class RetryInterceptor implements ClientInterceptor {
         /** Begins an attempt. */
         private synchronized void begin() {
             if (isCancelled) {
-                // Only a call of the channel can end on the right thread. In a context that is cancelled it goes
-                // nowhere else.
+                // Only a call of the channel can end on the right thread. In a cancelled context it goes no further.
                 Context.CancellableContext ended = context.withCancellation();
                 ended.cancel(Status.CANCELLED
                         .withDescription(cancelMessage)
@@ -167,7 +169,7 @@ final class RetryInterceptor implements ClientInterceptor {
             pausing.thenRun(() -> {
                         pauses.remove(pausing);
                         context.removeListener(wake);
-                        // Else the channel takes up to two minutes before it looks whether the server is back.
+                        // Otherwise the channel waits up to two minutes before it checks whether the server is back.
                         channel.resetConnectBackoff();
                         context.run(this::begin);
                     })
@@ -215,7 +217,7 @@ final class RetryInterceptor implements ClientInterceptor {
                     if (repeat(error)) {
                         return;
                     }
-                    // Of the caller's own end there is nothing to tell.
+                    // If the caller ended the call, there is nothing to add.
                     if (backoff.failures() > 1 && error.code() != Status.Code.CANCELLED) {
                         last = error.after(backoff.failures(), Duration.ofNanos(System.nanoTime() - began))
                                 .toStatus();

@@ -97,7 +97,8 @@ class ConnectTest {
             long start = System.nanoTime();
             var error = PgfoxException.of(assertThrows(
                     StatusRuntimeException.class, () -> client.blocking().search(SEARCH)));
-            assertTrue(System.nanoTime() - start < Duration.ofSeconds(20).toNanos(), "repeated though it is no use");
+            assertTrue(
+                    System.nanoTime() - start < Duration.ofSeconds(20).toNanos(), "repeated although it cannot help");
             assertEquals(Status.Code.UNAVAILABLE, error.code());
             assertTrue(
                     error.getMessage().startsWith("https://" + server.endpoint() + " does not speak TLS: "),
@@ -219,7 +220,8 @@ class ConnectTest {
                 var error = PgfoxException.of(assertThrows(
                         StatusRuntimeException.class, () -> client.blocking().search(SEARCH)));
                 assertTrue(
-                        System.nanoTime() - start < Duration.ofSeconds(20).toNanos(), "repeated though it is no use");
+                        System.nanoTime() - start < Duration.ofSeconds(20).toNanos(),
+                        "repeated although it cannot help");
                 assertEquals(Status.Code.UNAVAILABLE, error.code());
                 assertTrue(error.getMessage().startsWith("the certificate of https://127.0.0.1:"), error.getMessage());
                 assertTrue(error.getMessage().endsWith("give the CA that it descends from"), error.getMessage());

@@ -125,7 +125,7 @@ class DocumentMetadataTest {
                 Arguments.of(Map.of("a", new byte[0]), "metadata.a must not be bytes"),
                 Arguments.of(Map.of("a", Map.of(1, 2)), "metadata.a must have strings as keys, not java.lang.Integer"),
                 Arguments.of(Collections.singletonMap(null, 1), "metadata must have strings as keys, not null"),
-                Arguments.of(Map.of("a", new Object()), "metadata.a must be what JSON has"),
+                Arguments.of(Map.of("a", new Object()), "metadata.a must be a JSON value"),
                 Arguments.of(
                         Map.of("first name", Map.of("a", "\ud83e")),
                         "metadata.\"first name\".a has half of a surrogate pair"),

@@ -115,7 +115,7 @@ class IngestTest {
                 server.ingested.stream().map(IngestRequest::getDocumentsCount).toList());
     }
 
-    /** What was not acknowledged, and only that, comes again in order. */
+    /** Only what was not acknowledged comes again, in order. */
     private void resumesAfter(StatusRuntimeException error) {
         server.streams.add(StandIn.endAfter(3, error));
         server.streams.add(StandIn.endAfter(0, error));
@@ -146,7 +146,7 @@ class IngestTest {
         resumesAfter(null);
     }
 
-    /** Speaks as much HTTP/2 as it takes to reset every stream. */
+    /** Speaks just enough HTTP/2 to reset every stream. */
     private static void resetStreams(Socket connection) throws IOException {
         final byte headers = 1;
         final byte settings = 4;
@@ -242,7 +242,7 @@ class IngestTest {
                 StandIn.acknowledge(request.toBuilder().setSequence(7).build(), answer));
         IngestException error = failing(documents(5), tens().build());
         assertInstanceOf(IllegalStateException.class, error.getCause());
-        assertEquals("the server acknowledged request 7 where 1 was due", error.getMessage());
+        assertEquals("the server acknowledged request 7 instead of 1", error.getMessage());
         assertEquals(IngestTotals.NONE, error.acknowledged());
     }
 
@@ -358,7 +358,7 @@ class IngestTest {
 
     @Test
     void closingTheClientEndsIt() throws Exception {
-        // While it waits for an acknowledgement, and while it pauses.
+        // Both while it waits for an acknowledgement and while it pauses.
         for (var script : List.<Supplier<StandIn.StreamScript>>of(
                 () -> (request, answer) -> {}, StandIn.endAfter(0, StandIn.busy(Duration.ofSeconds(15))))) {
             server.ingested.clear();
@@ -381,7 +381,7 @@ class IngestTest {
         assertTrue(Thread.interrupted());
     }
 
-    /** The options are refused while they are made, so that there is nothing to send with them. */
+    /** The options are checked when they are built, so that nothing can be sent with wrong ones. */
     @Test
     void optionsOutsideTheirRangeAreRefused() {
         Map<String, UnaryOperator<IngestOptions.Builder>> refused = Map.ofEntries(

@@ -49,21 +49,21 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 import java.util.stream.IntStream;
 
-/** A server on a port of the loopback interface that fails as it is told. */
+/** A server on a port of the loopback interface that fails as the test asks for. */
 final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements AutoCloseable {
     static final Metadata.Key<String> REQUEST_ID = Metadata.Key.of("x-request-id", Metadata.ASCII_STRING_MARSHALLER);
 
-    /** How the next unary calls end; when there is none left, well. */
+    /** How the next unary calls end. If the queue is empty, they succeed. */
     final Queue<StatusRuntimeException> failures = new ConcurrentLinkedQueue<>();
     /** How long unary calls take. */
     volatile Duration time = Duration.ZERO;
-    /** What the next streams do; when there is none left, every request is acknowledged. */
+    /** What the next streams do. If the queue is empty, every request is acknowledged. */
     final Queue<Supplier<StreamScript>> streams = new ConcurrentLinkedQueue<>();
     /** The headers of every call. */
     final List<Metadata> calls = new CopyOnWriteArrayList<>();
-    /** The deadlines of every call, null when there is none. */
+    /** The deadlines of every call; null if there is none. */
     final List<Duration> deadlines = new CopyOnWriteArrayList<>();
-    /** What came by IngestStream, over all streams. */
+    /** Requests received by IngestStream, over all streams. */
     final List<IngestRequest> ingested = new CopyOnWriteArrayList<>();
 
     final Server server;
@@ -161,7 +161,7 @@ final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements Aut
         answer(answer, page.build());
     }
 
-    /** Five of each, two on a page; the token has a letter for each that came before. */
+    /** Five of each, two per page. The token has a letter for each earlier one. */
     private static IntStream onPage(String token) {
         return IntStream.range(token.length(), Math.min(token.length() + 2, 5));
     }
@@ -185,12 +185,12 @@ final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements Aut
         answer.onCompleted();
     }
 
-    /** What one stream does with each request. */
+    /** What a stream does with each request. */
     interface StreamScript {
         void onRequest(IngestRequest request, StreamObserver<IngestResponse> answer);
     }
 
-    /** Acknowledges a request as all new. */
+    /** Acknowledges a request whose documents are all new. */
     static void acknowledge(IngestRequest request, StreamObserver<IngestResponse> answer) {
         answer.onNext(IngestResponse.newBuilder()
                 .setSequence(request.getSequence())
@@ -198,7 +198,7 @@ final class StandIn extends PgfoxServiceGrpc.PgfoxServiceImplBase implements Aut
                 .build());
     }
 
-    /** Acknowledges some requests, then ends the stream; with null as if all were done. */
+    /** Acknowledges some requests, then ends the stream; with null as if it were complete. */
     static Supplier<StreamScript> endAfter(int acknowledged, StatusRuntimeException error) {
         return () -> new StreamScript() {
             private int count;
