@@ -1,4 +1,4 @@
-//! Which chunks of a document are stored already. They keep their ids, and so their vectors stay as they are.
+//! Finds the chunks of a document that are already stored. They keep their ids, and so their vectors stay as they are.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ pub(super) struct ChunkId {
     pub(super) is_stored: bool,
 }
 
-/// Gives each chunk the id of a stored one with the same text, each of those once, or else a new one.
+/// Gives each chunk the id of a stored chunk with the same text, or else a new id. Each stored chunk is used once.
 pub(super) fn assign(chunks: &[Chunk], stored: &[(i32, ContentHash)]) -> Vec<ChunkId> {
     let mut ids: HashMap<&ContentHash, Vec<i32>> = HashMap::new();
     // The last one is taken first.
@@ -19,7 +19,7 @@ pub(super) fn assign(chunks: &[Chunk], stored: &[(i32, ContentHash)]) -> Vec<Chu
         ids.entry(hash).or_default().push(*id);
     }
     let found: Vec<Option<i32>> = chunks.iter().map(|chunk| ids.get_mut(&chunk.hash)?.pop()).collect();
-    // When none is kept, all are replaced, whatever is stored by then.
+    // If none is kept, all chunks are replaced, whatever is stored by then.
     let kept = found.iter().flatten().next().is_some();
     let mut next = if kept { stored.iter().map(|(id, _)| id + 1).max().unwrap_or_default() } else { 0 };
     let assign = |found: Option<i32>| {

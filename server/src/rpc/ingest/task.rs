@@ -1,6 +1,6 @@
-//! A document of a request and what becomes of it.
+//! A document of a request, and what happens to it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use pgfox::v1;
 use sha2::{Digest as _, Sha256};
@@ -12,35 +12,37 @@ use super::{
 use crate::{
     chunk::Chunk,
     rules::documents::{CheckedDocument, Condition, document_error},
-    store::{Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent},
+    store::{ChunkWords, Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent},
 };
 
 pub(super) struct Task<'a> {
     pub(super) document: &'a CheckedDocument,
-    /// What the database has of it; read anew by each attempt.
+    /// The stored state of the document. Each attempt reads it again.
     pub(super) stored: Option<StoredContent>,
-    /// Whether the condition of the request lets it through.
+    /// Whether it meets the condition of the request.
     pub(super) is_admitted: bool,
-    /// The chunks of its text, once it was split.
+    /// The chunks of its text, once the text has been split.
     pub(super) chunks: Option<Vec<Chunk>>,
+    /// The words of its chunks, by position, or of its whole text. Without those that are stored already.
+    words: HashMap<usize, ChunkWords>,
     plan: Plan,
-    /// The hash to store: that of the content, unless its vectors are to be made anew another time.
+    /// The hash to store: the hash of the content, unless the document must be embedded again next time.
     hash: ContentHash,
-    /// The same for those of its chunks.
+    /// The same for chunks whose text was cut.
     cut_chunks: HashMap<Input<'a>, ContentHash>,
-    /// Whether a text of it is longer than the model reads.
+    /// Whether one of its texts is longer than the model reads.
     pub(super) is_truncated: bool,
 }
 
-/// What to store.
+/// The part to store.
 enum Plan {
-    /// Nothing: the condition does not let it through.
+    /// Nothing, because it fails the condition.
     Skip,
-    /// The metadata, if that changed.
+    /// Only the metadata, if that changed.
     Unchanged,
-    /// The vector of the caller.
+    /// The caller's vector.
     OwnVector,
-    /// The text with a vector of its own.
+    /// The text with a single vector.
     Whole,
     /// The text without a vector.
     NoVector,
@@ -55,6 +57,7 @@ impl<'a> Task<'a> {
             stored: None,
             is_admitted: true,
             chunks: None,
+            words: HashMap::new(),
             plan: Plan::Skip,
             hash: document.content_hash,
             cut_chunks: HashMap::new(),
@@ -62,20 +65,20 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// The version that is stored; 0 when there is none.
+    /// The stored version; 0 if there is none.
     fn version(&self) -> i64 {
         self.stored.as_ref().map_or(0, |stored| stored.version)
     }
 
-    /// Whether the stored version is the one that the request wants, if it wants one.
+    /// Whether the stored version is the one that the request requires. True if it requires none.
     pub(super) fn has_version(&self, wanted: &HashMap<String, i64>) -> bool {
         wanted.get(&self.document.id).is_none_or(|wanted| *wanted == self.version())
     }
 
     pub(super) fn version_mismatch(&self) -> v1::DocumentError {
         let message = match &self.stored {
-            None => "if_version says another version than 0: the document does not exist".into(),
-            Some(stored) => format!("if_version says another version than {}, which is stored", stored.version),
+            None => "if_version must be 0, because the document does not exist".into(),
+            Some(stored) => format!("if_version differs from the stored version, {}", stored.version),
         };
         document_error(self.document.index, &self.document.id, v1::ErrorReason::VersionMismatch, message)
     }
@@ -84,9 +87,9 @@ impl<'a> Task<'a> {
         self.stored.as_ref().is_some_and(|stored| stored.content_hash == self.document.content_hash)
     }
 
-    /// Whether its text has to be split before it can be planned, in a collection with chunking.
+    /// Whether its text must be split before it can be planned, in a collection with chunking.
     pub(super) fn needs_split(&self) -> bool {
-        self.is_admitted && self.chunks.is_none() && self.document.needs_embedding() && !self.is_unchanged()
+        self.is_admitted && self.chunks.is_none() && self.document.needs_embedding && !self.is_unchanged()
     }
 
     /// Decides what to store. Stored chunks with the same text keep their vectors if `keep_chunks`.
@@ -99,23 +102,23 @@ impl<'a> Task<'a> {
                 let stored = self.stored.as_ref().filter(|_| keep_chunks);
                 Plan::Chunks(assign(chunks, stored.map_or(&[], |stored| &stored.chunks)))
             }
-            _ if self.document.needs_embedding() => Plan::Whole,
+            _ if self.document.needs_embedding => Plan::Whole,
             _ => Plan::NoVector,
         }
     }
 
-    /// Why the provider does not take a text of it.
+    /// Why the provider refuses one of its texts.
     pub(super) fn refusal<'v>(&self, vectors: &'v Vectors<'_>) -> Option<&'v str> {
         self.texts_to_embed().into_iter().find_map(|text| vectors.refusal(&text))
     }
 
-    /// Stores nothing of it.
+    /// Skips the document: nothing of it is stored.
     pub(super) fn skip(&mut self) {
         self.plan = Plan::Skip;
     }
 
-    /// Takes in what became of its texts. One that was cut to a limit that the provider stated is stored with another hash
-    /// than that of its content, so that it is embedded again next time. Nothing is written if that gives the same again.
+    /// Records the results for its texts. A text that was cut to a limit of the provider is stored with a different
+    /// hash, so that it is embedded again next time. If that gives the same vector, nothing is written.
     pub(super) fn settle(&mut self, vectors: &Vectors<'_>) {
         let texts = self.texts_to_embed();
         self.is_truncated = texts.iter().any(|text| vectors.is_truncated(text));
@@ -155,18 +158,40 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// The document as the store writes it, with the vectors of its texts. `None` when nothing of it is written.
+    /// The texts that are written but have no words yet: the range of each, with its position among the chunks.
+    pub(super) fn texts_without_words(&self) -> Vec<(usize, Range<usize>)> {
+        let mut texts = Vec::new();
+        match &self.plan {
+            Plan::Skip | Plan::Unchanged => {}
+            Plan::OwnVector | Plan::Whole | Plan::NoVector if self.document.text.is_empty() => {}
+            Plan::OwnVector | Plan::Whole | Plan::NoVector => texts.push((0, 0..self.document.text.len())),
+            Plan::Chunks(_) => {
+                let new = self.planned_chunks().enumerate().filter(|(_, (id, _))| !id.is_stored);
+                texts.extend(new.map(|(position, (_, chunk))| (position, chunk.bytes.clone())));
+            }
+        }
+        texts.retain(|(position, _)| !self.words.contains_key(position));
+        texts
+    }
+
+    /// Adds words of its texts.
+    pub(super) fn add_words(&mut self, words: Vec<(usize, ChunkWords)>) {
+        self.words.extend(words);
+    }
+
+    /// The document as the store writes it, with the vectors of its texts. `None` if nothing is written.
     pub(super) fn to_write<'n>(&'n self, vectors: &'n Vectors<'a>, condition: &Condition) -> Option<NewDocument<'n>> {
         let CheckedDocument { id, text, metadata, vector, .. } = self.document;
         let content_hash = &self.hash;
+        let whole = |vector| Content::Whole { vector, words: self.words.get(&0) };
         let content = match &self.plan {
             Plan::Skip => return None,
             Plan::Unchanged => Content::Unchanged,
-            Plan::OwnVector => Content::Whole(vector.as_deref()),
-            Plan::Whole => Content::Whole(vectors.get(&Input::from(text.as_str()))),
-            Plan::NoVector => Content::Whole(None),
+            Plan::OwnVector => whole(vector.as_deref()),
+            Plan::Whole => whole(vectors.get(&Input::from(text.as_str()))),
+            Plan::NoVector => whole(None),
             Plan::Chunks(_) => {
-                let chunk = |(id, chunk): (&ChunkId, &'n Chunk)| {
+                let chunk = |(position, (id, chunk)): (usize, (&ChunkId, &'n Chunk))| {
                     let passage = self.passage(chunk);
                     NewChunk {
                         id: id.id,
@@ -174,9 +199,10 @@ impl<'a> Task<'a> {
                         text: passage.text,
                         hash: self.cut_chunks.get(&passage).unwrap_or(&chunk.hash),
                         vector: if id.is_stored { None } else { vectors.get(&passage) },
+                        words: self.words.get(&position),
                     }
                 };
-                Content::Chunks(self.planned_chunks().map(chunk).collect())
+                Content::Chunks(self.planned_chunks().enumerate().map(chunk).collect())
             }
         };
         let wanted = match condition {
@@ -189,22 +215,32 @@ impl<'a> Task<'a> {
         Some(NewDocument { id, text, metadata, content_hash, version, content })
     }
 
-    /// Whether it is stored without a vector though it changed.
+    /// Whether it changed but is stored without a vector.
     pub(super) fn is_unembedded(&self) -> bool {
         matches!(self.plan, Plan::NoVector)
     }
 
-    /// Whether full-text search finds only the beginning of the text or of a chunk of it.
-    pub(super) fn is_full_text_cut(&self) -> bool {
+    /// Whether full-text search does not find every word of a text that is written. `by_postgres`: Postgres makes the words.
+    pub(super) fn is_full_text_cut(&self, by_postgres: bool) -> bool {
+        let is_cut = |position: usize, bytes: usize| {
+            if by_postgres {
+                bytes > MAX_FULL_TEXT_BYTES
+            } else {
+                self.words.get(&position).is_some_and(|words| words.is_cut)
+            }
+        };
         match &self.plan {
             Plan::Skip | Plan::Unchanged => false,
-            Plan::OwnVector | Plan::Whole | Plan::NoVector => self.document.text.len() > MAX_FULL_TEXT_BYTES,
-            Plan::Chunks(_) => self.planned_chunks().any(|(_, chunk)| chunk.bytes.len() > MAX_FULL_TEXT_BYTES),
+            Plan::OwnVector | Plan::Whole | Plan::NoVector => is_cut(0, self.document.text.len()),
+            Plan::Chunks(_) => self
+                .planned_chunks()
+                .enumerate()
+                .any(|(position, (id, chunk))| !id.is_stored && is_cut(position, chunk.bytes.len())),
         }
     }
 }
 
-/// A hash for content of which the model read only so many bytes of a text.
+/// The hash of content of which the model read only `bytes` bytes of a text.
 fn cut_hash(hash: &ContentHash, read: &Input<'_>, bytes: usize) -> ContentHash {
     let mut hasher = Sha256::new();
     hasher.update(hash);

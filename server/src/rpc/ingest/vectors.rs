@@ -1,4 +1,4 @@
-//! The vectors of the texts of a request, each text embedded once.
+//! The vectors of the texts of a request. Each different text is embedded once.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
@@ -7,13 +7,14 @@ use crate::{
     store::Collection,
 };
 
-/// Texts that are embedded at a time: what that takes beside their vectors is bounded, however many a request makes.
+/// The number of texts that are embedded at a time. It limits the memory beside the vectors, however many texts a
+/// request has.
 const PIECE: usize = 4_096;
 
-/// What the model reads for a vector, but for the prefix of the collection.
+/// A text as the model reads it, without the prefix of the collection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Input<'a> {
-    /// Those above the text.
+    /// The headings above the text.
     pub(super) headings: Option<Arc<str>>,
     pub(super) text: &'a str,
 }
@@ -38,7 +39,7 @@ impl<'a> Input<'a> {
 pub(super) struct Vectors<'a> {
     app: &'a App,
     collection: &'a Collection,
-    /// Where the vector of a text is in `embeddings`.
+    /// The position of each text's vector in `embeddings`.
     positions: HashMap<Input<'a>, usize>,
     embeddings: Embeddings,
 }
@@ -48,7 +49,7 @@ impl<'a> Vectors<'a> {
         Self { app, collection, positions: HashMap::new(), embeddings: Embeddings::default() }
     }
 
-    /// Embeds those of the texts that were not yet, in their order. No connection to the database is held meanwhile.
+    /// Embeds the texts that are not embedded yet, in their order. Holds no database connection meanwhile.
     pub(super) async fn embed(&mut self, mut texts: Vec<Input<'a>>) -> Result<(), Error> {
         let definition = &self.collection.definition;
         let Some(model) = &definition.model else {
@@ -78,7 +79,7 @@ impl<'a> Vectors<'a> {
         Ok(())
     }
 
-    /// The vector of a text that was embedded.
+    /// The vector of an embedded text.
     pub(super) fn get(&self, text: &Input<'_>) -> Option<&[f32]> {
         let dimensions = self.collection.definition.dimensions;
         self.embeddings.values.get(self.positions.get(text)? * dimensions..)?.get(..dimensions)
@@ -89,30 +90,30 @@ impl<'a> Vectors<'a> {
         self.positions.get(text).is_some_and(|position| self.embeddings.truncated.get(*position) == Some(&true))
     }
 
-    /// To how many bytes a text was cut because the provider said that it reads no more.
+    /// The number of bytes to which a text was cut because the provider said that it reads no more.
     pub(super) fn cut(&self, text: &Input<'_>) -> Option<usize> {
         self.find(&self.embeddings.cut, text).copied()
     }
 
-    /// Why the provider does not take a text.
+    /// Why the provider refuses a text.
     pub(super) fn refusal(&self, text: &Input<'_>) -> Option<&str> {
         self.find(&self.embeddings.refused, text).map(String::as_str)
     }
 
-    /// What is said of a text in a list that is sorted by position.
+    /// The entry of a text in a list that is sorted by position.
     fn find<'l, T>(&self, list: &'l [(usize, T)], text: &Input<'_>) -> Option<&'l T> {
-        // Most often there is nothing to look for.
+        // Usually the list is empty.
         let position = if list.is_empty() { None } else { self.positions.get(text) }?;
         let found = list.binary_search_by_key(position, |(position, _)| *position).ok()?;
         Some(&list[found].1)
     }
 
-    /// How many texts were embedded.
+    /// The number of embedded texts.
     pub(super) fn count(&self) -> usize {
         self.positions.len() - self.embeddings.refused.len()
     }
 
-    /// How many tokens the model read.
+    /// The number of tokens that the model read.
     pub(super) fn tokens(&self) -> u64 {
         self.embeddings.tokens
     }

@@ -12,12 +12,19 @@ use super::{
 };
 
 mod chunks;
+mod languages;
+mod turn;
+mod words;
+
+pub(crate) use turn::{Turn, Turns};
+pub(crate) use words::ChunkWords;
+use words::{WordColumns, WordValues};
 
 /// A content hash: SHA-256.
 pub(crate) type ContentHash = [u8; 32];
 
-/// Most bytes of a text, or of a chunk of it, whose words full-text search finds. No text of this size makes more than the
-/// 1 MB that a tsvector holds: the worst have been seen to make 3.5 bytes of one.
+/// Maximum bytes of a text, or of a chunk, whose words full-text search finds if Postgres makes them. No text of this
+/// size makes more than the 1 MB that a tsvector holds: the worst have been seen to make 3.5 bytes of one.
 pub(crate) const MAX_FULL_TEXT_BYTES: usize = 200_000;
 
 /// What is stored of a document that is to be written.
@@ -36,7 +43,7 @@ pub(crate) struct NewDocument<'a> {
     pub text: &'a str,
     /// A JSON object.
     pub metadata: &'a str,
-    /// Of all that the vectors depend on.
+    /// Hash of everything that the vectors depend on.
     pub content_hash: &'a ContentHash,
     /// The version that it must have to be written, 0 when it must not exist; `None`: any.
     pub version: Option<i64>,
@@ -49,7 +56,11 @@ pub(crate) enum Content<'a> {
     /// The stored hash was the same: at most the metadata changes.
     Unchanged,
     /// Store the text as one chunk, with its vector if it has one.
-    Whole(Option<&'a [f32]>),
+    Whole {
+        vector: Option<&'a [f32]>,
+        /// `None` where Postgres makes them, or when there is no text.
+        words: Option<&'a ChunkWords>,
+    },
     /// Store the text and these chunks of it, in order; those that are kept need [`NewDocument::version`].
     Chunks(Vec<NewChunk<'a>>),
 }
@@ -64,6 +75,8 @@ pub(crate) struct NewChunk<'a> {
     pub hash: &'a ContentHash,
     /// `None`: it is stored, at most its place in the document changes.
     pub vector: Option<&'a [f32]>,
+    /// `None` where Postgres makes them, or when it is stored.
+    pub words: Option<&'a ChunkWords>,
 }
 
 /// What [`Store::write`] did.
@@ -74,6 +87,15 @@ pub(crate) struct Written {
     pub unchanged: usize,
     /// Existed, though only absent ones were to be written.
     pub skipped: usize,
+}
+
+impl std::ops::AddAssign for Written {
+    fn add_assign(&mut self, other: Self) {
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+        self.skipped += other.skipped;
+    }
 }
 
 #[derive(Debug)]
@@ -90,16 +112,15 @@ pub(super) struct IngestStatements {
 impl IngestStatements {
     pub(super) fn new(tables: &Tables, collection: &Collection) -> Self {
         let Tables { documents, chunks, .. } = tables;
-        // Checked when the collection was created: letters, digits and underscores.
-        let language = &collection.definition.text_search_language;
+        let WordColumns { parameter, source, version } = WordColumns::new(collection);
         // With the row of the chunk that a text which is not split has: its words come from the text that is sent anyway.
-        // Whoever wrote the document meanwhile may have left that row; its other chunks are for `delete_chunks`.
+        // Another writer may have left that row meanwhile; its other chunks are for `delete_chunks`.
         let write_documents = |name: &str, conflict: &str| {
             format!(
                 "-- {name}
                  WITH new AS (
-                     SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bytea[], $5::int[])
-                         AS n (id, text, metadata, content_hash, searched)
+                     SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bytea[], $5::{parameter}[], $6::int[])
+                         AS n (id, text, metadata, content_hash, words, word_count)
                      WHERE {IN_TRANSACTION}),
                  written AS (
                      INSERT INTO {documents} AS d (id, text, metadata, content_hash)
@@ -107,12 +128,13 @@ impl IngestStatements {
                      ON CONFLICT (id) {conflict}
                      RETURNING d.id, d.key, d.version),
                  whole AS (
-                     INSERT INTO {chunks} (document_key, chunk, ordinal, start_char, end_char, words)
-                     SELECT w.key, 0, 0, 0, char_length(n.text),
-                            to_tsvector('{language}'::regconfig, left(n.text, n.searched))
-                     FROM written w JOIN new n ON n.id = w.id WHERE n.searched > 0
+                     INSERT INTO {chunks}
+                         (document_key, chunk, ordinal, start_char, end_char, words, words_version, word_count)
+                     SELECT w.key, 0, 0, 0, char_length(n.text), {source}, {version}, n.word_count
+                     FROM written w JOIN new n ON n.id = w.id WHERE n.word_count IS NOT NULL
                      ON CONFLICT (document_key, chunk) DO UPDATE SET ordinal = 0, start_char = 0,
-                         end_char = excluded.end_char, hash = NULL, text = NULL, words = excluded.words)
+                         end_char = excluded.end_char, hash = NULL, text = NULL, words = excluded.words,
+                         words_version = excluded.words_version, word_count = excluded.word_count)
                  SELECT id, key, version FROM written"
             )
         };
@@ -205,22 +227,28 @@ impl Store {
         collection: &Collection,
         documents: &[NewDocument<'_>],
         only_absent: bool,
+        turn: &Turn,
         timeout: Duration,
     ) -> Result<Written, StoreError> {
         let (kept, changed): (Vec<_>, Vec<_>) =
             documents.iter().partition(|document| matches!(document.content, Content::Unchanged));
         let (kept, changed) = (&kept[..], &changed[..]);
+        self.add_languages(collection, changed, timeout).await?;
+        turn.may_begin().await;
         self.with_collection(&collection.definition.name, |entry| async move {
             if entry.collection.id != collection.id {
                 // The documents were meant for the one that is gone.
                 return Err(StoreError::CollectionReplaced(collection.definition.name.clone()));
             }
+            let codes = chunks::codes(&entry, changed).await;
+            turn.begins();
             let connection = self.connection_to(&entry).await?;
             let mut written = Written::default();
             let conditional: Vec<&NewDocument<'_>> =
                 kept.iter().copied().filter(|document| document.version.is_some()).collect();
             if changed.is_empty() && conditional.is_empty() {
                 // One statement is a transaction by itself.
+                turn.is_next().await;
                 written.updated = update_metadata(&connection, &entry, kept).await?;
             } else {
                 let transaction = Transaction::new(&connection).timeout(timeout).pipelined();
@@ -242,14 +270,12 @@ impl Store {
                 if !kept.is_empty() {
                     written.updated += update_metadata(&connection, &entry, kept).await?;
                 }
-                chunks::write_and_commit(&connection, &transaction, &entry, changed, &upserted).await?;
+                turn.let_next_begin();
+                chunks::write_and_commit(&connection, &transaction, turn, &entry, changed, &upserted, &codes).await?;
             }
             connection.done();
             written.unchanged = documents.len() - written.inserted - written.updated - written.skipped;
-            let stats = self.stats();
-            stats.inserted.add(written.inserted as u64);
-            stats.updated.add(written.updated as u64);
-            stats.unchanged.add(written.unchanged as u64);
+            self.stats().add_written(&written);
             Ok(written)
         })
         .await
@@ -290,14 +316,21 @@ async fn write_documents(
     let texts: Vec<&str> = documents.iter().map(|document| document.text).collect();
     let metadata: Vec<Json<&str>> = documents.iter().map(|document| Json(document.metadata)).collect();
     let hashes: Vec<&[u8]> = documents.iter().map(|document| &document.content_hash[..]).collect();
-    let searched: Vec<i32> = documents
-        .iter()
-        .map(|document| match document.content {
-            Content::Whole(_) => searched_characters(document.text),
-            Content::Chunks(_) | Content::Unchanged => 0,
-        })
-        .collect();
-    let rows = connection.query(&statement, &[&ids, &texts, &metadata, &hashes, &searched]).await?;
+    let mut words = WordValues::new(&entry.collection);
+    // None where no chunk is written with the document.
+    let mut counts: Vec<Option<i32>> = Vec::with_capacity(documents.len());
+    for document in documents {
+        match document.content {
+            Content::Whole { words: made, .. } if !document.text.is_empty() => {
+                counts.push(Some(words.push(document.text, made)?));
+            }
+            Content::Whole { .. } | Content::Chunks(_) | Content::Unchanged => {
+                words.skip();
+                counts.push(None);
+            }
+        }
+    }
+    let rows = connection.query(&statement, &[&ids, &texts, &metadata, &hashes, words.value(), &counts]).await?;
     rows.iter()
         .map(|row| {
             // SQL promises no order, so each row is found by its id; ids are sorted.
@@ -306,12 +339,6 @@ async fn write_documents(
             Ok(Upserted { key: row.get(1), version: row.get(2), index })
         })
         .collect()
-}
-
-/// How many characters of a text full-text search finds.
-fn searched_characters(text: &str) -> i32 {
-    // Of at most 200,000 bytes.
-    text[..text.floor_char_boundary(MAX_FULL_TEXT_BYTES)].chars().count() as i32
 }
 
 /// Locks the documents; returns whether each has the version that it must have.
