@@ -1,12 +1,12 @@
-//! One run of a search: the transaction, its settings, and what comes back.
+//! One run of a search: the transaction, its settings, and its result.
 
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 
 use super::{
-    Chunk, Hit, MAX_EF_SEARCH, Query, SearchSettings, explain,
-    statement::{Reach, is_gated, taken},
+    Chunk, Hit, MAX_EF_SEARCH, Query, Ranking, SearchSettings, explain,
+    statement::{Reach, UseOfCodes, is_gated, taken},
     writer::{self, column},
 };
 use crate::store::{
@@ -20,18 +20,18 @@ use crate::store::{
 
 /// pgvector's default `hnsw.ef_search`: fewer candidates are never worth it.
 const MIN_EF_SEARCH: i32 = 40;
-/// With a filter: what matches may be far away, where the ways of the graph are rough.
+/// With a filter: matches may be far away, where the paths of the graph are rough.
 const MIN_EF_SEARCH_FILTERED: i32 = 200;
-/// With a filter, times the lists that are read without: what matches may be in others than the nearest.
+/// With a filter, a search reads this many times the lists: matches may be in lists that are not the nearest.
 const PROBES_FILTERED: i32 = 4;
-/// Vectors that a filtered search meets along the HNSW index before it compares all that match instead.
+/// Number of vectors that a filtered search meets along the HNSW index before it compares all matches instead.
 const MAX_SCAN_TUPLES: usize = 5_000;
 
 /// One run of a statement.
 #[derive(Default)]
 pub(super) struct Run {
     pub(super) hits: Vec<Hit>,
-    /// As it was while the statement ran; `None` when that found nothing.
+    /// The revision while the statement ran; `None` if it found nothing.
     pub(super) revision: Option<i64>,
     /// Rows of the vector search.
     pub(super) nearest: usize,
@@ -41,6 +41,12 @@ pub(super) struct Run {
     pub(super) has_farther: bool,
     /// Few documents match the filter, and all their vectors were compared.
     pub(super) compared: bool,
+    /// The statement read the codes of the matches.
+    pub(super) by_codes: bool,
+    /// Rows among the best that had no code.
+    pub(super) uncoded: usize,
+    /// Some texts that could be among the results were not scored.
+    pub(super) left_out_texts: bool,
     pub(super) plan: Option<serde_json::Value>,
     pub(super) wait: Duration,
     pub(super) database: Duration,
@@ -54,40 +60,52 @@ impl Run {
 }
 
 impl Store {
-    /// One round trip: settings, query and commit are sent together.
+    /// One round trip: settings, query and commit are sent together. A search by words needs another one before it, unless
+    /// its `ranking` is known from the run before.
     pub(super) async fn run_search(
         &self,
         entry: &Entry,
         query: &Query,
+        ranking: &mut Option<Ranking>,
         settings: &SearchSettings,
-        reach: Reach,
+        reach: Reach<'_>,
         deadline: Instant,
     ) -> Result<Run, StoreError> {
         let began = Instant::now();
         let connection = self.connection_to(entry).await?;
         let connected = Instant::now();
-        let timeout = deadline.saturating_duration_since(connected);
-        let run = match query {
-            Query::Nearest(vector) if is_plain(entry, settings) => {
+        if let (Some(words), None) = (query.words(), &ranking) {
+            *ranking = Some(self.rank(&connection, entry, words, settings).await?);
+        }
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let mut run = match query {
+            Query::Nearest(vector) if is_plain(entry, settings) && reach.codes.is_none() => {
                 let transaction = transaction(&connection, entry, settings, reach.by_index, settings.limit);
                 run_plain(&connection, &transaction.timeout(timeout), entry, vector, settings, reach).await?
             }
             _ => {
                 let rows = reach.rows.unwrap_or(settings.limit);
-                let transaction = transaction(&connection, entry, settings, reach.by_index, rows)
+                let mut transaction = transaction(&connection, entry, settings, reach.by_index, rows)
                     // Compiling a statement takes longer than most of them run.
-                    .set("jit", "off")
-                    // Nobody reads that a word stands for nothing.
-                    .set("client_min_messages", "warning");
-                run_written(&connection, &transaction.timeout(timeout), entry, query, settings, reach).await?
+                    .set("jit", "off");
+                if matches!(reach.codes, Some((UseOfCodes::IfFew, _))) {
+                    // Postgres would start workers before the statement decides whether it reads codes.
+                    transaction = transaction.set("max_parallel_workers_per_gather", 0);
+                }
+                let transaction = transaction.timeout(timeout);
+                run_written(&connection, &transaction, entry, query, ranking.as_ref(), settings, reach).await?
             }
         };
         connection.done();
+        if entry.tables.source.is_some() {
+            // A vector without a direction, which pgfox would have refused. An index leaves it out.
+            run.hits.retain(|hit| !hit.distance.is_some_and(f64::is_nan));
+        }
         Ok(Run { wait: connected - began, database: connected.elapsed(), ..run })
     }
 }
 
-/// Whether the prepared statements do.
+/// Whether the prepared statements suffice.
 fn is_plain(entry: &Entry, settings: &SearchSettings) -> bool {
     let SearchSettings { filter, exclude, max_distance, with_text, with_metadata, .. } = settings;
     filter.is_none()
@@ -104,7 +122,7 @@ async fn run_plain(
     entry: &Entry,
     vector: &[f32],
     settings: &SearchSettings,
-    reach: Reach,
+    reach: Reach<'_>,
 ) -> Result<Run, StoreError> {
     let statements = if reach.by_index { &entry.search.nearest } else { &entry.search.exact };
     let sql = &statements[usize::from(settings.include_vector)];
@@ -126,7 +144,7 @@ async fn run_plain(
                 vector_rank: None,
                 full_text_rank: None,
             };
-            Ok((row.get::<_, i64>(4), row.get::<_, Option<i64>>(5), hit))
+            Ok((row.get::<_, Option<i64>>(4), row.get::<_, Option<i64>>(5), hit))
         })
         .await
     };
@@ -143,7 +161,11 @@ async fn run_plain(
     let plan = plan?;
     committed?;
     let revision = rows.first().and_then(|(_, revision, _)| *revision);
-    let hits = rows.into_iter().filter(|(key, ..)| !settings.exclude.contains(key)).map(|(.., hit)| hit);
+    let is_excluded = |key: &Option<i64>, hit: &Hit| match key {
+        Some(key) => settings.exclude.keys.contains(key),
+        None => settings.exclude.ids.contains(&hit.document.id),
+    };
+    let hits = rows.into_iter().filter(|(key, _, hit)| !is_excluded(key, hit)).map(|(.., hit)| hit);
     let hits: Vec<Hit> = hits.take(settings.limit).collect();
     Ok(Run { nearest: hits.len(), hits, revision, plan, ..Run::default() })
 }
@@ -153,10 +175,11 @@ async fn run_written(
     transaction: &Transaction<'_>,
     entry: &Entry,
     query: &Query,
+    ranking: Option<&Ranking>,
     settings: &SearchSettings,
-    reach: Reach,
+    reach: Reach<'_>,
 ) -> Result<Run, StoreError> {
-    let (sql, parameters) = writer::write(entry, query, settings, reach);
+    let (sql, parameters) = writer::write(entry, query, ranking, settings, reach);
     let typed = parameters.typed();
     let rows = async {
         let rows = connection.query_typed_raw(&sql, typed.iter().cloned()).await?;
@@ -170,13 +193,13 @@ async fn run_written(
     committed?;
     let mut rows = rows.into_iter();
     let Some((run, first)) = rows.next() else {
-        return Err(StoreError::Stale(None)); // the registry has it no more
+        return Err(StoreError::Stale(None)); // the registry no longer has it
     };
     let hits = first.into_iter().chain(rows.filter_map(|(_, hit)| hit)).collect();
     Ok(Run { hits, plan, ..run })
 }
 
-/// What a row says of the run, and what it found.
+/// The run according to a row, and the hit in the row.
 fn read_written(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit>), StoreError> {
     let count = |column: usize| row.get::<_, i64>(column) as usize;
     let run = Run {
@@ -185,6 +208,9 @@ fn read_written(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit
         matches: count(column::MATCHES),
         has_farther: count(column::FAR) > 0,
         compared: row.get(column::COMPARED),
+        by_codes: row.get(column::BY_CODES),
+        uncoded: count(column::UNCODED),
+        left_out_texts: row.get(column::LEFT_OUT_TEXTS),
         ..Run::default()
     };
     let Some(id) = row.get::<_, Option<String>>(column::ID) else {
@@ -216,7 +242,7 @@ fn read_written(row: &Row, settings: &SearchSettings) -> Result<(Run, Option<Hit
     Ok((run, Some(hit)))
 }
 
-/// The transaction of a run, with the settings of the index. `rows` is how many the vector search shall find.
+/// The transaction of a run, with the settings of the index, for a vector search of so many `rows`.
 fn transaction<'c>(
     connection: &'c Connection,
     entry: &Entry,
@@ -236,7 +262,7 @@ fn transaction<'c>(
     if entry.search.iterative_scan {
         transaction = transaction.set(&format!("{}.iterative_scan", index.method()), "relaxed_order");
         if matches!(index, IndexKind::Hnsw { .. }) && is_gated(&entry.collection, settings) {
-            // Farther than what still has enough matches; comparing all that match takes no longer then.
+            // If fewer match than it would need to meet enough of them, comparing all matches takes no longer.
             let most = MAX_SCAN_TUPLES.max(taken(Some(index), rows).saturating_mul(20));
             transaction = transaction.set("hnsw.max_scan_tuples", most);
         }

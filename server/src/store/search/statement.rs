@@ -1,14 +1,20 @@
-//! The prepared statements of a plain search, and what decides how a search goes. `writer` writes all other statements.
+//! The prepared statements of a plain search, and the choice between ways to search. `writer` writes all other statements.
 
 use super::SearchSettings;
-use crate::store::{Collection, FieldPath, Filter, IndexKind, MetadataIndex, MetadataIndexType, Test, tables::Tables};
+use crate::store::{
+    Collection, FieldPath, Filter, IndexKind, MetadataIndex, MetadataIndexType, Source, Test,
+    catalog::Entry,
+    codes::{Code, Codes, Declared},
+    sources::SourceIndex,
+    tables::Tables,
+};
 
-/// Rows that match to take from an index for those that are wanted. An index goes through the vectors roughly from near to
-/// far, and the rougher the farther it has to go for what matches; the nearest of some more are the true ones.
+/// How many matching rows to take from an index for so many results. An index returns vectors roughly from near to far. The
+/// farther it must go for matches, the rougher the order, so the nearest of a few more rows are the true results.
 pub(super) fn taken(index: Option<IndexKind>, rows: usize) -> usize {
     const AT_MOST_FOR: usize = 50;
     let more = match index {
-        // It reads many vectors at a time, and stops though nearer ones are in the lists that follow.
+        // It reads many vectors at a time, and stops even if nearer ones are in the next lists.
         Some(IndexKind::IvfFlat { .. }) => 19,
         _ => 4,
     };
@@ -19,7 +25,7 @@ pub(super) fn taken(index: Option<IndexKind>, rows: usize) -> usize {
 #[derive(Debug)]
 pub(in crate::store) struct SearchStatements {
     /// With the index. Without vectors and with.
-    pub(super) nearest: [String; 2],
+    pub(in crate::store) nearest: [String; 2],
     /// Without it.
     pub(super) exact: [String; 2],
     pub(super) iterative_scan: bool,
@@ -28,20 +34,23 @@ pub(in crate::store) struct SearchStatements {
 impl SearchStatements {
     pub(in crate::store) fn new(tables: &Tables, collection: &Collection, iterative_scan: bool) -> Self {
         let Tables { documents, embeddings, internal, extension, .. } = tables;
+        // Excluded rows of an attached table are known by their ids.
+        let key = if tables.source.is_some() { "NULL::bigint" } else { "d.key" };
         let distance = format!("e.embedding OPERATOR({extension}.{}) $1", collection.definition.distance.operator());
         let send = format!("{}_send", collection.definition.vector_type.name());
-        // The documents are joined after the nearest are known. `+ 0` sorts for real: an iterative scan may return rows
+        // The documents are joined after the nearest are known. `+ 0` makes Postgres sort: an iterative scan may return rows
         // slightly out of order, which Postgres does not know.
         let statement = |distance: &str, vector: &str| {
             format!(
                 "-- search
                  WITH nearest AS MATERIALIZED (
                      SELECT e.document_key, {distance} AS distance {vector} FROM {embeddings} e ORDER BY distance LIMIT $2)
-                 SELECT d.id, d.text, d.metadata, n.distance, d.key,
+                 SELECT d.id, d.text, d.metadata, n.distance, {key},
                         (SELECT revision FROM {internal}.collections WHERE id = {id}) {vector_out}
-                 FROM nearest n JOIN {documents} d ON d.key = n.document_key
+                 FROM nearest n JOIN {documents} d ON {on_document}
                  ORDER BY n.distance + 0, d.key",
                 id = collection.id,
+                on_document = tables.on_document("n.document_key"),
                 vector_out = if vector.is_empty() { String::new() } else { format!(", {extension}.{send}(n.embedding)") },
             )
         };
@@ -55,18 +64,69 @@ impl SearchStatements {
     }
 }
 
-/// How far a run goes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reach {
-    /// The vector index may be used.
-    pub(super) by_index: bool,
-    /// Most rows of the vector search and of the full-text search; `None`: all of them.
-    pub(super) rows: Option<usize>,
+impl SearchSettings {
+    /// How many of the best codes a run for so many rows compares exactly.
+    pub(super) fn candidates(&self, codes: &Codes, rows: usize) -> usize {
+        self.rerank_candidates.map_or_else(|| codes.candidates(rows), |candidates| candidates.max(rows))
+    }
 }
 
-/// Whether the documents that match a filter are looked for first.
+/// The codes that a search can use.
+#[derive(Debug)]
+pub(super) struct Coded<'e> {
+    pub(super) codes: &'e Codes,
+    /// What they answer of the filter.
+    pub(super) declared: Declared,
+    /// The code of the query.
+    pub(super) code: Code,
+}
+
+impl<'e> Coded<'e> {
+    /// If there are any for this filter.
+    pub(super) fn new(entry: &'e Entry, filter: Option<&Filter>, query: &[f32]) -> Option<Self> {
+        let (codes, declared) = entry.codes_for(filter)?;
+        Some(Self { codes, declared, code: codes.maker.query(query) })
+    }
+}
+
+/// What a run reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach<'e> {
+    /// The vector index may be used.
+    pub(super) by_index: bool,
+    /// Maximum number of rows of the vector search and of the full-text search; `None`: all of them.
+    pub(super) rows: Option<usize>,
+    /// When to use which codes. `None`: never.
+    pub(super) codes: Option<(UseOfCodes, &'e Coded<'e>)>,
+}
+
+/// When a run reads the codes of what matches the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UseOfCodes {
+    /// If Postgres expects that few enough match.
+    IfFew,
+    Always,
+}
+
+/// Whether the statement first finds the documents that match a filter.
 pub(super) fn is_gated(collection: &Collection, settings: &SearchSettings) -> bool {
-    settings.filter.as_ref().is_some_and(|filter| is_served(filter, &collection.definition.metadata_indexes))
+    settings.filter.as_ref().is_some_and(|filter| match &collection.definition.source {
+        // The keys of several columns are not a list of values.
+        Some(source) => source.id.len() == 1 && is_served_by_table(filter, source, &collection.source_indexes),
+        None => is_served(filter, &collection.definition.metadata_indexes),
+    })
+}
+
+/// Whether an index of the table of a source finds the documents that match.
+fn is_served_by_table(filter: &Filter, source: &Source, indexes: &[SourceIndex]) -> bool {
+    let is_served = |filter: &Filter| is_served_by_table(filter, source, indexes);
+    match filter {
+        Filter::Ids(_) => true,
+        Filter::All(filters) => filters.iter().any(is_served),
+        Filter::Any(filters) => filters.iter().all(is_served),
+        Filter::None(_) | Filter::Everything => false,
+        Filter::Field { path, test } => source.is_served(path, test, indexes),
+    }
 }
 
 /// Whether an index finds the documents that match, so that counting the first few of them is quick.
@@ -79,7 +139,7 @@ fn is_served(filter: &Filter, indexes: &[MetadataIndex]) -> bool {
         Filter::None(_) | Filter::Everything => false,
         Filter::Field { path, test } => match test {
             Test::Equals(_) | Test::OneOf(_) | Test::ContainsAny(_) | Test::ContainsAll(_) => {
-                indexes.iter().any(|index| index.kind == MetadataIndexType::Gin)
+                indexes.iter().any(|index| index.kind == MetadataIndexType::Gin || test.is_served_by(path, index))
             }
             Test::Number(..) => has(MetadataIndexType::Number, path),
             Test::String(..) | Test::StartsWith(_) => has(MetadataIndexType::String, path),

@@ -1,18 +1,27 @@
 //! What the writer writes, in golden files. A test that differs leaves what was written beside the golden file, with `.new`
 //! behind its name: look at it, and if it is right, let it take the place of the other.
 
-use std::{collections::BTreeSet, path::Path, time::SystemTime};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::SystemTime};
 
 use super::*;
+use crate::store::search::{
+    Fusion, FusionMethod, Words,
+    statement::Coded,
+    words::{self, Freshness, Measure, RankedTerm, Rung},
+};
 use crate::store::{
-    ChunkMethod, ChunkUnit, Chunking, Collection, Distance, FieldPath, Filter, IndexKind, Literal, MetadataIndex,
-    MetadataIndexType, NewCollection, Test, VectorType, schema::Extension,
+    ChunkMethod, ChunkUnit, Chunking, Collection, Distance, FieldPath, Filter, FullText, IndexKind, Literal,
+    MetadataIndex, MetadataIndexType, NewCollection, Test, VectorType, WordMaker, codes::Codes, schema::Extension,
 };
 
 const VECTOR: [f32; 2] = [1.0, 0.0];
 
 /// A collection with an HNSW index and one over all metadata.
 fn entry(chunking: Option<Chunking>) -> Entry {
+    entry_with(chunking, Vec::new())
+}
+
+fn entry_with(chunking: Option<Chunking>, codes: Vec<Arc<Codes>>) -> Entry {
     let definition = NewCollection {
         name: "films".into(),
         model: None,
@@ -22,9 +31,11 @@ fn entry(chunking: Option<Chunking>) -> Entry {
         query_prefix: String::new(),
         document_prefix: String::new(),
         chunking,
-        text_search_language: "english".into(),
+        full_text: FullText { language: "english".into(), k1: 1.2, b: 0.75 },
         metadata_indexes: vec![MetadataIndex { kind: MetadataIndexType::Gin, path: Vec::new() }],
         aliases: Vec::new(),
+        source: None,
+        follow: None,
     };
     let index = Some(IndexKind::Hnsw { m: 16, ef_construction: 64 });
     let collection = Collection {
@@ -33,10 +44,14 @@ fn entry(chunking: Option<Chunking>) -> Entry {
         revision: 9,
         created_at: SystemTime::UNIX_EPOCH,
         index,
+        words: WordMaker::Postgres,
+        languages: Vec::new(),
         outdated_times: Vec::new(),
+        source_indexes: Vec::new(),
+        codes: None,
         definition,
     };
-    Entry::new("pgfox_internal", &Extension::for_tests(), collection)
+    Entry::new("pgfox_internal", &Extension::for_tests(), collection, codes)
 }
 
 fn chunking() -> Option<Chunking> {
@@ -62,14 +77,60 @@ fn served() -> Option<Filter> {
     field(Test::Equals(Literal { json: "\"drama\"".into(), is_scalar: true }))
 }
 
-fn fusion() -> Fusion {
-    Fusion { vector_weight: 1.5, full_text_weight: 1.0, rank_constant: 10, candidates: 100 }
+fn fusion(method: FusionMethod) -> Fusion {
+    Fusion { method, vector_weight: 1.5, full_text_weight: 1.0, candidates: 100 }
 }
 
-const BY_INDEX: Reach = Reach { by_index: true, rows: Some(10) };
+/// Two words, one of them common, and a phrase, in so many texts.
+fn ranking(texts: f64) -> Ranking {
+    let rung = |bound, query: &str, share| Rung { bound, query: query.into(), share };
+    let term = |weight, measure| RankedTerm { weight, measure };
+    Ranking {
+        terms: vec![
+            term(8.0, Measure::Phrase("('red'<1>'fox')".into())),
+            term(2.0, Measure::Lexemes(vec!["'sound'".into(), "'sounds'".into()])),
+        ],
+        excluded: vec![words::Excluded { text: "dog".into(), queries: vec!["'dog'".into()] }],
+        norm_base: 0.3,
+        norm_per_word: 0.09,
+        ladder: vec![
+            rung(5.0, "('red'<1>'fox')&('sound'|'sounds')", 0.01),
+            rung(2.0, "('red'<1>'fox')", 0.1),
+            rung(0.0, "(('red'<1>'fox')|('sound'|'sounds'))", 0.5),
+        ],
+        texts,
+        has_no_terms: false,
+        freshness: Freshness::Fresh,
+    }
+}
 
-fn check(name: &str, entry: &Entry, query: &Query, settings: &SearchSettings, reach: Reach) {
-    let (sql, parameters) = write(entry, query, settings, reach);
+fn words() -> Words {
+    Words::default()
+}
+
+const BY_INDEX: Reach<'_> = Reach { by_index: true, rows: Some(10), codes: None };
+
+fn check(name: &str, entry: &Entry, query: &Query, settings: &SearchSettings, reach: Reach<'_>) {
+    check_ranked(name, entry, query, None, settings, reach);
+}
+
+/// Checks a search by the index, or by codes.
+fn check_coded(name: &str, settings: &SearchSettings) {
+    let entry = entry_with(None, vec![Arc::new(Codes::for_tests())]);
+    let coded = Coded::new(&entry, settings.filter.as_ref(), &VECTOR).expect("codes for the filter");
+    let reach = Reach { codes: Some((UseOfCodes::IfFew, &coded)), ..BY_INDEX };
+    check(name, &entry, &Query::Nearest(VECTOR.into()), settings, reach);
+}
+
+fn check_ranked(
+    name: &str,
+    entry: &Entry,
+    query: &Query,
+    ranking: Option<&Ranking>,
+    settings: &SearchSettings,
+    reach: Reach<'_>,
+) {
+    let (sql, parameters) = write(entry, query, ranking, settings, reach);
     let count = parameters.typed().len();
     let numbers = sql.split('$').skip(1).map(|rest| {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
@@ -97,8 +158,36 @@ fn nearest_with_a_filter_that_an_index_serves() {
 
 #[test]
 fn nearest_with_a_filter_that_no_index_serves() {
-    let settings = SearchSettings { filter: field(Test::Exists), exclude: vec![1, 2], ..settings() };
+    let settings = SearchSettings {
+        filter: field(Test::Exists),
+        exclude: Excluded { keys: vec![1, 2], ids: Vec::new() },
+        ..settings()
+    };
     check("nearest_filtered", &entry(None), &Query::Nearest(VECTOR.into()), &settings, BY_INDEX);
+}
+
+#[test]
+fn nearest_by_codes_of_a_declared_field() {
+    let settings =
+        SearchSettings { filter: served(), exclude: Excluded { keys: vec![1], ids: Vec::new() }, ..settings() };
+    check_coded("nearest_by_codes", &settings);
+}
+
+#[test]
+fn nearest_by_codes_with_another_condition() {
+    let filter = Filter::All(vec![served().expect("a filter"), Filter::Ids(vec!["a".into()])]);
+    let settings = SearchSettings { filter: Some(filter), ..settings() };
+    check_coded("nearest_by_codes_and_more", &settings);
+}
+
+#[test]
+fn nearest_by_codes_of_a_list() {
+    let wanted = ["\"a\"", "\"b\""].map(|json| Literal { json: json.into(), is_scalar: true });
+    let path = FieldPath { lists: Vec::new(), keys: vec!["tags".into()] };
+    let any = Filter::Field { path, test: Test::ContainsAny(wanted.into()) };
+    let filter = Some(Filter::All(vec![served().expect("a filter"), any]));
+    let settings = SearchSettings { filter, ..settings() };
+    check_coded("nearest_by_codes_of_list", &settings);
 }
 
 #[test]
@@ -111,19 +200,32 @@ fn nearest_by_document_within_a_distance() {
 fn exact_with_vectors_and_without_texts() {
     let settings =
         SearchSettings { filter: served(), with_text: false, with_metadata: false, include_vector: true, ..settings() };
-    let all = Reach { by_index: false, rows: Some(10) };
+    let all = Reach { by_index: false, ..BY_INDEX };
     check("exact", &entry(None), &Query::Nearest(VECTOR.into()), &settings, all);
 }
 
 #[test]
 fn words_with_a_filter() {
     let settings = SearchSettings { filter: served(), include_full_text: true, ..settings() };
-    let all = Reach { by_index: false, rows: Some(10) };
-    check("words", &entry(chunking()), &Query::Words(Words::parse("\"red fox\" -dog sound")), &settings, all);
+    let all = Reach { by_index: false, ..BY_INDEX };
+    let query = Query::Words(words());
+    check_ranked("words", &entry(chunking()), &query, Some(&ranking(100.0)), &settings, all);
+}
+
+#[test]
+fn words_of_many_texts() {
+    let all = Reach { by_index: false, ..BY_INDEX };
+    let query = Query::Words(words());
+    check_ranked("words_of_many", &entry(None), &query, Some(&ranking(100_000.0)), &settings(), all);
 }
 
 #[test]
 fn both_fused() {
-    let query = Query::Both { vector: VECTOR.into(), words: Words::parse("red fox"), fusion: fusion() };
-    check("both", &entry(None), &query, &settings(), Reach { by_index: true, rows: Some(100) });
+    let ranking = ranking(100.0);
+    for (name, method) in
+        [("both", FusionMethod::RelativeScore), ("both_by_rank", FusionMethod::ReciprocalRank { constant: 10 })]
+    {
+        let query = Query::Both { vector: VECTOR.into(), words: words(), fusion: fusion(method) };
+        check_ranked(name, &entry(None), &query, Some(&ranking), &settings(), BY_INDEX);
+    }
 }

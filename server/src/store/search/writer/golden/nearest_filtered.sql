@@ -10,8 +10,9 @@ found AS (
            NULL::bigint AS full_text_rank
     FROM nearest )
 SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, NULL::int, NULL::int, NULL::int, NULL::text, NULL::bytea,
-       s.revision, s.nearest, s.far, s.matches, s.compared
-FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, 0::bigint AS matches, false AS compared
+       s.revision, s.nearest, s.far, s.matches, s.compared, s.left_out_texts, s.by_codes, s.uncoded
+FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, 0::bigint AS matches, false AS compared,
+             false AS left_out_texts, false AS by_codes, 0::bigint AS uncoded
       FROM pgfox_internal.collections WHERE id = 7) s
 LEFT JOIN (SELECT * FROM found ORDER BY distance + 0, document_key, chunk LIMIT $6) f ON true
 LEFT JOIN pgfox_internal.documents_7 d ON d.key = f.document_key

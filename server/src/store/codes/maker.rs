@@ -1,0 +1,271 @@
+//! How a vector becomes a code: one bit for each of a number of directions, and the length of the vector.
+//!
+//! The centre of the collection is taken off the vector, the rest is rotated at random, and of each coordinate only the sign
+//! is kept. Two vectors whose codes differ in `h` of `bits` bits have an angle of about pi * h / bits (Charikar, 2002), which
+//! with their lengths gives their distance. A vector with few dimensions is first padded with zeros: more directions than it
+//! has dimensions give a better estimate.
+
+use crate::store::Distance;
+
+/// Fewer directions than these tell too little. With 512 instead of 128, an eighth of the candidates gives the same recall
+/// on vectors of 128 dimensions that are not clustered.
+const MIN_BITS: usize = 512;
+/// More would not fit into an entry of a btree, with the values of the fields.
+const MAX_BITS: usize = 4_096;
+/// One round of signs and Walsh-Hadamard leaves traces of the original coordinates, three leave none.
+const ROUNDS: u64 = 3;
+
+/// Makes the codes of an embedding space.
+#[derive(Debug)]
+pub(in crate::store) struct CodeMaker {
+    distance: Distance,
+    centre: Vec<f32>,
+    seed: u64,
+}
+
+/// What is kept of a vector.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::store) struct Code {
+    /// The first direction is the highest bit of the first byte, as in a `bit` of Postgres.
+    pub(in crate::store) bits: Vec<u8>,
+    /// The length of the vector without the centre.
+    pub(in crate::store) norm: f32,
+}
+
+impl CodeMaker {
+    pub(in crate::store) fn new(distance: Distance, centre: Vec<f32>, seed: i64) -> Self {
+        Self { distance, centre, seed: seed.cast_unsigned() }
+    }
+
+    /// One with the centre of these vectors.
+    pub(super) fn renewed(&self, vectors: &[Vec<f32>]) -> Self {
+        Self { centre: Self::centre_of(self.distance, vectors), ..*self }
+    }
+
+    /// The mean of vectors, which are not none: what to take off them all.
+    pub(in crate::store) fn centre_of(distance: Distance, vectors: &[Vec<f32>]) -> Vec<f32> {
+        let mut sums = vec![0.0_f64; vectors.first().map_or(0, Vec::len)];
+        for vector in vectors {
+            let scale = scale(distance, vector);
+            sums.iter_mut().zip(vector).for_each(|(sum, value)| *sum += f64::from(*value) * scale);
+        }
+        sums.iter().map(|sum| (sum / vectors.len() as f64) as f32).collect()
+    }
+
+    /// The bits of every code.
+    pub(in crate::store) fn bits(&self) -> usize {
+        bits(self.centre.len())
+    }
+
+    /// The code of a stored vector.
+    pub(in crate::store) fn code(&self, vector: &[f32]) -> Code {
+        self.encode(vector, true)
+    }
+
+    /// The code of a query. The inner product with what is left of a stored vector is that of the query as it is.
+    pub(in crate::store) fn query(&self, vector: &[f32]) -> Code {
+        self.encode(vector, self.distance != Distance::InnerProduct)
+    }
+
+    /// Orders stored codes as their distances to the query are estimated: smaller is nearer. `sql` says the same in SQL.
+    pub(in crate::store) fn estimate(&self, query: &Code, stored: &Code) -> f64 {
+        let ((query_words, _), (words, _)) = (query.bits.as_chunks::<8>(), stored.bits.as_chunks::<8>());
+        let pairs = query_words.iter().zip(words);
+        let differing: u32 = pairs.map(|(a, b)| (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)).count_ones()).sum();
+        let cosine = (std::f64::consts::PI * f64::from(differing) / self.bits() as f64).cos();
+        let (query_norm, norm) = (f64::from(query.norm), f64::from(stored.norm));
+        match self.distance {
+            Distance::InnerProduct => -norm * query_norm * cosine,
+            _ => norm * (norm - 2.0 * query_norm * cosine),
+        }
+    }
+
+    /// Orders vectors by their true distances to the query.
+    pub(in crate::store) fn distance(&self, query: &[f32], stored: &[f32]) -> f64 {
+        match self.distance {
+            Distance::InnerProduct => -inner_product(query, stored),
+            Distance::Cosine => -inner_product(query, stored) * scale(self.distance, stored),
+            Distance::L2 | Distance::L1 => {
+                // A measurement compares a million pairs, so this is a loop that is fast in every build.
+                let mut sum = 0.0;
+                for (a, b) in query.iter().zip(stored) {
+                    let difference = f64::from(*a) - f64::from(*b);
+                    sum += difference * difference;
+                }
+                sum
+            }
+        }
+    }
+
+    /// The estimate in SQL, of the columns `code` and `norm` of `c`. `$code` and `$norm` are those of the query.
+    pub(in crate::store) fn sql(&self, extension: &str, code: &str, norm: &str) -> String {
+        let bits = self.bits();
+        let cosine = format!("cos(pi() * (c.code OPERATOR({extension}.<~>) {code}) / {bits})");
+        match self.distance {
+            Distance::InnerProduct => format!("-c.norm::float8 * {norm} * {cosine}"),
+            _ => format!("c.norm::float8 * (c.norm::float8 - 2 * {norm} * {cosine})"),
+        }
+    }
+
+    fn encode(&self, vector: &[f32], centred: bool) -> Code {
+        let scale = scale(self.distance, vector);
+        // Differences of the largest floats are larger still.
+        let values = vector.iter().zip(&self.centre);
+        let values =
+            values.map(|(value, centre)| f64::from(*value) * scale - if centred { f64::from(*centre) } else { 0.0 });
+        let values: Vec<f64> = values.collect();
+        let norm = values.iter().map(|value| value * value).sum::<f64>().sqrt().min(f64::from(f32::MAX)) as f32;
+        let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+        let mut rotated = vec![0.0_f32; values.len().next_power_of_two().max(MIN_BITS)];
+        if largest > 0.0 {
+            rotated.iter_mut().zip(&values).for_each(|(rotated, value)| *rotated = (value / largest) as f32);
+            self.rotate(&mut rotated);
+        }
+        let mut bits = vec![0_u8; self.bits() / 8];
+        for (byte, values) in bits.iter_mut().zip(rotated.chunks_exact(8)) {
+            *byte = values.iter().fold(0, |byte, value| byte << 1 | u8::from(*value > 0.0));
+        }
+        Code { bits, norm }
+    }
+
+    /// An orthogonal map: in each round random signs, then the Walsh-Hadamard transform. Lengths are not kept, which signs do
+    /// not show.
+    fn rotate(&self, values: &mut [f32]) {
+        const SIGNS: usize = 64;
+        for round in 0..ROUNDS {
+            for (position, values) in values.chunks_mut(SIGNS).enumerate() {
+                let signs = random(self.seed, round << 32 | position as u64);
+                for (bit, value) in values.iter_mut().enumerate() {
+                    if signs >> bit & 1 == 1 {
+                        *value = -*value;
+                    }
+                }
+            }
+            walsh_hadamard(values);
+        }
+    }
+}
+
+/// The bits of a code for vectors with so many dimensions.
+pub(in crate::store) fn bits(dimensions: usize) -> usize {
+    dimensions.next_power_of_two().clamp(MIN_BITS, MAX_BITS)
+}
+
+/// Under the cosine distance only directions count.
+fn scale(distance: Distance, vector: &[f32]) -> f64 {
+    if distance != Distance::Cosine {
+        return 1.0;
+    }
+    let length = inner_product(vector, vector).sqrt();
+    if length > 0.0 { 1.0 / length } else { 0.0 }
+}
+
+fn inner_product(a: &[f32], b: &[f32]) -> f64 {
+    let mut sum = 0.0;
+    for (a, b) in a.iter().zip(b) {
+        sum += f64::from(*a) * f64::from(*b);
+    }
+    sum
+}
+
+/// The same 64 random bits for the same numbers, for ever: stored codes depend on them. SplitMix64 (Steele, Lea and Flood,
+/// 2014).
+fn random(seed: u64, number: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
+
+fn walsh_hadamard(values: &mut [f32]) {
+    let mut half = 1;
+    while half < values.len() {
+        for block in values.chunks_exact_mut(2 * half) {
+            let (first, second) = block.split_at_mut(half);
+            for (a, b) in first.iter_mut().zip(second) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
+        }
+        half *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vectors(count: usize, dimensions: usize, seed: u64) -> Vec<Vec<f32>> {
+        let value = |number| (random(seed, number) >> 40) as f32 / (1_u64 << 24) as f32;
+        let vector =
+            |row: usize| (0..dimensions).map(|column| 20.0 * value((row * dimensions + column) as u64)).collect();
+        (0..count).map(vector).collect()
+    }
+
+    fn first(count: usize, of: usize, key: impl Fn(usize) -> f64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..of).collect();
+        order.sort_by(|a, b| key(*a).total_cmp(&key(*b)));
+        order.truncate(count);
+        order
+    }
+
+    /// The share of the 10 nearest of vectors without any structure, which are hard, among the 200 best codes.
+    fn recall(kind: Distance, dimensions: usize) -> f64 {
+        let stored = vectors(2_000, dimensions, 1);
+        let maker = CodeMaker::new(kind, CodeMaker::centre_of(kind, &stored), 7);
+        let codes: Vec<Code> = stored.iter().map(|vector| maker.code(vector)).collect();
+        let queries = vectors(20, dimensions, 2);
+        let mut found = 0;
+        for query in &queries {
+            let nearest = first(10, stored.len(), |row| maker.distance(query, &stored[row]));
+            let query = maker.query(query);
+            let candidates = first(200, stored.len(), |row| maker.estimate(&query, &codes[row]));
+            found += nearest.iter().filter(|row| candidates.contains(row)).count();
+        }
+        found as f64 / (10 * queries.len()) as f64
+    }
+
+    #[test]
+    fn the_nearest_are_among_the_best_codes() {
+        for kind in [Distance::L2, Distance::Cosine, Distance::InnerProduct] {
+            for dimensions in [3, 100, 128] {
+                let recall = recall(kind, dimensions);
+                assert!(recall > 0.9, "{kind:?} {dimensions}: {recall}");
+            }
+        }
+    }
+
+    #[test]
+    fn bits_are_a_power_of_two_within_bounds() {
+        let numbers = [1, 384, 512, 513, 1_536, 4_000, 16_000].map(bits);
+        assert_eq!(numbers, [512, 512, 512, 1_024, 2_048, 4_096, 4_096]);
+    }
+
+    #[test]
+    fn any_vector_has_a_code() {
+        let huge = CodeMaker::new(Distance::L2, vec![-f32::MAX; 2], 1);
+        assert_eq!(huge.code(&[f32::MAX; 2]).norm, f32::MAX);
+        assert_eq!(huge.code(&[-f32::MAX; 2]), Code { bits: vec![0; 64], norm: 0.0 });
+        let cosine = CodeMaker::new(Distance::Cosine, vec![0.0; 16_000], 1);
+        assert_eq!(cosine.code(&vec![0.0; 16_000]).norm, 0.0);
+        assert_eq!(cosine.code(&vec![1e-30; 16_000]).bits.len(), 512);
+        assert!((cosine.code(&vec![1e-30; 16_000]).norm - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn half_of_the_bits_differ_at_a_right_angle() {
+        let maker = CodeMaker::new(Distance::L2, vec![0.0; 384], 3);
+        let axis = |axis: usize| maker.code(&(0..384).map(|i| f32::from(u8::from(i == axis))).collect::<Vec<_>>());
+        for other in 1..100 {
+            let differing: u32 = axis(0).bits.iter().zip(&axis(other).bits).map(|(a, b)| (a ^ b).count_ones()).sum();
+            assert!((190..322).contains(&differing), "{other}: {differing}");
+        }
+    }
+
+    /// Codes that are stored must not change with the code of pgfox.
+    #[test]
+    fn codes_stay_the_same() {
+        let maker = CodeMaker::new(Distance::L2, vec![0.5, 0.0, -1.0], 42);
+        let code = maker.code(&[1.0, 2.0, 3.0]);
+        assert_eq!((&code.bits[..4], code.norm), (&[234_u8, 96, 163, 92][..], 4.5));
+    }
+}
