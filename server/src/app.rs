@@ -1,4 +1,4 @@
-//! What every call needs: the store, the embedders, the limits.
+//! The state that every call shares: the store, the embedders and the limits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,14 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{embed::Embedders, store::Store};
 
-/// How much a server takes on, and how long it takes.
+/// The limits of a server: sizes, counts and times.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Maximum size of a request in bytes.
     pub max_request_bytes: usize,
-    /// Maximum number of bytes of requests, and of what is made of them, in memory at a time.
+    /// Maximum number of bytes in memory at a time for requests and everything made from them.
     pub max_bytes_in_flight: usize,
-    /// Maximum time that a request waits for its part of them.
+    /// Maximum time that a request waits for its share of `max_bytes_in_flight`.
     pub bytes_wait: Duration,
     /// Maximum size of a response in bytes.
     pub max_response_bytes: usize,
@@ -23,29 +23,45 @@ pub struct Limits {
     pub call_timeout: Duration,
     /// Maximum time to embed and store one request of documents.
     pub ingest_timeout: Duration,
-    /// Maximum duration of the exact search that completes a result which the index left short.
+    /// Maximum duration of the exact search that completes a result if the index found too few documents.
     pub fill_up: Duration,
-    /// Maximum time to find out why no document matches, of what a call has left half at most.
+    /// Maximum time to find out why no document matches. A call spends at most half of its remaining time on it.
     pub notes: Duration,
     /// Maximum number of concurrent calls on one connection.
     pub max_concurrent_calls: u32,
     /// Maximum number of connections.
     pub max_connections: usize,
-    /// Maximum time from connecting to the first call that is not refused for want of a key.
+    /// Maximum time from connecting to the first call that is not refused for lack of a valid key.
     pub first_call: Duration,
-    /// Time without a call after which a client is asked to reconnect.
+    /// A client is asked to reconnect after this time without a call.
     pub max_connection_idle: Duration,
     /// Interval between pings to an idle client.
     pub keepalive: Duration,
-    /// Age at which a client is asked to reconnect once its calls have ended. `None`: never.
+    /// A client is asked to reconnect when its connection is this old and its calls have ended. `None`: never.
     pub max_connection_age: Option<Duration>,
     /// Maximum time for running calls to finish at shutdown.
     pub drain: Duration,
+    /// How much of the server serves the tables that collections follow.
+    pub follow: FollowLimits,
+}
+
+/// How much of a server serves the tables that collections follow.
+#[derive(Clone, Copy, Debug)]
+pub struct FollowLimits {
+    /// Maximum number of batches of rows that are embedded and stored at a time.
+    pub concurrency: usize,
+    /// How often to look for changes. A row should be found two seconds after its commit, and an idle server should ask
+    /// less than once a second.
+    pub look_every: Duration,
+    /// The time between two comparisons of all rows with all documents.
+    pub compare_every: Duration,
+    /// Maximum number of rows per second that a comparison reads. `None`: no limit.
+    pub rows_per_second: Option<u32>,
 }
 
 impl Limits {
-    /// The part of the bytes in flight that requests of documents share. The rest is for all others, so that a search never
-    /// waits for an ingest.
+    /// The share of the bytes in flight for requests that store documents. All other requests use the rest, so that a
+    /// search never waits for an ingest.
     pub(crate) fn ingest_bytes(&self) -> usize {
         self.max_bytes_in_flight - self.max_bytes_in_flight / 4
     }
@@ -70,17 +86,23 @@ impl Default for Limits {
             keepalive: Duration::from_secs(30),
             max_connection_age: None,
             drain: Duration::from_secs(30),
+            follow: FollowLimits {
+                concurrency: 2,
+                look_every: Duration::from_millis(1_050),
+                compare_every: Duration::from_secs(24 * 3600),
+                rows_per_second: None,
+            },
         }
     }
 }
 
-/// What every call needs. Cheap to clone.
+/// The state that every call shares. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) embedders: Embedders,
     pub(crate) limits: Arc<Limits>,
-    /// Cancelled when the server shuts down: streams end after their current request.
+    /// Cancelled when the server shuts down. Streams then end after their current request.
     pub(crate) draining: CancellationToken,
 }
 

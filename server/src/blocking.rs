@@ -1,23 +1,23 @@
-//! Work that keeps a processor or a disk busy, away from the threads that answer calls.
+//! Runs work that keeps a processor or a disk busy away from the threads that answer calls.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Span;
 
-/// The runtime is shutting down: the work did not begin.
+/// The work did not begin because the runtime is shutting down.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the server is shutting down")]
 pub struct Stopped;
 
-/// Runs `work` on a blocking thread, in the span of the caller. A panic of the work goes on in the caller. Dropping the
-/// future gives up work that has not begun.
+/// Runs `work` on a blocking thread, in the span of the caller. A panic in the work continues in the caller. If the
+/// future is dropped, work that has not begun is given up.
 ///
 /// # Errors
-/// [`Stopped`].
+/// [`Stopped`] if the runtime is shutting down.
 pub(crate) fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = Result<T, Stopped>> + Send {
-    // Taken here, not when the future is polled: that can happen in a task without the span.
+    // Read the span here. The future may be polled in a task without it.
     let span = Span::current();
     async move {
         let working = AbortOnDropHandle::new(tokio::task::spawn_blocking(move || span.in_scope(work)));
@@ -28,8 +28,8 @@ pub(crate) fn blocking<T: Send + 'static>(
     }
 }
 
-/// Runs `future`. A poll of it that `is_heavy` announces moves the other tasks of its thread to another one first, for work
-/// that cannot be taken out of it. On a runtime with a single thread nothing moves.
+/// Runs `future`, whose work cannot move to a blocking thread. Before a poll that `is_heavy` announces, the runtime
+/// moves the thread's other tasks to another thread. On a runtime with a single thread nothing moves.
 pub(crate) async fn beside<F: Future>(is_heavy: impl Fn() -> bool, future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|context| {

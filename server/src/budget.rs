@@ -1,5 +1,5 @@
-//! The bytes that requests may take at a time: those that arrive, what is decoded of them, and the vectors that are made of
-//! them. What is used up is waited for in order, and given back when the call ends.
+//! A budget for the memory of requests: the bytes that arrive, the decoded messages, and the vectors made from them.
+//! Requests wait in order for bytes and give them back when their call ends.
 
 use std::{
     sync::{
@@ -11,20 +11,17 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What a permit stands for.
+/// The number of bytes per permit.
 const UNIT: usize = 1024;
-/// At most so many requests wait, because the beginning of each is in memory too.
+/// The maximum number of waiting requests. The beginning of each is in memory too.
 const MAX_WAITING: usize = 128;
 
-/// The budget was used up for as long as a request may wait.
+/// The wait for a share of the budget took too long.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error(
-    "the server has as many bytes of requests at hand as it may; repeat the call later, or send smaller requests and fewer \
-     at a time"
-)]
+#[error("the memory for requests is used up; repeat the call later, or send fewer and smaller requests at a time")]
 pub(crate) struct Exhausted;
 
-/// Bytes for requests of one kind, so that those of another do not wait for them. Cheap to clone.
+/// A budget for requests of one kind, so that they do not wait for requests of another kind. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget(Arc<BudgetState>);
 
@@ -32,10 +29,10 @@ pub(crate) struct Budget(Arc<BudgetState>);
 struct BudgetState {
     free: Arc<Semaphore>,
     units: usize,
-    /// One permit for each request that may wait.
+    /// One permit for each request that may wait for bytes.
     turns: Semaphore,
-    /// The right to go beyond the budget. A request that holds bytes already cannot wait in line: those before it may wait
-    /// for what it holds. One at a time goes beyond, and so one always ends.
+    /// The right to exceed the budget. A request that already holds bytes cannot wait in line, because a request before
+    /// it may wait for those bytes. One request at a time may exceed the budget, so one always ends.
     beyond: Arc<Semaphore>,
     wait: Duration,
 }
@@ -47,18 +44,18 @@ impl Budget {
         Self(Arc::new(BudgetState { free, units, turns: Semaphore::new(MAX_WAITING), beyond, wait }))
     }
 
-    /// All that it has.
+    /// The size of the budget.
     pub(crate) fn bytes(&self) -> usize {
         self.0.units * UNIT
     }
 
-    /// Nothing of it, for a request that has begun.
+    /// An empty share, for a request that has begun.
     pub(crate) fn begin(&self) -> Held {
         Held { budget: self.clone(), permit: None, beyond: None }
     }
 }
 
-/// What a request holds of a budget, until it is dropped.
+/// The share of a budget that a request holds until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     budget: Budget,
@@ -71,17 +68,17 @@ impl Held {
         self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
-    /// How much that is; nothing of a small request.
+    /// The number of bytes held, 0 for a small request.
     pub(crate) fn bytes(&self) -> usize {
         self.units() * UNIT
     }
 
-    /// Holds so many bytes from now on; of more than there are all.
+    /// Changes the share to `bytes`, at most to the whole budget.
     pub(crate) async fn set(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let BudgetState { free, units, turns, beyond, wait } = &*self.budget.0;
         let (wanted, held) = (bytes.div_ceil(UNIT).min(*units), self.units());
         if wanted <= held {
-            // Dropped, which gives it back.
+            // The split-off part is dropped, which gives it back.
             let _ = self.permit.as_mut().and_then(|permit| permit.split(held - wanted));
             return Ok(());
         }
@@ -108,7 +105,7 @@ impl Held {
     }
 }
 
-/// What the part that receives a call passes to the part that answers it, among the extensions of the request.
+/// The part that receives a call passes this in the extensions of the request to the part that answers the call.
 #[derive(Clone, Debug)]
 pub(crate) struct Received(Arc<ReceivedState>);
 
@@ -116,7 +113,7 @@ pub(crate) struct Received(Arc<ReceivedState>);
 struct ReceivedState {
     budget: Budget,
     held: Mutex<Option<Held>>,
-    /// Whether to decode the next message takes long.
+    /// Whether decoding the next message takes long.
     is_large: AtomicBool,
 }
 
@@ -125,19 +122,20 @@ impl Received {
         Self(Arc::new(ReceivedState { budget, held: Mutex::default(), is_large: AtomicBool::new(false) }))
     }
 
-    /// A large message is there. It holds this for as long as the call lasts, or whoever takes it.
+    /// Announces a large message. Its share is held until the call ends, or until the caller of [`Self::take`] drops
+    /// it.
     pub(crate) fn put(&self, held: Held) {
         *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
         self.0.is_large.store(true, Ordering::Relaxed);
     }
 
-    /// What the message that was received last holds.
+    /// The share of the message that was received last.
     pub(crate) fn take(&self) -> Held {
         let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         held.unwrap_or_else(|| self.0.budget.begin())
     }
 
-    /// Whether a large message is there that was not decoded yet; then that begins.
+    /// Returns whether a large message waits to be decoded, and marks it as begun.
     pub(crate) fn begin_decoding(&self) -> bool {
         self.0.is_large.load(Ordering::Relaxed) && self.0.is_large.swap(false, Ordering::Relaxed)
     }

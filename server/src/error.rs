@@ -1,7 +1,8 @@
-//! Every error of the service, its gRPC code and its reason. The only place that builds a `Status`.
+//! Every error of the service, with its gRPC code and its reason. No other module builds a `Status`.
 
 use std::{collections::HashMap, time::Duration};
 
+use http::HeaderMap;
 use pgfox::{ERROR_DOMAIN, v1::ErrorReason};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -17,7 +18,7 @@ use crate::{
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The request breaks rules: all of them.
+    /// The request breaks rules. Lists all violations.
     #[error("{0}")]
     Invalid(Violations),
     #[error(transparent)]
@@ -25,62 +26,67 @@ pub(crate) enum Error {
     #[error(transparent)]
     Embed(#[from] EmbedError),
     #[error(
-        "an IVFFlat index with {lists} lists wants at least {wanted} rows and the collection has {rows}: its centres \
-             would mean little and recall be poor; load the data first, use HNSW, or set allow_few_rows"
+        "an IVFFlat index with {lists} lists needs at least {wanted} rows for good recall, but the collection has \
+         {rows}; load the data first, use HNSW, or set allow_few_rows"
     )]
     TooFewRows { rows: i64, lists: i32, wanted: i64 },
     #[error("{0}")]
     IndexUnsupported(String),
-    #[error("the deadline of the call is over")]
+    #[error("the deadline of the call has passed; allow more time, or request less at once")]
     DeadlineExceeded,
     #[error("{0}")]
     TooLarge(String),
-    #[error("the headers of a call, its metadata, may have at most {limit} bytes and have {bytes}; send less metadata")]
+    #[error(
+        "the headers of the call, which include its metadata, have {bytes} bytes; at most {limit} are allowed: send \
+         less metadata"
+    )]
     HeadersTooLarge { bytes: usize, limit: usize },
-    /// Other requests use up what requests may take.
+    /// Other requests use up the memory for requests.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
     #[error("{0}")]
     Unauthenticated(&'static str),
-    #[error("the server is shutting down")]
+    #[error("the server is shutting down; try again, at another server if there is one")]
     ShuttingDown,
     /// A defect of pgfox.
     #[error("{0}")]
     Internal(String),
-    /// An error of one part of the request.
+    /// The error of one part of the request.
     #[error("{place}: {source}")]
     Within { place: String, source: Box<Error> },
-    /// The transport failed beneath the call; nobody is there to read the answer.
+    /// The transport of the call failed. Nobody is left to read the answer.
     #[error("the stream broke")]
     Transport(#[source] Box<Status>),
 }
 
-/// When a call that met a busy or absent database is worth repeating.
+/// When to repeat a call that met a busy or unreachable database.
 const RETRY_DATABASE: Duration = Duration::from_secs(1);
-/// When a call that found too many others before it is worth repeating.
+/// When to repeat a call that met too many other calls.
 const RETRY_BUSY: Duration = Duration::from_secs(1);
-/// When another server, or this one after its restart, can be expected to answer.
+/// When another server, or this one after its restart, probably answers.
 const RETRY_SHUTDOWN: Duration = Duration::from_secs(1);
 
-// An error travels in HTTP/2 headers, of which many clients accept 8 KiB: the message once with up to three bytes for one,
-// and once more with the details as base64, which makes four bytes of three.
-/// Most bytes of a message.
+// An error travels in HTTP/2 headers, and many clients accept only 8 KiB of them. The message appears twice:
+// percent-encoded, with up to three bytes per byte, and in the details, whose base64 makes four bytes of three.
+/// Maximum length of a message in bytes.
 const MAX_MESSAGE_BYTES: usize = 500;
-/// Most bytes of a value of the metadata.
+/// Maximum length of a metadata value in bytes.
 const MAX_VALUE_BYTES: usize = 512;
-/// Most bytes of violations, each of which takes a few more than its words.
+/// Maximum length of all violations in bytes. Each takes a few bytes more than its text.
 const MAX_VIOLATION_BYTES: usize = 3_000;
 const VIOLATION_OVERHEAD: usize = 6;
 
-/// How tonic begins what it says of a message that it cannot decode, as INTERNAL.
+const REASON_PREFIX: &str = "ERROR_REASON_";
+
+/// How tonic's message begins if it cannot decode a request. Its code is INTERNAL.
 const UNDECODABLE: &str = "failed to decode Protobuf message";
 
-/// Whether tonic could not decode a message. Its caller made it, so that INTERNAL is not the word.
+/// Whether tonic could not decode a message. The caller sent it, so INTERNAL would be wrong.
 pub(crate) fn is_undecodable(code: Code, message: &str) -> bool {
     code == Code::Internal && message.starts_with(UNDECODABLE)
 }
 
-/// What a caller gets of an error beside its message.
+/// The parts of an error that a caller receives beside its message.
 struct Answer {
     code: Code,
     reason: ErrorReason,
@@ -110,7 +116,7 @@ impl Error {
         Violation::new(field, description).into()
     }
 
-    /// The same error of the part of the request at `place`, such as `searches[3]`.
+    /// The same error for the part of the request at `place`, such as `searches[3]`.
     pub(crate) fn within(self, place: &str) -> Self {
         match self {
             Self::Invalid(violations) => Self::Invalid(violations.within(place)),
@@ -118,12 +124,12 @@ impl Error {
         }
     }
 
-    /// A message of more bytes than the limit.
+    /// The error for a message above the size limit.
     pub(crate) fn message_too_large(limit: usize) -> Self {
-        Self::TooLarge(format!("a message may have at most {limit} bytes; send fewer documents at a time"))
+        Self::TooLarge(format!("the message has more than {limit} bytes, the maximum; send fewer documents at a time"))
     }
 
-    /// A message that is no protobuf, or nested too deeply; `why` is what tonic says of it.
+    /// The error for a message that is not protobuf or is nested too deeply. `why` is tonic's message.
     pub(crate) fn undecodable(why: &str) -> Self {
         let why = why.strip_prefix(UNDECODABLE).unwrap_or(why);
         Self::invalid("", format!("the request cannot be read: {}", why.trim_start_matches(": ")))
@@ -155,10 +161,10 @@ impl Error {
         }
     }
 
-    /// What a broken stream means: the client left, or sent a message that is too large or not readable.
+    /// The error for a broken stream: the client left, or sent a message that is too large or unreadable.
     pub(crate) fn from_transport(status: Status) -> Self {
         if status.code() == Code::OutOfRange {
-            Self::TooLarge(format!("a message is too large: {}; send fewer documents at a time", status.message()))
+            Self::TooLarge(format!("the message is too large: {}; send fewer documents at a time", status.message()))
         } else if is_undecodable(status.code(), status.message()) {
             Self::undecodable(status.message())
         } else {
@@ -194,6 +200,25 @@ fn answer_store(error: &StoreError) -> Answer {
             .with("collection", collection)
             .with("limit", limit),
         StoreError::MetadataTooLarge { id, .. } => answer(Code::InvalidArgument, Reason::InvalidField).with("id", id),
+        StoreError::SourceInvalid(_) | StoreError::MetadataInvalid(_) => {
+            answer(Code::InvalidArgument, Reason::InvalidField)
+        }
+        StoreError::SourceRefused { collection, .. } => {
+            answer(Code::FailedPrecondition, Reason::DatabaseRefused).with("collection", collection)
+        }
+        StoreError::Attached { collection, table, .. }
+        | StoreError::RowsRefused { collection, table, .. }
+        | StoreError::IndexMadeBySql { collection, table, .. } => {
+            answer(Code::FailedPrecondition, Reason::CollectionAttached)
+                .with("collection", collection)
+                .with("table", table)
+        }
+        StoreError::NotFollowing(name) => {
+            answer(Code::FailedPrecondition, Reason::SourceNotFollowed).with("collection", name)
+        }
+        StoreError::SourceChanged { collection, table, .. } => {
+            answer(Code::FailedPrecondition, Reason::SourceChanged).with("collection", collection).with("table", table)
+        }
         StoreError::IndexNotFound(name) => answer(Code::NotFound, Reason::IndexNotFound).with("collection", name),
         StoreError::BuildRunning { collection, index } => {
             answer(Code::FailedPrecondition, Reason::BuildRunning).with("collection", collection).with("index", index)
@@ -213,7 +238,7 @@ fn answer_store(error: &StoreError) -> Answer {
         StoreError::CollectionBusy(name) => {
             answer(Code::ResourceExhausted, Reason::DatabaseBusy).with("collection", name).retry(RETRY_DATABASE)
         }
-        // A conflict or a change that outlived its retries: the caller may try again.
+        // A conflict, or a change that failed after all retries. The caller may try again.
         StoreError::Busy(_) | StoreError::Conflict(_) | StoreError::Stale(_) | StoreError::Overtaken => {
             answer(Code::ResourceExhausted, Reason::DatabaseBusy).retry(RETRY_DATABASE)
         }
@@ -289,21 +314,19 @@ impl From<Error> for Status {
         let mut message = error.to_string();
         let error = if let Error::Within { source, .. } = error { *source } else { error };
         if code == Code::Internal {
-            // What a defect says is for the log; the caller gets the number of its line.
+            // The log gets the details of a defect. The caller gets an id to find them there.
             let id = format!("{:016x}", rand::random::<u64>());
             let detail = if let Error::Store(error) = &error { error.detail() } else { message };
             tracing::error!(id, "internal error: {detail}");
-            message = format!("internal error {id}; the log of the server tells more");
+            message = format!("internal error {id}; the log of the server has the details under this id");
             metadata.push(("id", id));
         } else if let Error::Store(store @ (StoreError::Refused(_) | StoreError::CollectionDamaged { .. })) = &error {
             log::error(store.detail());
         }
         let mut details = ErrorDetails::new();
-        // The name of the enum value without the prefix, as its documentation says.
-        let reason = reason.as_str_name().trim_start_matches("ERROR_REASON_");
         let metadata: HashMap<String, String> =
             metadata.into_iter().map(|(key, value)| (key.to_owned(), shorten(value, MAX_VALUE_BYTES))).collect();
-        details.set_error_info(reason, ERROR_DOMAIN, metadata);
+        details.set_error_info(reason_name(reason), ERROR_DOMAIN, metadata);
         if let Some(retry_after) = retry_after {
             details.set_retry_info(Some(retry_after));
         }
@@ -327,7 +350,21 @@ impl From<Error> for Status {
     }
 }
 
-/// Cuts what a caller made long, where a character ends.
+/// The reason of an error of this service, from the headers or trailers of its answer.
+pub(crate) fn reason_of(headers: &HeaderMap) -> Option<ErrorReason> {
+    if !headers.contains_key("grpc-status-details-bin") {
+        return None;
+    }
+    let info = Status::from_header_map(headers)?.get_details_error_info()?;
+    ErrorReason::from_str_name(&format!("{REASON_PREFIX}{}", info.reason))
+}
+
+/// The name of the enum value without its prefix, as documented.
+pub(crate) fn reason_name(reason: ErrorReason) -> &'static str {
+    reason.as_str_name().trim_start_matches(REASON_PREFIX)
+}
+
+/// Shortens a long text from a caller at the end of a character.
 fn shorten(mut text: String, bytes: usize) -> String {
     if text.len() > bytes {
         text.truncate(text.floor_char_boundary(bytes));

@@ -1,4 +1,5 @@
-//! grpc.health.v1 with the true state: the database and its extension for the service, the provider for the embedder.
+//! grpc.health.v1 with the true state. The service follows the database and its extension; the embedder follows its
+//! provider.
 
 use std::{
     sync::Arc,
@@ -11,25 +12,25 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::store::{Migrate, Probe, Readiness, Store, StoreError};
 
-/// The name under which the state of the embedding provider is told. Not part of the overall state, so that an outage of
-/// the provider takes no pod out of service.
+/// The name for the state of the embedding provider. It is separate from the overall state, so that an outage of the
+/// provider takes no pod out of service.
 const EMBEDDER: &str = "pgfox.embedder";
-/// The name under which this process is told to be alive, whatever its database does: an orchestrator that restarted it
-/// for an outage of the database would make things worse.
+/// The name for the liveness of this process, which does not depend on the database. Restarting the process during an
+/// outage of the database would make things worse.
 const PROCESS: &str = "pgfox.process";
 /// The name of the overall state.
 const OVERALL: &str = "";
 
-/// How often the database is asked whether it is there.
+/// How often the database is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
-/// The same while it is not: it may be back.
+/// How often it is checked during an outage, since it may be back soon.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
-/// How often builds are looked for that nobody works on, and how long that may take.
+/// How often to look for interrupted builds, and how long that may take.
 const RESUME_EVERY: Duration = Duration::from_secs(6);
 const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Makes the database ready. For `wait` it tries again when the database cannot be reached or used yet; that this server
-/// can never work with it is an error at once.
+/// Makes the database ready. Retries for `wait` if the database cannot be reached or used yet. If this server can never
+/// work with the database, fails at once.
 pub(crate) async fn prepare(store: &Store, migrate: Migrate, wait: Duration) -> Result<(), Arc<StoreError>> {
     let began = Instant::now();
     let mut last = String::new();
@@ -37,7 +38,7 @@ pub(crate) async fn prepare(store: &Store, migrate: Migrate, wait: Duration) -> 
         if matches!(*error, StoreError::WrongDatabase(_)) || began.elapsed() + CHECK_EVERY > wait {
             return Err(error);
         }
-        // Once for each reason.
+        // Log each reason once.
         let detail = error.detail();
         if detail != last {
             tracing::warn!("the database is not ready, trying again every {} s: {detail}", CHECK_EVERY.as_secs());
@@ -48,11 +49,11 @@ pub(crate) async fn prepare(store: &Store, migrate: Migrate, wait: Duration) -> 
     Ok(())
 }
 
-/// Makes the database ready, then watches it, for as long as the server runs. Fails only when this server can never work
+/// Makes the database ready, then watches it for as long as the server runs. Fails only if this server can never work
 /// with this database.
 pub(crate) async fn watch_database(store: &Store, migrate: Migrate) -> Result<(), Arc<StoreError>> {
     prepare(store, migrate, Duration::MAX).await?;
-    // Apart, so that nothing that stalls holds up the probe.
+    // Separate, so that a stalled resume does not delay the probe.
     tokio::join!(probe(store), resume_builds(store));
     Ok(())
 }
@@ -63,7 +64,7 @@ async fn probe(store: &Store) {
     loop {
         match probe.ask().await {
             Ok(()) if !healthy => tracing::info!("the database is back"),
-            Err(error) if healthy => tracing::warn!("the database is not usable: {}", error.detail()),
+            Err(error) if healthy => tracing::warn!("the database cannot be used: {}", error.detail()),
             _ => {}
         }
         healthy = is_ready(store);
@@ -76,7 +77,7 @@ async fn resume_builds(store: &Store) {
         if is_ready(store) {
             let resumed = tokio::time::timeout(RESUME_TIMEOUT, store.resume_builds()).await;
             if let Ok(Err(error)) = resumed {
-                tracing::warn!("index builds could not be looked up: {}", error.detail());
+                tracing::warn!("cannot look up interrupted index builds: {}", error.detail());
             }
         }
         tokio::time::sleep(RESUME_EVERY).await;
@@ -87,7 +88,7 @@ fn is_ready(store: &Store) -> bool {
     matches!(&*store.readiness().borrow(), Readiness::Ready(_))
 }
 
-/// Says that this server is alive and not ready yet. Without a word the library takes it to be.
+/// Reports that this server is alive but not ready yet. Without a report the library assumes that it is ready.
 pub(crate) async fn begin(reporter: &HealthReporter) {
     set(reporter, [(PROCESS, true), (OVERALL, false), (SERVICE_NAME, false), (EMBEDDER, false)]).await;
 }
@@ -103,7 +104,7 @@ pub(crate) async fn report(
         let ready = matches!(&*database.borrow_and_update(), Readiness::Ready(_));
         let outage = provider_outage.borrow_and_update().filter(|until| *until > tokio::time::Instant::now());
         let states = [(OVERALL, ready), (SERVICE_NAME, ready), (EMBEDDER, outage.is_none())];
-        // Who watches a state hears of changes alone.
+        // Watchers hear of changes only.
         if reported.replace(states) != Some(states) {
             set(reporter, states).await;
         }
@@ -119,19 +120,19 @@ pub(crate) async fn report(
             () = outage_ends => Ok(()),
         };
         if changed.is_err() {
-            return; // the store or the embedders are gone, and the server with them
+            return; // the store or the embedders are gone, so the server is ending
         }
     }
 }
 
-/// Says that this server is going away, and ends the open watches, which would keep it from doing so.
+/// Reports that this server is going away, and ends open watches, which would keep it from ending.
 pub(crate) async fn leave(reporter: &mut HealthReporter) {
     let leaving = [(PROCESS, false), (OVERALL, false), (SERVICE_NAME, false), (EMBEDDER, false)];
     set(reporter, leaving).await;
     for (service, _) in leaving {
         reporter.clear_service_status(service).await;
     }
-    // For checks over connections that are still open.
+    // For health checks over connections that are still open.
     set(reporter, leaving).await;
 }
 

@@ -1,8 +1,8 @@
 //! The pgfox server: semantic search on PostgreSQL and pgvector over gRPC.
 //!
-//! A call passes `layers`, then goes to the file of its noun in `rpc`, which checks it by `rules`, embeds and stores.
-//! Neither `store` nor `embed` knows gRPC. The modules are private: what the program, the tests and the benchmarks use is
-//! exported here by name.
+//! A call passes `layers`, then goes to the file of its noun in `rpc`. That file checks it with `rules`, embeds the
+//! texts and calls the store. Neither `store` nor `embed` knows gRPC. The modules are private: this file exports by
+//! name what the program, the tests and the benchmarks use.
 
 mod app;
 mod blocking;
@@ -12,6 +12,7 @@ mod config;
 mod embed;
 mod embedded;
 mod error;
+mod follow;
 mod health;
 mod layers;
 mod rpc;
@@ -19,8 +20,9 @@ mod rules;
 mod serve;
 mod stats;
 mod store;
+mod words;
 
-pub use app::Limits;
+pub use app::{FollowLimits, Limits};
 pub use config::{
     Cli, Command, DatabaseUrlArgs, Dirs, FETCHED_MODEL, HealthcheckArgs, LogArgs, LogFormat, MigrateArgs, ServeArgs,
     Settings, WatchedFiles, default_dirs, hide_passwords, shown_password,

@@ -7,17 +7,17 @@ use std::{io::Write as _, process::ExitCode};
 use pgfox_server::Cli;
 use program::Failure;
 
-/// Gives back what large requests took, where the allocator of the system would keep it.
+/// Returns the memory of large requests to the system, which the system's allocator would keep.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::read();
-    // When that fails the log says what was not hidden.
+    // If that fails, the log says what was not hidden.
     let _ = pgfox_server::hide_passwords();
-    // The crates that speak TLS are built without a provider of their own, so that there is one. It fails only when there
-    // is one already.
+    // The TLS crates are built without a crypto provider, so that the process has exactly one. Installing it fails only
+    // if one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// As `eprintln!`, which panics when the terminal is gone.
+/// Like `eprintln!`, which panics if the terminal is gone.
 fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "pgfox-server: {text}");
 }

@@ -1,4 +1,4 @@
-//! Wiring: makes a server of its parts and runs it until it is told to stop.
+//! Builds a server from its parts and runs it until it is stopped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     app::{App, Limits},
     budget::Budget,
     embed::{Embedders, EmbeddingConfig},
-    health,
+    follow, health,
     layers::{
         auth::ApiKeys,
         connections::{Certificate, Connections, Slots},
@@ -29,10 +29,10 @@ use crate::{
         web::{Origin, Web},
     },
     rpc::Service,
-    store::{Migrate, Store, StoreConfig},
+    store::{Class, Migrate, Store, StoreConfig},
 };
 
-/// What a server is made of.
+/// The parts of a server.
 #[derive(Debug)]
 pub struct ServeConfig {
     pub store: StoreConfig,
@@ -40,21 +40,21 @@ pub struct ServeConfig {
     pub embedding: EmbeddingConfig,
     pub limits: Limits,
     pub api_keys: ApiKeys,
-    /// Without one the server speaks plain text.
+    /// `None`: the server uses plain text without TLS.
     pub tls: Option<Certificate>,
-    /// Where Prometheus reads the metrics; `None`: nowhere.
+    /// The listener for Prometheus; `None`: no metrics.
     pub metrics: Option<TcpListener>,
-    /// Whose pages may call by gRPC-Web. Without any there is none.
+    /// The origins of pages that may call by gRPC-Web. Without origins gRPC-Web is off.
     pub web_origins: Vec<Origin>,
-    /// What their calls may have as headers, beside what clients of gRPC-Web and libraries for tracing send.
+    /// Headers that their calls may have, beside those of gRPC-Web clients and tracing libraries.
     pub web_headers: Vec<HeaderName>,
 }
 
-/// Sets up the database, or brings the schema of an older version up to date. Tries again for `wait` while the database is
-/// not ready for that.
+/// Sets up the database, or upgrades the schema of an older version. Retries for `wait` while the database is not
+/// ready.
 ///
 /// # Errors
-/// When the database stays out of reach, refuses the change, or can never serve this version.
+/// If the database stays unreachable, refuses the change, or can never work with this version.
 pub async fn migrate(store: StoreConfig, wait: Duration) -> anyhow::Result<()> {
     Ok(health::prepare(&Store::new(store), Migrate::Always, wait).await?)
 }
@@ -62,7 +62,7 @@ pub async fn migrate(store: StoreConfig, wait: Duration) -> anyhow::Result<()> {
 /// Serves until `shutdown`, then lets running calls finish. The caller owns the port and the signals.
 ///
 /// # Errors
-/// When a setting cannot work, the listener fails, or this server can never work with this database.
+/// If a setting cannot work, the listener fails, or this server can never work with this database.
 pub async fn serve(
     config: ServeConfig,
     listener: TcpListener,
@@ -83,7 +83,7 @@ pub async fn serve(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that grpcurl can print the details of an error.
+            // Needed by grpcurl to print the details of an error.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
 
@@ -105,15 +105,17 @@ pub async fn serve(
     });
     let routes = Routes::new(health)
         .add_service(InterceptedService::new(service, api_keys.clone()))
-        // Tools that debug ask for either version.
+        // Debugging tools ask for either version.
         .add_service(InterceptedService::new(reflection().build_v1()?, api_keys.clone()))
         .add_service(InterceptedService::new(reflection().build_v1alpha()?, api_keys));
     let transport = transport::Transport { messages };
     let service = transport.layer(Drain(app.draining.clone()).layer(routes.prepare()));
-    let service = telemetry.layer(plain.layer(tower::util::option_layer(web).layer(service)));
+    let service = plain.layer(tower::util::option_layer(web).layer(telemetry.layer(service)));
     let running = connections.serve(listener, slots, service, app.draining.clone());
     let mut running = AbortOnDropHandle::new(tokio::spawn(running));
 
+    let follower = App { store: app.store.of(Class::Ingest), ..app.clone() };
+    let mut following = AbortOnDropHandle::new(tokio::spawn(follow::run(follower)));
     let states = health::report(&reporter, app.store.readiness(), app.embedders.provider_outage());
     tokio::select! {
         ended = &mut running => ended.context("the server ended")?,
@@ -124,13 +126,14 @@ pub async fn serve(
     tracing::info!("shutting down: running calls have {} s to finish", limits.drain.as_secs());
     health::leave(&mut reporter).await;
     app.draining.cancel();
-    match tokio::time::timeout(limits.drain, &mut running).await {
-        Ok(ended) => ended.context("the server ended")?,
+    let finished = async { tokio::join!(&mut running, &mut following) };
+    match tokio::time::timeout(limits.drain, finished).await {
+        Ok((ended, _)) => ended.context("the server ended")?,
         Err(_) => tracing::warn!("some calls did not finish in time"),
     }
     let (hits, misses) = app.embedders.query_cache_hits_and_misses();
     if hits + misses > 0 {
-        tracing::info!("the vectors of {hits} of {} query texts were remembered", hits + misses);
+        tracing::info!("{hits} of {} query texts had their vector in the cache", hits + misses);
     }
     app.store.close();
     Ok(())

@@ -1,4 +1,5 @@
-//! Numbers about what the server does, counted where it happens: by atomics, so that counting costs next to nothing.
+//! Counters of what the server does. Each is counted where it happens, with atomics, so that counting costs almost
+//! nothing.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -11,7 +12,7 @@ const BOUNDS: [u64; 15] = [
     10_000_000, 30_000_000,
 ];
 
-/// How often something happened.
+/// Counts how often something happened.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -25,12 +26,12 @@ impl Counter {
     }
 }
 
-/// How many of something are under way.
+/// Counts how many of something are running.
 #[derive(Debug, Default)]
 pub(crate) struct Running(AtomicU64);
 
 impl Running {
-    /// One more, until the answer is dropped.
+    /// Adds one, until the returned value is dropped.
     pub(crate) fn begin(&self) -> impl Drop + use<'_> {
         struct Begun<'r>(&'r Running);
         impl Drop for Begun<'_> {
@@ -47,18 +48,18 @@ impl Running {
     }
 }
 
-/// How long something took, in buckets.
+/// Measures how long something took, in buckets.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
-    /// One for each bound, and one for what is above all of them.
+    /// One bucket for each bound, and one for everything above the largest bound.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
-/// What a histogram holds.
+/// The contents of a histogram.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// Upper bound in seconds, and how many are in this bucket alone.
+    /// The upper bound in seconds, and the count in this bucket alone.
     pub(crate) buckets: Vec<(f64, u64)>,
     pub(crate) count: u64,
     pub(crate) seconds: f64,
@@ -68,7 +69,7 @@ impl Histogram {
     pub(crate) fn observe(&self, took: Duration) {
         let bucket = BOUNDS.partition_point(|bound| Duration::from_micros(*bound) < took);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        // 64 bits hold 584 years.
+        // 64 bits of nanoseconds hold 584 years.
         self.nanoseconds.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
     }
 

@@ -1,5 +1,5 @@
-//! The headings of Markdown above each of its chunks. They are looked for line by line: parsers make a tree of the whole
-//! text first, which can be a hundred times as large.
+//! Finds the Markdown headings above each chunk. It scans line by line: a parser would first build a tree of the whole
+//! text, which can be a hundred times as large.
 
 use std::{iter::Peekable, ops::Range, sync::Arc};
 
@@ -10,18 +10,18 @@ use super::Splitter;
 #[cfg(test)]
 mod tests;
 
-/// Between two headings, as in `Guide > Install`.
+/// The separator between two headings, as in `Guide > Install`.
 const BETWEEN: &str = " > ";
-/// What the model reads between the headings and the text of a chunk.
+/// The separator between the headings and the text of a chunk, as the model reads them.
 pub(crate) const AFTER_HEADINGS: &str = "\n\n";
-/// Bytes of a heading that are looked at.
+/// Maximum number of bytes of a heading that are read.
 const MAX_HEADING: usize = 1_000;
 
-/// Says for one chunk of a text after the other which headings are above it.
+/// Finds the headings above the chunks of a text, called for one chunk after the other.
 pub(super) struct Above<'t> {
     splitter: &'t Splitter,
     headings: Peekable<Headings<'t>>,
-    /// Those of the section that the last chunk begins in, the outermost first.
+    /// The headings of the section in which the last chunk begins, outermost first.
     open: Vec<Heading<'t>>,
 }
 
@@ -30,7 +30,7 @@ impl<'t> Above<'t> {
         Self { splitter, headings: Headings::new(text).peekable(), open: Vec::new() }
     }
 
-    /// The headings above the chunk that begins there, as the model reads them. Not the one that it begins with.
+    /// The headings above the chunk at `start`, as the model reads them, without a heading that begins the chunk.
     pub(super) fn chunk(&mut self, start: usize) -> Option<Arc<str>> {
         while let Some(heading) = self.headings.next_if(|heading| heading.bytes.end <= start) {
             self.open.retain(|open| open.level < heading.level);
@@ -42,7 +42,7 @@ impl<'t> Above<'t> {
         self.fit(&titles).filter(|headings| !headings.is_empty()).map(Arc::from)
     }
 
-    /// As many of the innermost headings as there is space for, or the beginning of the innermost.
+    /// As many of the innermost headings as fit, or the beginning of the innermost one.
     fn fit(&self, titles: &[String]) -> Option<String> {
         let fits = |headings: &str| {
             self.splitter.size(&format!("{headings}{AFTER_HEADINGS}")) <= self.splitter.chunking.headings_size()
@@ -58,7 +58,7 @@ impl<'t> Above<'t> {
     }
 }
 
-/// A heading as people read it: without marks, addresses and attributes.
+/// A heading as people read it: without markup, addresses and attributes.
 fn plain(title: &str) -> String {
     let title: Vec<&str> = title[..title.floor_char_boundary(MAX_HEADING)].split_whitespace().collect();
     let title = format!("# {}", title.join(" "));
@@ -73,31 +73,31 @@ fn plain(title: &str) -> String {
 
 #[derive(Debug)]
 struct Heading<'t> {
-    /// Its lines.
+    /// The bytes of its lines.
     bytes: Range<usize>,
     level: usize,
     title: &'t str,
 }
 
-/// What the lines so far leave open.
+/// The block that is still open after the lines so far.
 enum Inside {
     Nothing,
-    /// A paragraph, from where on: a line below it can make it a heading.
+    /// A paragraph that begins at this byte. A line below it can make it a heading.
     Paragraph(usize),
-    /// One of a quote or a list, which the next line continues.
+    /// A paragraph of a quote or a list. The next line may continue it.
     Contained,
-    /// A block of code, until a fence as long as this one.
+    /// A code block, until a fence at least as long as this one.
     Fence(String),
-    /// HTML, until a line has this; until an empty one when there is none.
+    /// HTML, until a line contains this text, or until an empty line if `None`.
     Html(Option<&'static str>),
 }
 
-/// The headings of a text, but for those in code, quotes and lists.
+/// The headings of a text, except those in code, quotes and lists.
 struct Headings<'t> {
     text: &'t str,
     position: usize,
     inside: Inside,
-    /// Columns from which on a line belongs to a list; 0: there is none.
+    /// Lines indented by at least this many columns belong to a list. 0 means that there is no list.
     list: usize,
 }
 
@@ -127,7 +127,7 @@ impl<'t> Headings<'t> {
         let (columns, line) = indentation(&text[bytes.clone()]);
         let is_contained = self.list > 0 && columns >= self.list;
         match &self.inside {
-            // What stands to the left of a list ends the code in it.
+            // A line to the left of the list ends the code in it.
             Inside::Fence(fence) if is_contained || self.list == 0 || line.is_empty() => {
                 if line.starts_with(fence.as_str()) && line.chars().all(|character| fence.starts_with(character)) {
                     self.inside = Inside::Nothing;
@@ -151,7 +151,7 @@ impl<'t> Headings<'t> {
             return None;
         }
         if columns >= 4 {
-            // Code, or a paragraph goes on.
+            // Code, or the continuation of a paragraph.
             return None;
         }
         if let Inside::Paragraph(start) = self.inside
@@ -178,7 +178,7 @@ impl<'t> Headings<'t> {
             self.list = 0;
             match self.inside {
                 Inside::Paragraph(_) => {}
-                // The address of a link is none.
+                // The address of a link is not a title.
                 _ if line.starts_with('[') && line.contains("]:") => {}
                 _ => self.inside = Inside::Paragraph(bytes.start),
             }
@@ -197,7 +197,7 @@ impl<'t> Headings<'t> {
     }
 }
 
-/// How far a line is indented, and the line without that.
+/// The indentation of a line, and the line without it.
 fn indentation(line: &str) -> (usize, &str) {
     let trimmed = line.trim();
     let blank = &line[..line.len() - line.trim_start().len()];
@@ -207,7 +207,7 @@ fn indentation(line: &str) -> (usize, &str) {
     )
 }
 
-/// Where the text begins behind its front matter.
+/// The place where the text begins, after its front matter.
 fn front_matter(text: &str) -> usize {
     let begin = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut end = begin;
@@ -251,7 +251,7 @@ fn underline(line: &str) -> Option<usize> {
     }
 }
 
-/// Whether it draws a line, as `---` and `* * *` do.
+/// Whether the line is a rule, such as `---` or `* * *`.
 fn is_rule(line: &str) -> bool {
     let mut marks = line.chars().filter(|character| !character.is_whitespace());
     let Some(mark @ ('-' | '*' | '_')) = marks.next() else {
@@ -264,7 +264,7 @@ fn is_rule(line: &str) -> bool {
     }) && more >= 2
 }
 
-/// The columns that the mark of a list item takes, such as `- ` or `1. `.
+/// The number of columns that the marker of a list item takes, such as `- ` or `1. `.
 fn list_item(line: &str) -> Option<usize> {
     let digits = line.len() - line.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
     let mark = line[digits..].chars().next()?;
@@ -278,7 +278,7 @@ fn list_item(line: &str) -> Option<usize> {
     Some(digits + 1 + if (1..=4).contains(&gap) { gap } else { 1 })
 }
 
-/// The fence with which a line begins a block of code.
+/// The fence, if the line begins a code block.
 fn fence(line: &str) -> Option<String> {
     let mark = line.chars().next().filter(|mark| "`~".contains(*mark))?;
     let info = line.trim_start_matches(mark);
@@ -286,7 +286,7 @@ fn fence(line: &str) -> Option<String> {
     (fence.len() >= 3 && !(mark == '`' && info.contains(mark))).then(|| fence.to_owned())
 }
 
-/// What a line that begins with HTML leaves open.
+/// The block that a line beginning with HTML opens.
 fn html(line: &str) -> Option<Inside> {
     const PAIRS: [(&str, &str); 8] = [
         ("<!--", "-->"),

@@ -1,5 +1,6 @@
-//! Splitting texts into chunks. The text-splitter crate finds where; here a text is given to it in windows, so that the
-//! time grows with the text and not with its square, and tokens are counted once and not for every size that is tried.
+//! Splits texts into chunks. The text-splitter crate finds the boundaries. This module passes it the text in windows,
+//! so that the time grows linearly with the text and not with its square. It also counts the tokens once, not for every
+//! size that the splitter tries.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -18,17 +19,19 @@ mod tests;
 pub(crate) use headings::AFTER_HEADINGS;
 use headings::Above;
 
-/// Most characters that a token is taken for: an unknown word or a run of white space can be one token, however long.
+/// A token counts for at most this many characters. An unknown word or a run of white space can be one token, however
+/// long it is.
 pub(crate) const CHARACTERS_PER_TOKEN: usize = 8;
 
-/// Largest chunks, in bytes of ASCII, that the splitter sees at a time.
+/// The number of chunks of maximum size, in ASCII, that the splitter sees at a time.
 const WINDOW_CHUNKS: usize = 16;
 
-/// Bytes after which tokens are counted anew even within a word. WordPiece takes as long as the square of a word.
+/// Tokens are counted in pieces of at most this many bytes, even within a word. WordPiece takes quadratic time for a
+/// word.
 const MAX_PIECE: usize = 48;
 
-/// White space of at least so many characters divides a text, whatever the method: the splitter goes through it character
-/// by character, and it can be longer than a window.
+/// A run of at least this many white space characters divides a text, whatever the method. The splitter goes through
+/// white space character by character, and a run can be longer than a window.
 const GAP: usize = 64;
 
 /// A passage of a text.
@@ -36,7 +39,7 @@ const GAP: usize = 64;
 pub(crate) struct Chunk {
     pub(crate) bytes: Range<usize>,
     pub(crate) characters: Range<usize>,
-    /// Those above it that the model reads with it, such as `Guide > Install`.
+    /// The headings above the passage that the model reads with it, such as `Guide > Install`.
     pub(crate) headings: Option<Arc<str>>,
     /// The hash of its text and its headings.
     pub(crate) hash: ContentHash,
@@ -46,12 +49,12 @@ pub(crate) struct Chunk {
 #[derive(Clone, Debug)]
 pub(crate) struct Splitter {
     pub(crate) chunking: Chunking,
-    /// Of the model; needed with [`ChunkUnit::Tokens`].
+    /// Counts the tokens of the model. Required for [`ChunkUnit::Tokens`].
     pub(crate) counter: Option<TokenCounter>,
 }
 
 impl Splitter {
-    /// The chunks of a text, in order; none when it is no larger than one. Takes some 0.1 s for a megabyte.
+    /// The chunks of a text, in order. Empty if the text fits in one chunk. Takes about 0.1 s per megabyte.
     pub(crate) fn split(&self, text: &str) -> Vec<Chunk> {
         let mut ranges = self.ranges(text);
         if ranges.len() < 2 || self.is_one(text) {
@@ -60,7 +63,7 @@ impl Splitter {
         let (mut byte, mut character) = (0, 0);
         let mut above = self.chunking.embed_headings.then(|| Above::new(self, text));
         let chunk = |bytes: Range<usize>| {
-            // They can overlap, but each begins behind where the one before begins.
+            // Chunks can overlap, but each begins after the previous one begins.
             character += text[byte..bytes.start].chars().count();
             byte = bytes.start;
             let passage = &text[bytes.clone()];
@@ -71,7 +74,7 @@ impl Splitter {
         ranges.into_iter().map(chunk).collect()
     }
 
-    /// Whether a text is no larger than one chunk: none of it is below a heading that it is without.
+    /// Whether a text fits in one chunk. Such a text contains all of its headings.
     fn is_one(&self, text: &str) -> bool {
         let whole = Chunking { embed_headings: false, ..self.chunking };
         self.chunking.embed_headings
@@ -89,10 +92,11 @@ impl Splitter {
             let seen = gap.map_or(seen, |gap| &seen[..gap]);
             let end = start + seen.len();
             let mut found = self.split_window(seen);
-            // Where the next window begins.
+            // The place where the next window begins.
             start = match found.last() {
                 _ if gap.is_some() => text.len() - text[end..].trim_start().len(),
-                // The last one might be longer if the window were. The others end where they would in the whole text.
+                // The last chunk might be longer in a longer window. The other chunks end where they would in the whole
+                // text.
                 Some(last) if end < text.len() && found.len() > 1 => {
                     let next = start + last.start;
                     found.pop();
@@ -103,7 +107,7 @@ impl Splitter {
             };
             for found in found {
                 let (begin, end) = (end - seen.len() + found.start, end - seen.len() + found.end);
-                // Of Markdown a chunk can begin with indentation that the one before is without.
+                // A Markdown chunk can begin with indentation that the previous chunk leaves out.
                 match ranges.last() {
                     Some(last) if last.end < end => ranges.push(begin.max(last.start)..end),
                     None => ranges.push(begin..end),
@@ -123,7 +127,7 @@ impl Splitter {
 
     fn split_by(&self, text: &str, sizer: impl ChunkSizer) -> Vec<Range<usize>> {
         let Chunking { method, overlap, .. } = self.chunking;
-        // It is at most half of the size, or the collection would not have been created.
+        // The overlap is at most half of the size; otherwise the collection would have been refused.
         let Ok(config) = ChunkConfig::new(self.chunking.text_size()).with_sizer(sizer).with_overlap(overlap) else {
             return Vec::new();
         };
@@ -134,7 +138,7 @@ impl Splitter {
         }
     }
 
-    /// The characters or tokens of a text.
+    /// The number of characters or tokens of a text.
     fn size(&self, text: &str) -> usize {
         match (&self.counter, self.chunking.unit) {
             (Some(counter), ChunkUnit::Tokens) => counter.count(text),
@@ -142,7 +146,7 @@ impl Splitter {
         }
     }
 
-    /// Most characters of a chunk.
+    /// Maximum number of characters of a chunk.
     fn max_characters(&self) -> usize {
         match self.chunking.unit {
             ChunkUnit::Characters => self.chunking.max_size,
@@ -151,7 +155,7 @@ impl Splitter {
     }
 }
 
-/// The hash of what the model reads. Without headings that is the text alone, so that stored hashes stay true.
+/// The hash of what the model reads. Without headings it covers the text alone, so that stored hashes stay valid.
 fn hash(headings: Option<&str>, text: &str) -> ContentHash {
     let mut hasher = Sha256::new();
     if let Some(headings) = headings {
@@ -162,26 +166,26 @@ fn hash(headings: Option<&str>, text: &str) -> ContentHash {
     hasher.finalize().into()
 }
 
-/// Tells how many tokens any part of one text has. The splitter tries many sizes for each chunk, so the tokens of the text
-/// are counted once, piece by piece; of a part only what it holds of a piece at either end is counted anew.
+/// Counts the tokens of any part of one text. The splitter tries many sizes for each chunk, so this counts the tokens
+/// of the text once, piece by piece. For a part it counts again only the incomplete pieces at both ends.
 struct TokenSizer<'t> {
     text: &'t str,
     counter: &'t TokenCounter,
-    /// The end of the text is one more.
+    /// The pieces, and one more entry for the end of the text.
     pieces: Vec<Piece>,
 }
 
 struct Piece {
     start: usize,
-    /// Tokens of the text before.
+    /// The number of tokens before the piece.
     before: usize,
-    /// 1 when it begins within a word, whose tokens on either side can be others for the cut, else 0.
+    /// 1 if the piece begins within a word, else 0. The cut can change the tokens on both sides of it.
     cut: usize,
 }
 
 impl<'t> TokenSizer<'t> {
     fn new(text: &'t str, counter: &'t TokenCounter) -> Self {
-        // Most words of a text come again.
+        // Words repeat within a text.
         let mut known: HashMap<&str, usize> = HashMap::new();
         let mut pieces = vec![Piece { start: 0, before: 0, cut: 0 }];
         let (mut start, mut tokens) = (0, 0);
@@ -202,7 +206,7 @@ impl<'t> TokenSizer<'t> {
         Self { text, counter, pieces }
     }
 
-    /// The tokens of a part of the text; within long words up to a few more than they are.
+    /// The number of tokens of a part of the text. Within long words it can be a few too high.
     fn tokens(&self, part: Range<usize>) -> usize {
         let first = self.pieces.partition_point(|piece| piece.start < part.start);
         let after = self.pieces.partition_point(|piece| piece.start <= part.end);
@@ -222,7 +226,7 @@ impl<'t> TokenSizer<'t> {
 
 impl ChunkSizer for TokenSizer<'_> {
     fn size(&self, chunk: &str) -> usize {
-        // The splitter asks for parts of the text that it was given.
+        // The splitter asks for parts of the text that it received.
         let start = chunk.as_ptr().addr().checked_sub(self.text.as_ptr().addr());
         let part = start.and_then(|start| Some(start..start.checked_add(chunk.len())?));
         let tokens = match part {
@@ -233,7 +237,7 @@ impl ChunkSizer for TokenSizer<'_> {
     }
 }
 
-/// Where the first [`GAP`] of a text begins.
+/// The place where the first run of at least [`GAP`] white space characters begins.
 fn find_gap(text: &str) -> Option<usize> {
     let (mut begin, mut length) = (0, 0);
     for (position, character) in text.char_indices() {
@@ -252,8 +256,8 @@ fn find_gap(text: &str) -> Option<usize> {
     None
 }
 
-/// Whether no token reaches over the place between two characters: tokenizers split words at white space. OpenAI's join it
-/// to the word that follows, and line ends to punctuation that precedes.
+/// Whether no token crosses the place between two characters. Tokenizers split words at white space. OpenAI's joins a
+/// space to the word that follows, and line ends to the punctuation before them.
 fn is_seam(before: char, after: char) -> bool {
     let line_end = matches!(after, '\r' | '\n');
     after.is_whitespace() && !before.is_whitespace() && (!line_end || before.is_alphanumeric())

@@ -56,10 +56,10 @@ fn texts() -> Vec<String> {
     ]
 }
 
-/// Checks what holds for all chunks of a text; returns the texts of the chunks.
+/// Checks what must hold for all chunks of a text. Returns the texts of the chunks.
 pub(super) fn check<'t>(splitter: &Splitter, text: &'t str) -> Vec<&'t str> {
     let chunks = splitter.split(text);
-    assert_ne!(chunks.len(), 1, "one chunk is none");
+    assert_ne!(chunks.len(), 1, "a single chunk counts as none");
     let characters: Vec<char> = text.chars().collect();
     let mut covered = 0;
     for (position, chunk) in chunks.iter().enumerate() {
@@ -72,7 +72,7 @@ pub(super) fn check<'t>(splitter: &Splitter, text: &'t str) -> Vec<&'t str> {
         if chunk.bytes.start > covered {
             assert_eq!(text[covered..chunk.bytes.start].trim(), "", "nothing is left out");
         }
-        assert!(chunk.bytes.end > covered, "every chunk brings something");
+        assert!(chunk.bytes.end > covered, "every chunk adds something");
         if splitter.chunking.overlap == 0 {
             assert!(position == 0 || chunk.bytes.start >= covered);
         }
@@ -114,7 +114,7 @@ fn chunks_cover_any_text() {
             *dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (*dice >> 16) as usize
         };
-        // Each round from some of the parts, so that some are frequent.
+        // Each round uses some of the parts, so that some are frequent.
         let few: Vec<&str> = (0..2 + round % 7).map(|_| parts[roll(&mut dice) % parts.len()]).collect();
         let text: String = (0..1_500).map(|_| few[roll(&mut dice) % few.len()]).collect();
         for method in [ChunkMethod::Text, ChunkMethod::Markdown] {
@@ -182,7 +182,7 @@ fn overlapping_chunks_repeat_words() {
 
 #[test]
 fn windows_do_not_show() {
-    // What one window would give.
+    // The result with a single window.
     let text = &texts()[0];
     let splitter = by_characters(ChunkMethod::Text, 200, 0);
     let whole = splitter.split_window(text);

@@ -11,31 +11,31 @@ use crate::layers::web::Origin;
 
 const AFTER_HELP: &str = "\
 Secrets are never flags:
-  OPENAI_API_KEY or OPENAI_KEY  key of OpenAI or of the server at --openai-base-url
-  PGFOX_API_KEYS                keys that callers present, separated by commas
+  OPENAI_API_KEY or OPENAI_KEY  API key for OpenAI or for the server at --openai-base-url
+  PGFOX_API_KEYS                keys that callers send, separated by commas
 
 Exit codes: 0 done, 1 failed, 2 the settings are wrong.
 Stop with Ctrl-C or SIGTERM: running calls finish first. A second signal stops at once.
-SIGHUP reads the files with keys and the certificate again, which also happens when they change.
+SIGHUP reads the files with keys and the certificate again. A change to them has the same effect.
 When a terminal closes, its SIGHUP stops the server as SIGTERM does.";
 
 /// Semantic search on PostgreSQL and pgvector over gRPC.
 ///
-/// With nothing configured it runs a private PostgreSQL with pgvector and embeds text with a local model, both fetched
+/// Without settings it runs a private PostgreSQL with pgvector and embeds text with a local model. It downloads both
 /// once. Try `pgfox-server demo`.
 #[derive(Debug, Parser)]
 #[command(name = "pgfox-server", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do; serve when nothing is said.
+    /// The subcommand; `serve` if none is given.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The settings of serve.
+    /// The settings of `serve`.
     #[command(flatten)]
     pub serve: ServeArgs,
 }
 
 impl Cli {
-    /// Reads the command line and the environment; ends the process with a message when they make no sense.
+    /// Reads the command line and the environment. If they are wrong, prints a message and ends the process.
     #[must_use]
     pub fn read() -> Cli {
         let matches = prepare(Cli::command()).get_matches();
@@ -43,7 +43,7 @@ impl Cli {
     }
 }
 
-/// Has empty variables count as ones that are not set, which is how `docker compose` and the like pass those, and keeps
+/// Treats empty variables as unset, since `docker compose` and similar tools pass unset variables that way. Keeps the
 /// values of variables out of `--help`.
 fn prepare(command: clap::Command) -> clap::Command {
     let prepare_arg = |arg: clap::Arg| {
@@ -54,24 +54,24 @@ fn prepare(command: clap::Command) -> clap::Command {
     command.mut_args(prepare_arg).mut_subcommands(prepare)
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve; the default
+    /// Serve (the default)
     #[command(after_help = AFTER_HELP)]
     Serve(Box<ServeArgs>),
-    /// Show a search from nothing to its answer on the embedded default, then serve it
+    /// Run an example search on the embedded default, then keep serving it
     ///
-    /// Always uses a private PostgreSQL and the local model, whatever the environment says. Makes the collection "foxes"
-    /// anew; other collections stay.
+    /// Always uses a private PostgreSQL and the local model, and ignores the environment. Replaces the collection
+    /// "foxes" and leaves other collections as they are.
     Demo(DemoArgs),
-    /// Set up the database, or upgrade what an older version has set up, and exit
+    /// Set up the database or upgrade its schema, then exit
     Migrate(Box<MigrateArgs>),
-    /// Print how to connect to the database with psql and other programs
+    /// Print the URL of the database, for psql and other programs
     ///
-    /// Of the embedded default the URL is good while the server runs.
+    /// The URL of the embedded default works while the server runs.
     DatabaseUrl(DatabaseUrlArgs),
-    /// Ask a running server whether it is healthy; exit code 0 when it is, else 1
+    /// Check the health of a running server; exits with 0 if it is healthy, else with 1
     Healthcheck(HealthcheckArgs),
 }
 
@@ -98,10 +98,10 @@ pub struct ServeArgs {
 /// The settings of `demo`.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
-    /// Stop after the answer instead of serving on
+    /// Exit after the answer instead of serving
     #[arg(long)]
     pub exit: bool,
-    /// Address on this machine to serve on; another port is taken when it is in use
+    /// Address on this machine to serve on; if it is in use, another port is taken
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
     /// The embedded default.
@@ -115,7 +115,8 @@ pub struct DemoArgs {
 /// The settings of `migrate`.
 #[derive(Args, Clone, Debug)]
 pub struct MigrateArgs {
-    /// Go on trying for this long when the database cannot be reached, or lacks what a migration needs [default: not]
+    /// Retry for this long if the database cannot be reached or lacks something that a migration needs [default: no
+    /// retries]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub wait: Option<Duration>,
     /// The database.
@@ -135,13 +136,13 @@ pub struct DatabaseUrlArgs {
     /// The configured database.
     #[command(flatten)]
     pub url: UrlArgs,
-    /// Folder of the embedded default [default: /var/lib/pgfox for root, else ~/.local/share/pgfox]
+    /// Data folder of the embedded default [default: /var/lib/pgfox for root, else ~/.local/share/pgfox]
     #[arg(long, env = "PGFOX_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }
 
 impl DatabaseUrlArgs {
-    /// The folder of the embedded default; `None` when none is given and there is no home folder.
+    /// The data folder of the embedded default. `None` if none is given and there is no home folder.
     #[must_use]
     pub fn data_dir(&self) -> Option<PathBuf> {
         self.data_dir.clone().or_else(|| Some(super::default_dirs()?.data))
@@ -154,13 +155,13 @@ pub struct HealthcheckArgs {
     /// Address that the server listens on
     #[arg(long, env = "PGFOX_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     pub listen: String,
-    /// Certificate of the server, when it serves TLS; beyond this machine it must be exactly this one
+    /// Certificate of the server if it uses TLS; a server on another machine must show exactly this one
     #[arg(long, env = "PGFOX_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
-    /// Service to ask for, such as pgfox.embedder; empty is the server as a whole
+    /// Service to check, such as pgfox.embedder; empty means the whole server
     #[arg(long, value_name = "NAME", default_value = "")]
     pub service: String,
-    /// Longest time to wait for the answer
+    /// Maximum time to wait for the answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub timeout: Duration,
 }
@@ -168,8 +169,9 @@ pub struct HealthcheckArgs {
 /// Logging.
 #[derive(Args, Clone, Debug)]
 pub struct LogArgs {
-    /// What to log: error, warn, info, debug or trace, also per module, such as info,pgfox_server::store=debug
-    // The library logs whole replies that it does not understand, and those can be large or hold texts.
+    /// Log level: error, warn, info, debug or trace; also per module, such as info,pgfox_server::store=debug
+    // At its usual level the library logs whole replies that it does not understand. They can be large or contain
+    // texts.
     #[arg(
         long,
         env = "PGFOX_LOG",
@@ -178,17 +180,17 @@ pub struct LogArgs {
         help_heading = "Logging"
     )]
     pub log: String,
-    /// Lines for people, or JSON for programs
+    /// Format of log lines: human for people, json for programs
     #[arg(long, env = "PGFOX_LOG_FORMAT", value_name = "FORMAT", default_value = "human", help_heading = "Logging")]
     pub log_format: LogFormat,
 }
 
-/// How lines of the log are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Human,
-    /// An object of JSON each.
+    /// One JSON object per line.
     Json,
 }
 
@@ -196,80 +198,94 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
-    /// Address to listen on; port 0 takes a free one, and the log names it
+    /// Address to listen on; port 0 takes a free port, which the log names
     #[arg(long, env = "PGFOX_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     pub listen: String,
-    /// Address that answers GET /metrics for Prometheus, such as 127.0.0.1:9464; port 0 takes a free one [default: none]
+    /// Address that serves GET /metrics for Prometheus, such as 127.0.0.1:9464; port 0 takes a free port [default:
+    /// none]
     #[arg(long, env = "PGFOX_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<String>,
-    /// Certificate chain in PEM, to serve TLS
+    /// File with the certificate chain in PEM; turns on TLS
     #[arg(long, env = "PGFOX_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
-    /// Private key of the certificate in PEM
+    /// File with the private key of the certificate in PEM
     #[arg(long, env = "PGFOX_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// File with the keys that callers present, one per line, each at least 16 characters; PGFOX_API_KEYS holds them too
+    /// File with API keys, one per line, each at least 16 characters; PGFOX_API_KEYS adds more
     #[arg(long, env = "PGFOX_API_KEYS_FILE", value_name = "FILE")]
     pub api_keys_file: Option<PathBuf>,
-    /// Listen beyond this machine without API keys
+    /// Allow listening beyond this machine without API keys
     #[arg(long, env = "PGFOX_INSECURE", value_parser = flag)]
     pub insecure: bool,
-    /// Origins of pages that may call by gRPC-Web, separated by commas, such as http://localhost:3000 [default: none]
+    /// Origins of web pages that may call by gRPC-Web, separated by commas, such as http://localhost:3000 [default:
+    /// none]
     #[arg(long, env = "PGFOX_WEB_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub web_origins: Vec<Origin>,
-    /// Further headers that calls of these pages may have, separated by commas, such as x-tenant; those of gRPC-Web and of
-    /// tracing are allowed anyhow [default: none]
+    /// Additional headers that these pages may send, separated by commas, such as x-tenant; headers of gRPC-Web and of
+    /// tracing are always allowed [default: none]
     #[arg(long, env = "PGFOX_WEB_HEADERS", value_name = "HEADERS", value_delimiter = ',', value_parser = header)]
     pub web_headers: Vec<HeaderName>,
-    /// Largest request
+    /// Maximum size of a request
     #[arg(long, env = "PGFOX_MAX_REQUEST_BYTES", value_name = "BYTES", default_value = "16MB", value_parser = bytes)]
     pub max_request_bytes: u64,
-    /// Memory that requests and what is made of them may take at a time; a quarter is reserved for requests that store no
+    /// Maximum memory for requests and everything made from them; a quarter is reserved for requests that store no
     /// documents
     #[arg(long, env = "PGFOX_MAX_BYTES_IN_FLIGHT", value_name = "BYTES", default_value = "256MB", value_parser = bytes)]
     pub max_bytes_in_flight: u64,
-    /// Longest time that a request of more than 64 kB waits for its part of this memory
+    /// Maximum time that a request above 64 kB waits for its share of this memory
     #[arg(long, env = "PGFOX_BYTES_WAIT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub bytes_wait: Duration,
-    /// Largest response
+    /// Maximum size of a response
     #[arg(long, env = "PGFOX_MAX_RESPONSE_BYTES", value_name = "BYTES", default_value = "16MB", value_parser = bytes)]
     pub max_response_bytes: u64,
-    /// Documents that one call may delete or change by a filter, in one transaction; a filter that selects more is refused
+    /// Maximum number of documents that one call may delete or change by a filter, in one transaction; a filter that
+    /// selects more is refused
     #[arg(long, env = "PGFOX_MAX_BULK_DOCUMENTS", value_name = "COUNT", default_value_t = 100_000,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub max_bulk_documents: u32,
-    /// Most calls at a time on one connection; a client waits with further ones
+    /// Maximum number of batches of rows of followed tables that are embedded and stored at a time
+    #[arg(long, env = "PGFOX_FOLLOW_CONCURRENCY", value_name = "COUNT", default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub follow_concurrency: u32,
+    /// Compare all rows of each followed table with the documents this often, to find changes that no trigger noted
+    #[arg(long, env = "PGFOX_FOLLOW_COMPARE_EVERY", value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub follow_compare_every: Duration,
+    /// Maximum number of rows per second that such a comparison reads, which is also how a new collection is filled
+    /// [default: no limit]
+    #[arg(long, env = "PGFOX_FOLLOW_ROWS_PER_SECOND", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub follow_rows_per_second: Option<u32>,
+    /// Maximum number of calls at a time on one connection; further calls wait in the client
     #[arg(long, env = "PGFOX_MAX_CALLS_PER_CONNECTION", value_name = "COUNT", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub max_calls_per_connection: u32,
-    /// Longest time for a call, except for those that store documents or build an index
+    /// Maximum time for a call, except calls that store documents or build an index
     #[arg(long, env = "PGFOX_CALL_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub call_timeout: Duration,
-    /// Longest time for one ingest request, embedding included
+    /// Maximum time for one ingest request, including embedding
     #[arg(long, env = "PGFOX_INGEST_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub ingest_timeout: Duration,
-    /// Longest time for the exact search that fills up a result which the index left short
+    /// Maximum time for the exact search that completes a result if the index found too few documents
     #[arg(long, env = "PGFOX_FILL_UP_TIMEOUT", value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub fill_up_timeout: Duration,
-    /// Most connections, bounded by the files that the process may open. When all have made a call, new ones are refused;
-    /// else the oldest that has made none is closed
+    /// Maximum number of connections, limited by the number of files that the process may open. If it is reached, the
+    /// oldest connection without a call is closed; if every connection has made a call, the new one is refused
     #[arg(long, env = "PGFOX_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 10_000,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
-    /// Longest time from connecting to a first call, TLS included; a call without a valid key does not count
+    /// Maximum time from connecting to the first call, including TLS; a call without a valid key does not count
     #[arg(long, env = "PGFOX_FIRST_CALL_TIMEOUT", value_name = "TIME", default_value = "20s", value_parser = duration)]
     pub first_call_timeout: Duration,
-    /// Time without a call after which a client is asked to connect again when it needs to
+    /// Ask a client to reconnect after this time without a call
     #[arg(long, env = "PGFOX_MAX_CONNECTION_IDLE", value_name = "TIME", default_value = "1h", value_parser = duration)]
     pub max_connection_idle: Duration,
-    /// Pause after which a silent connection is asked whether it is still there
+    /// Ping a silent connection after this time
     #[arg(long, env = "PGFOX_KEEPALIVE", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub keepalive: Duration,
-    /// Age at which a connection is to be replaced, once its calls have ended: callers that balance between servers then
-    /// find new ones [default: any]
+    /// Ask a client to reconnect at this age, once its calls have ended; callers that balance load then find new
+    /// servers [default: no limit]
     #[arg(long, env = "PGFOX_MAX_CONNECTION_AGE", value_name = "TIME", value_parser = duration)]
     pub max_connection_age: Option<Duration>,
-    /// Longest time that running calls get to finish at shutdown
+    /// Maximum time for running calls to finish at shutdown
     #[arg(long, env = "PGFOX_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
 }
@@ -277,7 +293,7 @@ pub struct ServerArgs {
 /// The configured database.
 #[derive(Args, Clone, Debug, Default)]
 pub struct UrlArgs {
-    /// Database with pgvector, as postgresql://user:password@host/database [default: the embedded one]
+    /// URL of a database with pgvector, such as postgresql://user:password@host/database [default: the embedded one]
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true, help_heading = "Database")]
     pub database_url: Option<SecretString>,
     /// File with the URL, instead of DATABASE_URL
@@ -292,43 +308,45 @@ pub struct DatabaseArgs {
     /// Its URL.
     #[command(flatten)]
     pub url: UrlArgs,
-    /// The same database without a pooler, for migrations and index builds [default: --database-url]
+    /// URL of the same database that bypasses the pooler, for migrations and index builds [default: --database-url]
     #[arg(long, env = "PGFOX_DIRECT_DATABASE_URL", value_name = "URL")]
     pub direct_database_url: Option<SecretString>,
-    /// Schema for the views of the collections; NAME_internal holds the tables
+    /// Schema for the views of the collections; the tables are in the schema NAME_internal
     #[arg(long, env = "PGFOX_SCHEMA", value_name = "NAME", default_value = "pgfox")]
     pub schema: String,
     /// Upgrade the schema of an older version at start; an empty database is always set up
     #[arg(long, env = "PGFOX_MIGRATE", value_parser = flag)]
     pub migrate: bool,
-    /// Most connections to the database for searches and writes
+    /// Maximum number of database connections for searches and writes
     #[arg(long, env = "PGFOX_POOL_SIZE", value_name = "COUNT", default_value_t = 16,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub pool_size: u32,
-    /// Longest wait for a free connection. A search that is likely to wait for more than a tenth of it is refused at once;
-    /// calls that write wait until their deadline
+    /// Maximum wait for a free database connection. A search is refused at once if it would probably wait for more than
+    /// a tenth of this time; calls that write wait until their deadline
     #[arg(long, env = "PGFOX_POOL_WAIT", value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub pool_wait: Duration,
-    /// Calls that may wait for a connection; searches, writes and administration have a queue each
+    /// Maximum number of calls that wait for a connection, each for searches, writes and administration
     #[arg(long, env = "PGFOX_MAX_WAITING_CALLS", value_name = "COUNT", default_value_t = 1000,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_waiting_calls: u32,
-    /// Connections that may write into one collection at a time; all writes together take at most half of the pool, or this
-    /// number if it is larger
+    /// Maximum number of connections that write into one collection at a time; all writes together use at most half of
+    /// the pool, or this number if it is larger
     #[arg(long, env = "PGFOX_INGEST_CONCURRENCY", value_name = "COUNT", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub ingest_concurrency: u32,
-    /// Most index builds that run at a time; further ones wait. As many changes of metadata indexes run beside them
+    /// Maximum number of index builds at a time; further builds wait. As many changes of metadata indexes run beside
+    /// them
     #[arg(long, env = "PGFOX_BUILD_CONCURRENCY", value_name = "COUNT", default_value_t = 2,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub build_concurrency: u32,
-    /// Longest time the database may take to answer whether it is there, before health says NOT_SERVING
+    /// Health reports NOT_SERVING if the database does not answer within this time
     #[arg(long, env = "PGFOX_HEALTH_TIMEOUT", value_name = "TIME", default_value = "3s", value_parser = duration)]
     pub health_timeout: Duration,
-    /// Age at which a connection is replaced
+    /// Replace a database connection at this age
     #[arg(long, env = "PGFOX_POOL_MAX_AGE", value_name = "TIME", default_value = "1h", value_parser = duration)]
     pub pool_max_age: Duration,
-    /// Different collections after which a connection is replaced: its process in Postgres keeps up to 60 kB of each
+    /// Replace a database connection after it has served this many collections; its Postgres process keeps up to 60 kB
+    /// for each
     #[arg(long, env = "PGFOX_POOL_MAX_COLLECTIONS", value_name = "COUNT", default_value_t = 750,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub pool_max_collections: u32,
@@ -336,7 +354,7 @@ pub struct DatabaseArgs {
     /// --direct-database-url
     #[arg(long, env = "PGFOX_UNNAMED_STATEMENTS", value_parser = flag)]
     pub unnamed_statements: bool,
-    /// Most memory for an index build, such as 2GB [default: maintenance_work_mem of the database]
+    /// Maximum memory for an index build, such as 2GB [default: maintenance_work_mem of the database]
     #[arg(long, env = "PGFOX_BUILD_MEMORY", value_name = "BYTES", value_parser = build_memory)]
     pub build_memory: Option<u64>,
 }
@@ -345,45 +363,47 @@ pub struct DatabaseArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Embedding")]
 pub struct EmbeddingArgs {
-    /// Server that speaks OpenAI's API, such as http://127.0.0.1:11434/v1; at Azure with ?api-version=... [default: OpenAI's]
+    /// URL of a server with OpenAI's API, such as http://127.0.0.1:11434/v1; for Azure with ?api-version=... [default:
+    /// OpenAI's]
     #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL")]
     pub openai_base_url: Option<String>,
-    /// File with its key, instead of OPENAI_API_KEY
+    /// File with the API key of that server, instead of OPENAI_API_KEY
     #[arg(long, env = "PGFOX_OPENAI_API_KEY_FILE", value_name = "FILE")]
     pub openai_api_key_file: Option<PathBuf>,
-    /// Folder with a folder for each model "local/NAME": config.json, tokenizer.json, model.safetensors
+    /// Folder with one folder for each model "local/NAME", with config.json, tokenizer.json and model.safetensors
     #[arg(long, env = "PGFOX_LOCAL_MODELS", value_name = "DIR")]
     pub local_models: Option<PathBuf>,
-    /// Most local models in memory at a time, about 100 MB each; they stay until the server ends
+    /// Maximum number of local models in memory, about 100 MB each; they stay until the server ends
     #[arg(long, env = "PGFOX_MAX_LOCAL_MODELS", value_name = "COUNT", default_value_t = 4,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_local_models: u32,
-    /// Model of collections that name none; `none` where callers send vectors [default: local/all-MiniLM-L6-v2; with a
-    /// key of OpenAI or --openai-base-url openai/text-embedding-3-small]
+    /// Model of collections that name none; `none` if callers send vectors [default: local/all-MiniLM-L6-v2; with an
+    /// OpenAI key or --openai-base-url openai/text-embedding-3-small]
     #[arg(long, env = "PGFOX_DEFAULT_MODEL", value_name = "MODEL")]
     pub default_model: Option<String>,
-    /// Most texts in one request to the server
+    /// Maximum number of texts in one request to the embedding server
     #[arg(long, env = "PGFOX_EMBED_BATCH_SIZE", value_name = "COUNT", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(1..=2048))]
     pub embed_batch_size: u32,
-    /// Requests to the server at a time; a quarter of them, if there are several, is for queries alone
+    /// Maximum number of requests to the embedding server at a time; if there are several, a quarter is reserved for
+    /// queries
     #[arg(long, env = "PGFOX_EMBED_CONCURRENCY", value_name = "COUNT", default_value_t = 8,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub embed_concurrency: u32,
-    /// Longest time for one request to the server
+    /// Maximum time for one request to the embedding server
     #[arg(long, env = "PGFOX_EMBED_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub embed_timeout: Duration,
-    /// Attempts after the first one, when the server limits the rate, fails or cannot be reached
+    /// Number of retries if the embedding server limits the rate, fails or cannot be reached
     #[arg(long, env = "PGFOX_EMBED_RETRIES", value_name = "COUNT", default_value_t = 5,
         value_parser = clap::value_parser!(u32).range(0..=100))]
     pub embed_retries: u32,
-    /// Longest time after the first attempt that another one starts
+    /// Start no retry later than this after the first attempt
     #[arg(long, env = "PGFOX_EMBED_MAX_ELAPSED", value_name = "TIME", default_value = "2m", value_parser = duration)]
     pub embed_max_elapsed: Duration,
-    /// Longest Retry-After of the server that is waited for
+    /// Longest Retry-After of the embedding server that pgfox waits for
     #[arg(long, env = "PGFOX_EMBED_RETRY_AFTER_CAP", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub embed_retry_after_cap: Duration,
-    /// Memory for vectors of query texts that were embedded lately; 0MB remembers none
+    /// Memory for the vectors of recent query texts; 0MB turns the cache off
     #[arg(long, env = "PGFOX_QUERY_CACHE", value_name = "BYTES", default_value = "64MB", value_parser = bytes)]
     pub query_cache: u64,
 }
@@ -392,35 +412,35 @@ pub struct EmbeddingArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Embedded default (without --database-url)")]
 pub struct EmbeddedArgs {
-    /// Where the private PostgreSQL keeps its data [default: /var/lib/pgfox for root, else ~/.local/share/pgfox]
+    /// Data folder of the private PostgreSQL [default: /var/lib/pgfox for root, else ~/.local/share/pgfox]
     #[arg(long, env = "PGFOX_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where PostgreSQL (25 MB) and the local model (84 MB) are fetched to [default: /var/cache/pgfox for root, else
+    /// Folder for the downloaded PostgreSQL (25 MB) and local model (84 MB) [default: /var/cache/pgfox for root, else
     /// ~/.cache/pgfox]
     #[arg(long, env = "PGFOX_CACHE_DIR", value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// Folder with the programs of an installed PostgreSQL that has pgvector, instead of fetching one
+    /// Folder with the programs of an installed PostgreSQL with pgvector, instead of downloading one
     #[arg(long, env = "PGFOX_POSTGRES_BIN", value_name = "DIR")]
     pub postgres_bin: Option<PathBuf>,
-    /// User that PostgreSQL runs as when started by root [default: postgres, else nobody]
+    /// User that runs PostgreSQL if root starts the server [default: postgres, else nobody]
     #[arg(long, env = "PGFOX_RUN_AS", value_name = "USER")]
     pub run_as: Option<String>,
-    /// Memory to size PostgreSQL for, such as 2GB [default: that of the machine or the container]
+    /// Memory that PostgreSQL is configured for, such as 2GB [default: the memory of the machine or container]
     #[arg(long, env = "PGFOX_POSTGRES_MEMORY", value_name = "BYTES", value_parser = postgres_memory)]
     pub postgres_memory: Option<u64>,
-    /// Longest time PostgreSQL may take to start, recovery after a crash included
+    /// Maximum time for PostgreSQL to start, including recovery after a crash
     #[arg(long, env = "PGFOX_START_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub start_timeout: Duration,
-    /// Longest time a download may take
+    /// Maximum time for a download
     #[arg(long, env = "PGFOX_FETCH_TIMEOUT", value_name = "TIME", default_value = "30m", value_parser = duration)]
     pub fetch_timeout: Duration,
 }
 
-/// What the settings are when neither the command line nor the environment says anything.
+/// The default settings, as they are without flags and environment variables.
 pub(super) fn defaults<T: Args + FromArgMatches>() -> T {
     let command = T::augment_args(clap::Command::new("defaults").no_binary_name(true));
     let command = command.mut_args(|arg| arg.env(Resettable::Reset));
     let matches = command.get_matches_from([""; 0]);
-    // No setting is required; a test of this module reads them all.
+    // No setting is required. A test of this module reads them all.
     T::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }

@@ -1,4 +1,4 @@
-//! Passwords on the command line, which every user of the machine can read.
+//! Keeps passwords off the command line, which every user of the machine can read.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -9,18 +9,18 @@ use std::{
 
 use crate::store::Dsn;
 
-/// Flags whose values can hold a password, and the variables that can instead.
+/// Flags whose values can contain a password, each with the variable to use instead.
 const FLAGS: [(&str, &str); 2] =
     [("--database-url", "DATABASE_URL"), ("--direct-database-url", "PGFOX_DIRECT_DATABASE_URL")];
 
-/// Set for the program that this one becomes: the flag that has made it do so.
+/// Set for the program that replaces this process: the flag that had a password.
 const MOVED: &str = "PGFOX_MOVED_FLAG";
 
-/// Moves passwords of the command line into the environment, which other users cannot read. The process becomes the same
-/// program anew, so this comes before there are threads.
+/// Moves passwords from the command line to the environment, which other users cannot read. The process starts itself
+/// again for this, so call it before there are threads.
 ///
 /// # Errors
-/// When the program cannot be started again; the passwords stay where they are then.
+/// If the program cannot be started again. The passwords then stay on the command line.
 pub fn hide_passwords() -> io::Result<()> {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
@@ -35,7 +35,7 @@ pub fn hide_passwords() -> io::Result<()> {
     Err(command.exec())
 }
 
-/// What to say of a password that was on the command line.
+/// The warning about a password that was on the command line.
 #[must_use]
 pub fn shown_password() -> Option<String> {
     let moved = std::env::var(MOVED).ok();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_password_stays() {
+    fn other_flags_stay() {
         for line in [
             "--database-url postgresql://fox@127.0.0.1/x",
             "--database-url-file /run/secrets/url",

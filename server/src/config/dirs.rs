@@ -1,8 +1,8 @@
-//! Where data and fetched files are kept when nothing is said.
+//! Default folders for data and downloaded files.
 
 use std::path::PathBuf;
 
-/// For root: a user that root changes to cannot enter root's home folder.
+/// The folders of root. A user that root changes to cannot enter root's home folder.
 const SYSTEM_DATA: &str = "/var/lib/pgfox";
 const SYSTEM_CACHE: &str = "/var/cache/pgfox";
 
@@ -11,7 +11,7 @@ const SYSTEM_CACHE: &str = "/var/cache/pgfox";
 pub struct Dirs {
     /// The database.
     pub data: PathBuf,
-    /// Fetched binaries and weights.
+    /// Downloaded binaries and weights.
     pub cache: PathBuf,
 }
 
@@ -21,8 +21,8 @@ impl Dirs {
     }
 }
 
-/// The folders for the current user: those of the system for root, else those of the XDG Base Directory Specification.
-/// `None` when there is no home folder.
+/// The folders of the current user: the system's for root, else those of the XDG Base Directory Specification. `None`
+/// if there is no home folder.
 #[must_use]
 pub fn default_dirs() -> Option<Dirs> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
@@ -33,7 +33,7 @@ fn dirs_for(is_root: bool, variable: impl Fn(&str) -> Option<PathBuf>) -> Option
     if is_root {
         return Some(Dirs::of_the_system());
     }
-    // The specification has relative paths ignored.
+    // The specification says to ignore relative paths.
     let absolute = |name| variable(name).filter(|path| path.is_absolute());
     let home = absolute("HOME");
     let folder = |name, below| {

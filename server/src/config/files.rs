@@ -1,27 +1,27 @@
-//! Files that are read again while the server runs: keys and certificates are renewed without a restart.
+//! Reads files again while the server runs, so that keys and certificates can be renewed without a restart.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-/// How often the files are looked at. What has changed is taken over when it is the same at two looks, so that no file is
-/// read while it is being written.
+/// How often the files are checked. A change is used once two checks see the same contents, so that no file is used
+/// while it is being written.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// The files of the settings, and who uses them.
+/// The files that the settings name, and who uses them.
 #[derive(Debug, Default)]
 pub struct WatchedFiles(Vec<Watched>);
 
 struct Watched {
-    /// What they hold, for the log.
+    /// The name of the contents in the log.
     what: &'static str,
     files: Vec<PathBuf>,
-    /// Reads them and takes them over; else all that is wrong with them.
+    /// Reads the files and starts to use them, or returns everything that is wrong with them.
     reload: Box<dyn Fn() -> Result<(), Vec<String>> + Send>,
-    /// The contents that are in use, or that were refused.
+    /// The contents that are in use or were refused.
     seen: Fingerprint,
-    /// Other contents at the last look.
+    /// Different contents at the last check.
     changed: Option<Fingerprint>,
 }
 
@@ -44,8 +44,8 @@ impl WatchedFiles {
         self.0.push(Watched { what, files, reload: Box::new(reload), seen, changed: None });
     }
 
-    /// Takes over what changes, for as long as the server runs; at once when `asked` says so. A file that cannot be used
-    /// leaves in use what it held before.
+    /// Uses changed files for as long as the server runs; reads them at once when `asked` receives something. If a file
+    /// cannot be used, its previous contents stay in use.
     pub async fn watch(mut self, mut asked: mpsc::Receiver<()>) {
         loop {
             let at_once = tokio::select! {
@@ -79,15 +79,15 @@ impl Watched {
             Ok(()) => tracing::info!("{what}: read again from {files}"),
             Err(errors) => {
                 for error in errors {
-                    tracing::error!("{what}: the old stays in use, since the new cannot be used: {error}");
+                    tracing::error!("{what}: cannot use the new contents, so the old ones stay in use: {error}");
                 }
             }
         }
     }
 }
 
-/// Covers the contents and the access rights, since either can be what has to change. Times would not do: Kubernetes
-/// exchanges files by links.
+/// Covers the contents and the access rights, since a fix may change either. Modification times do not work: Kubernetes
+/// replaces files through links.
 fn fingerprint(files: &[PathBuf]) -> Fingerprint {
     use std::os::unix::fs::MetadataExt as _;
     let mut hash = Sha256::new();

@@ -1,7 +1,7 @@
-//! The command line and the environment: the only place that reads either.
+//! The command line and the environment. No other module reads either.
 //!
-//! Every setting is a flag, an environment variable and a line in `--help`; secrets are environment or file only. An
-//! empty variable counts as one that is not set. [`Settings::read`] checks the settings together and reports all
+//! Every setting is a flag, an environment variable and a line in `--help`; a secret is only an environment variable or
+//! a file. An empty variable counts as unset. [`Settings::read`] checks the settings together and reports all
 //! violations at once.
 
 mod args;
@@ -28,22 +28,22 @@ use crate::{
     store::{Connector, Dsn, DsnError, Migrate, PoolOptions, StoreConfig},
 };
 
-/// The local model that is used when no other is configured; its weights are fetched.
+/// The local model that is used if no other is configured. Its weights are downloaded.
 pub const FETCHED_MODEL: &str = "local/all-MiniLM-L6-v2";
 
-/// Files that a server opens beside its connections: logs, models, certificates, the embedded default.
+/// The number of files that a server opens beside its connections: logs, models, certificates, the embedded default.
 const OTHER_FILES: usize = 100;
 
-/// What the settings say, before the database is up.
+/// The settings, before the database is up.
 #[derive(Debug)]
 pub struct Settings {
     /// How to run the embedded default.
     pub embedded: Options,
-    /// The address to bind, as given.
+    /// The address to bind, as given in the settings.
     pub listen: String,
-    /// The address to bind for metrics, as given; `None`: there are none.
+    /// The address to bind for metrics, as given in the settings. `None`: no metrics.
     pub metrics_listen: Option<String>,
-    /// What may go on but should be known, one text each.
+    /// Warnings for the operator, one text each.
     pub warnings: Vec<String>,
     /// The files to read again while the server runs.
     pub files: WatchedFiles,
@@ -53,13 +53,13 @@ pub struct Settings {
     server: server::ServerSettings,
 }
 
-/// How to reach the database, and how much of it to use.
+/// The address of the database, and how much of it to use.
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {
-    /// `None`: the embedded default.
+    /// `None` means the embedded default.
     pub url: Option<SecretString>,
     direct_url: Option<SecretString>,
-    /// What connects once there is something to, for a URL that changes.
+    /// Set as soon as it is known, for a URL that changes later.
     connector: Arc<OnceLock<Connector>>,
     schema: String,
     migrate: Migrate,
@@ -70,10 +70,10 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    /// The configuration of the store with the database at `url`, and what may go on but should be known.
+    /// The configuration of the store for the database at `url`, and warnings for the operator.
     ///
     /// # Errors
-    /// When a URL cannot be read; the text names it without its secrets.
+    /// If a URL cannot be read. The text names it without its secrets.
     pub fn into_store(self, url: &SecretString) -> Result<(StoreConfig, Vec<String>), DsnError> {
         let mut warnings = Vec::new();
         let mut connector = |url: &SecretString| {
@@ -82,12 +82,12 @@ impl DatabaseSettings {
             Connector::new(&dsn)
         };
         let through = connector(url)?;
-        // The first one, if there were several.
+        // If there are several calls, the first connector stays.
         let _ = self.connector.set(through.clone());
         let direct = self.direct_url.as_ref().map(connector).transpose()?;
         if !self.pool.unnamed_statements && Dsn::parse(url.expose_secret())?.hints_at_unnamed_statements() {
             warnings.push(
-                "--database-url hints at a pooler without prepared statements: if calls fail, set \
+                "--database-url looks like a pooler without prepared statements: if calls fail, set \
                  PGFOX_UNNAMED_STATEMENTS=true and PGFOX_DIRECT_DATABASE_URL"
                     .into(),
             );
@@ -106,10 +106,10 @@ impl DatabaseSettings {
 }
 
 impl Settings {
-    /// Checks what the command line and the environment say, and reads the files that they name.
+    /// Checks the command line and the environment, and reads the files that they name.
     ///
     /// # Errors
-    /// Every violation, as a text for people.
+    /// All violations, each as a text for people.
     pub fn read(args: &ServeArgs) -> Result<Settings, Vec<String>> {
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
@@ -117,7 +117,7 @@ impl Settings {
         let embedded = args.embedded.read(database.url.is_none(), &mut errors);
         let embedding = args.embedding.read(&embedded.cache, &mut errors);
         if needs_fetched_model(&embedding) && args.embedded.cache_dir.is_none() && default_dirs().is_none() {
-            errors.push("neither HOME nor XDG_CACHE_HOME is set: say with --cache-dir where to keep the model".into());
+            errors.push("neither HOME nor XDG_CACHE_HOME is set: set --cache-dir to a folder for the model".into());
         }
         let server = args.server.read(&mut errors, &mut warnings);
         if !errors.is_empty() {
@@ -131,10 +131,10 @@ impl Settings {
         Ok(Settings { embedded, listen, metrics_listen, warnings, files, database, embedding, server })
     }
 
-    /// The settings of the demo: the embedded default whatever the environment says, for this machine only.
+    /// The settings of the demo: the embedded default, for this machine only. The environment does not matter.
     ///
     /// # Errors
-    /// Every violation, as a text for people.
+    /// All violations, each as a text for people.
     pub fn read_demo(args: &DemoArgs) -> Result<Settings, Vec<String>> {
         let mut errors = Vec::new();
         let embedded = args.embedded.read(true, &mut errors);
@@ -143,7 +143,7 @@ impl Settings {
         }
         let defaults: DatabaseArgs = args::defaults();
         let mut database = defaults.read(&mut errors);
-        // The data may have been made by an older version.
+        // An older version may have created the data.
         database.migrate = Migrate::Always;
         let local = LocalConfig { minilm: fetch_from(&embedded.cache), ..LocalConfig::default() };
         Ok(Settings {
@@ -165,7 +165,7 @@ impl Settings {
     /// The settings of `migrate`: the embedded default and the database.
     ///
     /// # Errors
-    /// Every violation, as a text for people.
+    /// All violations, each as a text for people.
     pub fn read_migrate(args: &MigrateArgs) -> Result<(Options, DatabaseSettings), Vec<String>> {
         let mut errors = Vec::new();
         let database = args.database.read(&mut errors);
@@ -173,13 +173,14 @@ impl Settings {
         if errors.is_empty() { Ok((embedded, database)) } else { Err(errors) }
     }
 
-    /// Whether the default model is the one whose weights are fetched, so that they are needed at once.
+    /// Whether the default model is the downloaded one, so that it is needed at once.
     #[must_use]
     pub fn needs_fetched_model(&self) -> bool {
         needs_fetched_model(&self.embedding)
     }
 
-    /// Bounds the connections by the files that the process may open, of which the database and the providers need some.
+    /// Limits the connections by the number of files that the process may open. The database and the providers need
+    /// some of them.
     pub fn bound_connections(&mut self, open_files: u64) {
         let pools =
             self.database.pool.max_size + 2 * self.database.build_concurrency + self.embedding.openai.concurrency;
@@ -189,18 +190,18 @@ impl Settings {
         let wanted = &mut self.server.limits.max_connections;
         if *wanted > most {
             self.warnings.push(format!(
-                "at most {most} connections instead of {wanted} (--max-connections), since the process may open {open_files} \
-                 files: raise the limit with `ulimit -n` or LimitNOFILE= of systemd"
+                "the process may open {open_files} files, so it accepts at most {most} connections instead of \
+                 {wanted} (--max-connections): raise the limit with `ulimit -n` or LimitNOFILE= of systemd"
             ));
             *wanted = most;
         }
     }
 
-    /// The configuration of the server with the database at `url`, and what may go on but should be known. The listener for
-    /// metrics is the caller's to add.
+    /// The configuration of the server for the database at `url`, and warnings for the operator. The caller adds the
+    /// listener for metrics.
     ///
     /// # Errors
-    /// When a URL cannot be read; the text names it without its secrets.
+    /// If a URL cannot be read. The text names it without its secrets.
     pub fn into_config(self, url: &SecretString) -> Result<(ServeConfig, Vec<String>), DsnError> {
         let migrate = self.database.migrate;
         let (store, warnings) = self.database.into_store(url)?;
@@ -214,22 +215,22 @@ impl Settings {
 }
 
 impl UrlArgs {
-    /// The URL of the configured database; `None` for the embedded one. A file that is of no use adds to the errors.
+    /// The URL of the configured database; `None` for the embedded one. A file that cannot be used adds to the errors.
     pub fn read(&self, errors: &mut Vec<String>) -> Option<SecretString> {
         let Some(path) = &self.database_url_file else { return self.database_url.clone() };
         if self.database_url.is_some() {
-            // Either could be the one that was forgotten in the environment, and so the wrong database.
-            errors.push("--database-url (DATABASE_URL) and --database-url-file: give one of them".into());
+            // One of them may be left over in the environment and name the wrong database.
+            errors.push("--database-url (DATABASE_URL) and --database-url-file are both set: give one of them".into());
         }
         let url = value::read_secret("--database-url-file", path, errors)?;
         if url.trim().is_empty() {
-            // Not the embedded database in its place.
-            errors.push(format!("--database-url-file {}: there is nothing in it", path.display()));
+            // Do not use the embedded database instead.
+            errors.push(format!("--database-url-file {}: the file is empty", path.display()));
         }
         Some(url.trim().into())
     }
 
-    /// Has the URL be read again from its file: its user and password can change.
+    /// Reads the URL again when its file changes: its user and password can change.
     fn watch(&self, database: &DatabaseSettings, files: &mut WatchedFiles) {
         let Some(file) = &self.database_url_file else { return };
         let (args, connector) = (self.clone(), Arc::clone(&database.connector));
@@ -267,8 +268,8 @@ impl DatabaseArgs {
         }
         if self.unnamed_statements && direct_url.is_none() {
             errors.push(
-                "--unnamed-statements is for a pooler, which migrations and index builds go past: set \
-                 PGFOX_DIRECT_DATABASE_URL to the database itself"
+                "--unnamed-statements is for a pooler, which migrations and index builds bypass: set \
+                 PGFOX_DIRECT_DATABASE_URL to the URL of the database itself"
                     .into(),
             );
         }
@@ -300,20 +301,19 @@ impl DatabaseArgs {
 }
 
 impl EmbeddedArgs {
-    /// Without folders that can be used errors are added when the embedded default is `needed`.
+    /// If the embedded default is `needed`, folders that cannot be used add to the errors.
     fn read(&self, needed: bool, errors: &mut Vec<String>) -> Options {
         let dirs = default_dirs();
         if needed && dirs.is_none() {
             if self.data_dir.is_none() {
-                errors.push("neither HOME nor XDG_DATA_HOME is set: say with --data-dir where to keep the data".into());
+                errors.push("neither HOME nor XDG_DATA_HOME is set: set --data-dir to a folder for the data".into());
             }
             if self.cache_dir.is_none() && self.postgres_bin.is_none() {
-                errors.push(
-                    "neither HOME nor XDG_CACHE_HOME is set: say with --cache-dir where to keep PostgreSQL".into(),
-                );
+                errors
+                    .push("neither HOME nor XDG_CACHE_HOME is set: set --cache-dir to a folder for PostgreSQL".into());
             }
         }
-        // Where they are not needed, such as in a container without a home, they need not be usable.
+        // Without the embedded default, such as in a container without a home, the folders may be unusable.
         let dirs = dirs.unwrap_or_else(Dirs::of_the_system);
         let cache = Cache {
             dir: self.cache_dir.clone().unwrap_or(dirs.cache),
@@ -349,7 +349,7 @@ impl EmbeddingArgs {
             ..OpenAiConfig::default()
         };
         if let Some(folder) = self.local_models.as_ref().filter(|folder| !folder.is_dir()) {
-            errors.push(format!("--local-models {}: there is no such folder", folder.display()));
+            errors.push(format!("--local-models {}: the folder does not exist", folder.display()));
         }
         let default_model = match self.default_model.as_deref() {
             Some("none") => Some(""),
@@ -383,12 +383,12 @@ impl EmbeddingArgs {
         let from_file = from_file.filter(|key| !key.trim().is_empty());
         let api_key = from_file.or_else(|| value::variable(&["OPENAI_API_KEY", "OPENAI_KEY"]))?;
         if !api_key.trim().bytes().all(|byte| byte.is_ascii_graphic()) {
-            errors.push("the OpenAI API key holds characters that a key cannot have".into());
+            errors.push("the OpenAI API key contains characters that a key cannot have".into());
         }
         Some(ProviderKey::from(api_key.trim()))
     }
 
-    /// Has the key be read again from its file.
+    /// Reads the key again when its file changes.
     fn watch(&self, embedding: &EmbeddingConfig, files: &mut WatchedFiles) {
         let (Some(file), Some(key)) = (&self.openai_api_key_file, &embedding.openai.api_key) else { return };
         let (args, key) = (self.clone(), key.clone());
@@ -396,7 +396,7 @@ impl EmbeddingArgs {
             let mut errors = Vec::new();
             match args.read_api_key(&mut errors) {
                 Some(new) if errors.is_empty() => key.replace(&new),
-                None if errors.is_empty() => errors.push("the file holds no key".into()),
+                None if errors.is_empty() => errors.push("the file contains no key".into()),
                 _ => {}
             }
             if errors.is_empty() { Ok(()) } else { Err(errors) }

@@ -9,11 +9,11 @@ use super::{
     value::{self, read_file, read_secret},
 };
 use crate::{
-    app::Limits,
+    app::{FollowLimits, Limits},
     layers::{auth::ApiKeys, connections::Certificate, web::Origin},
 };
 
-/// Fewest characters of a key, so that nobody guesses it.
+/// The minimum length of a key in characters, so that nobody guesses it.
 const MIN_KEY_CHARS: usize = 16;
 
 /// The gRPC server.
@@ -33,12 +33,12 @@ impl ServerArgs {
         match self.listen.to_socket_addrs() {
             Ok(addresses) if addresses.as_slice().iter().all(|address| address.ip().is_loopback()) => {}
             Ok(_) if api_keys.is_empty() && !self.insecure => errors.push(format!(
-                "--listen {}: anyone who can reach this address could read and change all data. Set PGFOX_API_KEYS or \
-                 --api-keys-file, or pass --insecure where something else keeps strangers away",
+                "--listen {}: without API keys anyone who can reach this address can read and change all data. Set \
+                 PGFOX_API_KEYS or --api-keys-file, or pass --insecure if something else keeps strangers away",
                 self.listen
             )),
             Ok(_) if tls.is_none() && !api_keys.is_empty() => warnings.push(format!(
-                "API keys travel in plain text to {}: set --tls-cert and --tls-key unless something in front adds TLS",
+                "API keys travel to {} in plain text: set --tls-cert and --tls-key, unless a proxy in front adds TLS",
                 self.listen
             )),
             Ok(_) if api_keys.is_empty() => {
@@ -54,8 +54,8 @@ impl ServerArgs {
             match listen.to_socket_addrs() {
                 Ok(addresses) if addresses.as_slice().iter().all(|address| address.ip().is_loopback()) => {}
                 Ok(_) if api_keys.is_empty() && !self.insecure => errors.push(format!(
-                    "--metrics-listen {listen}: listens beyond this machine, which needs PGFOX_API_KEYS, --api-keys-file \
-                     or --insecure"
+                    "--metrics-listen {listen}: to listen beyond this machine, set PGFOX_API_KEYS, --api-keys-file or \
+                     --insecure"
                 )),
                 Ok(_) => warnings.push(format!("anyone who can reach {listen} can read the metrics")),
                 Err(error) => errors.push(format!(
@@ -65,8 +65,8 @@ impl ServerArgs {
         }
         if self.max_bytes_in_flight / 4 < self.max_request_bytes {
             warnings.push(
-                "--max-bytes-in-flight is less than four times --max-request-bytes: one of the largest requests takes all \
-                 of it, or is refused"
+                "--max-bytes-in-flight is less than four times --max-request-bytes: a request of the maximum size \
+                 uses all of it or is refused"
                     .into(),
             );
         }
@@ -88,6 +88,12 @@ impl ServerArgs {
                 keepalive: self.keepalive,
                 max_connection_age: self.max_connection_age,
                 drain: self.drain_timeout,
+                follow: FollowLimits {
+                    concurrency: self.follow_concurrency as usize,
+                    look_every: Limits::default().follow.look_every,
+                    compare_every: self.follow_compare_every,
+                    rows_per_second: self.follow_rows_per_second,
+                },
             },
             api_keys,
             tls,
@@ -96,7 +102,7 @@ impl ServerArgs {
         }
     }
 
-    /// Has the files of keys and of the certificate be read again.
+    /// Reads the files of the API keys and of the certificate again when they change.
     pub(super) fn watch(&self, settings: &ServerSettings, files: &mut WatchedFiles) {
         if let Some(file) = &self.api_keys_file {
             let (args, keys) = (self.clone(), settings.api_keys.clone());
@@ -123,7 +129,7 @@ impl ServerArgs {
         }
     }
 
-    /// Keys of the variable, separated by commas, and of the file, one per line.
+    /// The keys from the variable, separated by commas, and from the file, one per line.
     fn read_api_keys(&self, errors: &mut Vec<String>) -> ApiKeys {
         let from_variable = value::variable(&["PGFOX_API_KEYS"]).unwrap_or_default();
         let from_variable = from_variable.split(',').map(str::trim).filter(|key| !key.is_empty());
@@ -133,19 +139,19 @@ impl ServerArgs {
             let before = keys.len();
             keys.extend(key_lines(text).map(|key| ("--api-keys-file", key)));
             if keys.len() == before {
-                errors.push("--api-keys-file: there is no key in it".into());
+                errors.push("--api-keys-file: the file contains no key".into());
             }
         }
-        // The keys themselves must not be shown.
+        // The texts must not show the keys themselves.
         for (setting, key) in &keys {
             if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
                 errors.push(format!(
-                    "{setting}: a key holds white space or characters beyond ASCII, which no header carries"
+                    "{setting}: a key contains white space or characters beyond ASCII, which a header cannot carry"
                 ));
             } else if key.len() < MIN_KEY_CHARS {
                 errors.push(format!(
-                    "{setting}: a key has {} characters, and one that nobody guesses has at least {MIN_KEY_CHARS}: make one \
-                     by `openssl rand -hex 32`",
+                    "{setting}: a key has {} characters but needs at least {MIN_KEY_CHARS}: make one with `openssl \
+                     rand -hex 32`",
                     key.len()
                 ));
             }

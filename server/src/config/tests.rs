@@ -1,5 +1,5 @@
-//! Tests of the settings as a whole. The environment of the test process is left alone: variables are tested with the
-//! real binary.
+//! Tests of the settings as a whole. They leave the environment of the test process alone; tests of the real binary
+//! cover the variables.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -14,7 +14,7 @@ fn serve(flags: &[&str]) -> ServeArgs {
     clap::FromArgMatches::from_arg_matches(&matches).map(|cli: Cli| cli.serve).unwrap()
 }
 
-/// A file that only its owner can read.
+/// Writes a file that only its owner can read.
 fn secret_file(path: &Path, text: &str) -> String {
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();

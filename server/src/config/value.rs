@@ -1,17 +1,17 @@
-//! How values of settings are written.
+//! Parsers for the values of settings.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use http::HeaderName;
 
-/// The first of the environment variables that is set and not empty. For secrets, which have no flag.
+/// The first of the environment variables that is set and not empty. Used for secrets, which have no flag.
 pub(super) fn variable(names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| {
         std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     })
 }
 
-/// Reads a file that a setting names.
+/// Reads the file that a setting names.
 pub(super) fn read_file(setting: &str, path: &Path, errors: &mut Vec<String>) -> Option<String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Some(text),
@@ -22,15 +22,15 @@ pub(super) fn read_file(setting: &str, path: &Path, errors: &mut Vec<String>) ->
     }
 }
 
-/// Reads a file that holds a secret, which is one no longer if every user of the machine can read or write it.
+/// Reads a file with a secret. Refuses a file that every user of the machine can read or write.
 pub(super) fn read_secret(setting: &str, path: &Path, errors: &mut Vec<String>) -> Option<String> {
     const READ_OR_WRITE_BY_OTHERS: u32 = 0o006;
     let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o777).unwrap_or_default();
     if mode & READ_OR_WRITE_BY_OTHERS != 0 {
         let path = path.display();
         errors.push(format!(
-            "{setting} {path}: every user of this machine can read or change it (mode {mode:04o}): run `chmod 640 {path}`, \
-             or mount it with the mode 0440"
+            "{setting} {path}: every user of this machine can read or change the file (mode {mode:04o}): run `chmod \
+             640 {path}`, or mount it with mode 0440"
         ));
         return None;
     }
@@ -59,9 +59,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 pub(super) fn header(text: &str) -> Result<HeaderName, String> {
     let name = text.trim();
     if name.contains('*') {
-        return Err("there is no * for every header: name each, such as x-tenant".into());
+        return Err("* is not allowed: name each header, such as x-tenant".into());
     }
-    name.parse().map_err(|_| "expected the name of a header, such as x-tenant".into())
+    name.parse().map_err(|_| "expected a header name, such as x-tenant".into())
 }
 
 /// Reads an amount of memory such as "512MB" or "2GB"; units are powers of 1,024, as in postgresql.conf.
@@ -79,12 +79,12 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
 }
 
-/// Reads the memory for an index build, at least as much as pgvector needs to begin with.
+/// Reads the memory for an index build, at least the minimum that pgvector needs.
 pub(super) fn build_memory(text: &str) -> Result<u64, String> {
     at_least(text, 1 << 20, "1MB")
 }
 
-/// Reads the memory that PostgreSQL is sized for.
+/// Reads the memory that PostgreSQL is configured for.
 pub(super) fn postgres_memory(text: &str) -> Result<u64, String> {
     at_least(text, 64 << 20, "64MB")
 }
@@ -93,7 +93,7 @@ fn at_least(text: &str, least: u64, shown: &str) -> Result<u64, String> {
     bytes(text).and_then(|value| if value < least { Err(format!("must be at least {shown}")) } else { Ok(value) })
 }
 
-/// Reads the variable of a flag that has no value.
+/// Reads the variable of a flag that takes no value.
 pub(super) fn flag(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),

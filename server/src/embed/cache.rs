@@ -1,5 +1,5 @@
-//! Vectors of query texts that were embedded lately: people search for the same things, and every embedding costs time or
-//! money. Callers that ask for the same text at the same time share one call of the model.
+//! A cache of the vectors of recent query texts. People search for the same things, and every embedding costs time or
+//! money. Callers that ask for the same text at the same time share one call to the model.
 
 use std::{
     collections::HashMap,
@@ -15,19 +15,19 @@ use sha2::{Digest as _, Sha256};
 
 use super::{EmbedError, Embeddings, Model};
 
-/// Longest time that a vector is remembered: a provider can change a model beneath its name.
+/// Maximum age of a cached vector: a provider can change a model without changing its name.
 const TIME_TO_LIVE: Duration = Duration::from_secs(3600);
-/// What an entry takes beside its vector, roughly.
+/// Approximate size of an entry beside its vector, in bytes.
 const ENTRY_BYTES: usize = 200;
 
 /// The vectors of query texts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QueryEmbeddings {
-    /// The vectors one after the other, in the order of the texts.
+    /// The vectors one after another, in the order of the texts.
     pub values: Vec<f32>,
     /// Tokens that the model read for this call.
     pub tokens: u64,
-    /// Texts whose vector was remembered, or that another caller was having embedded just then.
+    /// The number of texts whose vector was cached, or that another caller was embedding at the time.
     pub cached: usize,
 }
 
@@ -53,7 +53,7 @@ impl QueryCache {
         Self { entries, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
-    /// The vectors of texts; `embed` is asked, at most once, for those that are not known.
+    /// The vectors of texts. Calls `embed` at most once, for the texts that are not cached.
     pub(super) async fn get<F>(&self, model: &Model, texts: &[&str], embed: F) -> Result<QueryEmbeddings, EmbedError>
     where
         F: AsyncFnOnce(&[&str]) -> Result<Embeddings, EmbedError>,
@@ -124,13 +124,13 @@ impl QueryCache {
         Ok(QueryEmbeddings { values: values.collect(), tokens, cached: texts.len() - unknown.len() })
     }
 
-    /// Texts that were known, and texts that were not, since the start.
+    /// The number of texts that were cached and of texts that were not, since the start.
     pub(super) fn hits_and_misses(&self) -> (u64, u64) {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 }
 
-/// A vector of zeros is the slip of a provider, not to be repeated for an hour.
+/// A vector of zeros is a mistake of a provider, which must not be repeated for an hour.
 fn worth_keeping(values: &[f32]) -> bool {
     values.iter().any(|value| *value != 0.0)
 }
@@ -152,7 +152,7 @@ mod tests {
         Model { name: "local/m".into(), dimensions, ask_dimensions: false }
     }
 
-    /// Embeds a text as its length, twice, and counts the texts.
+    /// Embeds each text as its length, twice, and counts the texts.
     async fn lengths(asked: &AtomicU64, texts: &[&str]) -> Result<Embeddings, EmbedError> {
         asked.fetch_add(texts.len() as u64, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -171,7 +171,7 @@ mod tests {
         let asked = AtomicU64::new(0);
         let (model, other) = (model(2), model(3));
         let one = || cache.get(&model, &["fox"], async |texts: &[&str]| lengths(&asked, texts).await);
-        // At the same time, and later.
+        // At the same time, and again later.
         let (a, b) = tokio::join!(one(), one());
         let (a, b, c) = (a.unwrap(), b.unwrap(), one().await.unwrap());
         assert_eq!([&a.values, &b.values, &c.values], [&vec![3.0, 3.0]; 3]);
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(asked.load(Ordering::Relaxed), 3);
         assert_eq!(cache.hits_and_misses(), (4, 3));
 
-        // Another model, another vector.
+        // Another model has another vector.
         cache.get(&other, &["fox"], async |texts: &[&str]| lengths(&asked, texts).await).await.unwrap();
         assert_eq!(asked.load(Ordering::Relaxed), 4);
     }

@@ -1,4 +1,4 @@
-//! The models of this process: where their folders are, and which are loaded.
+//! The local models: where their folders are, and which are loaded.
 
 use std::{
     collections::HashMap,
@@ -22,11 +22,12 @@ const MINILM: &str = "all-MiniLM-L6-v2";
 /// The models that run in this process.
 #[derive(Clone, Debug)]
 pub struct LocalConfig {
-    /// Each folder in here is a model, `local/<folder>`. Default: none.
+    /// Each folder in it is a model, `local/<folder>`. Default: none.
     pub models_dir: Option<PathBuf>,
-    /// Models in memory at a time (about 100 MB for all-MiniLM-L6-v2). They stay until the server ends. Default 4.
+    /// Maximum number of models in memory at a time (about 100 MB for all-MiniLM-L6-v2). They stay until the server
+    /// ends. Default 4.
     pub max_loaded: usize,
-    /// Where `local/all-MiniLM-L6-v2` comes from, unless it is in `models_dir`.
+    /// The source of `local/all-MiniLM-L6-v2`, unless it is in `models_dir`.
     pub minilm: FetchModel,
 }
 
@@ -36,7 +37,8 @@ impl Default for LocalConfig {
     }
 }
 
-/// Gives the folder of a model, fetching it first where needed. On failure it says what to do, and is asked again next time.
+/// Provides the folder of a model and downloads it first if needed. If that fails, the error says what to do, and the
+/// next call tries again.
 #[derive(Clone)]
 pub struct FetchModel(Arc<dyn Fn() -> BoxFuture<'static, Result<PathBuf, String>> + Send + Sync>);
 
@@ -49,7 +51,7 @@ impl FetchModel {
         Self(Arc::new(move || Box::pin(fetch())))
     }
 
-    /// A folder that is there already.
+    /// A folder that exists already.
     pub fn folder(path: PathBuf) -> Self {
         Self::new(move || std::future::ready(Ok(path.clone())))
     }
@@ -57,7 +59,7 @@ impl FetchModel {
 
 impl Default for FetchModel {
     fn default() -> Self {
-        Self::new(|| std::future::ready(Err("this server has no way to fetch it".to_owned())))
+        Self::new(|| std::future::ready(Err("this server cannot download it".to_owned())))
     }
 }
 
@@ -67,14 +69,14 @@ impl fmt::Debug for FetchModel {
     }
 }
 
-/// Local models, each loaded when it is first asked for.
+/// Local models. Each is loaded when it is first needed.
 #[derive(Debug)]
 pub(super) struct LocalModels {
     models_dir: Option<PathBuf>,
     minilm: FetchModel,
     /// One cell per folder that exists.
     models: Mutex<HashMap<String, Arc<OnceCell<LocalModel>>>>,
-    /// One permit per model that may still be loaded.
+    /// One permit for each further model that may be loaded.
     room: Semaphore,
 }
 
@@ -92,7 +94,8 @@ impl LocalModels {
         if let Some(model) = self.lock().get(folder).and_then(|cell| cell.get()) {
             return Ok(model.clone());
         }
-        // The operator's own copy comes first. Only folders that exist get a cell, so that callers cannot fill the memory.
+        // The operator's own copy has precedence. Only existing folders get a cell, so that callers cannot fill the
+        // memory.
         let own = self.models_dir.as_ref().map(|dir| dir.join(folder));
         let own = match own {
             Some(path) if tokio::fs::try_exists(path.join("config.json")).await.unwrap_or(false) => Some(path),
@@ -100,7 +103,7 @@ impl LocalModels {
             Some(_) => {
                 return Err(unknown(
                     name,
-                    "there is no folder of this name with a config.json in the directory of local models",
+                    "the directory of local models has no folder of this name with a config.json",
                 ));
             }
             None => {
@@ -108,7 +111,8 @@ impl LocalModels {
             }
         };
         let cell = Arc::clone(self.lock().entry(folder.to_owned()).or_default());
-        // In a task of its own: a caller that gives up does not stop a download that the next one would start again.
+        // A separate task, so that a caller that gives up does not stop a download that the next caller would start
+        // again.
         let (models, name) = (Arc::clone(self), name.to_owned());
         let loading = tokio::spawn(
             async move { cell.get_or_try_init(|| models.load(&name, own)).await.cloned() }.in_current_span(),
@@ -118,7 +122,10 @@ impl LocalModels {
 
     async fn load(&self, name: &str, own: Option<PathBuf>) -> Result<LocalModel, EmbedError> {
         let Ok(permit) = self.room.try_acquire() else {
-            return Err(unknown(name, "the server holds as many local models as it may (--max-local-models)"));
+            return Err(unknown(
+                name,
+                "the server has already loaded its maximum number of local models (--max-local-models)",
+            ));
         };
         let path = match own {
             Some(path) => path,
@@ -132,7 +139,7 @@ impl LocalModels {
                 Ok(model)
             }
             Err(error) => {
-                // It names paths of this machine.
+                // The error names paths of this machine, so only the log gets it.
                 tracing::error!("the model {name} cannot be loaded: {error}");
                 Err(unknown(name, "its folder cannot be used as a model; the log of the server says why"))
             }
@@ -148,7 +155,7 @@ fn unavailable(why: String) -> EmbedError {
     EmbedError::Unavailable { why, retry_after: Duration::from_secs(30) }
 }
 
-/// A name in a directory, never a path out of it.
+/// Whether a name is a single folder name and never a path out of the directory.
 pub(super) fn is_folder_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= MAX_NAME_BYTES

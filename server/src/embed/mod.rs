@@ -1,7 +1,8 @@
-//! Turning text into vectors. Knows neither tonic nor `pgfox::v1`.
+//! Turns text into vectors. Knows neither tonic nor `pgfox::v1`.
 //!
-//! A model is named by its provider and its name there: `openai/text-embedding-3-small` or `local/all-MiniLM-L6-v2`.
-//! [`Embedders`] is what the server offers; [`openai`] asks a provider over HTTP, [`local`] computes in this process.
+//! A model is named by its provider and its name at that provider: `openai/text-embedding-3-small` or
+//! `local/all-MiniLM-L6-v2`. [`Embedders`] is what the server offers. [`openai`] asks a provider over HTTP; [`local`]
+//! computes in this process.
 
 mod cache;
 pub(crate) mod local;
@@ -29,7 +30,7 @@ pub(crate) use self::{
 
 use crate::blocking::Stopped;
 
-/// Longest model name, in bytes; Hugging Face's are below 200.
+/// Maximum length of a model name in bytes. Names at Hugging Face are below 200.
 const MAX_NAME_BYTES: usize = 256;
 
 /// A model as a collection uses it.
@@ -39,14 +40,14 @@ pub struct Model {
     pub name: String,
     /// Elements per vector; checked on every reply of a provider.
     pub dimensions: usize,
-    /// Send `dimensions` to the provider, because the model gives another number by itself.
+    /// Whether to send `dimensions` to the provider, because the model's default differs.
     pub ask_dimensions: bool,
 }
 
-/// What texts are embedded for.
+/// The purpose of an embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To search: somebody waits, so that these texts come before documents.
+    /// To search. Somebody waits, so these texts come before documents.
     Query,
     /// To be stored.
     Document,
@@ -55,16 +56,16 @@ pub enum Purpose {
 /// The vectors of a batch of texts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Embeddings {
-    /// The vectors one after the other, `dimensions` values each: one allocation for the whole batch.
+    /// The vectors one after another, `dimensions` values each: one allocation for the whole batch.
     pub values: Vec<f32>,
-    /// Tokens that the model read; 0 when a provider does not say.
+    /// The number of tokens that the model read; 0 if the provider does not say.
     pub tokens: u64,
-    /// For each text, whether it was longer than the model reads. Some providers cut a text and do not tell.
+    /// For each text, whether it was longer than the model reads. Some providers cut a text without saying so.
     pub truncated: Vec<bool>,
-    /// Texts, by their position, that were cut to so many bytes because the provider said that it reads no more. It may
+    /// The texts, by position, that were cut to this many bytes because the provider said that it reads no more. It may
     /// read more another time.
     pub cut: Vec<(usize, usize)>,
-    /// Texts, by their position, that the provider does not take though it takes others, and why. Their vectors are zeros.
+    /// The texts, by position, that the provider refuses although it takes others, and why. Their vectors are zeros.
     pub refused: Vec<(usize, String)>,
 }
 
@@ -86,28 +87,28 @@ impl Embeddings {
 /// Why a text could not be embedded.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EmbedError {
-    /// No such provider or local model here; `why` says what to configure.
+    /// The server has no such provider or local model. `why` says what to configure.
     #[error("the server does not offer the model \"{model}\": {why}")]
     UnknownModel { model: String, why: String },
-    /// The model gives other dimensions than asked for, or than the collection has.
-    #[error("the model \"{model}\" gives {actual} dimensions, not {expected}")]
+    /// The dimensions of the model differ from those requested or from those of the collection.
+    #[error("the model \"{model}\" has {actual} dimensions, not {expected}")]
     Dimensions { model: String, expected: usize, actual: usize },
-    /// The provider cannot be reached, fails, or answers with something that is not embeddings.
+    /// The provider cannot be reached, fails, or answers with something other than embeddings.
     #[error("{why}")]
     Unavailable { why: String, retry_after: Duration },
-    /// The provider limits the rate, still after the retries.
+    /// The provider limits the rate, even after the retries.
     #[error("{why}")]
     RateLimited { why: String, retry_after: Duration },
-    /// The quota is used up: repeating does not help.
+    /// The quota is used up. Retrying does not help.
     #[error("{why}")]
     QuotaExhausted { why: String },
     /// The provider refuses the key, the model or the request.
     #[error("{why}")]
     Refused { why: String },
-    /// The provider takes other texts but not that of a query.
+    /// The provider refuses the text of a query but takes other texts.
     #[error("{why}")]
     TextRefused { why: String },
-    /// As many calls wait for the model as may.
+    /// The maximum number of calls already waits for the model.
     #[error("too many calls wait for the embedding model; try again later")]
     Busy,
     /// The server is shutting down.
@@ -118,21 +119,24 @@ pub enum EmbedError {
 /// A configuration that cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("\"{url}\" is no base URL of an embedding provider: {why}")]
+    #[error("\"{url}\" cannot be the base URL of an embedding provider: {why}")]
     BaseUrl { url: String, why: String },
     #[error(
-        "the API key of the embedding provider has characters that no HTTP header can carry; is there a line break in it?"
+        "the API key of the embedding provider contains characters that an HTTP header cannot carry; check it for a \
+         line break"
     )]
     ApiKey,
-    #[error("{name} of the embedding provider is 0; it is at least 1")]
+    #[error("{name} of the embedding provider is 0; it must be at least 1")]
     Zero { name: &'static str },
-    #[error("cannot set up HTTPS to the embedding provider (are the system's CA certificates installed?): {why}")]
+    #[error(
+        "cannot set up HTTPS to the embedding provider: {why}; check that the system's CA certificates are installed"
+    )]
     HttpClient { why: String },
     #[error("the default model \"{model}\" is not offered: {why}")]
     DefaultModel { model: String, why: String },
 }
 
 fn unknown(model: &str, why: &str) -> EmbedError {
-    // the name is the caller's and may be anything
+    // The caller chooses the name, which may be anything.
     EmbedError::UnknownModel { model: model.chars().take(MAX_NAME_BYTES).collect(), why: why.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! What the server offers: which model is served by which embedder.
+//! Maps each model that the server offers to the embedder that serves it.
 
 use std::{
     collections::HashMap,
@@ -15,24 +15,25 @@ use super::{
     unknown,
 };
 
-/// The default model where a provider is configured.
+/// The default model if a provider is configured.
 const DEFAULT_OPENAI_MODEL: &str = "openai/text-embedding-3-small";
-/// The default model without one: fetched on first use, computed in this process.
+/// The default model without a provider. It is downloaded on first use and computed in this process.
 const DEFAULT_LOCAL_MODEL: &str = "local/all-MiniLM-L6-v2";
-/// Models whose dimensions are remembered. Some servers take any name, so that callers could fill the memory.
+/// Maximum number of models whose dimensions are remembered. Some servers accept any name, so callers could otherwise
+/// fill the memory.
 const MAX_REMEMBERED: usize = 1024;
 
-/// What the server may use to embed.
+/// The configuration of embedding.
 #[derive(Clone, Debug)]
 pub struct EmbeddingConfig {
-    /// The model of a collection that names none. Default: `openai/text-embedding-3-small` where a provider is
-    /// configured, else `local/all-MiniLM-L6-v2`. Empty: none, callers send vectors.
+    /// The model of a collection that names none. Default: `openai/text-embedding-3-small` if a provider is configured,
+    /// else `local/all-MiniLM-L6-v2`. Empty: no model; callers send vectors.
     pub default_model: Option<String>,
-    /// The provider; used when it has a key or a base URL.
+    /// The provider. It is used if it has a key or a base URL.
     pub openai: OpenAiConfig,
     /// The models in this process.
     pub local: LocalConfig,
-    /// Most memory for vectors of query texts in bytes; 0 remembers none. Default 64 MiB.
+    /// Maximum memory for the vectors of query texts in bytes; 0 turns the cache off. Default 64 MiB.
     pub query_cache_bytes: u64,
 }
 
@@ -63,16 +64,16 @@ struct Inner {
     default_model: String,
     openai: Option<OpenAi>,
     local: Arc<LocalModels>,
-    /// Dimensions that a provider's model has by itself.
+    /// The default dimensions of the provider's models.
     natural_dimensions: Mutex<HashMap<String, usize>>,
     queries: QueryCache,
     local_stats: Stats,
-    /// What is told of a provider when there is none.
+    /// Reported if there is no provider.
     no_outage: watch::Sender<Option<Instant>>,
 }
 
 impl Embedders {
-    /// Checks the configuration. Nothing is connected to, fetched or loaded yet.
+    /// Checks the configuration. Does not connect, download or load anything yet.
     ///
     /// # Errors
     /// [`ConfigError`] names the setting that cannot work.
@@ -101,22 +102,22 @@ impl Embedders {
         }
     }
 
-    /// The model of a collection that names none; empty: its callers send vectors.
+    /// The model of a collection that names none. Empty: its callers send vectors.
     pub fn default_model(&self) -> &str {
         &self.0.default_model
     }
 
-    /// Finds out how the model `name` gives `dimensions` (none = as it does by itself), by asking it.
+    /// Asks the model `name` for a vector, to find out how it gives `dimensions`. `None` means its default.
     ///
     /// # Errors
-    /// [`EmbedError::UnknownModel`] when the server does not offer the model, [`EmbedError::Dimensions`] when the model
-    /// gives others, and what the provider answers.
+    /// [`EmbedError::UnknownModel`] if the server does not offer the model, [`EmbedError::Dimensions`] if the model has
+    /// other dimensions, and errors of the provider.
     pub async fn resolve(&self, name: &str, dimensions: Option<usize>) -> Result<Model, EmbedError> {
         let natural = match self.embedder(name).await? {
             Embedder::Local(local) => local.dimensions(),
             Embedder::OpenAi(openai) => {
                 let resolved = self.resolve_openai(&openai, name, dimensions).await;
-                // That a caller's model does not exist is no outage.
+                // A caller that names an unknown model is not an outage.
                 if !matches!(resolved, Err(EmbedError::Refused { .. })) {
                     report_health(&openai, &resolved);
                 }
@@ -155,7 +156,7 @@ impl Embedders {
         if ask_dimensions {
             let actual = match openai.probe(name_there, Some(expected)).await {
                 Ok(actual) => actual,
-                // a model that does not take `dimensions`, or not this number
+                // The model does not accept `dimensions`, or not this number.
                 Err(EmbedError::Refused { .. }) => natural,
                 Err(error) => return Err(error),
             };
@@ -166,11 +167,12 @@ impl Embedders {
         Ok(Model { name: name.to_owned(), dimensions: expected, ask_dimensions })
     }
 
-    /// Embeds the texts of documents, none of them empty. Those that a provider refuses are named in the result. Dropping the future stops the requests.
+    /// Embeds the texts of documents, which must not be empty. The result names the texts that a provider refuses.
+    /// Dropping the future stops the requests.
     ///
     /// # Errors
-    /// [`EmbedError::Dimensions`] when the model has changed, [`EmbedError::Busy`] when too many calls wait for it, and what
-    /// the provider answers after its retries.
+    /// [`EmbedError::Dimensions`] if the model has changed, [`EmbedError::Busy`] if too many calls wait for it, and
+    /// errors of the provider after the retries.
     pub async fn embed(&self, model: &Model, texts: &[&str]) -> Result<Embeddings, EmbedError> {
         self.embed_for(Purpose::Document, model, texts).await
     }
@@ -196,7 +198,7 @@ impl Embedders {
                     embedded = Err(EmbedError::TextRefused { why: why.clone() });
                 }
                 if let Err(EmbedError::Dimensions { .. }) = embedded {
-                    // another model under the same name
+                    // Another model now has this name.
                     self.natural_dimensions().remove(&model.name);
                 }
                 report_health(&openai, &embedded);
@@ -205,11 +207,11 @@ impl Embedders {
         }
     }
 
-    /// Embeds the texts of queries, none of them empty, as far as their vectors are not remembered. They come before those of
+    /// Embeds the texts of queries, which must not be empty, unless their vectors are cached. Queries come before
     /// documents.
     ///
     /// # Errors
-    /// As [`Embedders::embed`], and [`EmbedError::TextRefused`].
+    /// Like [`Embedders::embed`], and [`EmbedError::TextRefused`].
     pub async fn embed_queries(&self, model: &Model, texts: &[&str]) -> Result<QueryEmbeddings, EmbedError> {
         self.0
             .queries
@@ -217,21 +219,21 @@ impl Embedders {
             .await
     }
 
-    /// Texts of queries whose vector was remembered, and those that were embedded, since the start.
+    /// The number of query texts whose vector was cached, and of those that were embedded, since the start.
     pub fn query_cache_hits_and_misses(&self) -> (u64, u64) {
         self.0.queries.hits_and_misses()
     }
 
-    /// What was asked of the models since the start, by the provider.
+    /// The counters of each provider since the start.
     pub(crate) fn stats(&self) -> Vec<(&'static str, &Stats)> {
         let openai = self.0.openai.as_ref().map(|openai| ("openai", openai.stats()));
         openai.into_iter().chain([("local", &self.0.local_stats)]).collect()
     }
 
-    /// What counts the tokens of the model `name`; `None` when the server does not know its tokenizer.
+    /// The token counter of the model `name`. `None` if the server does not know its tokenizer.
     ///
     /// # Errors
-    /// [`EmbedError::UnknownModel`], or [`EmbedError::Unavailable`] when a local model cannot be loaded.
+    /// [`EmbedError::UnknownModel`], or [`EmbedError::Unavailable`] if a local model cannot be loaded.
     pub async fn token_counter(&self, name: &str) -> Result<Option<TokenCounter>, EmbedError> {
         Ok(match self.embedder(name).await? {
             Embedder::Local(local) => Some(TokenCounter::local(local)),
@@ -239,8 +241,8 @@ impl Embedders {
         })
     }
 
-    /// Until when the provider is taken to be out of order, as far as calls tell; nothing is sent to find out. `None` when it
-    /// works, at first, and without a provider.
+    /// Until when the provider counts as out of order, judged by calls alone. `None` if it works, at the start, and
+    /// without a provider.
     pub fn provider_outage(&self) -> watch::Receiver<Option<Instant>> {
         self.0.openai.as_ref().map_or_else(|| self.0.no_outage.subscribe(), |openai| openai.health().outage())
     }
@@ -274,14 +276,14 @@ enum Location<'e, 'n> {
     Local(&'n str),
 }
 
-/// What the end of a call tells of the provider.
+/// Updates the state of the provider after a call.
 fn report_health<T>(openai: &OpenAi, outcome: &Result<T, EmbedError>) {
     match outcome {
         Ok(_) | Err(EmbedError::TextRefused { .. }) => openai.health().works(),
         Err(EmbedError::Unavailable { .. } | EmbedError::QuotaExhausted { .. } | EmbedError::Refused { .. }) => {
             openai.health().fails();
         }
-        // These are not about whether it works.
+        // These errors do not show whether the provider works.
         Err(
             EmbedError::RateLimited { .. }
             | EmbedError::Dimensions { .. }

@@ -1,21 +1,21 @@
-//! What was asked of the models of a provider since the start, for those who watch it.
+//! Counts the calls to the models of a provider since the start, for operators.
 
 use crate::stats::Counter;
 
-/// Counted where it happens.
+/// Each is counted where it happens.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
-    /// Batches of texts, each counted once however often it was tried.
+    /// Batches of texts. Each counts once, however often it was tried.
     pub(crate) calls: Counter,
     pub(crate) texts: Counter,
     pub(crate) tokens: Counter,
     pub(crate) retries: Counter,
-    /// Calls that gave no vectors.
+    /// Calls that returned no vectors.
     pub(crate) failures: Counter,
 }
 
 impl Stats {
-    /// A call for so many texts has ended, with so many tokens read.
+    /// Records the end of a call for `texts` texts, with the number of tokens read.
     pub(super) fn ended(&self, texts: usize, tokens: Option<u64>) {
         self.calls.add(1);
         match tokens {

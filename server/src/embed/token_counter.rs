@@ -1,11 +1,11 @@
-//! Counting the tokens of a text as its model does, so that chunks can be as large as the model reads.
+//! Counts the tokens of a text as its model does, so that a chunk can be as large as the model reads.
 
 use super::LocalModel;
 
-/// OpenAI's own embedding models: all of them have the tokenizer `cl100k_base` and read this many tokens.
+/// OpenAI's own embedding models. All of them use the tokenizer `cl100k_base` and read this many tokens.
 const OPENAI_MODELS: [&str; 3] = ["text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"];
 const OPENAI_MAX_TOKENS: usize = 8_191;
-/// Bytes that are counted at a time to find where a text is too long.
+/// Number of bytes that are counted at a time to find where a text is too long.
 const PIECE_BYTES: usize = 4_096;
 
 /// The tokenizer of a model. Cheap to clone.
@@ -23,12 +23,12 @@ impl TokenCounter {
         Self(Tokenizer::Local(model))
     }
 
-    /// The tokenizer of a provider's model, if it is one of OpenAI's own.
+    /// The tokenizer of a provider's model, if it is one of OpenAI's own models.
     pub(super) fn openai(model: &str) -> Option<Self> {
         OPENAI_MODELS.contains(&model).then_some(Self(Tokenizer::Cl100k))
     }
 
-    /// Tokens of a text that the model reads at most, without those that it adds.
+    /// Maximum number of tokens that the model reads from a text, without the tokens that it adds.
     pub fn max_tokens(&self) -> usize {
         match &self.0 {
             Tokenizer::Local(model) => model.max_text_tokens(),
@@ -36,8 +36,8 @@ impl TokenCounter {
         }
     }
 
-    /// The number of the tokens of a text, without those that the model adds. Takes as long as the text, and at the first
-    /// time for OpenAI's models a fraction of a second more.
+    /// The number of tokens of a text, without the tokens that the model adds. The time grows with the text. The first
+    /// call for OpenAI's models takes a fraction of a second more.
     pub fn count(&self, text: &str) -> usize {
         match &self.0 {
             Tokenizer::Local(model) => model.count_tokens(text),
@@ -45,10 +45,10 @@ impl TokenCounter {
         }
     }
 
-    /// The longest beginning of a text that the model reads. Takes as long as that beginning.
+    /// The longest beginning of a text that the model reads. The time grows with that beginning.
     pub fn beginning<'t>(&self, text: &'t str) -> &'t str {
         let (mut end, mut room) = (0, self.max_tokens());
-        // In pieces, since some tokenizers take long for a long word. No token goes over a space that follows a word.
+        // Counts in pieces, since some tokenizers take long for a long word. No token crosses a space after a word.
         while end < text.len() {
             let rest = &text[end..];
             let piece = &rest[..rest.floor_char_boundary(PIECE_BYTES)];
@@ -65,7 +65,7 @@ impl TokenCounter {
         text
     }
 
-    /// How many bytes of the beginning of a piece have so many tokens, fewer than all of it.
+    /// How many bytes at the beginning of a piece have `tokens` tokens. The whole piece has more.
     fn fitting(&self, piece: &str, tokens: usize) -> usize {
         let (mut fits, mut exceeds) = (0, piece.len());
         while exceeds - fits > 1 {
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn openai_counts_as_its_models_do() {
         let counter = TokenCounter::openai("text-embedding-3-small").unwrap();
-        // From OpenAI's documentation of tiktoken.
+        // The example is from OpenAI's documentation of tiktoken.
         assert_eq!(counter.count("tiktoken is great!"), 6);
         assert_eq!(counter.count("<|endoftext|>"), 7, "special tokens are text here");
         assert_eq!(counter.count(""), 0);

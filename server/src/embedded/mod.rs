@@ -1,4 +1,4 @@
-//! The embedded default: a private PostgreSQL with pgvector, and the weights of the local model, so that a fresh machine
+//! The embedded default: a private PostgreSQL with pgvector, and the weights of the local model. With it a new machine
 //! needs neither a database nor an account.
 
 mod data_dir;
@@ -39,38 +39,39 @@ use user::User;
 /// The major version of PostgreSQL for new databases.
 pub(crate) const DEFAULT_MAJOR: u32 = 18;
 
-/// How often the state of a process is looked at while it starts or stops.
+/// How often to check the state of a process that starts or stops.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Settings that make PostgreSQL keep a log of its own, bounded by a week.
+/// Settings for PostgreSQL's own log, which keeps one week.
 const LOGGING: [(&str, &str); 6] = [
     ("logging_collector", "on"),
     ("log_directory", "log"),
     ("log_filename", "postgresql-%a.log"),
     ("log_truncate_on_rotation", "on"),
     ("log_rotation_size", "0"),
-    // Statements can hold documents, and those do not belong in a log.
+    // Statements can contain documents, which do not belong in a log.
     ("log_min_error_statement", "panic"),
 ];
 
 /// How to run the private PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the data is kept; created when it is not there.
+    /// The folder of the data. It is created if it does not exist.
     pub data_dir: PathBuf,
-    /// Where the binaries are fetched to.
+    /// The folder for downloaded binaries.
     pub cache: Cache,
-    /// The bin directory of an installed PostgreSQL that has pgvector. `None`: fetched binaries.
+    /// The bin directory of an installed PostgreSQL with pgvector. `None`: downloaded binaries.
     pub postgres_bin: Option<PathBuf>,
-    /// The user that PostgreSQL runs as when pgfox runs as root. `None`: postgres, else nobody.
+    /// The user that runs PostgreSQL if pgfox runs as root. `None`: postgres, else nobody.
     pub run_as: Option<String>,
-    /// The major version of a new database, 16 or 18 with fetched binaries. An existing one keeps its own.
+    /// The major version of a new database, 16 or 18 for downloaded binaries. An existing database keeps its version.
     pub major: u32,
-    /// Memory in bytes that PostgreSQL is sized for. `None`: the memory of the machine or of the control group.
+    /// The memory in bytes that PostgreSQL is configured for. `None`: the memory of the machine or the control group.
     pub memory: Option<u64>,
-    /// Longest time PostgreSQL may take to start, recovery after a crash included.
+    /// Maximum time for PostgreSQL to start, including recovery after a crash.
     pub start_timeout: Duration,
-    /// Settings of PostgreSQL beyond those that follow from the machine; of two with the same name the last one wins.
+    /// Additional settings of PostgreSQL, beside those that depend on the machine. If a name occurs twice, the last one
+    /// wins.
     pub settings: Vec<(String, String)>,
 }
 
@@ -98,27 +99,27 @@ struct Binaries {
     major: u32,
 }
 
-/// A private PostgreSQL that runs, and is started again when it dies.
+/// A private PostgreSQL that runs. It is started again if it dies.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     database_url: String,
     bin: PathBuf,
     /// The process id of the postmaster, 0 while it is down.
     pid: Arc<AtomicU32>,
-    /// Tells the supervisor to stop, also when this is dropped.
+    /// Stops the supervisor, also when this is dropped.
     stopping: DropGuard,
     /// Owns the process and the lock on the data directory.
     supervisor: JoinHandle<()>,
 }
 
 impl EmbeddedPostgres {
-    /// Fetches what is missing, creates the database when there is none, and starts PostgreSQL.
+    /// Downloads what is missing, creates the database if there is none, and starts PostgreSQL.
     ///
-    /// One that a killed server has left behind is stopped first; what it had committed is there again.
+    /// If a killed server left a PostgreSQL running, that one is stopped first. Everything it has committed is kept.
     ///
     /// # Errors
-    /// When another server uses the data directory, the binaries can be neither found nor fetched, or PostgreSQL does not
-    /// start.
+    /// If another server uses the data directory, if the binaries can be neither found nor downloaded, or if PostgreSQL
+    /// does not start.
     pub async fn start(options: &Options) -> Result<EmbeddedPostgres, EmbeddedError> {
         let user = user::choose(options.run_as.as_deref())?;
         let data_dir = DataDir::open(&options.data_dir)?;
@@ -147,7 +148,7 @@ impl EmbeddedPostgres {
         })
     }
 
-    /// How to connect, as the superuser. It stays the same while PostgreSQL is started again.
+    /// The URL for the superuser. It stays the same if PostgreSQL is started again.
     #[must_use]
     pub fn database_url(&self) -> &str {
         &self.database_url
@@ -165,19 +166,19 @@ impl EmbeddedPostgres {
         Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
     }
 
-    /// Kills the postmaster as kill -9 does; it is started again soon after. For tests of what happens then.
+    /// Kills the postmaster like kill -9; it is started again soon. For tests.
     ///
     /// # Errors
-    /// When it is down.
+    /// If it is down.
     pub fn kill(&self) -> io::Result<()> {
         let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         orphan::kill(pid.ok_or(io::ErrorKind::NotFound)?)
     }
 
-    /// Stops PostgreSQL: a fast shutdown, and firmer ways when it takes more than 30 seconds.
+    /// Stops PostgreSQL with a fast shutdown, or harder if that takes more than 30 seconds.
     pub async fn stop(self) {
         drop(self.stopping);
-        // It fails only when it was aborted with the runtime, and then there is nothing left to do.
+        // Joining fails only if the task was aborted with the runtime. Nothing is left to do then.
         let _ = self.supervisor.await;
     }
 }
@@ -193,9 +194,9 @@ async fn find_binaries(
         Some(bin) => bin.clone(),
         None => options.cache.postgres_bin(existing.unwrap_or(options.major)).await?,
     };
-    // Programs are run in another folder than this one.
+    // The programs run in another working directory.
     let bin = std::path::absolute(&bin).map_err(EmbeddedError::io("find", &bin))?;
-    // Asked as the user that it will run as, so that a folder which that user cannot enter shows here.
+    // Run as the user that PostgreSQL will run as, so that a folder that this user cannot enter shows here.
     let mut command = user::command(&bin.join("postgres"), user, dir);
     command.arg("--version").stdin(Stdio::null());
     let output = command.output().await.map_err(|error| {

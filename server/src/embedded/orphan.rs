@@ -1,4 +1,4 @@
-//! The PostgreSQL of a data directory as a process: found, and stopped when a killed server has left it behind.
+//! The PostgreSQL process of a data directory: finds it, and stops it if a killed server left it running.
 
 use std::{fs, io};
 
@@ -15,7 +15,7 @@ impl DataDir {
         Some((pid, lines.nth(6).unwrap_or_default().trim().to_owned()))
     }
 
-    /// Stops a PostgreSQL that a killed server has left behind, so that this one can start its own and watch it.
+    /// Stops a PostgreSQL that a killed server left running, so that this server can start and watch its own.
     pub(super) async fn stop_orphan(&self) -> Result<(), EmbeddedError> {
         let Some((pid, _)) = self.postmaster() else {
             return Ok(());
@@ -33,8 +33,8 @@ impl DataDir {
             };
             let _ = tokio::time::timeout(limit, ended).await;
         }
-        // After a restart of the machine or of a container the process id can be another process's. PostgreSQL would
-        // take that for a server that runs.
+        // After a restart of the machine or a container another process may have this process id. PostgreSQL would take
+        // it for a running server.
         let path = self.cluster().join("postmaster.pid");
         if path.exists() && !self.is_postmaster(pid) && rustix::process::test_kill_process(pid).is_ok() {
             fs::remove_file(&path).map_err(EmbeddedError::io("remove", &path))?;
@@ -55,7 +55,7 @@ impl DataDir {
     }
 }
 
-/// Kills a process at once, as tests do with PostgreSQL.
+/// Kills a process at once. Tests do this to PostgreSQL.
 pub(super) fn kill(pid: Pid) -> io::Result<()> {
     Ok(rustix::process::kill_process(pid, Signal::KILL)?)
 }

@@ -1,4 +1,4 @@
-//! Starts PostgreSQL, watches it, starts it again when it dies, and stops it.
+//! Starts PostgreSQL, watches it, starts it again if it dies, and stops it.
 
 use std::{
     net::TcpListener,
@@ -20,36 +20,38 @@ use super::{
     user::{self, User},
 };
 
-/// How PostgreSQL is asked to stop, and how long each way may take: fast shutdown ends the sessions and writes a
-/// checkpoint, immediate shutdown leaves recovery to the next start.
+/// The signals that stop PostgreSQL, each with its time limit. A fast shutdown ends the sessions and writes a
+/// checkpoint. An immediate shutdown leaves recovery to the next start.
 pub(super) const SHUTDOWN: [(Signal, Duration); 3] = [
     (Signal::INT, Duration::from_secs(30)),
     (Signal::QUIT, Duration::from_secs(5)),
     (Signal::KILL, Duration::from_secs(5)),
 ];
 
-/// Attempts to start when the port is taken meanwhile or the remains of a killed PostgreSQL still hold its memory.
+/// Maximum number of attempts to start while the port is taken or the remains of a killed PostgreSQL still hold its
+/// memory.
 const START_ATTEMPTS: u32 = 20;
 
-/// Pause before PostgreSQL is started again after it died; doubles up to the longest while it keeps dying.
+/// The pause before PostgreSQL is started again after it died. It doubles up to the longest pause while PostgreSQL
+/// keeps dying.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_RESTART_PAUSE: Duration = Duration::from_secs(10);
 
-/// After this time a death counts as the first one again.
+/// If PostgreSQL runs this long, the pause starts over.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
-/// All that is needed to start PostgreSQL.
+/// Everything needed to start PostgreSQL.
 #[derive(Debug)]
 pub(super) struct Launcher {
     pub(super) binaries: Binaries,
     pub(super) data_dir: DataDir,
     pub(super) user: Option<User>,
-    /// Longest time from the start to the first connection; recovery after a crash is part of it.
+    /// Maximum time from the start to the first connection, including recovery after a crash.
     pub(super) limit: Duration,
 }
 
 impl Launcher {
-    /// Starts PostgreSQL on the port of the last time when that is free, else on any free one, and stores the port.
+    /// Starts PostgreSQL on its previous port if that is free, else on any free port, and stores the port.
     pub(super) async fn start(&self, access: &mut Access) -> Result<Postmaster, EmbeddedError> {
         let mut attempt = 0;
         loop {
@@ -71,7 +73,7 @@ impl Launcher {
 
     /// Starts PostgreSQL again on the same port.
     async fn restart(&self, port: u16) -> Result<Postmaster, EmbeddedError> {
-        // Its remains are gone when the new one starts: what is left of them holds the memory, which is waited for.
+        // Waits for the remains of the old one, which still hold its memory.
         self.data_dir.stop_orphan().await?;
         self.launch(port).await
     }
@@ -83,13 +85,13 @@ impl Launcher {
         command
             .arg("-D")
             .arg(self.data_dir.cluster())
-            // On the command line, where neither a file nor ALTER SYSTEM changes them.
+            // On the command line neither a file nor ALTER SYSTEM can change them.
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-p"])
             .arg(port.to_string())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(log_again)
-            // Ctrl-C in a terminal reaches the whole group; running calls must be able to finish first.
+            // Ctrl-C in a terminal reaches the whole process group, but running calls must be able to finish first.
             .process_group(0);
         let child = command.spawn().map_err(|error| self.failed(cannot_run(&command, &error)))?;
         let mut postmaster = Postmaster(child);
@@ -164,17 +166,17 @@ impl Launcher {
     }
 }
 
-/// The first process of a PostgreSQL that runs. Dropped, as after an error, it is still told to shut down.
+/// The first process of a running PostgreSQL. It gets a signal to shut down even if this is dropped after an error.
 #[derive(Debug)]
 pub(super) struct Postmaster(Child);
 
 impl Postmaster {
-    /// Its process id; `None` when it has ended.
+    /// Its process id. `None` if it has ended.
     pub(super) fn pid(&self) -> Option<Pid> {
         Pid::from_raw(self.0.id()?.cast_signed())
     }
 
-    /// Stops it, more and more firmly.
+    /// Stops it, with a harder signal each time.
     async fn stop(&mut self) {
         for (signal, limit) in SHUTDOWN {
             self.signal(signal);
@@ -199,7 +201,7 @@ impl Drop for Postmaster {
     }
 }
 
-/// Whether what PostgreSQL said about a failed start passes by itself.
+/// Whether the cause of a failed start passes by itself, judged by PostgreSQL's output.
 fn passes(log: &str) -> bool {
     ["Address already in use", "pre-existing shared memory block", "postmaster.pid\" already exists"]
         .iter()

@@ -1,4 +1,4 @@
-//! Tells a person on stderr what takes long.
+//! Reports slow steps to a person on stderr.
 
 use std::{
     io::IsTerminal as _,
@@ -7,13 +7,13 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a plain line is written while bytes arrive.
+/// How often a plain line is written during a download.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Where messages about slow steps go.
+/// The receiver of messages about slow steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Progress {
-    /// To stderr: a bar when it is a terminal, else a line every few seconds.
+    /// To stderr: a bar on a terminal, else a line every few seconds.
     #[default]
     Stderr,
     /// Nowhere.

@@ -1,26 +1,26 @@
-//! Settings of PostgreSQL that follow from the memory and the processors of the machine.
+//! Settings of PostgreSQL that depend on the memory and the processors of the machine.
 
 use std::fs;
 
 const MB: u64 = 1 << 20;
 const GB: u64 = 1 << 30;
 
-/// Taken when the memory of the machine cannot be found out.
+/// Used if the memory of the machine cannot be determined.
 const UNKNOWN_MEMORY: u64 = 4 * GB;
 
-/// What a machine offers.
+/// The resources of a machine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Machine {
     /// Memory of the machine or of the control group, in bytes.
     pub(super) memory: u64,
-    /// Processors that may be used.
+    /// The number of processors that may be used.
     pub(super) processors: u64,
-    /// Free space in /dev/shm in bytes; `None` where there is no such thing.
+    /// Free space in /dev/shm in bytes. `None` if it does not exist.
     pub(super) shared_memory: Option<u64>,
 }
 
 impl Machine {
-    /// Looks at this machine; `memory` in bytes overrides what is found.
+    /// Inspects this machine. `memory` in bytes overrides what is found.
     pub(super) fn detect(memory: Option<u64>) -> Machine {
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
         let shared_memory = if cfg!(target_os = "linux") {
@@ -31,35 +31,37 @@ impl Machine {
         Machine { memory: memory.unwrap_or_else(detect_memory), processors, shared_memory }
     }
 
-    /// The settings, names and values as postgresql.conf has them.
+    /// Names and values of the settings, as in postgresql.conf.
     pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
         let Machine { memory, processors, shared_memory } = *self;
         let megabytes = |bytes: u64| format!("{}MB", bytes / MB);
-        // Builds of an HNSW index are some ten times faster when the graph fits. 1/8, so that two builds and the rest fit.
+        // An HNSW build is about ten times faster if the graph fits. 1/8 leaves room for two builds and everything
+        // else.
         let maintenance_work_mem = (memory / 8).clamp(16 * MB, 2 * GB);
         let mut settings = vec![
-            // A quarter, as PostgreSQL's documentation recommends; the rest is for the local model and the page cache.
+            // A quarter, as PostgreSQL's documentation recommends. The local model and the page cache use the rest.
             ("shared_buffers", megabytes((memory / 4).clamp(16 * MB, 8 * GB))),
-            // What the planner may expect to be cached by PostgreSQL and the system together.
+            // The memory that PostgreSQL and the system probably use together for caching. It guides the planner.
             ("effective_cache_size", megabytes((memory / 2).clamp(32 * MB, 64 * GB))),
-            // Per sort or hash; also bounds how far pgvector's iterative index scans go.
+            // Per sort or hash. It also limits how far pgvector's iterative index scans go.
             ("work_mem", megabytes((memory / 256).clamp(4 * MB, 64 * MB))),
             ("maintenance_work_mem", megabytes(maintenance_work_mem)),
-            // A parallel build would ask for this much once per autovacuum worker, which gains nothing from it.
+            // Otherwise each autovacuum worker would ask for as much as a parallel build, without a benefit.
             ("autovacuum_work_mem", megabytes((memory / 32).clamp(16 * MB, 256 * MB))),
-            // Vectors are bulky: with the default of 1 GB a large ingest forces checkpoint upon checkpoint.
+            // Vectors are large: with the default of 1 GB a large ingest forces one checkpoint after another.
             ("max_wal_size", megabytes((memory / 4).clamp(256 * MB, 4 * GB))),
-            // A build uses the leader too, and searches go on meanwhile.
+            // A build also uses the leader, and searches continue meanwhile.
             ("max_parallel_maintenance_workers", (processors.saturating_sub(1)).min(7).to_string()),
             ("max_parallel_workers", processors.to_string()),
             ("max_worker_processes", (processors + 8).to_string()),
-            // Random reads cost about as much as sequential ones on SSDs; the default of 4 shuns indexes.
+            // On SSDs random reads cost about as much as sequential reads. With the default of 4 the planner avoids
+            // indexes.
             ("random_page_cost", "1.1".to_owned()),
             // Compiling a query takes longer than a search.
             ("jit", "off".to_owned()),
         ];
-        // Parallel builds share their memory through /dev/shm, which containers get 64 MB of. System V memory has no
-        // such limit.
+        // Parallel builds share memory through /dev/shm, which has 64 MB in a container. System V memory has no such
+        // limit.
         if shared_memory.is_some_and(|free| free < maintenance_work_mem + 64 * MB) {
             settings.push(("dynamic_shared_memory_type", "sysv".to_owned()));
         }
@@ -67,7 +69,7 @@ impl Machine {
     }
 }
 
-/// The memory of the machine, or of the control group when that is less, in bytes.
+/// The memory in bytes of the machine, or of the control group if that is less.
 fn detect_memory() -> u64 {
     let machine = if cfg!(target_os = "macos") {
         std::process::Command::new("/usr/sbin/sysctl")
@@ -90,7 +92,7 @@ fn parse_meminfo(text: &str) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// The least memory limit of the control group and the groups around it, version 1 or 2.
+/// The lowest memory limit of the control group and its parents, version 1 or 2.
 fn cgroup_limit(groups: &str, read: impl Fn(&str) -> Option<String>) -> Option<u64> {
     groups
         .lines()
@@ -102,12 +104,12 @@ fn cgroup_limit(groups: &str, read: impl Fn(&str) -> Option<String>) -> Option<u
                 "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
                 _ => return None,
             };
-            // In a container the group may be named as the host sees it: folders that are not there are passed over.
+            // In a container the group may be named as on the host, so missing folders are skipped.
             std::path::Path::new(group)
                 .ancestors()
                 .filter_map(|group| {
                     let group = group.to_str()?.trim_end_matches('/');
-                    // "max" is no number and no limit.
+                    // "max" does not parse and means no limit.
                     read(&format!("{root}{group}/{file}"))?.trim().parse::<u64>().ok()
                 })
                 .min()

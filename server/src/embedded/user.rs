@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use super::EmbeddedError;
 
-/// Users tried in this order when root does not name one.
+/// The users to try in this order if root names none.
 const DEFAULT_USERS: [&str; 2] = ["postgres", "nobody"];
 
 /// An unprivileged user.
@@ -21,7 +21,7 @@ pub(super) struct User {
     pub(super) gid: u32,
 }
 
-/// Decides which user PostgreSQL runs as. `None`: the one that runs pgfox.
+/// Decides which user runs PostgreSQL. `None`: the user that runs pgfox.
 pub(super) fn choose(requested: Option<&str>) -> Result<Option<User>, EmbeddedError> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     choose_from(&passwd, rustix::process::geteuid().as_raw(), requested)
@@ -32,14 +32,15 @@ fn choose_from(passwd: &str, current_uid: u32, requested: Option<&str>) -> Resul
     if current_uid != 0 {
         return match requested {
             Some(name) if find(name).is_none_or(|user| user.uid != current_uid) => Err(EmbeddedError::User(format!(
-                "--run-as {name} needs root: leave it out to run PostgreSQL as the user that runs pgfox-server"
+                "--run-as {name} needs root: omit it to run PostgreSQL as the user that runs pgfox-server"
             ))),
             _ => Ok(None),
         };
     }
     let user = match requested {
-        Some(name) => find(name)
-            .ok_or_else(|| EmbeddedError::User(format!("--run-as {name}: there is no such user in /etc/passwd")))?,
+        Some(name) => {
+            find(name).ok_or_else(|| EmbeddedError::User(format!("--run-as {name}: /etc/passwd has no such user")))?
+        }
         None => DEFAULT_USERS.into_iter().find_map(find).ok_or_else(|| {
             EmbeddedError::User(format!(
                 "PostgreSQL does not run as root, and /etc/passwd has none of the users {}: name one with --run-as",
@@ -62,8 +63,8 @@ fn parse(line: &str) -> Option<User> {
     Some(User { name, uid, gid })
 }
 
-/// A command that runs as `user`, without the environment of pgfox: PGPORT, PGDATA and the like would change what
-/// PostgreSQL does.
+/// A command that runs as `user`, without the environment of pgfox: variables such as PGPORT and PGDATA would change
+/// what PostgreSQL does.
 pub(super) fn command(program: &Path, user: Option<&User>, dir: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("LC_ALL", "C").env("PATH", "/usr/bin:/bin").current_dir(dir);
@@ -74,7 +75,7 @@ pub(super) fn command(program: &Path, user: Option<&User>, dir: &Path) -> Comman
     command
 }
 
-/// Gives a folder and all that is in it to `user`, unless it is theirs already.
+/// Gives a folder and its contents to `user`, unless they already belong to them.
 pub(super) fn give_to(path: &Path, user: &User) -> Result<(), EmbeddedError> {
     let metadata = fs::symlink_metadata(path).map_err(EmbeddedError::io("read", path))?;
     if metadata.uid() == user.uid {
@@ -85,7 +86,7 @@ pub(super) fn give_to(path: &Path, user: &User) -> Result<(), EmbeddedError> {
             give_to(&entry.map_err(EmbeddedError::io("read", path))?.path(), user)?;
         }
     }
-    // The folder comes last: as long as it is not theirs, an interrupted change starts again.
+    // The folder comes last: until it belongs to the user, an interrupted change starts again.
     std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid)).map_err(EmbeddedError::io("change owner of", path))
 }
 

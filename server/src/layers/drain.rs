@@ -1,6 +1,7 @@
-//! The end of the server for calls that would keep it waiting: those whose message has not come, and open reflection.
+//! At shutdown, ends the calls that would keep the server waiting: calls whose message has not arrived, and open
+//! reflection.
 //!
-//! Streams of the service end themselves, after the request that they are at.
+//! Streams of the service end themselves after their current request.
 
 use std::{
     pin::Pin,
@@ -17,7 +18,7 @@ use tower::{Layer, Service};
 
 use crate::error::Error;
 
-/// A stream both ways, which lasts for as long as its caller wants.
+/// Reflection is a bidirectional stream that lasts until its caller ends it.
 const REFLECTION: &str = "/grpc.reflection.";
 
 /// Wraps the services of a server.
@@ -66,14 +67,15 @@ where
     }
 }
 
-/// A body that does not outlive the drain. What has arrived of a request can be read, and it fails instead of waiting for
-/// more.
+/// A body that ends with the drain. What has arrived of a request can still be read; a read that would wait for more
+/// fails.
 #[derive(Debug)]
 struct Ending {
     /// `None` after the end.
     body: Option<Body>,
     draining: Draining,
-    /// An answer ends with the status of the call, even if its service is done because the request has failed.
+    /// An answer still ends with the status of the call, even if its service has already ended because the request
+    /// failed.
     is_answer: bool,
 }
 
@@ -113,7 +115,7 @@ impl hyper::body::Body for Ending {
     }
 }
 
-/// Whether the server is ending. Most bodies are there at once, so that the wait begins only when it has to.
+/// Whether the server is ending. Most bodies are complete at once, so the wait begins only if it is needed.
 #[derive(Debug)]
 struct Draining {
     token: CancellationToken,

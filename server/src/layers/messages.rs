@@ -1,5 +1,6 @@
-//! The messages of a call as they arrive. Before tonic buffers and decodes one, it has its part of the budget, is
-//! decompressed, and is looked through for counts that are too large. What takes long of that leaves the async threads.
+//! Receives the messages of a call. Before tonic buffers and decodes a message, the message gets its share of the
+//! budget, is decompressed, and is searched for counts that are too large. Work that takes long leaves the async
+//! threads.
 
 use std::{
     io::Read as _,
@@ -23,31 +24,31 @@ use crate::{
     rules::counts::{self, Method, Refused},
 };
 
-/// Up to this size a message is handled where it arrives and not counted: so are nearly all searches.
+/// A message of at most this size is handled at once and not counted. Nearly all searches are this small.
 const SMALL: usize = 64 * 1024;
-/// Bytes of memory up to which the same holds for what is decoded of a small message.
+/// The same limit for the bytes of memory that a small message takes when it is decoded.
 const SMALL_DECODED: usize = 1024 * 1024;
-/// Bytes of memory for each of a message that arrives: this one, the copy that is decoded, and what is decoded of it.
+/// How often the bytes of a message are in memory: as it arrives, as the copy to decode, and decoded.
 const COPIES: usize = 3;
-/// Most bytes of a message for health and reflection.
+/// Maximum size of a message for health and reflection, in bytes.
 const MAX_OTHER_BYTES: usize = SMALL;
-/// Longest time for a large message to arrive after it has got its bytes, so that nobody keeps them for nothing.
+/// Maximum time for a large message to arrive after it has got its bytes, so that no client holds them idle.
 const ARRIVAL: Duration = Duration::from_secs(60);
-/// Before each message: whether it is compressed, and its length.
+/// Length of the header before each message: one byte for compression, four for the length.
 const HEADER: usize = 5;
 
-/// What messages may take.
+/// The limits for messages.
 #[derive(Clone, Debug)]
 pub(crate) struct Messages {
     pub(crate) max_bytes: usize,
-    /// For requests that store documents.
+    /// The budget of requests that store documents.
     pub(crate) ingest: Budget,
-    /// For all others, so that they never wait for those.
+    /// The budget of all other requests, so that they never wait for ingest.
     pub(crate) others: Budget,
 }
 
 impl Messages {
-    /// The request with its messages checked, and among its extensions what they hold.
+    /// Wraps the request so that its messages are checked, and adds their share of the budget to its extensions.
     pub(super) fn receive<B>(&self, request: Request<B>) -> (Request<Body>, Received)
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -83,38 +84,38 @@ impl Messages {
     }
 }
 
-/// What the messages of a call may be.
+/// The rules for the messages of a call.
 #[derive(Clone, Debug)]
 struct Rules {
-    /// `None`: of a service that is not pgfox's own.
+    /// `None` for a service other than pgfox's own.
     method: Option<Method>,
     max_bytes: usize,
     has_gzip: bool,
     budget: Budget,
 }
 
-/// A body that gives one checked message at a time, as one frame of data.
+/// A body that yields one checked message at a time, as one frame of data.
 struct MessageBody {
     inner: Body,
     rules: Rules,
     received: Received,
-    /// What has arrived of the next message.
+    /// The part of the next message that has arrived.
     buffer: BytesMut,
-    /// What a large message holds while it arrives, and until when it must be there.
+    /// The share of a large message while it arrives. `arrival` is the time limit for that.
     held: Option<Held>,
     arrival: Option<Pin<Box<Sleep>>>,
-    /// Messages that went on.
+    /// The number of messages passed on.
     count: u64,
     state: State,
 }
 
 enum State {
     Reading,
-    /// For its part of the budget.
+    /// Waits for its share of the budget.
     Waiting(BoxFuture<'static, Result<Held, Error>>),
-    /// Large ones.
+    /// Checks a large message.
     Checking(BoxFuture<'static, Result<(Bytes, Held), Error>>),
-    /// Large, and announced to the one who polls.
+    /// A large message that was announced to the poller.
     Announced(Bytes),
     Ended,
 }
@@ -132,7 +133,7 @@ impl http_body::Body for MessageBody {
                 .transpose()
                 .map_err(|error| {
                     self.state = State::Ended;
-                    // Nothing of a refused call is held.
+                    // A refused call holds no bytes.
                     (self.held, self.buffer) = (None, BytesMut::new());
                     Status::from(error)
                 })
@@ -195,7 +196,7 @@ impl MessageBody {
                     let (message, held) = ready!(checking.as_mut().poll(context))?;
                     self.received.put(held);
                     self.state = State::Announced(message);
-                    // Whoever polls next knows that decoding takes long.
+                    // The poller now knows that decoding takes long.
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -209,7 +210,7 @@ impl MessageBody {
         }
     }
 
-    /// Takes in what has arrived. A small message that came as a whole goes on as it is.
+    /// Takes in data that has arrived. A small message that arrived as a whole is passed on as it is.
     fn arrived(&mut self, data: Bytes) -> Result<Option<Frame<Bytes>>, Error> {
         if self.buffer.is_empty()
             && let Some(header) = self.header(&data)?
@@ -222,7 +223,7 @@ impl MessageBody {
         Ok(None)
     }
 
-    /// The header of the next message, if that is there.
+    /// The header of the next message, if it has arrived.
     fn header(&self, mut bytes: &[u8]) -> Result<Option<Header>, Error> {
         if bytes.len() < HEADER {
             return Ok(None);
@@ -232,7 +233,7 @@ impl MessageBody {
         let why = match compression {
             0 => None,
             1 if self.rules.has_gzip || self.rules.method.is_none() => None,
-            1 => Some("it is compressed, and grpc-encoding does not say how"),
+            1 => Some("it is compressed, but grpc-encoding does not name the compression"),
             _ => Some("the byte before its length is neither 0 nor 1"),
         };
         if let Some(why) = why {
@@ -247,7 +248,7 @@ impl MessageBody {
         Ok(Some(header))
     }
 
-    /// Waits for the bytes that a large message takes. How large a compressed one will be only its end says.
+    /// Waits for the bytes that a large message takes. The size of a compressed message is known only at its end.
     fn reserve(&self, header: Header) -> BoxFuture<'static, Result<Held, Error>> {
         let bytes = if header.is_compressed { self.rules.max_bytes } else { header.length };
         let mut held = self.rules.budget.begin();
@@ -257,7 +258,7 @@ impl MessageBody {
         })
     }
 
-    /// Checks a message that is there: a small one at once, a large one beside the async threads.
+    /// Checks a complete message: a small one at once, a large one off the async threads.
     fn finish(&mut self, header: Header, message: Bytes) -> Result<Option<Frame<Bytes>>, Error> {
         self.count += 1;
         self.arrival = None;
@@ -293,7 +294,8 @@ impl MessageBody {
             let bytes = message.len() + decoded;
             if bytes > most {
                 let why = format!(
-                    "the request takes {bytes} bytes of memory and requests may take {most}; send fewer documents at a time"
+                    "the request takes {bytes} bytes of memory, and requests may take at most {most}; send fewer \
+                     documents at a time"
                 );
                 return Err(Error::TooLarge(why));
             }
@@ -316,7 +318,7 @@ impl Header {
     }
 }
 
-/// The message of `size` bytes without compression, and how many bytes of memory decoding it takes.
+/// The uncompressed message of `size` bytes, and the number of bytes of memory that decoding it takes.
 fn open(header: Header, message: &Bytes, size: usize, method: Method) -> Result<(Bytes, usize), Error> {
     let message = if header.is_compressed { inflate(&message[HEADER..], size)? } else { message.clone() };
     let decoded = counts::check(method, &message[HEADER..]).map_err(|refused| match refused {
@@ -326,13 +328,13 @@ fn open(header: Header, message: &Bytes, size: usize, method: Method) -> Result<
     Ok((message, decoded))
 }
 
-/// How many bytes a message is without gzip, as its last four bytes say.
+/// The uncompressed size of a gzip message, as its last four bytes say.
 fn gzip_size(message: &[u8]) -> Result<usize, Error> {
     let size = message[HEADER..].last_chunk().copied().map(u32::from_le_bytes);
     size.map(|size| size as usize).ok_or_else(no_gzip)
 }
 
-/// Why a message is refused that says to be larger than the limit: it may be damaged instead.
+/// The error for a message that claims to be larger than the limit. It may be damaged instead.
 fn oversized(message: &[u8], most: usize) -> Error {
     let mut content = GzDecoder::new(&message[HEADER..]).take(most as u64 + 1);
     match std::io::copy(&mut content, &mut std::io::sink()) {
@@ -341,16 +343,16 @@ fn oversized(message: &[u8], most: usize) -> Error {
     }
 }
 
-/// Decompresses a message that must be of this size.
+/// Decompresses a message, which must have exactly this size.
 fn inflate(compressed: &[u8], size: usize) -> Result<Bytes, Error> {
     let mut message = Vec::with_capacity(HEADER + size + 1);
     message.push(0);
-    // At most the limit of a message, which came as four bytes.
+    // At most the size limit of a message, which fits in four bytes.
     message.extend((size as u32).to_be_bytes());
     let read = GzDecoder::new(compressed).take(size as u64 + 1).read_to_end(&mut message);
     if read.ok() == Some(size) { Ok(message.into()) } else { Err(no_gzip()) }
 }
 
 fn no_gzip() -> Error {
-    Error::undecodable("it is no gzip, or was damaged")
+    Error::undecodable("it is not gzip, or it is damaged")
 }

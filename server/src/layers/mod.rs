@@ -1,4 +1,4 @@
-//! What every call passes before it reaches the service, from the outside in.
+//! The layers that every call passes before it reaches the service, from the outside in.
 
 pub(crate) mod auth;
 pub(crate) mod connections;

@@ -1,4 +1,4 @@
-//! A sentence for those who do not speak gRPC: a browser, `curl`, a health check of a balancer.
+//! Answers clients that do not speak gRPC with one sentence: a browser, `curl`, a load balancer's health check.
 
 use std::{
     future::{Ready, ready},
@@ -12,26 +12,26 @@ use tower::{Layer, Service};
 
 const NOT_GRPC: &str = "This is pgfox, a gRPC server, and this request is not a gRPC call. Try \
                         `pgfox health`, or `grpcurl -plaintext HOST:PORT list`.\n";
-const NOT_HTTP_2: &str = "This is pgfox, a gRPC server: gRPC needs HTTP/2, and this request came by HTTP/1. Something between \
-                          the two may speak HTTP/1 to the server.\n";
+const NOT_HTTP_2: &str = "This is pgfox, a gRPC server: gRPC needs HTTP/2, but this request came by HTTP/1. A proxy \
+    in between may speak HTTP/1 to the server.\n";
 const NO_PAGES: &str =
     "This is pgfox, a gRPC server: it answers gRPC-Web only if --web-origins names the pages that may call.\n";
 
 /// Wraps the services of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Plain {
-    /// gRPC-Web is answered.
+    /// Whether gRPC-Web is answered.
     pub(crate) has_pages: bool,
 }
 
 impl Plain {
-    /// The answer to a request that is no call.
+    /// The answer to a request that is not a call.
     fn answer<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         let content_type = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         let is_web = content_type.starts_with(b"application/grpc-web");
         let is_grpc = content_type.starts_with(b"application/grpc") && !is_web;
         let (status, text) = match request.version() {
-            // Browsers ask beforehand.
+            // Browsers send a preflight request first.
             _ if self.has_pages && (is_web || request.method() == Method::OPTIONS) => return None,
             _ if is_web => (StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_PAGES),
             Version::HTTP_2 if is_grpc => return None,
@@ -46,7 +46,7 @@ impl Plain {
     }
 }
 
-/// An answer for people.
+/// A text answer for people.
 pub(super) fn in_words(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut answer = Response::new(Body::new(text.to_owned()));
     *answer.status_mut() = status;

@@ -1,5 +1,6 @@
-//! What is between HTTP/2 and the service: compression only for those who want it, and clear answers to a message that is
-//! too large or cannot be read, to headers that are too large, and to a message that does not come before the deadline of its call.
+//! Sits between HTTP/2 and the service. It compresses answers only for clients that want it. It answers clearly if a
+//! message is too large or unreadable, if headers are too large, or if a message does not arrive before the deadline of
+//! its call.
 
 use std::{
     task::{Context, Poll},
@@ -17,11 +18,11 @@ use crate::{
     error::{Error, is_undecodable},
 };
 
-/// The headers of a call have at most so many bytes, as HTTP/2 counts them: names, values, and 32 for each.
+/// Maximum size of the headers of a call in bytes, as HTTP/2 counts it: names, values, and 32 for each header.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// When the client gives up, among the extensions of its request. A little earlier in fact, so that the answer arrives in
-/// time.
+/// When the client gives up, stored in the extensions of its request. Slightly earlier than that, so that the answer
+/// arrives in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientDeadline(pub(crate) Instant);
 
@@ -76,8 +77,8 @@ where
             let error = Error::HeadersTooLarge { bytes, limit: MAX_HEADER_BYTES };
             return Box::pin(async move { Ok(Status::from(error).into_http()) });
         }
-        // Many clients say that they accept gzip without their user having asked for it, and compressing an answer takes
-        // longer than a search. One that compresses its requests means it.
+        // Many clients announce gzip although their user did not ask for it, and compressing an answer takes longer
+        // than a search. A client that compresses its own requests can use it.
         if !request.headers().contains_key("grpc-encoding") {
             request.headers_mut().remove("grpc-accept-encoding");
         }
@@ -89,11 +90,11 @@ where
         let answer = self.inner.call(request);
         let limit = self.transport.messages.max_bytes;
         Box::pin(async move {
-            // The bytes of the call are held until its answer is there.
+            // The call holds its bytes until the answer is there.
             let answer = beside(|| received.begin_decoding(), answer);
             let answer = match deadline {
                 None => answer.await?,
-                // The service keeps the deadline too, but only when it has the whole message.
+                // The service keeps the deadline too, but only once it has the whole message.
                 Some(ClientDeadline(deadline)) => match tokio::time::timeout_at(deadline.into(), answer).await {
                     Ok(answer) => answer?,
                     Err(_) => return Ok(Status::from(Error::DeadlineExceeded).into_http()),
@@ -111,8 +112,8 @@ fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
-/// tonic answers OUT_OF_RANGE to a message above the limit and INTERNAL to one that it cannot decode, without details;
-/// answers of pgfox have details.
+/// tonic answers OUT_OF_RANGE to a message above the limit and INTERNAL to a message that it cannot decode, both
+/// without details. Answers of pgfox have details.
 fn refused_message(headers: &HeaderMap, limit: usize) -> Option<Error> {
     if !headers.contains_key("grpc-status") || headers.contains_key("grpc-status-details-bin") {
         return None;
@@ -124,7 +125,7 @@ fn refused_message(headers: &HeaderMap, limit: usize) -> Option<Error> {
     is_undecodable(status.code(), status.message()).then(|| Error::undecodable(status.message()))
 }
 
-/// `grpc-timeout` of the gRPC protocol: at most eight digits and a unit.
+/// Parses `grpc-timeout` of the gRPC protocol: at most eight digits and a unit.
 fn parse_timeout(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     let amount = digits.parse::<u32>().ok()?;

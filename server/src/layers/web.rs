@@ -1,4 +1,4 @@
-//! Pages in a browser: gRPC-Web, and CORS for the origins that the settings name.
+//! Support for web pages: gRPC-Web, and CORS for the origins in the settings.
 
 use std::{
     str::FromStr,
@@ -15,13 +15,13 @@ use tower_http::cors::{Cors, CorsLayer};
 
 use super::plain::in_words;
 
-/// How long a browser may remember what it was allowed; Chrome remembers nothing for longer.
+/// How long a browser may cache the answer to a preflight request. Chrome caches it for at most this long.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// A caller's name for its call, of use to a page as well.
+/// The caller's name for its call. It is useful to a page as well.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What clients of gRPC-Web send, beside what every page may.
+/// The headers that clients of gRPC-Web send, beside those that every page may send.
 const ALLOWED_HEADERS: [HeaderName; 11] = [
     header::CONTENT_TYPE,
     header::AUTHORIZATION,
@@ -29,7 +29,7 @@ const ALLOWED_HEADERS: [HeaderName; 11] = [
     HeaderName::from_static("x-grpc-web"),
     HeaderName::from_static("x-user-agent"),
     REQUEST_ID,
-    // What libraries that trace calls put into them by themselves.
+    // Tracing libraries add these by themselves.
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
     HeaderName::from_static("baggage"),
@@ -37,7 +37,7 @@ const ALLOWED_HEADERS: [HeaderName; 11] = [
     HeaderName::from_static("b3"),
 ];
 
-/// What they read. An error without an answer is told in the headers, not in the body.
+/// The headers that they read. An error without a message is in the headers, not in the body.
 const EXPOSED_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-message"),
@@ -45,7 +45,7 @@ const EXPOSED_HEADERS: [HeaderName; 4] = [
     REQUEST_ID,
 ];
 
-/// Where a page comes from, as browsers write it: `https://app.example.com`.
+/// The origin of a page, as browsers write it: `https://app.example.com`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Origin(HeaderValue);
 
@@ -57,7 +57,7 @@ impl FromStr for Origin {
         const EXPECTED: &str =
             "expected scheme://host or scheme://host:port, such as https://app.example.com, and nothing after it";
         if text.contains('*') {
-            return Err("there is no * for every page of the web: name each origin, such as https://app.example.com");
+            return Err("* is not allowed: name each origin, such as https://app.example.com");
         }
         let text = text.trim().to_ascii_lowercase();
         let uri: Uri = text.parse().map_err(|_| EXPECTED)?;
@@ -68,7 +68,7 @@ impl FromStr for Origin {
             None => without_port.clone(),
         };
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-        // What differs has a path, a user, or a port that is none.
+        // If they differ, the text has a path, a user, or an invalid port.
         if origin != text || host.is_empty() || !host.bytes().all(plain) {
             return Err(EXPECTED);
         }
@@ -78,7 +78,7 @@ impl FromStr for Origin {
     }
 }
 
-/// Wraps the services of a server: calls by gRPC-Web become calls by gRPC.
+/// Wraps the services of a server: calls by gRPC-Web become gRPC calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Web {
     origins: Arc<[HeaderValue]>,
@@ -86,13 +86,14 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    /// Pages of `origins` may call, with `headers` beside the usual ones. `None` without origins: then no page may.
+    /// Pages of `origins` may call, and may send `headers` beside the usual ones. `None` without origins: then no page
+    /// may call.
     pub(crate) fn new(origins: Vec<Origin>, headers: Vec<HeaderName>) -> Option<Self> {
         if origins.is_empty() {
             return None;
         }
         let origins: Vec<HeaderValue> = origins.into_iter().map(|Origin(origin)| origin).collect();
-        // No credentials: pgfox knows no cookies, and an API key is a header that the page sets.
+        // No credentials: pgfox uses no cookies, and a page sets the API key as a header.
         let cors = CorsLayer::new()
             .allow_origin(origins.clone())
             .allow_methods([Method::POST])
@@ -135,16 +136,16 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match request.headers().get(header::ORIGIN) {
             Some(origin) if self.origins.contains(origin) => Box::pin(self.cors.call(request)),
-            // A browser would only keep the answer from the page; the call would have been made.
+            // Without this the browser would only hide the answer from the page, but the call would be made.
             Some(_) => Box::pin(std::future::ready(Ok(refusal()))),
-            // Only browsers name an origin; what concerns them is not for others.
+            // Only browsers name an origin, so this does not concern other clients.
             None => Box::pin(self.cors.get_mut().call(request)),
         }
     }
 }
 
 fn refusal() -> Response<Body> {
-    let why = "pages of this origin may not call; those that may are set by --web-origins\n";
+    let why = "pages of this origin may not call; --web-origins sets the origins that may\n";
     in_words(StatusCode::FORBIDDEN, why)
 }
 
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn other_texts_are_refused_as_origins() {
         for text in [
             "",
             "null",

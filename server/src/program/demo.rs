@@ -1,4 +1,4 @@
-//! `pgfox-server demo`: from nothing to the answer, through the real gRPC port, on the embedded default.
+//! `pgfox-server demo`: an example search on the embedded default, through the real gRPC port.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-/// Made anew by every demo.
+/// Every demo creates this collection again.
 const COLLECTION: &str = "foxes";
 
 const DOCUMENTS: [(&str, &str); 4] = [
@@ -26,13 +26,13 @@ const DOCUMENTS: [(&str, &str); 4] = [
 
 const QUESTION: &str = "I was wondering, how many sounds can foxes make?";
 
-/// Longest time for the whole walk; there are only four sentences.
+/// Maximum time for the whole walk. It has only four sentences.
 const WALK_LIMIT: Duration = Duration::from_secs(120);
 
-/// How often the state of the server is looked at while it starts.
+/// How often the state of the server is checked while it starts.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Runs the demo, then serves until `stopping`, or stops at once with `exit`.
+/// Runs the demo, then serves until `stopping`, or stops at once if `exit` is set.
 pub(crate) async fn run(
     settings: Settings,
     listen: SocketAddr,
@@ -40,7 +40,7 @@ pub(crate) async fn run(
     stopping: CancellationToken,
 ) -> anyhow::Result<()> {
     if !listen.ip().is_loopback() {
-        bail!("--listen {listen}: the demo knows no API keys, so it listens on this machine only");
+        bail!("--listen {listen}: the demo has no API keys, so it listens on this machine only");
     }
     let listener = bind(listen).await?;
     let address = listener.local_addr()?;
@@ -55,7 +55,7 @@ pub(crate) async fn run(
     let walked = tokio::select! {
         walked = tokio::time::timeout(WALK_LIMIT, walk(address)) => walked.context("the demo takes too long").flatten(),
         () = done.cancelled() => Ok(()),
-        // A server that ends by itself says why below.
+        // The reason why a server ended by itself is reported below.
         () = ended(&serving) => Ok(()),
     };
     if walked.is_err() || exit {
@@ -68,13 +68,13 @@ pub(crate) async fn run(
     walked.and(served)
 }
 
-/// Takes any free port when the wanted one is in use: a demo should not fail because of another one.
+/// Takes any free port if the wanted one is in use. A demo should not fail because another one runs.
 async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(listen).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             let listener = TcpListener::bind((listen.ip(), 0)).await?;
-            eprintln!("pgfox: {listen} is in use, taking {} instead", listener.local_addr()?);
+            eprintln!("pgfox: {listen} is in use, so the demo listens on {} instead", listener.local_addr()?);
             Ok(listener)
         }
         Err(error) => Err(error).with_context(|| format!("cannot listen on {listen}")),
@@ -87,7 +87,7 @@ async fn ended<T>(task: &tokio::task::JoinHandle<T>) {
     }
 }
 
-/// The walk: collection, documents, index, question.
+/// The walk: create a collection, store documents, build an index, ask a question.
 async fn walk(address: SocketAddr) -> anyhow::Result<()> {
     let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
     until_serving(HealthClient::new(channel.clone())).await?;
@@ -118,7 +118,7 @@ async fn walk(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the server has made its database ready; the caller bounds the wait.
+/// Waits until the server has made its database ready. The caller limits the wait.
 async fn until_serving(mut health: HealthClient<Channel>) -> anyhow::Result<()> {
     loop {
         let request = HealthCheckRequest::default();
@@ -129,9 +129,9 @@ async fn until_serving(mut health: HealthClient<Channel>) -> anyhow::Result<()> 
     }
 }
 
-/// Makes the collection, instead of the one of a demo before.
+/// Creates the collection and replaces the one of an earlier demo.
 async fn create_collection(client: &mut PgfoxServiceClient<Channel>) -> anyhow::Result<()> {
-    match client.delete_collection(DeleteCollectionRequest { name: COLLECTION.into() }).await {
+    match client.delete_collection(DeleteCollectionRequest { name: COLLECTION.into(), ..Default::default() }).await {
         Err(status) if status.code() != tonic::Code::NotFound => return Err(status.into()),
         _ => {}
     }
@@ -141,14 +141,14 @@ async fn create_collection(client: &mut PgfoxServiceClient<Channel>) -> anyhow::
         distance: Distance::L2.into(),
         ..Collection::default()
     };
-    client.create_collection(CreateCollectionRequest { collection: Some(collection) }).await?;
+    client.create_collection(CreateCollectionRequest { collection: Some(collection), ..Default::default() }).await?;
     Ok(())
 }
 
 async fn build_index(client: &mut PgfoxServiceClient<Channel>) -> anyhow::Result<()> {
     eprintln!(
-        "pgfox: building an IVFFlat index. Four rows are far below the 50 per list that its centres need, so pgfox has to \
-         be told allow_few_rows; with so few rows the search stays right, but recall needs data: build again when it is in"
+        "pgfox: building an IVFFlat index. It needs at least 50 rows per list, so the demo sets allow_few_rows for \
+         its four rows. Results stay correct, but good recall needs more data: build the index again after you have loaded yours"
     );
     let kind = index_spec::Kind::IvfFlat(IvfFlat::default());
     let request = BuildIndexRequest {
@@ -162,7 +162,7 @@ async fn build_index(client: &mut PgfoxServiceClient<Channel>) -> anyhow::Result
         phase = message.phase();
     }
     if phase != IndexPhase::Ready {
-        bail!("the index build ended in the phase {}", phase.as_str_name());
+        bail!("the index build ended in phase {}", phase.as_str_name());
     }
     Ok(())
 }
@@ -186,7 +186,7 @@ pgfox serves on http://{address} until Ctrl-C. Try, in another terminal:
     );
 }
 
-/// How to call the command line client: beside this program, or by cargo when this program was run by cargo.
+/// How to start the command line client: beside this program, or with cargo if cargo started this program.
 fn client_program() -> String {
     let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("pgfox"));
     match beside {
@@ -198,7 +198,7 @@ fn client_program() -> String {
     }
 }
 
-/// Quotes a path for a shell, if it needs that.
+/// Quotes a path for a shell if needed.
 fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+".contains(letter);

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-/// Asks the server for its health. An error is everything but "serving".
+/// Checks the health of the server. Every answer except "serving" is an error.
 pub(crate) async fn run(args: &HealthcheckArgs) -> anyhow::Result<()> {
     tokio::time::timeout(args.timeout, check(args))
         .await
@@ -35,7 +35,7 @@ async fn check(args: &HealthcheckArgs) -> anyhow::Result<()> {
     }
 }
 
-/// A server that listens on every address is asked on this machine.
+/// If a server listens on every address, ask it on this machine.
 fn reachable(listen: &str) -> String {
     let port = listen.strip_prefix("0.0.0.0:").map(|port| ("127.0.0.1", port));
     match port.or_else(|| listen.strip_prefix("[::]:").map(|port| ("[::1]", port))) {
@@ -45,7 +45,7 @@ fn reachable(listen: &str) -> String {
 }
 
 async fn connect(address: String, certificate: Option<&Path>) -> anyhow::Result<Channel> {
-    // The scheme only fills the request; TLS is added below.
+    // The scheme only completes the request; TLS is added below.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     let Some(path) = certificate.filter(|path| !path.as_os_str().is_empty()) else {
         return endpoint.connect().await.with_context(|| format!("cannot connect to {address}"));
@@ -56,7 +56,7 @@ async fn connect(address: String, certificate: Option<&Path>) -> anyhow::Result<
         let (connector, address) = (connector.clone(), address.clone());
         async move {
             let stream = TcpStream::connect(&address).await?;
-            // The certificate is compared as a whole, so that the name does not matter.
+            // The whole certificate is compared, so its name does not matter.
             let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
             std::io::Result::Ok(TokioIo::new(connector.connect(name, stream).await?))
         }
@@ -64,7 +64,7 @@ async fn connect(address: String, certificate: Option<&Path>) -> anyhow::Result<
     Ok(endpoint.connect_with_connector(tower::service_fn(connect)).await?)
 }
 
-/// Whether nobody but this machine can answer at an address.
+/// Whether an address belongs to this machine, so that nobody else can answer at it.
 fn is_here(address: &str) -> bool {
     address
         .parse::<SocketAddr>()
@@ -83,8 +83,8 @@ fn connector(certificate: CertificateDer<'static>, any: bool) -> anyhow::Result<
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// Accepts exactly one certificate, or any from this machine, where it may have been renewed since. The server is asked by
-/// its local address, which its certificate does not name, and which authority has issued that does not matter here.
+/// Accepts exactly one certificate; from this machine any, because it may have been renewed since. The check uses the
+/// server's local address, which its certificate does not name. The authority that issued it does not matter here.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,
@@ -104,7 +104,7 @@ impl ServerCertVerifier for Pinned {
         if self.any || *end_entity == self.certificate {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(rustls::Error::General("the server has another certificate than --tls-cert".into()))
+            Err(rustls::Error::General("the certificate of the server differs from --tls-cert".into()))
         }
     }
 

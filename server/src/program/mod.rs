@@ -20,9 +20,9 @@ use self::signals::Signals;
 
 /// Why the program ends before its work is done.
 pub(crate) enum Failure {
-    /// The settings are wrong: exit code 2.
+    /// The settings are wrong: exit with code 2.
     Settings(Vec<String>),
-    /// Something does not work: exit code 1.
+    /// Something does not work: exit with code 1.
     Failed(anyhow::Error),
 }
 
@@ -57,7 +57,7 @@ async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     warn(&settings.warnings);
     let Signals { stopping, reload } = Signals::listen()?;
     let _watching = AbortOnDropHandle::new(tokio::spawn(std::mem::take(&mut settings.files).watch(reload)));
-    // Bound first: an address in use shows before a database is started.
+    // Bind first, so that an address in use is reported before a database starts.
     let listener = bind(&settings.listen, "--listen").await?;
     let metrics = match &settings.metrics_listen {
         Some(address) => Some(bind(address, "--metrics-listen").await?),
@@ -99,17 +99,18 @@ fn print_database_url(args: &DatabaseUrlArgs) -> Result<(), Failure> {
         println!("{}", url.expose_secret());
         return Ok(());
     }
-    let no_folder = || Failure::Settings(vec!["there is no home folder: say with --data-dir where the data is".into()]);
+    let no_folder =
+        || Failure::Settings(vec!["there is no home folder: set --data-dir to the folder of the data".into()]);
     let data_dir = args.data_dir().ok_or_else(no_folder)?;
     let url = stored_database_url(&data_dir)?.with_context(|| {
-        format!("no server has run on {} yet: start pgfox-server, or name another --data-dir", data_dir.display())
+        format!("no server has run on {} yet: start pgfox-server, or set another --data-dir", data_dir.display())
     })?;
     println!("{url}");
     Ok(())
 }
 
-/// Starts what serving needs: the embedded database when none is configured, and beside it the fetch of the local model
-/// when that is the default.
+/// Starts what serving needs: the embedded database if none is configured and, at the same time, the download of the
+/// local model if it is the default.
 async fn start(settings: Settings) -> anyhow::Result<(ServeConfig, Option<EmbeddedPostgres>)> {
     let database = start_database(settings.database.url.clone(), &settings.embedded);
     let model = async {
@@ -133,7 +134,7 @@ async fn start_database(
     }
     let postgres = EmbeddedPostgres::start(options).await?;
     let data_dir = options.data_dir.display().to_string();
-    tracing::info!(%data_dir, "the embedded PostgreSQL is up; `pgfox-server database-url` tells how to connect");
+    tracing::info!(%data_dir, "the embedded PostgreSQL is up; `pgfox-server database-url` prints its URL");
     Ok((postgres.database_url().into(), Some(postgres)))
 }
 
@@ -144,7 +145,7 @@ async fn stop(postgres: Option<EmbeddedPostgres>) {
     }
 }
 
-/// Serves, naming the addresses, which port 0 leaves open.
+/// Serves, and logs the addresses, since port 0 leaves them open.
 async fn serve_on(
     config: ServeConfig,
     listener: TcpListener,
@@ -175,7 +176,7 @@ fn init_log(args: &LogArgs) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse(&args.log)
         .map_err(|error| Failure::Settings(vec![format!("--log {:?}: {error}", args.log)]))?;
-    // A terminal that is gone takes no lines. To say so there would be a panic, and calls would not finish.
+    // Lines cannot be written if the terminal is gone. Reporting that would panic, and calls would not finish.
     let log = tracing_subscriber::fmt().log_internal_errors(false);
     let log = log.with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {
@@ -186,7 +187,7 @@ fn init_log(args: &LogArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs `work`, but no longer than until a signal comes.
+/// Runs `work`, but stops at a signal.
 async fn until(stopping: &CancellationToken, work: impl Future<Output = anyhow::Result<()>>) -> Result<(), Failure> {
     match stopping.run_until_cancelled(work).await {
         Some(result) => Ok(result?),

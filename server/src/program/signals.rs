@@ -1,4 +1,4 @@
-//! What signals ask for: the end, or to read files again.
+//! Signals: some stop the server, others make it read files again.
 
 use anyhow::Context as _;
 use tokio::{
@@ -7,19 +7,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What a program that a signal ends exits with: 128 and the number of SIGINT.
+/// The exit code of a program that a signal ends: 128 plus the number of SIGINT.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// What the signals have asked for.
+/// The requests that came by signals.
 pub(crate) struct Signals {
-    /// Cancelled by the first signal that asks for the end; the second ends the process.
+    /// Cancelled by the first signal that stops the server. The second one ends the process.
     pub(crate) stopping: CancellationToken,
-    /// Something for each SIGHUP that asks to read files again.
+    /// Receives a message for each SIGHUP that asks to read files again.
     pub(crate) reload: mpsc::Receiver<()>,
 }
 
 impl Signals {
-    /// Listens from now on. To be called before the terminal could be gone.
+    /// Listens for signals from now on. Call it before the terminal can disappear.
     pub(crate) fn listen() -> anyhow::Result<Signals> {
         let ends_with_terminal = has_terminal() && !ignores_hangup();
         let listen = |kind| signal(kind).context("cannot listen for signals");
@@ -36,7 +36,7 @@ impl Signals {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                     _ = hangup.recv() => if !ends_with_terminal {
-                        // One that is not taken yet asks for the same.
+                        // If a request is still pending, it covers this one.
                         let _ = ask.try_send(());
                         continue;
                     }
@@ -53,12 +53,12 @@ impl Signals {
     }
 }
 
-/// Whether a terminal controls this process, so that SIGHUP means that it is gone.
+/// Whether a terminal controls this process. SIGHUP then means that the terminal is gone.
 fn has_terminal() -> bool {
     std::fs::File::open("/dev/tty").is_ok()
 }
 
-/// Whether the process was started to outlive its terminal, as `nohup` does. Only Linux tells.
+/// Whether the process was started to outlive its terminal, as with `nohup`. Only Linux shows this.
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

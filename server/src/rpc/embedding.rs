@@ -1,4 +1,4 @@
-//! What a model gave, before it is stored or searched for.
+//! Checks a model's vector before it is stored or used in a search.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::{
     store::{Collection, Distance},
 };
 
-/// A model can give what the collection cannot hold.
+/// A model can return a vector that the collection cannot store.
 pub(crate) fn check_embedding(collection: &Collection, vector: &[f32]) -> Result<(), EmbedError> {
     let definition = &collection.definition;
     let why = if !can_hold(vector, definition.vector_type) {
-        "the embedding model gave a vector with a number that the collection cannot hold"
+        "the embedding model returned a vector with a number that the collection cannot store"
     } else if definition.distance == Distance::Cosine && !has_direction(vector, definition.vector_type) {
-        "the embedding model gave a vector of length zero, which DISTANCE_COSINE cannot compare"
+        "the embedding model returned a vector of length zero, which DISTANCE_COSINE cannot compare"
     } else {
         return Ok(());
     };

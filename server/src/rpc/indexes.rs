@@ -19,7 +19,7 @@ use crate::{
     store::{Build, BuildProgress, Index, IndexKind, Phase, StoreError},
 };
 
-/// Fewest rows per list for which the centres of an IVFFlat index mean something: what its k-means samples.
+/// Minimum number of rows per list for useful centres of an IVFFlat index. Its k-means samples this many.
 const ROWS_PER_LIST: i64 = 50;
 
 /// pgvector's defaults and ranges.
@@ -27,10 +27,10 @@ const DEFAULT_M: i32 = 16;
 const DEFAULT_EF_CONSTRUCTION: i32 = 64;
 const MAX_LISTS: i32 = 32_768;
 
-/// Longest silence on the stream.
+/// Maximum time between two messages of the stream.
 const MAX_SILENCE: Duration = Duration::from_secs(1);
 
-/// Begins or finds the build, then streams its progress until the deadline of the client.
+/// Starts or finds the build, then streams its progress until the deadline of the client.
 pub(super) async fn build(
     app: &App,
     request: Request<v1::BuildIndexRequest>,
@@ -46,7 +46,7 @@ pub(super) async fn build(
             () = app.draining.cancelled() => Err(Error::ShuttingDown),
         };
         if let Err(error) = followed {
-            // Nobody reads it when the client is gone.
+            // If the client is gone, nobody reads it.
             let _ = responses.send(Err(error.into())).await;
         }
     };
@@ -54,7 +54,7 @@ pub(super) async fn build(
     Ok(ReceiverStream::new(stream))
 }
 
-/// Begins or finds the build; its progress comes from [`follow`].
+/// Starts or finds the build. [`follow`] reports its progress.
 async fn begin(app: &App, request: v1::BuildIndexRequest) -> Result<i64, Error> {
     let v1::BuildIndexRequest { collection: name, spec, rebuild } = request;
     let spec = spec.unwrap_or_default();
@@ -63,7 +63,7 @@ async fn begin(app: &App, request: v1::BuildIndexRequest) -> Result<i64, Error> 
     check_spec(&mut violations, &spec);
     violations.finish()?;
 
-    // An alias can move meanwhile; the collection itself is meant from here on.
+    // An alias can move meanwhile, so use the collection itself from here on.
     let collection = app.store.current_collection(&name).await?;
     let name = &collection.definition.name;
     let kind = match spec.kind {
@@ -96,7 +96,8 @@ async fn begin(app: &App, request: v1::BuildIndexRequest) -> Result<i64, Error> 
     Ok(index_id)
 }
 
-/// Sends progress until the index is ready, the build fails, or the caller leaves; the build goes on without them.
+/// Sends progress until the index is ready, the build fails, or the caller leaves. The build continues without the
+/// caller.
 async fn follow(
     app: &App,
     index_id: i64,
@@ -185,7 +186,7 @@ fn or_default(value: i32, default: i32) -> i32 {
     if value == 0 { default } else { value }
 }
 
-/// As pgvector's README recommends: rows / 1,000 up to a million rows, then the square root.
+/// The recommendation of pgvector's README: rows / 1,000 up to a million rows, then the square root.
 fn default_lists(rows: i64) -> i32 {
     let lists = if rows <= 1_000_000 { rows / 1_000 } else { (rows as f64).sqrt() as i64 };
     lists.clamp(1, i64::from(MAX_LISTS)) as i32
@@ -210,7 +211,7 @@ fn to_response(progress: BuildProgress) -> Result<v1::BuildIndexResponse, Error>
     Ok(v1::BuildIndexResponse {
         phase: phase.into(),
         fraction_done,
-        // A clock of the database that is ahead counts as no time at all.
+        // If the database's clock is ahead, the time counts as zero.
         elapsed: Some(to_duration(began.elapsed().unwrap_or_default())),
         index: Some(to_message(index)),
         warnings,
@@ -230,6 +231,7 @@ fn to_message(index: Index) -> v1::Index {
         size_bytes: index.size_bytes,
         scan_count: index.scan_count,
         create_time: Some(index.created_at.into()),
+        made_by_sql: index.made_by_sql,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the answers of several RPCs are made of.
+//! Parts of answers that several RPCs share.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
 /// A document as the API shows it.
 pub(crate) fn to_message(document: StoredDocument) -> Result<v1::Document, Error> {
     let metadata =
-        json::read(&document.metadata).map_err(|error| Error::Internal(format!("jsonb that is no JSON: {error}")))?;
+        json::read(&document.metadata).map_err(|error| Error::Internal(format!("jsonb that is not JSON: {error}")))?;
     let (version, create_time, update_time) = match document.version {
         Some(version) => (version.number, Some(version.created_at.into()), Some(version.updated_at.into())),
         None => (0, None, None),
@@ -30,7 +30,7 @@ pub(crate) fn to_message(document: StoredDocument) -> Result<v1::Document, Error
     })
 }
 
-/// Metadata can be several times larger as a message than it is as JSON.
+/// Metadata can be several times larger in a message than as JSON.
 pub(crate) fn check_size(app: &App, response: &impl prost::Message) -> Result<(), Error> {
     let limit = app.limits.max_response_bytes;
     if response.encoded_len() > limit {
@@ -39,12 +39,12 @@ pub(crate) fn check_size(app: &App, response: &impl prost::Message) -> Result<()
     Ok(())
 }
 
-/// What a page of a listing may have, so that it is below the 4 MiB that clients receive unless they set more.
+/// Maximum size of a page of a listing: below the 4 MiB that clients receive by default.
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024 - 1;
-/// Before a message on its way: whether it is compressed, and its length.
+/// Length of the prefix of each message: one byte for compression, four for the length.
 const MESSAGE_PREFIX: usize = 5;
 
-/// Bytes of a page of a listing, all that is sent of it included.
+/// Counts the bytes of a page of a listing, including everything that is sent with it.
 #[derive(Debug)]
 pub(crate) struct PageBytes {
     used: usize,
@@ -52,18 +52,18 @@ pub(crate) struct PageBytes {
 }
 
 impl PageBytes {
-    /// Those of a page that begins as `response`.
+    /// The bytes of a page that begins as `response`.
     pub(crate) fn new(app: &App, response: &impl prost::Message) -> Self {
         let most = MAX_PAGE_BYTES.min(app.limits.max_response_bytes);
         Self { used: MESSAGE_PREFIX + response.encoded_len(), most }
     }
 
-    /// The most that may be used.
+    /// The maximum number of bytes.
     pub(crate) fn most(&self) -> usize {
         self.most
     }
 
-    /// Whether the page has room for one more entry of a field, and behind it a token of `token` bytes.
+    /// Adds an entry of a field if the page has room for it and for a token of `token` bytes. Returns whether it has.
     pub(crate) fn take(&mut self, entry: &impl prost::Message, token: usize) -> bool {
         let used = self.used + field_bytes(entry.encoded_len());
         let fits = used + field_bytes(token) <= self.most;
@@ -74,12 +74,12 @@ impl PageBytes {
     }
 }
 
-/// A field of so many bytes with its tag, which takes one byte up to the number 15, and its length.
+/// The size of a field with `content` bytes. Its tag takes one byte up to field number 15.
 fn field_bytes(content: usize) -> usize {
     1 + prost::length_delimiter_len(content) + content
 }
 
-/// Why no document matches, and why a field has no values, as far as it can be found out in a moment.
+/// Why no document matches and why a field has no values, as far as that can be found out quickly.
 pub(crate) async fn notes(
     app: &App,
     collection: &str,
@@ -91,7 +91,7 @@ pub(crate) async fn notes(
     app.store.notes(collection, filter, field, app.limits.notes.min(left / 2)).await
 }
 
-/// A duration of at most hours.
+/// Converts a duration of at most hours.
 pub(crate) fn to_duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 }
 }

@@ -1,4 +1,4 @@
-//! The generated trait, one line per RPC: the deadline of the call, then the function of its noun.
+//! The generated trait, with one line per RPC: the deadline of the call, then the function of its noun.
 
 mod collections;
 mod documents;
@@ -7,6 +7,9 @@ mod indexes;
 mod ingest;
 mod messages;
 mod search;
+
+pub(crate) use ingest::ingest_followed;
+pub(crate) use messages::to_message as document_message;
 
 use std::{
     panic::AssertUnwindSafe,
@@ -27,13 +30,13 @@ use crate::{
     store::Class,
 };
 
-/// Answers that wait for the client to read them: the next one is made only when there is room.
+/// The number of answers that wait for the client to read them. The next one is made only if there is room.
 const RESPONSES_QUEUED: usize = 1;
 
 type Reply<T> = Result<Response<T>, Status>;
 type ReplyStream<T> = ReceiverStream<Result<T, Status>>;
 
-/// The service: for each class of calls what they need.
+/// The service: the state that each class of calls needs.
 #[derive(Debug)]
 pub(crate) struct Service {
     apps: [App; Class::ALL.len()],
@@ -72,6 +75,18 @@ impl PgfoxService for Service {
         request: Request<v1::DeleteCollectionRequest>,
     ) -> Reply<v1::DeleteCollectionResponse> {
         self.call(Class::Administration, request, self.limits.call_timeout, collections::delete).await
+    }
+
+    async fn retry_failed(&self, request: Request<v1::RetryFailedRequest>) -> Reply<v1::RetryFailedResponse> {
+        self.call(Class::Administration, request, self.limits.call_timeout, collections::retry_failed).await
+    }
+
+    async fn pause_source(&self, request: Request<v1::PauseSourceRequest>) -> Reply<v1::PauseSourceResponse> {
+        self.call(Class::Administration, request, self.limits.call_timeout, collections::pause).await
+    }
+
+    async fn resume_source(&self, request: Request<v1::ResumeSourceRequest>) -> Reply<v1::ResumeSourceResponse> {
+        self.call(Class::Administration, request, self.limits.call_timeout, collections::resume).await
     }
 
     async fn ingest(&self, request: Request<v1::IngestRequest>) -> Reply<v1::IngestResponse> {
@@ -142,14 +157,14 @@ impl Service {
         Self { apps, limits: Arc::clone(&app.limits) }
     }
 
-    /// What a call of a class needs, unless there are too many such calls.
+    /// The state for a call of a class, unless there are too many such calls.
     fn admit(&self, class: Class) -> Result<&App, Error> {
         let app = &self.apps[class as usize];
         app.store.admit()?;
         Ok(app)
     }
 
-    /// Runs an operation until the deadline of the client, but for no longer than `longest`.
+    /// Runs an operation until the deadline of the client, but at most for `longest`.
     async fn call<'a, Q, A, F>(
         &'a self,
         class: Class,
@@ -162,8 +177,8 @@ impl Service {
     {
         let app = self.admit(class)?;
         let deadline = client_deadline(request.extensions()).min(Instant::now() + longest);
-        // A panic is a defect of one call: it gets an answer, and the connection goes on. Boxed, since operations are large
-        // and each combinator around them would copy them on the stack.
+        // A panic is a defect of one call: the call gets an answer, and the connection continues. The operation is
+        // boxed, since operations are large and each combinator around them would copy them on the stack.
         let operation = AssertUnwindSafe(Box::pin(operation(app, request.into_inner(), deadline))).catch_unwind();
         let answer =
             within(deadline, async { operation.await.unwrap_or_else(|_| Err(Error::Internal("a panic".into()))) });
@@ -171,19 +186,19 @@ impl Service {
     }
 }
 
-/// When the client gives up; much later than any connection lives for one that does not.
+/// When the client gives up. Without a deadline, much later than any connection lives.
 fn client_deadline(extensions: &Extensions) -> Instant {
     const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
     extensions.get::<ClientDeadline>().map_or_else(|| Instant::now() + NO_DEADLINE, |deadline| deadline.0)
 }
 
-/// What the messages of a call hold.
+/// The memory that the messages of a call hold.
 fn received(extensions: &Extensions) -> Received {
-    // The transport says it of every call; without it nothing is counted.
+    // The transport sets it for every call. Without it nothing is counted.
     extensions.get().cloned().unwrap_or_else(|| Received::new(Budget::new(usize::MAX, Duration::ZERO)))
 }
 
-/// Runs an operation until its deadline. Dropping it then cancels its query.
+/// Runs an operation until its deadline. Then dropping it cancels its query.
 async fn within<T>(deadline: Instant, operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match tokio::time::timeout_at(deadline.into(), operation).await {
         Ok(result) => result,

@@ -1,4 +1,4 @@
-//! What the chunking of a collection may be.
+//! The rules for the chunking of a collection.
 
 use pgfox::v1;
 
@@ -11,14 +11,15 @@ use crate::{
 
 const FIELD: &str = "collection.chunking";
 
-/// Least and usual size of a chunk.
+/// Minimum and default size of a chunk.
 const CHARACTERS: (usize, usize) = (100, 1_000);
 const TOKENS: (usize, usize) = (16, 512);
 
-/// Most tokens of a chunk where the server does not know how many the model reads: as many as OpenAI's models.
+/// Maximum number of tokens of a chunk if the server does not know how many the model reads: as many as OpenAI's
+/// models.
 const MAX_TOKENS_UNKNOWN: usize = 8_191;
 
-/// A chunking that keeps the rules which hold for every model.
+/// A chunking that follows the rules of every model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChunkingSpec {
     method: ChunkMethod,
@@ -28,7 +29,7 @@ pub(crate) struct ChunkingSpec {
     embed_headings: bool,
 }
 
-/// Reads a chunking; `None` when texts shall not be split.
+/// Reads a chunking. `None` if texts are not split.
 pub(crate) fn read(
     violations: &mut Violations,
     chunking: Option<v1::Chunking>,
@@ -49,7 +50,7 @@ pub(crate) fn read(
         Ok(v1::ChunkingMethod::Text) => ChunkMethod::Text,
         Ok(v1::ChunkingMethod::Markdown) => ChunkMethod::Markdown,
         Ok(v1::ChunkingMethod::Unspecified | v1::ChunkingMethod::None) => {
-            let rule = "must be CHUNKING_METHOD_TEXT or CHUNKING_METHOD_MARKDOWN when other fields of it are set";
+            let rule = "must be CHUNKING_METHOD_TEXT or CHUNKING_METHOD_MARKDOWN if other fields of chunking are set";
             let alone = (chunking.unit, max_size, overlap) == (0, 0, 0) && embed_headings != Some(true);
             violations.check(alone, &format!("{FIELD}.method"), rule);
             return None;
@@ -63,7 +64,7 @@ pub(crate) fn read(
     let rule = "must be false or absent with CHUNKING_METHOD_TEXT: only CHUNKING_METHOD_MARKDOWN knows headings";
     violations.check(has_headings || embed_headings != Some(true), &format!("{FIELD}.embed_headings"), rule);
     let embed_headings = embed_headings.unwrap_or(has_headings);
-    violations.check(has_model, FIELD, "needs a model: without one a document has the vector that the caller sends");
+    violations.check(has_model, FIELD, "needs a model: without one the caller sends the vector of each document");
     let mut size = |name: &str, size: i32| {
         let rule = format!("must not be negative, as {size} is");
         violations.check(size >= 0, &format!("{FIELD}.{name}"), &rule);
@@ -73,7 +74,7 @@ pub(crate) fn read(
     Some(ChunkingSpec { method, unit, max_size, overlap: size("overlap", overlap), embed_headings })
 }
 
-/// Fills in the defaults and applies the rules of a model: what it reads beside the prefix of documents.
+/// Fills in the defaults and applies the rules of a model. `readable` is what it reads beside the prefix of documents.
 pub(crate) fn complete(
     spec: &ChunkingSpec,
     model: &str,
@@ -86,8 +87,8 @@ pub(crate) fn complete(
         Some(counter) => counter.max_tokens().saturating_sub(counter.count(document_prefix)),
         None if unit == ChunkUnit::Tokens => {
             let rule = format!(
-                "must be CHUNK_UNIT_CHARACTERS: the server knows the tokenizers of local models and of OpenAI's own only, \
-                 not that of \"{model}\""
+                "must be CHUNK_UNIT_CHARACTERS: the server knows only the tokenizers of local models and of OpenAI's \
+                 own models, not that of \"{model}\""
             );
             return Err(Violation::new(format!("{FIELD}.unit"), rule).into());
         }
@@ -101,12 +102,12 @@ pub(crate) fn complete(
     let max_size = spec.max_size.unwrap_or(usual.min(most));
     if most < least {
         let rule = format!(
-            "is impossible: the model reads {readable} tokens of a text beside the prefix, less than {least} {name}, the \
-             least chunk"
+            "is impossible: beside the prefix the model reads {readable} tokens, less than the minimum chunk of \
+             {least} {name}"
         );
         violations.push(Violation::new(FIELD, rule));
     } else if !(least..=most).contains(&max_size) {
-        let limit = if counter.is_some() { ", as the model reads no more" } else { "" };
+        let limit = if counter.is_some() { ", because the model reads no more" } else { "" };
         let rule = format!("must be {least} to {most} {name}{limit}, not {max_size}");
         violations.push(Violation::new(format!("{FIELD}.max_size"), rule));
     }
@@ -132,7 +133,7 @@ pub(crate) fn to_message(chunking: Option<Chunking>) -> v1::Chunking {
         ChunkUnit::Characters => v1::ChunkUnit::Characters,
         ChunkUnit::Tokens => v1::ChunkUnit::Tokens,
     };
-    // Sizes are at most 8 times the tokens that a model reads.
+    // Sizes are at most 8 times the number of tokens that a model reads.
     v1::Chunking {
         method: method.into(),
         unit: unit.into(),

@@ -1,28 +1,28 @@
-//! The rules of documents, and of the ids or the filter that select some.
+//! The rules of documents, and of the ids or the filter that select some of them.
 
 use std::collections::{HashMap, HashSet};
 
 use pgfox::v1::{self, Document, DocumentError, ErrorReason, IngestRequest};
 use sha2::{Digest as _, Sha256};
 
-use super::{MAX_DOCUMENTS, MAX_ID_BYTES, Violation, Violations, filter, json};
-use crate::store::{Chunking, Collection, ContentHash, Filter};
+use super::{MAX_DOCUMENTS, MAX_ID_BYTES, Violation, Violations, filter, json, source};
+use crate::store::{Chunking, Collection, ContentHash, Filter, WritableTable};
 
-/// Which documents a request may write.
+/// The documents that a request may write.
 #[derive(Debug)]
 pub(crate) enum Condition {
     Always,
     OnlyIfAbsent,
-    /// Those of these ids only at these versions; 0: when they do not exist.
+    /// Documents with these ids only at these versions; 0 means that the document must not exist.
     IfVersion(HashMap<String, i64>),
 }
 
-/// The condition of a request.
+/// Reads the condition of a request.
 pub(crate) fn condition(violations: &mut Violations, request: &mut IngestRequest) -> Condition {
     if request.if_version.is_empty() {
         return if request.only_if_absent { Condition::OnlyIfAbsent } else { Condition::Always };
     }
-    let both = "must not be set together with if_version, which can say the same by version 0";
+    let both = "must not be set together with if_version, where version 0 means the same";
     violations.check(!request.only_if_absent, "only_if_absent", both);
     let ids: HashSet<&str> = request.documents.iter().map(|document| document.id.as_str()).collect();
     let mut conditions: Vec<(&String, &i64)> = request.if_version.iter().collect();
@@ -42,7 +42,7 @@ pub(crate) fn condition(violations: &mut Violations, request: &mut IngestRequest
     Condition::IfVersion(std::mem::take(&mut request.if_version))
 }
 
-/// A document that keeps the rules.
+/// A document that follows the rules.
 #[derive(Debug)]
 pub(crate) struct CheckedDocument {
     /// Its position in the request.
@@ -51,24 +51,21 @@ pub(crate) struct CheckedDocument {
     pub(crate) text: String,
     /// JSON.
     pub(crate) metadata: String,
-    /// The caller's own.
+    /// The caller's vector.
     pub(crate) vector: Option<Vec<f32>>,
+    /// Whether its vector is made from its text.
+    pub(crate) needs_embedding: bool,
     pub(crate) content_hash: ContentHash,
 }
 
-impl CheckedDocument {
-    /// Whether its vector is made of its text.
-    pub(crate) fn needs_embedding(&self) -> bool {
-        self.vector.is_none() && !self.text.trim().is_empty()
-    }
-}
-
-/// Checks documents and hashes their content. Returns the good ones sorted by id, the last of a repeated id, and the bad
-/// ones, which without `skip_invalid` are an error, as `violations` of the rest of the request are.
+/// Checks documents and hashes their content. Returns the valid ones sorted by id, the last one of each id, and the
+/// invalid ones. Without `skip_invalid` an invalid document is an error; so are `violations` of the rest of the
+/// request. `table` is that of an attached collection.
 pub(crate) fn check(
     mut violations: Violations,
     documents: Vec<Document>,
     collection: &Collection,
+    table: Option<&WritableTable>,
     skip_invalid: bool,
 ) -> Result<(Vec<CheckedDocument>, Vec<DocumentError>), Violations> {
     if documents.len() > MAX_DOCUMENTS {
@@ -82,7 +79,7 @@ pub(crate) fn check(
         if violations.is_full() {
             break;
         }
-        match check_document(index, document, collection, &hasher) {
+        match check_document(index, document, collection, table, &hasher) {
             Ok(document) => {
                 checked.insert(document.id.clone(), document);
             }
@@ -100,20 +97,19 @@ fn check_document(
     index: usize,
     document: Document,
     collection: &Collection,
+    table: Option<&WritableTable>,
     hasher: &Sha256,
 ) -> Result<CheckedDocument, (String, Violations)> {
-    let Document { id, text, vector, metadata, .. } = document;
+    let Document { mut id, text, vector, metadata, .. } = document;
     let vector = vector.map(|vector| vector.values);
     let mut violations = Violations::default();
     violations.id("id", &id);
     violations.text("text", &text);
-    match &vector {
-        Some(values) => violations.vector("vector", values, collection),
-        None => {
-            let rule = "is required: the collection has no model that could make one";
-            violations.check(collection.definition.model.is_some(), "vector", rule);
-        }
+    if let Some(values) = &vector {
+        violations.vector("vector", values, collection);
     }
+    let has_model = collection.definition.model.is_some();
+    let needs_embedding = has_model && vector.is_none() && !text.trim().is_empty();
     let metadata = match metadata.as_ref().map(json::write) {
         None => "{}".to_owned(),
         Some(Ok(metadata)) => metadata,
@@ -122,6 +118,14 @@ fn check_document(
             String::new()
         }
     };
+    if let Some(table) = table {
+        source::check_row(&mut violations, &mut id, &metadata, table);
+        let (field, rule) = match has_model {
+            true => ("text", "is required, or a vector: the vector column of the table is NOT NULL"),
+            false => ("vector", "is required: the vector column of the table is NOT NULL"),
+        };
+        violations.check(vector.is_some() || needs_embedding || !table.needs_vector, field, rule);
+    }
     if !violations.is_empty() {
         return Err((id, violations));
     }
@@ -129,10 +133,10 @@ fn check_document(
     hasher.update((text.len() as u64).to_le_bytes());
     hasher.update(text.as_bytes());
     hasher.update(bytemuck::cast_slice::<f32, u8>(vector.as_deref().unwrap_or_default()));
-    Ok(CheckedDocument { index, id, text, metadata, vector, content_hash: hasher.finalize().into() })
+    Ok(CheckedDocument { index, id, text, metadata, vector, needs_embedding, content_hash: hasher.finalize().into() })
 }
 
-/// Has taken in what the vectors of a collection depend on beside their texts.
+/// A hasher that has read what the vectors of a collection depend on beside their texts.
 fn content_hasher(collection: &Collection) -> Sha256 {
     let definition = &collection.definition;
     let model = definition.model.as_ref().map_or("", |model| &model.name);
@@ -141,7 +145,7 @@ fn content_hasher(collection: &Collection) -> Sha256 {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    // Nothing where texts are not split: hashes that are stored stay true.
+    // Adds nothing if texts are not split, so that stored hashes stay valid.
     if let Some(Chunking { method: _, unit, max_size, overlap, embed_headings }) = definition.chunking {
         let settings = format!("{} {} {max_size} {overlap}", Chunking::method_name(definition.chunking), unit.name());
         hasher.update(settings.as_bytes());
@@ -158,7 +162,7 @@ fn invalid_document(index: usize, id: &str, violations: &Violations) -> Document
     document_error(index, id, violations.reason(), message.join("; "))
 }
 
-/// A text that the provider of the model does not take.
+/// A text that the provider of the model refuses.
 pub(crate) fn refused_text(index: usize, id: &str, why: &str) -> Violation {
     let field = format!("documents[{index}].text");
     let description = format!("of the document \"{id}\" cannot be embedded: {why}");
@@ -167,24 +171,26 @@ pub(crate) fn refused_text(index: usize, id: &str, why: &str) -> Violation {
 
 /// Why a document is skipped.
 pub(crate) fn document_error(index: usize, id: &str, reason: ErrorReason, message: String) -> DocumentError {
-    // Cut where a character ends.
+    // Cut at the end of a character.
     let id = &id[..id.floor_char_boundary(MAX_ID_BYTES)];
     // A request has at most 1,000 documents.
     DocumentError { index: index as i32, id: id.into(), reason: reason.into(), message }
 }
 
-/// The documents that a request is to change: those with its ids or those of its filter. Never all by omission.
+/// The documents that a request changes: those with its ids or those that match its filter. A request never selects all
+/// documents by leaving something out.
 pub(crate) fn read_selection(
     violations: &mut Violations,
     ids: Vec<String>,
     filter: Option<v1::Filter>,
 ) -> Option<Filter> {
     match filter {
-        None if ids.is_empty() => violations
-            .push(Violation::new("ids", "is required, or else filter; filter.everything selects all documents")),
+        None if ids.is_empty() => {
+            violations.push(Violation::new("ids", "or filter is required; filter.everything selects all documents"));
+        }
         None => return violations.ids("ids", &ids).then_some(Filter::Ids(ids)),
         Some(filter) if ids.is_empty() => return filter::read(violations, "filter", filter),
-        Some(_) => violations.push(Violation::new("filter", "must not be together with ids: send one of them")),
+        Some(_) => violations.push(Violation::new("filter", "must not be set together with ids: send one of them")),
     }
     None
 }

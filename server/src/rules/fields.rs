@@ -1,13 +1,13 @@
-//! The fields of documents that a caller wants back.
+//! The fields of documents that a caller requests.
 
 use prost_types::{FieldMask, Struct, Value, value::Kind};
 
 use super::{Violation, Violations, filter::read_path};
 
-/// Most paths of a mask.
+/// Maximum number of paths of a mask.
 pub(super) const MAX_PATHS: usize = 100;
 
-/// Which fields; the id is always there.
+/// The wanted fields. The id is always included.
 #[derive(Debug)]
 pub(crate) struct Fields {
     pub(crate) text: bool,
@@ -17,12 +17,12 @@ pub(crate) struct Fields {
 #[derive(Debug)]
 enum Metadata {
     All,
-    /// Those at these paths, shorter ones first.
+    /// The values at these paths, shorter paths first.
     At(Vec<Vec<String>>),
 }
 
 impl Fields {
-    /// Reads a mask; none, or an empty one, is for everything.
+    /// Reads a mask. No mask, or an empty one, selects everything.
     pub(crate) fn read(violations: &mut Violations, mask: Option<FieldMask>) -> Self {
         let paths = mask.unwrap_or_default().paths;
         if paths.is_empty() {
@@ -61,7 +61,7 @@ impl Fields {
         }
     }
 
-    /// The part of the metadata that was asked for, if there is any.
+    /// The requested part of the metadata, if there is any.
     pub(crate) fn prune(&self, metadata: Struct) -> Option<Struct> {
         let Metadata::At(paths) = &self.metadata else {
             return Some(metadata);
@@ -86,7 +86,7 @@ fn find<'a>(fields: &'a Struct, path: &[String]) -> Option<&'a Value> {
     }
 }
 
-/// Puts a value where it was. What is on the way is an object.
+/// Puts a value at its path. Every value on the way is an object.
 fn put(fields: &mut Struct, path: &[String], value: Value) {
     match path {
         [] => {}

@@ -1,34 +1,34 @@
-//! Metadata between protobuf and JSON text, without a tree in between.
+//! Converts metadata between protobuf and JSON text, without a tree in between.
 
 use std::fmt::{self, Write as _};
 
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Most bytes of the metadata of a document, as JSON.
+/// Maximum size of the metadata of a document, as JSON in bytes.
 pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 
-/// Most objects and lists within each other, the metadata itself among them. protobuf's libraries read 100 messages within
-/// each other, and an object is three of them.
+/// Maximum nesting of objects and lists, including the metadata itself. protobuf libraries read 100 nested messages,
+/// and an object takes three of them.
 const MAX_DEPTH: usize = 32;
 
-/// From this length on the path in an error message grows no further.
+/// The path in an error message stops growing at this length.
 const MAX_PATH_BYTES: usize = 256;
 
-/// Integers up to here are exact as doubles and written without a fraction.
+/// Integers up to this one are exact as doubles and are written without a fraction.
 const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
-/// The JSON of a struct, or what jsonb would not take and where.
+/// The JSON of a struct, or what jsonb would refuse and where.
 pub(crate) fn write(fields: &Struct) -> Result<String, String> {
     let mut out = String::new();
     write_struct(&mut out, fields, "metadata", 1)?;
     if out.len() > MAX_BYTES {
-        return Err(format!("metadata is {} bytes as JSON and may have {MAX_BYTES}", out.len()));
+        return Err(format!("metadata has {} bytes as JSON, but at most {MAX_BYTES} are allowed", out.len()));
     }
     Ok(out)
 }
 
-/// The JSON of any value, or what jsonb would not take and where; `name` is what errors call it.
+/// The JSON of any value, or what jsonb would refuse and where. Errors call it `name`.
 pub(crate) fn write_any(value: &Value, name: &str) -> Result<String, String> {
     let mut out = String::new();
     write_value(&mut out, value, "", name, 0)?;
@@ -52,22 +52,22 @@ fn write_struct(out: &mut String, fields: &Struct, path: &str, depth: usize) -> 
 
 fn check_depth(path: &str, depth: usize) -> Result<(), String> {
     if depth > MAX_DEPTH {
-        return Err(format!("{path} is nested more than {MAX_DEPTH} deep"));
+        return Err(format!("{path} is nested more than {MAX_DEPTH} levels deep"));
     }
     Ok(())
 }
 
-/// `depth` is that of the object or list that holds the value.
+/// `depth` is the depth of the object or list that contains the value.
 fn write_value(out: &mut String, value: &Value, path: &str, key: &str, depth: usize) -> Result<(), String> {
-    // The path is put together only for what has parts or is wrong.
+    // The path is built only for values with parts, and for errors.
     let path = || match path.len() {
         0 => key.to_owned(),
         1..MAX_PATH_BYTES => format!("{path}.{}", shorten(key)),
         _ => path.to_owned(),
     };
     match &value.kind {
-        // A client that has put nothing into it may have meant any value.
-        None => return Err(format!("{} is a Value without a kind; null is a kind too", path())),
+        // A client that sets nothing may have meant any value.
+        None => return Err(format!("{} is a Value without a kind; set null_value for null", path())),
         Some(Kind::NullValue(_)) => out.push_str("null"),
         Some(Kind::BoolValue(value)) => out.push_str(if *value { "true" } else { "false" }),
         Some(Kind::NumberValue(value)) if !value.is_finite() => {
@@ -77,7 +77,7 @@ fn write_value(out: &mut String, value: &Value, path: &str, key: &str, depth: us
         Some(Kind::NumberValue(value)) if value.fract() == 0.0 && value.abs() <= MAX_EXACT_INTEGER => {
             let _ = write!(out, "{}", *value as i64);
         }
-        // All its digits, as jsonb gives them back: what is within the limit now is within it later.
+        // Writes all digits, as jsonb returns them, so that what is within the limit now stays within it.
         Some(Kind::NumberValue(value)) => {
             let _ = write!(out, "{value}");
         }
@@ -103,18 +103,18 @@ fn write_string(out: &mut String, text: &str, path: &str) -> Result<(), String> 
     if text.contains('\0') {
         return Err(format!("{} must not contain NUL, which Postgres cannot store", shorten(path)));
     }
-    // Safe: serialising a string into memory cannot fail.
+    // Cannot fail: it serializes a string into memory.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
     Ok(())
 }
 
-/// A key as error messages show it.
+/// A key in the form for error messages.
 fn shorten(key: &str) -> String {
     const SHOWN: usize = 64;
     key.chars().take(SHOWN).filter(|c| *c != '\0').collect()
 }
 
-/// The struct of a JSON object from the database.
+/// Reads the struct of a JSON object from the database.
 pub(crate) fn read(json: &str) -> Result<Struct, serde_json::Error> {
     match read_any(json)?.kind {
         Some(Kind::StructValue(fields)) => Ok(fields),
@@ -122,9 +122,46 @@ pub(crate) fn read(json: &str) -> Result<Struct, serde_json::Error> {
     }
 }
 
-/// A JSON value from the database.
+/// Reads a JSON value from the database. A number beyond the range of a double becomes its text.
 pub(crate) fn read_any(json: &str) -> Result<Value, serde_json::Error> {
-    AnyValue.deserialize(&mut serde_json::Deserializer::from_str(json))
+    let read = |json: &str| AnyValue.deserialize(&mut serde_json::Deserializer::from_str(json));
+    // Only a table of the user can have such a number.
+    read(json).or_else(|_| read(&quote_large_numbers(json)))
+}
+
+/// Writes numbers beyond the range of a double as strings. jsonb writes them without an exponent.
+fn quote_large_numbers(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() + 2);
+    let mut rest = json;
+    while let Some(start) = rest.find(|c: char| matches!(c, '"' | '-') || c.is_ascii_digit()) {
+        let (before, token) = rest.split_at(start);
+        out.push_str(before);
+        let length = if token.starts_with('"') { string_length(token) } else { number_length(token) };
+        let (token, after) = token.split_at(length);
+        let is_large = token.parse::<f64>().is_ok_and(f64::is_infinite);
+        let quote = if is_large { "\"" } else { "" };
+        out.extend([quote, token, quote]);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The length of the string at the beginning of JSON, with its quotes.
+fn string_length(json: &str) -> usize {
+    let mut is_escaped = false;
+    let end = json.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        ends
+    });
+    end.map_or(json.len(), |end| end + 2)
+}
+
+/// The length of the number at the beginning of JSON.
+fn number_length(json: &str) -> usize {
+    let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+    json.find(|c| !is_part(c)).unwrap_or(json.len())
 }
 
 /// Reads any JSON value as a protobuf one.

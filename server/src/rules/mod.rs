@@ -1,5 +1,5 @@
-//! What a request must be. Every check collects what is wrong, so that a caller learns all of it at once. Rules give
-//! violations, never errors: `error` knows what becomes of them.
+//! The rules for requests. Every check collects violations, so that a caller learns all of them at once. Rules return
+//! violations, never errors; `error` turns them into errors.
 
 pub(crate) mod chunking;
 pub(crate) mod collections;
@@ -8,6 +8,7 @@ pub(crate) mod documents;
 pub(crate) mod fields;
 pub(crate) mod filter;
 pub(crate) mod json;
+pub(crate) mod source;
 
 use std::fmt;
 
@@ -16,35 +17,35 @@ use pgfox::v1::ErrorReason;
 
 use crate::store::{Collection, Distance, VectorType};
 
-/// Most bytes of the id of a document.
+/// Maximum length of a document id in bytes.
 pub(crate) const MAX_ID_BYTES: usize = 512;
-/// Most bytes of a text.
+/// Maximum length of a text in bytes.
 pub(crate) const MAX_TEXT_BYTES: usize = 8 * 1024 * 1024;
-/// Most documents or ids in a request.
+/// Maximum number of documents or ids in a request.
 pub(crate) const MAX_DOCUMENTS: usize = 1_000;
-/// Most searches of a batch.
+/// Maximum number of searches in a batch.
 pub(crate) const MAX_SEARCHES: usize = 100;
-/// Most ids of either kind of examples.
+/// Maximum number of ids of each kind of examples.
 pub(crate) const MAX_EXAMPLES: usize = 100;
-/// Most violations of a request that are collected: more do not fit into the headers of the answer.
+/// Maximum number of violations that are collected for a request. More would not fit into the headers of the answer.
 pub(crate) const MAX_VIOLATIONS: usize = 100;
-/// Most results of a search.
+/// Maximum number of results of a search.
 pub(crate) const MAX_LIMIT: i32 = 1_000;
-/// pgvector's most dimensions.
+/// pgvector's maximum number of dimensions.
 pub(crate) const MAX_DIMENSIONS: i32 = 16_000;
-/// Most bytes of a prefix.
+/// Maximum length of a prefix in bytes.
 const MAX_PREFIX_BYTES: usize = 1_000;
-/// Most bytes of the name of a model.
+/// Maximum length of a model name in bytes.
 const MAX_MODEL_BYTES: usize = 255;
-/// Postgres' own limit of identifiers.
+/// Postgres' own limit for identifiers in bytes.
 const MAX_NAME_BYTES: usize = 63;
 
 /// A field that breaks a rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
-    /// Where, as in `documents[3].vector`.
+    /// The path of the field, such as `documents[3].vector`.
     pub(crate) field: String,
-    /// What is wrong and what would be right.
+    /// The rule that the field breaks.
     pub(crate) description: String,
     /// The reason for programs.
     pub(crate) reason: ErrorReason,
@@ -63,7 +64,7 @@ impl Violation {
         }
     }
 
-    /// A vector of another length than the collection's.
+    /// A vector whose length differs from the dimensions of the collection.
     pub(crate) fn dimensions(field: impl Into<String>, expected: usize, actual: usize) -> Self {
         Self {
             field: field.into(),
@@ -80,12 +81,12 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What is wrong with a request so far.
+/// The violations of a request so far.
 #[derive(Debug, Default)]
 pub(crate) struct Violations(Vec<Violation>);
 
 impl fmt::Display for Violations {
-    /// The first violation in words, and how many more there are.
+    /// The first violation in words, and the number of further ones.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0[..] {
             [] => formatter.write_str("the request is invalid"),
@@ -129,7 +130,7 @@ impl Violations {
         }
     }
 
-    /// Whether to look for more is in vain.
+    /// Whether looking for more violations is useless.
     pub(crate) fn is_full(&self) -> bool {
         self.0.len() >= MAX_VIOLATIONS
     }
@@ -140,12 +141,12 @@ impl Violations {
         }
     }
 
-    /// Adds what is wrong with another part of the request.
+    /// Adds the violations of another part of the request.
     pub(crate) fn append(&mut self, found: Self) {
         found.0.into_iter().for_each(|violation| self.push(violation));
     }
 
-    /// The same violations of the part of the request at `place`, such as `searches[3]`.
+    /// The same violations for the part of the request at `place`, such as `searches[3]`.
     pub(crate) fn within(mut self, place: &str) -> Self {
         for Violation { field, .. } in &mut self.0 {
             let separator = if field.is_empty() { "" } else { "." };
@@ -162,33 +163,33 @@ impl Violations {
         self.0.iter()
     }
 
-    /// The violation with a reason of its own, if there is one.
+    /// The violation with a specific reason, if there is one.
     pub(crate) fn specific(&self) -> Option<&Violation> {
         self.0.iter().find(|violation| violation.reason != ErrorReason::InvalidField)
     }
 
-    /// One reason for all: the most specific one.
+    /// The reason for all violations: the most specific one.
     pub(crate) fn reason(&self) -> ErrorReason {
         self.specific().map_or(ErrorReason::InvalidField, |violation| violation.reason)
     }
 
-    /// Fails if anything was wrong.
+    /// Fails if there is a violation.
     pub(crate) fn finish(self) -> Result<(), Self> {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
-    /// Fails if anything was wrong; else gives what was read. A reader that reads nothing adds a violation.
+    /// Fails if there is a violation, else returns what was read. A reader that reads nothing adds a violation.
     pub(crate) fn finish_with<T>(self, read: Option<T>) -> Result<T, Self> {
         match read {
             Some(read) if self.is_empty() => Ok(read),
             _ => {
-                debug_assert!(!self.is_empty(), "a reader that reads nothing says why");
+                debug_assert!(!self.is_empty(), "a reader that reads nothing adds a violation");
                 Err(self)
             }
         }
     }
 
-    /// The name of a collection to create. To look one up any name will do: what cannot exist is not found.
+    /// Checks the name of a collection to create. A lookup accepts any name: one that cannot exist is not found.
     pub(crate) fn new_name(&mut self, field: &str, name: &str) {
         let well_formed = name.len() <= MAX_NAME_BYTES
             && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -200,11 +201,11 @@ impl Violations {
         );
     }
 
-    /// The name of a collection that may exist; returns whether it may.
+    /// Returns whether a collection of this name may exist.
     pub(crate) fn name(&mut self, field: &str, name: &str) -> bool {
         let plausible = !name.contains('\0') && name.len() <= 1_000;
         self.check(!name.is_empty(), field, "is required");
-        self.check(plausible, field, "is not the name of a collection");
+        self.check(plausible, field, "cannot be the name of a collection");
         plausible && !name.is_empty()
     }
 
@@ -219,16 +220,16 @@ impl Violations {
         self.check(!prefix.contains('\0'), field, "must not contain NUL");
     }
 
-    /// The name of a text search configuration; whether there is such a one only the database knows.
-    pub(crate) fn text_search_language(&mut self, field: &str, name: &str) {
+    /// Checks the language of texts. Only the database knows whether it has a text search configuration of that name.
+    pub(crate) fn language(&mut self, field: &str, name: &str) {
         let well_formed = name.len() <= MAX_NAME_BYTES
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         self.check(
             well_formed,
             field,
-            "must be the name of a text search configuration, such as \"german\": up to 63 lower-case letters, digits and \
-             underscores, no digit first",
+            "must be a language, such as \"german\", or \"auto\", or the name of a text search configuration: up to 63 \
+             lower-case letters, digits and underscores, no digit first",
         );
     }
 
@@ -243,7 +244,7 @@ impl Violations {
         );
     }
 
-    /// The id of a document; returns whether it keeps the rules.
+    /// Returns whether the id of a document follows the rules.
     pub(crate) fn id(&mut self, field: &str, id: &str) -> bool {
         self.check(!id.is_empty(), field, "is required");
         if id.len() > MAX_ID_BYTES {
@@ -253,7 +254,7 @@ impl Violations {
         (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains('\0')
     }
 
-    /// A list of ids; returns whether it keeps the rules.
+    /// Returns whether a list of ids follows the rules.
     pub(crate) fn ids(&mut self, field: &str, ids: &[String]) -> bool {
         let mut keeps = !ids.is_empty();
         self.check(!ids.is_empty(), field, "is required");
@@ -274,15 +275,15 @@ impl Violations {
         self.check(!text.contains('\0'), field, "must not contain NUL, which Postgres cannot store");
     }
 
-    /// A vector of a collection.
+    /// Checks a vector for a collection.
     pub(crate) fn vector(&mut self, field: &str, values: &[f32], collection: &Collection) {
         let definition = &collection.definition;
         if values.len() != definition.dimensions {
             self.push(Violation::dimensions(field, definition.dimensions, values.len()));
             return;
         }
-        // The sum is not finite if any value is not, and is quicker to take than asking each.
-        if !values.iter().map(|value| value * 0.0).sum::<f32>().is_finite() {
+        // Without an early end, the compiler checks several values at once.
+        if !values.iter().fold(true, |all, value| all & value.is_finite()) {
             let position = values.iter().position(|value| !value.is_finite()).unwrap_or_default();
             self.push(Violation::new(format!("{field}.values[{position}]"), "must be finite"));
             return;
@@ -294,14 +295,14 @@ impl Violations {
             return;
         }
         if definition.distance == Distance::Cosine && !has_direction(values, definition.vector_type) {
-            let rule = "must not be of length zero, or so short or long that 4-byte floats cannot hold the square of its \
-                        length: DISTANCE_COSINE compares directions";
+            let rule = "must have a direction for DISTANCE_COSINE: its length must not be zero, nor so small or large \
+                that a 4-byte float cannot hold its square";
             self.push(Violation::new(field, rule));
         }
     }
 }
 
-/// Whether finite numbers are finite in the type of the collection too.
+/// Whether finite numbers are still finite in the vector type of the collection.
 pub(crate) fn can_hold(values: &[f32], vector_type: VectorType) -> bool {
     match vector_type {
         VectorType::Vector => true,
@@ -309,11 +310,18 @@ pub(crate) fn can_hold(values: &[f32], vector_type: VectorType) -> bool {
     }
 }
 
-/// Whether pgvector can tell the direction of a vector: it sums the squares in 4-byte floats.
+/// Whether pgvector can find the direction of a vector. It sums the squares in 4-byte floats.
 pub(crate) fn has_direction(values: &[f32], vector_type: VectorType) -> bool {
-    let square: f32 = match vector_type {
-        VectorType::Vector => values.iter().map(|value| value * value).sum(),
-        VectorType::HalfVec => values.iter().map(|value| f16::from_f32(*value).to_f32().powi(2)).sum(),
+    let stored = |value: &f32| match vector_type {
+        VectorType::Vector => *value,
+        VectorType::HalfVec => f16::from_f32(*value).to_f32(),
     };
+    // Several sums, because each addition to one sum waits for the one before.
+    let (blocks, rest) = values.as_chunks::<16>();
+    let mut sums = [0.0_f32; 16];
+    for block in blocks {
+        sums.iter_mut().zip(block).for_each(|(sum, value)| *sum += stored(value).powi(2));
+    }
+    let square: f32 = sums.into_iter().chain(rest.iter().map(|value| stored(value).powi(2))).sum();
     square > 0.0 && square.is_finite()
 }

@@ -1,43 +1,51 @@
-//! What is known of collections: the registry as it is read, the tables and statements of each collection, and the cache.
+//! What the server knows of collections: the tables and statements of each, and the cache. `rows` reads the registry.
+
+mod rows;
 
 use std::{
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio_postgres::Row;
 
 use super::{
-    ChunkMethod, ChunkUnit, Chunking, Collection, Distance, IndexKind, MetadataIndex, MetadataIndexType, NewCollection,
-    Store, StoreError, VectorType,
-    connection::sqlstate::{Kind, classify, explain},
+    Collection, CollectionInfo, Distance, NewCollection, Store, StoreError, WordMaker,
+    codes::{self, Codes, Declared},
+    connection::{
+        Connection,
+        sqlstate::{Kind, classify, explain},
+    },
     documents,
-    filter::Functions,
-    indexes::outdated::OUTDATED,
+    filter::{Filter, Functions},
     ingest, log,
     schema::{self, Extension},
     search,
-    tables::{Tables, is_valid},
+    sources::{Fields, Source, source_changed, source_indexes},
+    tables::Tables,
     transaction::Retry,
-    wire::{Json, VectorTypes},
+    wire::VectorTypes,
 };
-use crate::embed::Model;
+
+pub(super) use rows::{read_collection, read_index_kind, select_collections};
 
 /// A collection with the statements over its tables, written out once.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) collection: Arc<Collection>,
     pub(super) tables: Tables,
-    /// Of its vectors.
+    /// The types of its vectors.
     pub(super) types: VectorTypes,
     pub(super) search: search::SearchStatements,
     pub(super) ingest: ingest::IngestStatements,
     pub(super) documents: documents::DocumentStatements,
+    /// Its sets of codes. Every write goes to all of them.
+    pub(super) codes: Vec<Arc<Codes>>,
 }
 
 impl Entry {
-    pub(super) fn new(internal: &str, extension: &Extension, collection: Collection) -> Self {
-        let tables = Tables::new(internal, &extension.schema, collection.id, collection.space_id);
+    pub(super) fn new(internal: &str, extension: &Extension, collection: Collection, codes: Vec<Arc<Codes>>) -> Self {
+        let tables = Tables::of(internal, &extension.schema, &collection);
         Self {
             search: search::SearchStatements::new(&tables, &collection, extension.iterative_scan),
             ingest: ingest::IngestStatements::new(&tables, &collection),
@@ -45,17 +53,101 @@ impl Entry {
             types: extension.types_of(collection.definition.vector_type).clone(),
             collection: Arc::new(collection),
             tables,
+            codes,
         }
     }
 
-    /// What the conditions of filters call.
+    /// The source of an attached collection.
+    pub(super) fn source(&self) -> Result<&Source, StoreError> {
+        let missing = || StoreError::Internal("a collection with tables of its own has no source".into());
+        self.tables.source.as_ref().ok_or_else(missing)
+    }
+
+    /// The codes that a search can use, and what they answer of its filter. Without a filter they serve only vectors that no
+    /// index can have.
+    pub(super) fn codes_for(&self, filter: Option<&Filter>) -> Option<(&Codes, Declared)> {
+        let codes: &Codes = self.codes.iter().find(|codes| codes.is_ready && self.may_have_codes())?;
+        match filter {
+            Some(filter) => Some((codes, Declared::of(filter, codes)?)),
+            None => self.is_unindexable().then(|| (codes, Declared::everything())),
+        }
+    }
+
+    fn may_have_codes(&self) -> bool {
+        let is_searched = self.collection.index.is_some() || self.is_unindexable();
+        self.tables.source.is_none() && is_searched && self.collection.definition.distance != Distance::L1
+    }
+
+    /// Whether the vectors have too many dimensions for an index.
+    fn is_unindexable(&self) -> bool {
+        let NewCollection { dimensions, vector_type, .. } = self.collection.definition;
+        dimensions > vector_type.max_indexed_dimensions()
+    }
+
+    /// The fields to declare so that codes answer more of a filter, in words.
+    pub(super) fn undeclared_fields(&self, filter: &Filter) -> Vec<String> {
+        if !self.may_have_codes() {
+            return Vec::new();
+        }
+        codes::undeclared_fields(filter, &self.collection.definition.metadata_indexes)
+    }
+
+    /// The functions that the conditions of filters call.
     pub(super) fn functions(&self) -> Functions<'_> {
-        Functions { internal: &self.tables.internal, outdated_times: &self.collection.outdated_times }
+        Functions {
+            internal: &self.tables.internal,
+            outdated_times: &self.collection.outdated_times,
+            indexes: &self.collection.definition.metadata_indexes,
+            fields: self.tables.source.as_ref().map_or(Fields::Metadata, Fields::Columns),
+        }
+    }
+}
+
+impl Collection {
+    /// A collection that does not exist yet.
+    pub(super) fn planned(definition: NewCollection) -> Self {
+        Self {
+            id: 0,
+            space_id: 0,
+            revision: 0,
+            created_at: SystemTime::UNIX_EPOCH,
+            index: None,
+            words: WordMaker::Postgres,
+            languages: Vec::new(),
+            outdated_times: Vec::new(),
+            source_indexes: Vec::new(),
+            codes: None,
+            definition,
+        }
+    }
+
+    /// Refuses what an attached collection cannot do. `what` says what to do instead.
+    pub(crate) fn check_own(&self, what: &'static str) -> Result<(), StoreError> {
+        let Some(source) = &self.definition.source else { return Ok(()) };
+        let (collection, table) = (self.definition.name.clone(), source.relation());
+        Err(StoreError::Attached { collection, table, what: what.into() })
+    }
+}
+
+impl Collection {
+    /// Refuses a write by a caller to the documents of a collection that follows a table.
+    pub(crate) fn check_not_followed(&self) -> Result<(), StoreError> {
+        let Some(follow) = &self.definition.follow else { return Ok(()) };
+        let (collection, table) = (self.definition.name.clone(), follow.source.relation());
+        let what = "it follows the table, so write to the table by SQL";
+        Err(StoreError::Attached { collection, table, what: what.into() })
+    }
+}
+
+impl CollectionInfo {
+    /// A collection that does not exist yet.
+    pub(crate) fn planned(definition: NewCollection) -> Self {
+        Self { collection: Collection::planned(definition), document_count: 0 }
     }
 }
 
 impl Store {
-    /// A collection as the cache has it; [`Store::search`] finds out when it is not true any more.
+    /// A collection as the cache has it. [`Store::search`] detects when it is outdated.
     pub(crate) async fn collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
         match self.known(name) {
             Some(entry) => Ok(Arc::clone(&entry.collection)),
@@ -63,13 +155,13 @@ impl Store {
         }
     }
 
-    /// A collection as the database has it now, for what would rather wait for it than be wrong.
+    /// A collection as the database has it now, for operations that must not rely on an outdated one.
     pub(crate) async fn current_collection(&self, name: &str) -> Result<Arc<Collection>, StoreError> {
         Ok(Arc::clone(&self.load_entry(name).await?.collection))
     }
 
-    /// Runs an operation on a collection; again with what the database says now when the cache was wrong, and a few times
-    /// more when another transaction stood in the way.
+    /// Runs an operation on a collection. If the cache was outdated, runs it again with what the database has now. If
+    /// another transaction conflicts, tries a few more times.
     pub(super) async fn with_collection<T, F>(&self, name: &str, run: impl Fn(Arc<Entry>) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -77,7 +169,7 @@ impl Store {
         self.repeat(name, false, run).await
     }
 
-    /// The same for an operation that finds out by itself when an alias has moved.
+    /// The same for an operation that itself detects when an alias has moved.
     pub(super) async fn with_known_collection<T, F>(
         &self,
         name: &str,
@@ -111,8 +203,8 @@ impl Store {
         }
     }
 
-    /// Runs a transaction that changes the registry, and again while others hold what it needs, until shortly before the
-    /// deadline.
+    /// Runs a transaction that changes the registry. Repeats it while others hold a lock that it needs, until shortly
+    /// before the deadline.
     pub(super) async fn with_registry<T, F>(
         &self,
         name: &str,
@@ -131,7 +223,7 @@ impl Store {
         }
     }
 
-    /// Gets ready for another attempt after an error, if one can help.
+    /// Prepares another attempt after an error, if it can help.
     async fn recover(&self, name: &str, error: StoreError, retry: &mut Retry) -> Result<(), StoreError> {
         match error {
             StoreError::Stale(source) => {
@@ -156,35 +248,70 @@ impl Store {
                 Err(StoreError::CollectionBusy(name.into()))
             }
             StoreError::ReadOnly => {
-                // After a failover the connections may lead to the one that was the primary.
+                // After a failover the connections can lead to the old primary.
                 self.inner.pool.distrust();
                 Err(StoreError::ReadOnly)
             }
+            StoreError::Refused(source) => Err(self.refused(name, source).await),
+            // A column of another type can fail in many ways.
+            error @ StoreError::Database(_) => match self.known(name) {
+                Some(entry) => Err(self.source_changed(&entry).await.unwrap_or(error)),
+                None => Err(error),
+            },
             error => Err(error),
         }
     }
 
-    /// Why an operation finds again and again that something is not there.
+    /// How the table of a source has changed, if the collection has a source.
+    async fn source_changed(&self, entry: &Entry) -> Option<StoreError> {
+        let source = entry.tables.source.as_ref()?;
+        let definition = &entry.collection.definition;
+        let change = self.changes_of_source(source, definition).await.ok()??;
+        Some(source_changed(source, definition, change))
+    }
+
+    /// What the role lacks, if it lacks something to read the table of a source.
+    async fn refused(&self, name: &str, refused: tokio_postgres::Error) -> StoreError {
+        let entry = self.known(name);
+        let Some((entry, source)) = entry.as_ref().and_then(|entry| Some((entry, entry.tables.source.as_ref()?)))
+        else {
+            return StoreError::Refused(refused);
+        };
+        match self.missing_grants(source).await {
+            Ok(statements) if !statements.is_empty() => {
+                let why = format!("the role of the server may not read the table {}", source.relation());
+                let collection = entry.collection.definition.name.clone();
+                StoreError::SourceRefused { collection, why, statements }
+            }
+            _ => StoreError::Refused(refused),
+        }
+    }
+
+    /// Why an operation repeatedly does not find a table or a column.
     pub(super) async fn missing(&self, name: &str, source: Option<tokio_postgres::Error>) -> StoreError {
-        let looked = async {
+        let read = async {
             let connection = self.connection().await?;
             schema::probe(&*connection, &self.inner.names).await?;
             connection.done();
             self.load_entry(name).await
         };
-        match (looked.await, source) {
-            (Err(error), _) => error,
-            (Ok(_), Some(source)) if classify(&source) == Kind::Undefined => {
+        let entry = match read.await {
+            Ok(entry) => entry,
+            Err(error) => return error,
+        };
+        match (self.source_changed(&entry).await, source) {
+            (Some(changed), _) => changed,
+            (None, Some(source)) if classify(&source) == Kind::Undefined => {
                 StoreError::CollectionDamaged { collection: name.into(), source }
             }
-            (Ok(_), source) => StoreError::Stale(source),
+            (None, source) => StoreError::Stale(source),
         }
     }
 
-    /// A collection, its tables and statements.
+    /// A collection with its tables and statements.
     pub(super) async fn entry(&self, name: &str) -> Result<Arc<Entry>, StoreError> {
         match self.known(name) {
-            // What an alias stands for can change without any error that would tell, and so can what reads times.
+            // No error shows that an alias has moved, or that an index with the old function for times was replaced.
             Some(entry) if entry.collection.definition.name == name && entry.collection.outdated_times.is_empty() => {
                 Ok(entry)
             }
@@ -194,6 +321,13 @@ impl Store {
 
     fn known(&self, name: &str) -> Option<Arc<Entry>> {
         self.inner.catalog.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The cached collections that meet a condition, with the names by which they are cached.
+    pub(super) fn cached_entries(&self, condition: impl Fn(&Entry) -> bool) -> Vec<(String, Arc<Entry>)> {
+        let catalog = self.inner.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let found = catalog.iter().filter(|(_, entry)| condition(entry));
+        found.map(|(name, entry)| (name.clone(), Arc::clone(entry))).collect()
     }
 
     /// Reads a collection from the registry into the cache.
@@ -206,35 +340,55 @@ impl Store {
         );
         let row = async { connection.query_opt(&connection.prepare_cached(&sql).await?, &[&name]).await };
         let row = row.await.map_err(|error| self.registry_error(error))?;
-        connection.done();
         let Some(row) = row else {
+            connection.done();
             self.forget(name);
             return Err(StoreError::CollectionNotFound(name.into()));
         };
-        let entry = self.read_entry(&row)?;
+        let entry = self.read_entry(&connection, &row, self.known(name)).await?;
+        connection.done();
         let mut catalog = self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner);
         catalog.insert(name.into(), Arc::clone(&entry));
         Ok(entry)
     }
 
-    /// The collection that meets a condition on `$1`, if it is there: `c` is the collection, `s` its embedding space. For
-    /// jobs, whose collection can lose its name to another one.
+    /// The collection that meets a condition on `$1`, where `c` is the collection and `s` its embedding space. For jobs,
+    /// whose collection can lose its name to another one.
     pub(super) async fn find_entry(&self, condition: &str, id: i64) -> Result<Option<Arc<Entry>>, StoreError> {
         let connection = self.connection().await?;
         let sql = format!("{} WHERE {condition}", select_collections(&self.inner.names.internal));
         let statement = connection.prepare_cached(&sql).await?;
         let row = connection.query_opt(&statement, &[&id]).await?;
+        let entry = match row {
+            Some(row) => Some(self.read_entry(&connection, &row, None).await?),
+            None => None,
+        };
         connection.done();
-        row.map(|row| self.read_entry(&row)).transpose()
+        Ok(entry)
     }
 
-    fn read_entry(&self, row: &Row) -> Result<Arc<Entry>, StoreError> {
+    async fn read_entry(
+        &self,
+        connection: &Connection,
+        row: &Row,
+        known: Option<Arc<Entry>>,
+    ) -> Result<Arc<Entry>, StoreError> {
         let extension = self.extension()?;
         let internal = &self.inner.names.internal;
-        Ok(Arc::new(Entry::new(internal, &extension, read_collection(row)?)))
+        let mut collection = read_collection(row)?;
+        if let Some(source) = &collection.definition.source {
+            collection.source_indexes = match &known {
+                // A job removes the entry when the table has other indexes.
+                Some(entry) if entry.collection.id == collection.id => entry.collection.source_indexes.clone(),
+                _ => source_indexes(connection, source).await?,
+            };
+        }
+        let known = known.as_ref().map_or(&[][..], |entry| &entry.codes);
+        let codes = self.read_codes(connection, row, &collection, known).await?;
+        Ok(Arc::new(Entry::new(internal, &extension, collection, codes)))
     }
 
-    /// What an error of a statement over the registry alone means.
+    /// The meaning of an error of a statement over the registry alone.
     pub(super) fn registry_error(&self, error: tokio_postgres::Error) -> StoreError {
         match classify(&error) {
             Kind::Undefined => StoreError::SchemaMissing(self.inner.names.internal.clone()),
@@ -242,86 +396,8 @@ impl Store {
         }
     }
 
+    /// Removes a collection from the cache.
     pub(super) fn forget(&self, name: &str) {
         self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
-}
-
-pub(super) fn select_collections(internal: &str) -> String {
-    format!(
-        "-- select_collections
-         SELECT c.id, c.name, c.revision, c.created_at, s.id AS space_id, s.model, s.dimensions, s.ask_dimensions,
-                s.distance, s.vector_type, s.query_prefix, s.document_prefix, i.method, i.m, i.ef_construction, i.lists,
-                c.chunk_method, c.chunk_unit, c.chunk_size, c.chunk_overlap, c.chunk_headings, c.text_search_language,
-                ARRAY(SELECT a.alias FROM {internal}.aliases a WHERE a.collection_id = c.id ORDER BY a.alias) AS aliases,
-                ARRAY(SELECT jsonb_build_array(m.type, m.path) FROM {internal}.metadata_indexes m
-                      WHERE m.collection_id = c.id AND m.ready ORDER BY m.id) AS metadata_indexes,
-                ARRAY(SELECT to_jsonb(m.path) FROM {internal}.metadata_indexes m
-                      WHERE m.collection_id = c.id AND m.ready AND {OUTDATED}) AS outdated_times
-         FROM {internal}.collections c
-         JOIN {internal}.embedding_spaces s ON s.collection_id = c.id AND s.active
-         LEFT JOIN {internal}.indexes i ON i.space_id = s.id AND i.state = 'ready' AND {valid}",
-        valid = is_valid(internal)
-    )
-}
-
-pub(super) fn read_collection(row: &Row) -> Result<Collection, StoreError> {
-    let unknown = |what: &str| StoreError::Internal(format!("the registry holds an unknown {what}"));
-    let dimensions: i32 = row.get("dimensions");
-    let dimensions = usize::try_from(dimensions).map_err(|_| unknown("number of dimensions"))?;
-    let model: String = row.get("model");
-    let ask_dimensions = row.get("ask_dimensions");
-    let size = |column: &str| usize::try_from(row.get::<_, i32>(column)).map_err(|_| unknown("size of chunks"));
-    let method = match row.get("chunk_method") {
-        "none" => None,
-        "text" => Some(ChunkMethod::Text),
-        "markdown" => Some(ChunkMethod::Markdown),
-        _ => return Err(unknown("method of chunking")),
-    };
-    let unit = match row.get("chunk_unit") {
-        "characters" => ChunkUnit::Characters,
-        "tokens" => ChunkUnit::Tokens,
-        _ => return Err(unknown("unit of chunks")),
-    };
-    let (max_size, overlap) = (size("chunk_size")?, size("chunk_overlap")?);
-    let embed_headings = row.get("chunk_headings");
-    let mut metadata_indexes = Vec::new();
-    for Json(json) in row.get::<_, Vec<Json<&str>>>("metadata_indexes") {
-        let (kind, path): (&str, Vec<String>) = serde_json::from_str(json).map_err(|_| unknown("metadata index"))?;
-        let kind = MetadataIndexType::from_name(kind).ok_or_else(|| unknown("metadata index"))?;
-        metadata_indexes.push(MetadataIndex { kind, path });
-    }
-    let outdated_times = row.get::<_, Vec<Json<&str>>>("outdated_times").into_iter();
-    let outdated_times = outdated_times.map(|Json(path)| serde_json::from_str(path)).collect::<Result<_, _>>();
-    Ok(Collection {
-        id: row.get("id"),
-        space_id: row.get("space_id"),
-        revision: row.get("revision"),
-        created_at: row.get("created_at"),
-        index: read_index_kind(row)?,
-        outdated_times: outdated_times.map_err(|_| unknown("metadata index"))?,
-        definition: NewCollection {
-            name: row.get("name"),
-            model: (!model.is_empty()).then_some(Model { name: model, dimensions, ask_dimensions }),
-            dimensions,
-            distance: Distance::from_name(row.get("distance")).ok_or_else(|| unknown("distance"))?,
-            vector_type: VectorType::from_name(row.get("vector_type")).ok_or_else(|| unknown("vector type"))?,
-            query_prefix: row.get("query_prefix"),
-            document_prefix: row.get("document_prefix"),
-            chunking: method.map(|method| Chunking { method, unit, max_size, overlap, embed_headings }),
-            text_search_language: row.get("text_search_language"),
-            metadata_indexes,
-            aliases: row.get("aliases"),
-        },
-    })
-}
-
-/// The index of a row with the columns method, m, ef_construction and lists.
-pub(super) fn read_index_kind(row: &Row) -> Result<Option<IndexKind>, StoreError> {
-    Ok(match row.get::<_, Option<&str>>("method") {
-        None => None,
-        Some("hnsw") => Some(IndexKind::Hnsw { m: row.get("m"), ef_construction: row.get("ef_construction") }),
-        Some("ivfflat") => Some(IndexKind::IvfFlat { lists: row.get("lists") }),
-        Some(_) => return Err(StoreError::Internal("the registry holds an unknown kind of index".into())),
-    })
 }

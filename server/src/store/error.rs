@@ -1,6 +1,6 @@
-//! Why the store could not do what it was asked. Messages are fit for callers; what the driver said is for the log only.
+//! The errors of the store. Messages are fit for callers; the driver's text is for the log only.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use super::{
     connection::{
@@ -8,108 +8,149 @@ use super::{
         sqlstate::{Kind, classify, explain},
     },
     log,
+    sources::{MetadataProblem, SourceProblem},
 };
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("there is no collection \"{0}\"")]
+    #[error("the collection \"{0}\" does not exist; create it, or check the name")]
     CollectionNotFound(String),
-    /// Deleted and created again since the caller looked.
-    #[error("the collection \"{0}\" was replaced by another one meanwhile")]
+    /// Deleted and created again since the caller last read it.
+    #[error("the collection \"{0}\" was replaced by another one in the meantime; start again with the new one")]
     CollectionReplaced(String),
-    #[error("the collection \"{0}\" exists already")]
+    #[error("the collection \"{0}\" already exists; use it, or choose another name")]
     CollectionExists(String),
     #[error("views or other objects of the database depend on the collection \"{0}\"; drop them first")]
     CollectionInUse(String),
-    #[error("the collection \"{collection}\" has no document {}", list(ids))]
+    #[error("the collection \"{collection}\" has no {}", list(ids))]
     DocumentsNotFound { collection: String, ids: Vec<String> },
-    #[error("the document \"{id}\" of the collection \"{collection}\" has no vector, since it has no text")]
+    #[error(
+        "document \"{id}\" in collection \"{collection}\" has no vector; store it with one, or with a text if the collection has a model"
+    )]
     DocumentWithoutVector { collection: String, id: String },
     #[error(
-        "the metadata of the document \"{id}\" would be {bytes} bytes as JSON and may have {limit}; nothing was changed"
+        "the metadata of document \"{id}\" would have {bytes} bytes as JSON, but at most {limit} are allowed; nothing \
+         was changed"
     )]
     MetadataTooLarge { id: String, bytes: usize, limit: usize },
-    #[error("the collection \"{collection}\" has other versions than if_version says of the document {}", list(ids))]
-    VersionMismatch { collection: String, ids: Vec<String> },
-    /// What was read before a write is not true any more; repeating both helps.
-    #[error("other writers kept changing the same documents")]
-    Overtaken,
-    /// More than one transaction may change.
     #[error(
-        "the filter selects more than {limit} documents of the collection \"{collection}\", the most that one call changes; \
-             nothing was changed: narrow the filter, such as by ranges of a field, or send the ids that ListDocuments \
-             returns page by page, or raise --max-bulk-documents of the server"
+        "{} in collection \"{collection}\" {} not at the version given in if_version; read the new version, then try again",
+        list(ids),
+        are(ids)
+    )]
+    VersionMismatch { collection: String, ids: Vec<String> },
+    /// Data that was read before a write has changed. Repeating both helps.
+    #[error("other writers kept changing the same documents; try again")]
+    Overtaken,
+    /// More documents than one transaction may change.
+    #[error(
+        "the filter selects more than {limit} documents in collection \"{collection}\", the maximum for one call; \
+         nothing was changed. Narrow the filter, for example by ranges of a field, or send the ids that ListDocuments \
+         returns page by page, or raise --max-bulk-documents of the server"
     )]
     TooManyDocuments { collection: String, limit: usize },
-    #[error("the collection \"{0}\" has no such index")]
+    /// All fields of a source that do not fit its table.
+    #[error("the source does not fit its table")]
+    SourceInvalid(Vec<SourceProblem>),
+    /// The role may not read the table of a source, or build an index on it.
+    #[error("{why}; have its owner run: {}", statements.join("; "))]
+    SourceRefused { collection: String, why: String, statements: Vec<String> },
+    /// A collection with a source cannot do this. `what` says what to do instead.
+    #[error("the collection \"{collection}\" is attached to the table {table}: {what}")]
+    Attached { collection: String, table: String, what: Cow<'static, str> },
+    /// A call for collections that follow a table.
+    #[error("the collection \"{0}\" follows no table; attach one with `follow`")]
+    NotFollowing(String),
+    /// The table of a source does not take the rows.
+    #[error(
+        "the table {table} of the collection \"{collection}\" refuses {}: {why}; nothing was written",
+        id.as_ref().map_or_else(|| "the change".to_owned(), |id| format!("document \"{id}\""))
+    )]
+    RowsRefused { collection: String, table: String, id: Option<String>, why: String },
+    /// Metadata that the columns of a source do not accept.
+    #[error("the metadata does not fit the columns of the table")]
+    MetadataInvalid(Vec<MetadataProblem>),
+    /// The table of a source has changed.
+    #[error(
+        "{change}; undo this change, or delete the collection \"{collection}\" and attach it again, which does not touch \
+         the table"
+    )]
+    SourceChanged { collection: String, table: String, change: String },
+    #[error("the index {index} was made by SQL on the table {table}; drop it by SQL: DROP INDEX CONCURRENTLY {index}")]
+    IndexMadeBySql { collection: String, table: String, index: String },
+    #[error("the collection \"{0}\" has no such index; call ListIndexes to see its indexes")]
     IndexNotFound(String),
     #[error(
-        "the index {index} of the collection \"{collection}\" is being built with other parameters; \
-             wait for it, or stop it with DropIndex"
+        "index {index} of collection \"{collection}\" is being built with other parameters; wait for it, or stop it \
+         with DropIndex"
     )]
     BuildRunning { collection: String, index: String },
     #[error("the index was not built: {0}")]
     BuildFailed(String),
-    #[error("the documents found are larger than {limit} bytes together; ask for fewer")]
+    #[error("the documents found have more than {limit} bytes together; request fewer documents or fields")]
     ResponseTooLarge { limit: usize },
-    /// A short transaction of others kept a lock that the operation needs.
+    /// A short transaction of someone else held a lock that the operation needs.
     #[error(
-        "the database is busy: another transaction holds a lock that the collection \"{0}\" needs; try again, and look \
-             for transactions that stay open when that does not help"
+        "the database is busy: another transaction holds a lock that collection \"{0}\" needs; try again. If that \
+         does not help, look for transactions that stay open"
     )]
     CollectionBusy(String),
     /// Somebody dropped a part of it in the database.
     #[error(
-        "the database lacks a table, a column or another part of the collection \"{collection}\"; restore it from a \
-             backup, or delete the collection and create it again"
+        "the database lacks a table, a column or another part of collection \"{collection}\"; restore it from a \
+         backup, or delete the collection and create it again"
     )]
     CollectionDamaged { collection: String, source: tokio_postgres::Error },
-    /// The registry is gone, or the schema of the views.
+    /// The registry or the schema of the views is gone.
     #[error(
-        "the schema {0} is missing in the database, or a table of pgfox in it; restore it from a backup, or run \
-             `pgfox-server migrate` to set up an empty one"
+        "the database lacks the schema {0}, or a table of pgfox in it; restore it from a backup, or run `pgfox-server \
+         migrate` to set up an empty schema"
     )]
     SchemaMissing(String),
-    /// What to run to get the vector extension.
+    /// Says what to run to get the vector extension.
     #[error("{0}")]
     ExtensionMissing(String),
-    /// This server can never work with this database: its schema or its encoding is another.
+    /// This server can never work with this database: the schema or the encoding does not fit.
     #[error("{0}")]
     WrongDatabase(String),
-    /// The database cannot be used (yet); the error within says why.
+    /// The database cannot be used (yet). The inner error says why.
     #[error("{0}")]
     NotReady(Arc<StoreError>),
-    #[error("the database cannot be reached: {why}")]
+    #[error("the database cannot be reached: {why}; try again, and check the database if this lasts")]
     Unavailable { why: String },
-    #[error("the database is busy: {0}")]
+    #[error("the database is busy: {0}; try again later")]
     Busy(String),
-    /// Refused before anything was done.
+    /// Refused before any work was done.
     #[error(
         "the server is overloaded: {waiting} calls of this kind wait for a connection to the database; try again later"
     )]
     Overloaded { waiting: usize, retry_after: Duration },
-    #[error("the role that the server uses lacks a privilege in the database; the log of the server names it")]
+    #[error("the database role of the server lacks a privilege; grant the one that the log of the server names")]
     Refused(#[source] tokio_postgres::Error),
     /// The server is a standby, or somebody has made it or the transaction read-only.
-    #[error("the database is read-only now; writes are possible after a failover, or when it accepts them again")]
+    #[error("the database is read-only now; try again after a failover, or when it accepts writes again")]
     ReadOnly,
-    /// The statement timeout.
-    #[error("the query took too long and was stopped")]
+    /// Stopped by the statement timeout.
+    #[error(
+        "the query took too long and was stopped; request less at once, or raise statement_timeout of the database"
+    )]
     TimedOut,
-    /// A cancel request that was not ours.
-    #[error("the query was cancelled in the database, by an administrator or another program")]
+    /// Stopped by a cancel request that did not come from pgfox.
+    #[error(
+        "the query was cancelled in the database, by an administrator or another program; find out why, then try again"
+    )]
     Cancelled,
-    /// Something that was cached is not true any more; repeating reads it anew.
-    #[error("the database has changed meanwhile")]
+    /// Cached data is no longer true. Repeating reads it again.
+    #[error("the database has changed in the meantime; try again")]
     Stale(#[source] Option<tokio_postgres::Error>),
-    /// Two transactions stood in each other's way; repeating helps.
-    #[error("another transaction stood in the way")]
+    /// Two transactions conflicted. Repeating helps.
+    #[error("the transaction conflicted with another one; try again")]
     Conflict(#[source] tokio_postgres::Error),
     /// A defect of pgfox.
     #[error("{0}")]
     Internal(String),
-    /// An error of the database that pgfox does not foresee.
+    /// An error of the database that pgfox does not expect.
     #[error("the database reported an unexpected error")]
     Database(#[source] tokio_postgres::Error),
 }
@@ -138,14 +179,14 @@ impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         match classify(&error) {
             Kind::ConnectionLost => {
-                log::warn(format!("lost the database: {}", explain(&error)));
+                log::warn(format!("lost the connection to the database: {}", explain(&error)));
                 Self::unavailable("the connection was lost")
             }
             Kind::Login => {
                 log::error(format!("the database refuses the login: {}", explain(&error)));
                 Self::unavailable("it refuses the login of the server")
             }
-            Kind::OutOfConnections => Self::Busy("it takes no more connections now".into()),
+            Kind::OutOfConnections => Self::Busy("it accepts no more connections now".into()),
             Kind::Resources => {
                 log::error(format!("the database is out of a resource: {}", explain(&error)));
                 Self::Busy("it is out of memory, disk or another resource".into())
@@ -188,10 +229,16 @@ impl From<PoolError> for StoreError {
     }
 }
 
-/// Ids in quotes, the first few of them.
+/// The first few ids, in quotes.
 fn list(ids: &[String]) -> String {
     const SHOWN: usize = 5;
+    let noun = if ids.len() == 1 { "document" } else { "documents" };
     let shown: Vec<String> = ids.iter().take(SHOWN).map(|id| format!("\"{id}\"")).collect();
     let more = ids.len().saturating_sub(SHOWN);
-    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+    let shown = shown.join(", ");
+    if more == 0 { format!("{noun} {shown}") } else { format!("{noun} {shown} and {more} more") }
+}
+
+fn are(ids: &[String]) -> &'static str {
+    if ids.len() == 1 { "is" } else { "are" }
 }

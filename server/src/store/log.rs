@@ -1,4 +1,4 @@
-//! Lines of the log that an outage would repeat with every call.
+//! Limits log lines that an outage would repeat with every call.
 
 use std::{
     collections::HashMap,
@@ -6,31 +6,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a line is not written again.
+/// How long the same line is not written again.
 const QUIET: Duration = Duration::from_secs(10);
-/// Lines that are remembered; when there are more, those that may be written again are forgotten.
+/// Maximum number of remembered lines. If there are more, those that may be written again are forgotten.
 const MAX_REMEMBERED: usize = 256;
 
-/// Writes a warning, unless the same line was written lately.
+/// Writes a warning, unless the same line was written recently.
 pub(crate) fn warn(line: String) {
     if let Some(line) = admit(&RECENT, line, Instant::now()) {
         tracing::warn!("{line}");
     }
 }
 
-/// Writes an error, unless the same line was written lately.
+/// Writes an error, unless the same line was written recently.
 pub(crate) fn error(line: String) {
     if let Some(line) = admit(&RECENT, line, Instant::now()) {
         tracing::error!("{line}");
     }
 }
 
-/// When a line was written, and how often it was left out since.
+/// When a line was last written, and how often it was left out since.
 type Recent = Mutex<HashMap<String, (Instant, u64)>>;
 
 static RECENT: LazyLock<Recent> = LazyLock::new(Recent::default);
 
-/// The line to write, with how often it was left out before.
+/// The line to write, including how often it was left out before.
 fn admit(recent: &Recent, line: String, now: Instant) -> Option<String> {
     let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((written, left_out)) = recent.get_mut(&line) {
@@ -45,7 +45,7 @@ fn admit(recent: &Recent, line: String, now: Instant) -> Option<String> {
     if recent.len() >= MAX_REMEMBERED {
         recent.retain(|_, (written, _)| now.duration_since(*written) < QUIET);
     }
-    // A flood of different lines is written as it comes.
+    // A flood of different lines is written unchanged.
     if recent.len() < MAX_REMEMBERED {
         recent.insert(line.clone(), (now, 0));
     }

@@ -1,5 +1,5 @@
-//! Sessions for migrations and index jobs: what they depend on is set by them, whatever an operator has set for the role or
-//! the database.
+//! Sessions for migrations and index jobs. They set everything they depend on, whatever an operator has set for the
+//! role or the database.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use super::{
     },
 };
 
-/// How long the first statements of a session may take; none of them waits for anything.
+/// Maximum time for the first statements of a session, none of which has to wait.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a session depends on. A name that this version of Postgres does not have is left out.
+/// The settings that a session depends on. A setting that this version of Postgres does not have is skipped.
 const SETTINGS: [(&str, &str); 25] = [
-    // A job may wait for the transactions of others as long as it takes.
+    // A job may wait for the transactions of others as long as needed.
     ("lock_timeout", "0"),
     ("idle_session_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
@@ -30,7 +30,7 @@ const SETTINGS: [(&str, &str); 25] = [
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
     ("session_replication_role", "origin"),
-    // Its statements mean what they say.
+    // Its statements must mean what they say.
     ("search_path", "pg_catalog"),
     ("standard_conforming_strings", "on"),
     ("backslash_quote", "safe_encoding"),
@@ -40,10 +40,10 @@ const SETTINGS: [(&str, &str); 25] = [
     ("exit_on_error", "off"),
     ("default_table_access_method", "heap"),
     ("DateStyle", "ISO"),
-    // What Postgres remarks on a build is for those who watch it.
+    // Watchers of a build get each NOTICE of Postgres.
     ("client_min_messages", "notice"),
     ("track_activities", "on"),
-    // Postgres ends the session of a server that is gone without a word; until then nobody else can work.
+    // Postgres ends the session of a server that silently vanished. Until then nobody else can work.
     ("tcp_keepalives_idle", "20"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
@@ -51,9 +51,10 @@ const SETTINGS: [(&str, &str); 25] = [
     ("client_connection_check_interval", "0"),
 ];
 
-/// A session of its own for work that takes long.
+/// Opens a separate session for work that takes long.
 pub(super) async fn connect(connector: &Connector) -> Result<(Dedicated, Notices), StoreError> {
-    /// A timeout that is shorter than a busy machine needs for the first statement may end more than one of them.
+    /// A busy machine may need longer for the first statement than an operator's timeout allows, so more than one
+    /// attempt may fail.
     const ATTEMPTS: u32 = 5;
     let mut attempt = 1;
     loop {
@@ -69,7 +70,7 @@ pub(super) async fn connect(connector: &Connector) -> Result<(Dedicated, Notices
 }
 
 async fn prepare(client: &Client) -> Result<(), tokio_postgres::Error> {
-    // By itself and first: what follows takes longer.
+    // Alone and first, because the other settings take longer.
     client.batch_execute("SET statement_timeout = 0").await?;
     let (names, values): (Vec<&str>, Vec<&str>) = SETTINGS.into_iter().unzip();
     let sql = "-- prepare_session
@@ -84,7 +85,7 @@ async fn prepare(client: &Client) -> Result<(), tokio_postgres::Error> {
     Ok(())
 }
 
-/// Whether a timeout that the operator has set ended the statement or the session before it was switched off.
+/// Whether an operator's timeout ended the statement or the session before it was switched off.
 fn is_timeout(error: &tokio_postgres::Error) -> bool {
     const TRANSACTION_TIMEOUT: &str = "25P04";
     matches!(classify(error), Kind::Cancelled | Kind::LockTimeout | Kind::ConnectionLost)

@@ -1,15 +1,18 @@
 //! Documents, vectors and indexes in Postgres: all SQL of pgfox. Knows neither tonic nor `pgfox::v1`.
 //!
 //! One file per operation. Every statement is a literal that begins with the name of its function, so that
-//! pg_stat_statements and auto_explain point back to the code; identifiers in it are generated numbers, never user text.
+//! pg_stat_statements and auto_explain point back to the code. Identifiers in it are generated numbers, never user
+//! text.
 
 mod aliases;
 mod catalog;
+mod codes;
 mod collections;
 mod connection;
 mod documents;
 mod error;
 mod filter;
+mod follow;
 mod indexes;
 mod ingest;
 pub(crate) mod log;
@@ -18,6 +21,7 @@ mod notes;
 mod probe;
 mod schema;
 mod search;
+mod sources;
 mod stats;
 mod tables;
 mod transaction;
@@ -39,40 +43,50 @@ pub use connection::{
 };
 pub use schema::{Migrate, SCHEMA_VERSION};
 
+pub(crate) use codes::MAX_RERANK_CANDIDATES;
 pub(crate) use connection::dsn::DsnError;
 pub(crate) use documents::{Changed, DocumentOrder, Facets, Listing, MetadataChange, Position};
 pub(crate) use error::StoreError;
 pub(crate) use filter::{Bound, FieldPath, Filter, Literal, Test, TextTest, write_keys};
+pub(crate) use follow::{Claim, Follow, MAX_FAILURES, Outcome, Pace, SourceStatus, WaitingWork};
 pub(crate) use indexes::{Build, BuildProgress, Phase};
-pub(crate) use ingest::{Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent, Written};
+pub(crate) use ingest::{
+    ChunkWords, Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent, Turn, Turns, Written,
+};
 pub(crate) use probe::{Probe, Readiness};
 #[cfg(test)]
 pub(crate) use search::Chunk;
-pub(crate) use search::{Completeness, Explanation, Found, Fusion, Hit, MAX_EF_SEARCH, Query, SearchSettings, Words};
+pub(crate) use search::{
+    Completeness, Excluded, Explanation, Found, Fusion, FusionMethod, Hit, MAX_EF_SEARCH, Query, SearchSettings, Words,
+};
+pub(crate) use sources::{
+    Column as SourceColumn, FollowSpec, FoundSource, FoundVectors, MAX_METADATA_COLUMNS, MetadataProblem,
+    PlannedStatement, RefusedRow, Source, SourceProblem, SourceRow, SourceSpec, WritableTable,
+};
 pub(crate) use stats::{PoolStatus, Stats};
 pub(crate) use types::{
-    ChunkMethod, ChunkUnit, Chunking, Collection, CollectionInfo, Distance, DocumentVersion, Index, IndexKind,
-    MetadataIndex, MetadataIndexType, NewCollection, StoredDocument, VectorType,
+    ChunkMethod, ChunkUnit, Chunking, CodesProgress, Collection, CollectionInfo, Distance, DocumentVersion, FullText,
+    Index, IndexKind, MetadataIndex, MetadataIndexType, NewCollection, StoredDocument, VectorType, WordMaker,
 };
 
 use schema::Names;
 
-/// How to reach the database, and how much of it to use.
+/// How to connect to the database, and how much of it to use.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
     /// For searches and writes; may go through a pooler.
     pub connector: Connector,
-    /// For migrations and builds, which need a session of their own.
+    /// For migrations and builds, which need their own session.
     pub direct: Connector,
-    /// Name of the schema with the views; `<schema>_internal` holds the rest.
+    /// The schema with the views. `<schema>_internal` contains everything else.
     pub schema: String,
     /// The connections that calls share.
     pub pool: PoolOptions,
-    /// Most index builds that run at once; as many other index jobs run beside them.
+    /// Maximum number of index builds at a time. The same number of other index jobs run beside them.
     pub build_concurrency: usize,
-    /// Longest time the database may take to answer whether it is there.
+    /// Maximum time for the database to answer a health check.
     pub health_timeout: Duration,
-    /// Most memory for one index build in bytes; `None`: as Postgres is configured.
+    /// Maximum memory for one index build in bytes. `None`: the setting of Postgres.
     pub build_memory: Option<u64>,
 }
 
@@ -80,7 +94,7 @@ pub struct StoreConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     inner: Arc<Inner>,
-    /// What connections are wanted for.
+    /// The class of the calls that its connections serve.
     class: Class,
 }
 
@@ -90,7 +104,7 @@ struct Inner {
     config: StoreConfig,
     names: Names,
     readiness: watch::Sender<Readiness>,
-    /// What is known of collections, by name. Never trusted for longer than a statement: see `Collection::revision`.
+    /// Cached collections, by name. An entry is trusted for one statement only: see `Collection::revision`.
     catalog: RwLock<HashMap<String, Arc<catalog::Entry>>>,
     jobs: indexes::Jobs,
     watched: indexes::Watched,
@@ -98,7 +112,7 @@ struct Inner {
 }
 
 impl Store {
-    /// Prepares to use the database; nothing is connected before [`Store::prepare`].
+    /// Prepares to use the database. Does not connect before [`Store::prepare`].
     pub(crate) fn new(config: StoreConfig) -> Self {
         let pool = config.connector.pool(config.pool);
         let not_yet = Readiness::not_ready(StoreError::unavailable("the server is starting"));
@@ -122,15 +136,15 @@ impl Store {
         Self { inner: Arc::clone(&self.inner), class }
     }
 
-    /// Refuses a call that would be refused a connection, before it costs anything.
+    /// Refuses a call that would get no connection, before it costs anything.
     ///
     /// # Errors
-    /// `Overloaded`: too many calls of this class wait already.
+    /// `Overloaded`: too many calls of this class already wait.
     pub(crate) fn admit(&self) -> Result<(), StoreError> {
         Ok(self.inner.pool.admits(self.class)?)
     }
 
-    /// What was done since the start.
+    /// Counters of the work since the start.
     pub(crate) fn stats(&self) -> &Stats {
         &self.inner.stats
     }
@@ -146,13 +160,13 @@ impl Store {
         }
     }
 
-    /// Ends the work in the background and every connection that is not in use.
+    /// Ends the background work and closes every connection that is not in use.
     pub(crate) fn close(&self) {
         self.leave_jobs();
         self.inner.pool.close();
     }
 
-    /// A pooled connection, unless the database is known to lack what every call needs.
+    /// A pooled connection. Fails if the database is known to lack what every call needs.
     async fn connection(&self) -> Result<Connection, StoreError> {
         self.extension()?;
         self.connection_unchecked(None).await
@@ -171,7 +185,7 @@ impl Store {
         Ok(connection?)
     }
 
-    /// Forgets prepared statements and collections, after something beneath them has changed.
+    /// Forgets prepared statements and collections, because the database has changed.
     fn forget_all(&self) {
         self.inner.pool.forget_statements();
         self.inner.catalog.write().unwrap_or_else(PoisonError::into_inner).clear();

@@ -1,4 +1,4 @@
-//! What a caller should know of a filter that matches nothing: comparisons that the data never meet.
+//! Explains to a caller why a filter matches nothing: conditions that the data never meet.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use super::{
     filter::values, wire::Parameters,
 };
 
-/// Conditions that are looked at.
+/// Maximum number of conditions that are checked.
 const MAX_CONDITIONS: usize = 16;
-/// Documents that are looked at.
+/// Maximum number of documents that are read.
 const SAMPLED: i64 = 10_000;
 
 impl Store {
-    /// Why no document matches, as far as it can be found out in this time. Not to know it is no error.
+    /// Why no document matches, as far as it can be found out in this time. Not finding out is not an error.
     pub(crate) async fn notes(
         &self,
         collection: &str,
@@ -29,7 +29,7 @@ impl Store {
         }
     }
 
-    /// The notes of the conditions of a filter, and of a field whose values are wanted.
+    /// The notes for the conditions of a filter, and for a field whose values are requested.
     pub(super) async fn read_notes(
         &self,
         entry: &Entry,
@@ -38,7 +38,7 @@ impl Store {
     ) -> Result<Vec<String>, StoreError> {
         let documents = &entry.tables.documents;
         let connection = self.connection_to(entry).await?;
-        let sampled = format!("-- notes\n SELECT count(*) FROM (SELECT FROM {documents} LIMIT {SAMPLED}) d");
+        let sampled = format!("-- notes\n SELECT count(*) FROM (SELECT FROM {documents} d LIMIT {SAMPLED}) d");
         let sampled: i64 = connection.query_typed_one(&sampled, &[]).await?.get(0);
         if sampled == 0 {
             connection.done();
@@ -63,13 +63,13 @@ impl Store {
     }
 }
 
-/// What the sampled documents have at a path.
+/// The values that the sampled documents contain at a path.
 struct Sample {
-    /// As jsonb_typeof calls them.
+    /// The types, as jsonb_typeof names them.
     types: Vec<String>,
-    /// Some of the strings spell a time.
+    /// Whether some of the strings are times.
     has_times: bool,
-    /// Some of the documents meet the condition.
+    /// Whether some of the documents meet the condition.
     is_met: bool,
 }
 
@@ -81,7 +81,7 @@ async fn look(
 ) -> Result<Sample, StoreError> {
     let mut parameters = Parameters::default();
     let functions = entry.functions();
-    let values = values(path, &mut parameters);
+    let values = values(path, functions, &mut parameters);
     let is_time = matches!(condition, Some(Filter::Field { test: Test::Time(..), .. }));
     let has_times = if is_time {
         format!("bool_or({0}.utc_2({0}.string_at(v.value, '{{}}')) IS NOT NULL)", functions.internal)
@@ -89,11 +89,12 @@ async fn look(
         "false".to_owned()
     };
     let is_met = condition.map_or_else(|| "false".to_owned(), |condition| condition.sql(functions, &mut parameters));
+    // Once for each document, not for each of its values.
     let sql = format!(
         "-- notes
          SELECT coalesce(array_agg(DISTINCT jsonb_typeof(v.value)) FILTER (WHERE v.value IS NOT NULL), '{{}}'),
-                coalesce({has_times}, false), coalesce(bool_or({is_met}), false)
-         FROM (SELECT * FROM {} LIMIT {SAMPLED}) d LEFT JOIN LATERAL ({values}) v ON true",
+                coalesce({has_times}, false), coalesce(bool_or(d.is_met), false)
+         FROM (SELECT d.*, {is_met} AS is_met FROM {} d LIMIT {SAMPLED}) d LEFT JOIN LATERAL ({values}) v ON true",
         entry.tables.documents
     );
     let row = connection.query_typed_one(&sql, &parameters.typed()).await?;
@@ -105,7 +106,7 @@ struct Condition<'a> {
     filter: &'a Filter,
     path: &'a FieldPath,
     test: &'a Test,
-    /// The filter can match only what meets it, or one of its alternatives.
+    /// Whether the filter can match only documents that meet it or one of its alternatives.
     is_wanted: bool,
 }
 
@@ -124,13 +125,13 @@ fn no_value(path: &FieldPath, sample: &Sample, sampled: i64) -> Option<String> {
     sample.types.is_empty().then(|| format!("`{path}` has no value in {}", which(sampled)))
 }
 
-/// The documents that were looked at.
+/// The documents that were read.
 fn which(sampled: i64) -> String {
     if sampled < SAMPLED { "any document".into() } else { "any of the first 10,000 documents".into() }
 }
 
 impl Condition<'_> {
-    /// What a caller should know of it.
+    /// The note for the caller.
     fn note(&self, sample: &Sample, sampled: i64) -> Option<String> {
         let Self { path, test, is_wanted, .. } = self;
         let none = no_value(path, sample, sampled);
@@ -143,27 +144,27 @@ impl Condition<'_> {
             let mut wanted: Vec<&str> = compared.into_iter().map(plural).collect();
             wanted.dedup();
             let other = match test {
-                Test::ContainsAny(_) if held.contains(&"string") => "; contains_text looks into strings",
+                Test::ContainsAny(_) if held.contains(&"string") => "; contains_text searches strings",
                 _ => "",
             };
             return Some(format!(
-                "`{path}` {word} compares {}, and the field holds {}: nothing matches{other}",
+                "`{path}` {word} compares {}, but the field contains {}: nothing matches{other}",
                 wanted.join(" and "),
                 held.into_iter().map(plural).collect::<Vec<_>>().join(" and ")
             ));
         }
         if matches!(test, Test::Time(..)) && !sample.has_times {
             return Some(format!(
-                "`{path}` {word} compares times, and no string of the field spells one: nothing matches"
+                "`{path}` {word} compares times, but no string in the field is a time: nothing matches"
             ));
         }
         (*is_wanted && !sample.is_met && !matches!(test, Test::Exists))
-            .then(|| format!("`{path}` {word} holds for no value in {}", which(sampled)))
+            .then(|| format!("`{path}` {word} is true for no value in {}", which(sampled)))
     }
 }
 
 impl Test {
-    /// Its name in the API, and the types that it compares; none for all of them.
+    /// Its name in the API, and the types that it compares. Empty: it compares all types.
     fn compared(&self) -> (&'static str, Vec<&'static str>) {
         match self {
             Self::Number(bound, _) => (name_of(*bound), vec!["number"]),
@@ -184,7 +185,7 @@ impl Test {
     }
 }
 
-/// As the API calls it.
+/// Its name in the API.
 fn name_of(bound: Bound) -> &'static str {
     match bound {
         Bound::LessThan => "less_than",
@@ -194,7 +195,7 @@ fn name_of(bound: Bound) -> &'static str {
     }
 }
 
-/// As jsonb_typeof calls it.
+/// Its type, as jsonb_typeof names it.
 fn type_of(literal: &Literal) -> &'static str {
     match literal.json.as_bytes().first() {
         Some(b'"') => "string",

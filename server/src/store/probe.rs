@@ -1,4 +1,5 @@
-//! Whether the database can be used: asked by a connection of its own, so that neither a full pool nor a stuck call decides.
+//! Checks whether the database can be used. It has its own connection, so that neither a full pool nor a stuck call
+//! decides.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,13 +15,13 @@ use super::{
 /// Whether the database can be used.
 #[derive(Clone, Debug)]
 pub(crate) enum Readiness {
-    /// Its extension and schemas are there.
+    /// Its extension and schemas exist.
     Ready(Arc<Extension>),
-    /// Not yet, or not any more.
+    /// The database cannot be used yet, or no longer.
     NotReady {
-        /// Why, as callers are told.
+        /// Why, in words for callers.
         why: Arc<StoreError>,
-        /// What it was like before.
+        /// The last known state.
         known: Option<Arc<Extension>>,
     },
 }
@@ -38,11 +39,11 @@ impl Readiness {
     }
 }
 
-/// Asks the database again and again.
+/// Checks the database repeatedly.
 #[derive(Debug)]
 pub(crate) struct Probe {
     store: Store,
-    /// Kept between two questions.
+    /// Kept between two checks.
     client: Option<Dedicated>,
 }
 
@@ -51,8 +52,8 @@ impl Probe {
         Self { store, client: None }
     }
 
-    /// Asks the database whether it answers and has what calls need, and records the answer. Takes no longer than the
-    /// timeout of health.
+    /// Checks that the database answers and has what calls need, and records the result. Takes at most the health
+    /// timeout.
     pub(crate) async fn ask(&mut self) -> Result<(), StoreError> {
         let longest = self.store.inner.config.health_timeout;
         let asked = timeout(longest, self.ask_twice(longest / 2)).await;
@@ -65,7 +66,7 @@ impl Probe {
                 self.store.set_ready(extension);
                 Ok(())
             }
-            // It answers; what it has to say is work, not an outage.
+            // It answers. Fetching what it has to say is work, not an outage.
             Err(StoreError::Busy(_) | StoreError::Conflict(_) | StoreError::Cancelled) => Ok(()),
             Err(error) => {
                 let why = match &error {
@@ -79,7 +80,8 @@ impl Probe {
         }
     }
 
-    /// Asks by the connection of before, then by a new one: one that broke or stalls says nothing about the database.
+    /// Asks over the previous connection, then over a new one: a connection that broke or stalls says nothing about the
+    /// database.
     async fn ask_twice(&mut self, first: Duration) -> Result<Extension, StoreError> {
         let names = &self.store.inner.names;
         if let Some(client) = self.client.take() {
@@ -100,7 +102,7 @@ impl Probe {
 }
 
 impl Store {
-    /// Sets up an empty database, checks the extension and the version of the schema, and so makes the store usable.
+    /// Sets up an empty database, and checks the extension and the version of the schema. The store can then be used.
     pub(crate) async fn prepare(&self, migrate: Migrate) -> Result<(), Arc<StoreError>> {
         let prepared = async {
             let config = &self.inner.config;
@@ -108,18 +110,11 @@ impl Store {
             let extension = schema::prepare(&client, &self.inner.names, migrate, config.health_timeout).await?;
             if !config.pool.unnamed_statements && !config.connector.keeps_statements().await? {
                 return Err(StoreError::WrongDatabase(
-                    "a pooler in front of the database does not keep prepared statements for each of its clients; start \
-                     with --unnamed-statements (PGFOX_UNNAMED_STATEMENTS=true), or have the pooler keep them \
-                     (PgBouncer: 1.21 or later and max_prepared_statements above 0)"
+                    "a pooler in front of the database does not keep prepared statements for each of its clients; \
+                     start with --unnamed-statements (PGFOX_UNNAMED_STATEMENTS=true), or configure the pooler to keep \
+                     them (PgBouncer: 1.21 or later and max_prepared_statements above 0)"
                         .into(),
                 ));
-            }
-            // Only a warning, so nothing depends on it.
-            match timeout(config.health_timeout, schema::letters_warning(&client)).await {
-                Ok(Ok(Some(warning))) => tracing::warn!("{warning}"),
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => tracing::debug!("the character type of the database is not known: {error}"),
-                Err(_) => tracing::debug!("the character type of the database is not known"),
             }
             Ok(extension)
         };
@@ -142,8 +137,8 @@ impl Store {
         }
     }
 
-    /// Reads anew what the database has: the types of the extension may have other ids. What is wrong beyond that, the next
-    /// attempt of the caller finds out.
+    /// Reads again what the database has: the types of the extension may have new ids. If anything else is wrong, the
+    /// caller's next attempt finds it.
     pub(super) async fn look_again(&self) {
         let looked = async {
             let connection = self.connection().await?;
@@ -156,13 +151,13 @@ impl Store {
         }
     }
 
-    /// Follows whether the database can be used.
+    /// Watches whether the database can be used.
     pub(crate) fn readiness(&self) -> watch::Receiver<Readiness> {
         self.inner.readiness.subscribe()
     }
 
-    /// The extension as it was last seen. An error when the database is known to lack what every call needs; that it does
-    /// not answer is for each call to find out, which may be sooner than the next probe.
+    /// The extension as last seen. Fails if the database is known to lack what every call needs. Each call finds out by
+    /// itself whether the database answers, which may be sooner than the next probe.
     pub(super) fn extension(&self) -> Result<Arc<Extension>, StoreError> {
         match &*self.inner.readiness.borrow() {
             Readiness::Ready(extension) => Ok(Arc::clone(extension)),
@@ -188,8 +183,8 @@ impl Store {
             if let Some(warning) = extension.warning() {
                 tracing::warn!("{warning}");
             }
-            // Statements name the schema of the extension and the types by their ids: both may be others now. So may be
-            // everything in the registry.
+            // Statements contain the schema of the extension and the ids of its types. Both may have changed, and so
+            // may everything in the registry.
             self.forget_all();
         }
     }

@@ -12,12 +12,17 @@ use super::{
 };
 
 /// Schema changes in order; the position is the version. Append only: an applied migration is never edited.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0001_registry.sql"),
     include_str!("../../migrations/0002_chunks_and_metadata.sql"),
     include_str!("../../migrations/0003_metadata_index_jobs.sql"),
     include_str!("../../migrations/0004_times.sql"),
     include_str!("../../migrations/0005_embed_headings.sql"),
+    include_str!("../../migrations/0006_words.sql"),
+    include_str!("../../migrations/0007_sources.sql"),
+    include_str!("../../migrations/0008_codes.sql"),
+    include_str!("../../migrations/0009_alias_views.sql"),
+    include_str!("../../migrations/0010_follow.sql"),
 ];
 
 /// The schema version that this server works with.
@@ -60,21 +65,21 @@ pub(super) fn quote(identifier: &str) -> String {
 /// The vector extension as the database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Extension {
-    /// Another one when it was dropped and created again, and its types with it.
+    /// Changes if the extension, and so its types, were dropped and created again.
     oid: u32,
-    /// The table of the registry: another one when the schema was dropped and set up again. 0: not looked for.
+    /// The table of the registry. Changes if the schema was dropped and set up again. 0: not determined.
     registry_oid: u32,
     /// Quoted name of the schema that holds its types and operators.
     pub(super) schema: String,
     vector: VectorTypes,
     halfvec: VectorTypes,
-    /// Iterative index scans are there.
+    /// Whether this version has iterative index scans.
     pub(super) iterative_scan: bool,
-    /// As pg_extension has it, such as 0.8.5.
+    /// The version in pg_extension, such as 0.8.5.
     pub version: String,
 }
 
-/// What to do with a schema of an older version.
+/// How to treat a schema of an older version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Migrate {
     /// Set up an empty database, refuse an older schema.
@@ -83,8 +88,8 @@ pub enum Migrate {
     Always,
 }
 
-/// Makes the database ready: extension and schemas. Servers that start together take turns. Each answer must come within
-/// `patience`, but for what sets something up.
+/// Makes the database ready: its extension and schemas. Servers that start together take turns. Each answer must come
+/// within `patience`, except for statements that set something up.
 pub(super) async fn prepare(
     client: &Client,
     names: &Names,
@@ -95,7 +100,7 @@ pub(super) async fn prepare(
     within(patience, transaction.begin()).await?;
     lock(client, names, patience).await?;
     let found = within(patience, check(client, names, migrate)).await?;
-    // The extension comes first: without it nothing of pgfox is left in the database.
+    // The extension comes first. Without it nothing of pgfox can be left in the database.
     if within(patience, find_extension(client)).await?.is_none() {
         create_extension(client).await?;
     }
@@ -106,7 +111,7 @@ pub(super) async fn prepare(
     within(patience, probe(client, names)).await
 }
 
-/// What stalls ends here: its connection may lead nowhere, and the next one not.
+/// Gives up waiting for an answer. The connection may be dead, and the next one may work.
 async fn within<T>(patience: Duration, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| Err(StoreError::unavailable("it does not answer")))
 }
@@ -143,34 +148,6 @@ async fn holders(client: &Client, names: &Names) -> Result<String, StoreError> {
         WHERE locktype = 'advisory' AND granted AND classid = $1::int::oid AND objid = 0 AND objsubid = 2
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     Ok(client.query_one(sql, &[&names.lock_class]).await?.get(0))
-}
-
-/// What the operator should know about the character type of the database, which none of its users sees otherwise.
-pub(super) async fn letters_warning(client: &Client) -> Result<Option<String>, StoreError> {
-    // What it does says more than what it is called: there are three providers of locales.
-    let sql = "-- letters
-        SELECT lower('Ä') = 'ä', (SELECT count(*) > 1 FROM ts_parse('default', '“a”')),
-               quote_ident(d.datname), d.datctype, current_setting('server_version_num')::int >= 170000
-        FROM pg_database d WHERE d.datname = current_database()";
-    let row = client.query_one(sql, &[]).await?;
-    let (has_case, has_words): (bool, bool) = (row.get(0), row.get(1));
-    let case = "upper and lower case of letters beyond A to Z differ (`Ä` does not match `ä`)";
-    let words =
-        "full-text search takes quotation marks and dashes beyond ASCII for letters (`“fox”` is not found by `fox`)";
-    let problems = match (has_case, has_words) {
-        (true, true) => return Ok(None),
-        (false, true) => case.to_owned(),
-        (true, false) => words.to_owned(),
-        (false, false) => format!("{case}, and {words}"),
-    };
-    let provider = if row.get(4) { "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' " } else { "" };
-    Ok(Some(format!(
-        "the database {} has the character type {} (LC_CTYPE): {problems}. A database keeps its character type: to change \
-         it, dump this one, create another with CREATE DATABASE ... TEMPLATE template0 {provider}LC_COLLATE 'C' \
-         LC_CTYPE 'C.UTF-8', and restore into that; in place of a data folder of an older pgfox start with a new one",
-        row.get::<_, String>(2),
-        row.get::<_, String>(3),
-    )))
 }
 
 /// The version of the schema, if this server can work with it.
@@ -213,7 +190,8 @@ async fn applied_version(client: &Client, names: &Names) -> Result<i32, StoreErr
 async fn apply(client: &Client, names: &Names, found: i32) -> Result<(), StoreError> {
     let Names { views, internal, .. } = names;
     for schema in [views, internal] {
-        // Not IF NOT EXISTS, which wants the privilege even where a schema was made for the role.
+        // IF NOT EXISTS would need the privilege to create schemas even if an administrator made this schema for the
+        // role.
         let exists: bool = client.query_one("SELECT to_regnamespace($1) IS NOT NULL", &[schema]).await?.get(0);
         if !exists {
             client.batch_execute(&format!("CREATE SCHEMA {schema}")).await?;
@@ -235,11 +213,11 @@ async fn apply(client: &Client, names: &Names, found: i32) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Creates the extension where the role may, and checks its version.
+/// Creates the extension if the role may, and checks its version.
 async fn create_extension(client: &Client) -> Result<(), StoreError> {
-    // A savepoint, so that a refusal leaves the transaction usable for its own error.
-    // The schema is the one that the role or the database has set, as for whoever creates it by hand; `public` where that
-    // leads nowhere.
+    // The savepoint keeps the transaction usable after a refusal.
+    // The extension goes into the default schema of the role or the database, as if a person created it, or into
+    // `public` if that schema does not exist.
     client.batch_execute("SAVEPOINT extension; SET LOCAL search_path TO DEFAULT").await?;
     let mut created = client.batch_execute("CREATE EXTENSION vector").await;
     if created.as_ref().is_err_and(|error| error.code() == Some(&SqlState::INVALID_SCHEMA_NAME)) {
@@ -269,7 +247,7 @@ async fn create_extension(client: &Client) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The extension in this database, if it is there.
+/// The extension of this database, if it exists.
 async fn find_extension(client: &impl GenericClient) -> Result<Option<Extension>, StoreError> {
     let sql = "-- find_extension
         SELECT n.nspname, e.extversion, e.oid, 0::oid, v.oid, v.typarray, h.oid, h.typarray
@@ -280,8 +258,8 @@ async fn find_extension(client: &impl GenericClient) -> Result<Option<Extension>
     client.query_opt(sql, &[]).await?.map(|row| read_extension(&row)).transpose()
 }
 
-/// Asks whether the database has what calls need: the extension and the registry, which it reads. Leaves no prepared
-/// statement behind.
+/// Asks whether the database has what calls need: the extension, and the registry, from which it reads a row. Leaves no
+/// prepared statement behind.
 pub(super) async fn probe(client: &impl GenericClient, names: &Names) -> Result<Extension, StoreError> {
     let Names { views, internal, .. } = names;
     let sql = format!(
@@ -357,7 +335,7 @@ impl Extension {
         }
     }
 
-    /// What the operator should know about this version.
+    /// A warning for the operator about this version.
     pub(crate) fn warning(&self) -> Option<String> {
         (parse_version(&self.version) < SAFE_VECTOR_VERSION).then(|| {
             format!(

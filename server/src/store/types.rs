@@ -1,10 +1,17 @@
-//! What the store speaks of: collections, documents and indexes as they are in the database.
+//! The types of the store: collections, documents and indexes as they are in the database.
 
 use std::time::SystemTime;
 
-use crate::embed::Model;
+use super::{
+    follow::Follow,
+    sources::{Source, SourceIndex},
+};
+use crate::{
+    embed::Model,
+    words::{Language, TextLanguage},
+};
 
-/// How near two vectors are.
+/// The distance between two vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Distance {
     L2,
@@ -18,7 +25,7 @@ impl Distance {
         [Self::L2, Self::Cosine, Self::InnerProduct, Self::L1].into_iter().find(|distance| distance.name() == name)
     }
 
-    /// As stored in the registry.
+    /// The name in the registry.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::L2 => "l2",
@@ -47,7 +54,7 @@ impl Distance {
         }
     }
 
-    /// Larger is nearer; the definition is in the proto, at `SearchResult.score`.
+    /// The score for a distance; larger is nearer. The definition is in the proto, at `SearchResult.score`.
     pub(crate) fn score(self, distance: f64) -> f64 {
         match self {
             Self::Cosine => 1.0 - distance,
@@ -85,7 +92,7 @@ impl VectorType {
         }
     }
 
-    /// Most dimensions that HNSW and IVFFlat can index: two elements and more must fit on a page of 8 kB.
+    /// Maximum number of dimensions that HNSW and IVFFlat can index. At least two elements must fit on a page of 8 kB.
     pub(crate) fn max_indexed_dimensions(self) -> usize {
         match self {
             Self::Vector => 2_000,
@@ -94,16 +101,16 @@ impl VectorType {
     }
 }
 
-/// Where a long text is split.
+/// How to split a long text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChunkMethod {
-    /// Between paragraphs, sentences, words.
+    /// Between paragraphs, else between sentences or words.
     Text,
     /// Between the parts of Markdown first.
     Markdown,
 }
 
-/// What the size of a chunk is counted in.
+/// The unit of the size of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChunkUnit {
     Characters,
@@ -115,26 +122,26 @@ pub(crate) enum ChunkUnit {
 pub(crate) struct Chunking {
     pub method: ChunkMethod,
     pub unit: ChunkUnit,
-    /// Most characters or tokens of a chunk.
+    /// Maximum number of characters or tokens of a chunk.
     pub max_size: usize,
-    /// Most of them that a chunk repeats of the one before.
+    /// Maximum number of characters or tokens that a chunk repeats of the previous one.
     pub overlap: usize,
     /// Whether the headings above a chunk are embedded with it.
     pub embed_headings: bool,
 }
 
 impl Chunking {
-    /// Most characters or tokens of the headings of a chunk.
+    /// Maximum number of characters or tokens of the headings of a chunk.
     pub(crate) fn headings_size(&self) -> usize {
         if self.embed_headings { self.max_size / 4 } else { 0 }
     }
 
-    /// Most characters or tokens of the text of a chunk.
+    /// Maximum number of characters or tokens of the text of a chunk.
     pub(crate) fn text_size(&self) -> usize {
         self.max_size - self.headings_size()
     }
 
-    /// As stored in the registry.
+    /// The name in the registry.
     pub(crate) fn method_name(chunking: Option<Self>) -> &'static str {
         match chunking.map(|chunking| chunking.method) {
             None => "none",
@@ -145,7 +152,7 @@ impl Chunking {
 }
 
 impl ChunkUnit {
-    /// As stored in the registry.
+    /// The name in the registry.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Characters => "characters",
@@ -154,8 +161,8 @@ impl ChunkUnit {
     }
 }
 
-/// What an index over metadata serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The filters that an index over metadata serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum MetadataIndexType {
     /// Equality and containment of all fields.
     Gin,
@@ -163,28 +170,36 @@ pub(crate) enum MetadataIndexType {
     Number,
     String,
     Time,
+    /// Equality of the booleans of one field.
+    Boolean,
+    /// The strings in the list of one field.
+    StringList,
 }
 
 impl MetadataIndexType {
     pub(super) fn from_name(name: &str) -> Option<Self> {
-        [Self::Gin, Self::Number, Self::String, Self::Time].into_iter().find(|kind| kind.name() == name)
+        [Self::Gin, Self::Number, Self::String, Self::Time, Self::Boolean, Self::StringList]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 
-    /// Which of its expressions new indexes are of, as stored in the registry.
+    /// The version of the expression of new indexes, as stored in the registry.
     pub(super) fn version(self) -> i32 {
         match self {
-            Self::Gin | Self::Number | Self::String => 1,
+            Self::Gin | Self::Number | Self::String | Self::Boolean | Self::StringList => 1,
             Self::Time => 2,
         }
     }
 
-    /// As stored in the registry.
+    /// The name in the registry.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gin => "gin",
             Self::Number => "number",
             Self::String => "string",
             Self::Time => "time",
+            Self::Boolean => "boolean",
+            Self::StringList => "string_list",
         }
     }
 }
@@ -193,15 +208,72 @@ impl MetadataIndexType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MetadataIndex {
     pub kind: MetadataIndexType,
-    /// The keys that lead to the field; none for [`MetadataIndexType::Gin`].
+    /// The keys that lead to the field. Empty for [`MetadataIndexType::Gin`].
     pub path: Vec<String>,
 }
 
-/// What a new collection shall be.
+/// How full-text search splits and ranks texts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FullText {
+    /// A language, "auto", or the name of a text search configuration.
+    pub language: String,
+    /// How much repetitions of a word count.
+    pub k1: f64,
+    /// How much the length of a text counts.
+    pub b: f64,
+}
+
+impl FullText {
+    /// The language of a collection that names none.
+    pub(crate) const DEFAULT_LANGUAGE: &'static str = "english";
+    /// The server detects the language of each text.
+    pub(crate) const AUTO: &'static str = "auto";
+    pub(crate) const DEFAULT_K1: f64 = 1.2;
+    pub(crate) const DEFAULT_B: f64 = 0.75;
+
+    /// The language by which pgfox makes words. `None` if pgfox does not know it and Postgres makes them.
+    pub(crate) fn text_language(&self) -> Option<TextLanguage> {
+        if self.language == Self::AUTO {
+            return Some(TextLanguage::Auto);
+        }
+        Language::from_name(&self.language).map(TextLanguage::One)
+    }
+}
+
+/// The maker of the words of a collection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum WordMaker {
+    /// This version of pgfox.
+    Own(TextLanguage),
+    /// This version of pgfox made the share `progress`, Postgres the rest.
+    Both { language: TextLanguage, progress: f32 },
+    /// Postgres, by a text search configuration that pgfox does not know.
+    Postgres,
+}
+
+impl WordMaker {
+    /// The language by which pgfox makes the words of new texts. `None` if Postgres makes them.
+    pub(crate) fn language(self) -> Option<TextLanguage> {
+        match self {
+            Self::Own(language) | Self::Both { language, .. } => Some(language),
+            Self::Postgres => None,
+        }
+    }
+
+    /// The share of the texts whose words are made like those of new texts, 0 to 1.
+    pub(crate) fn progress(self) -> f32 {
+        match self {
+            Self::Own(_) | Self::Postgres => 1.0,
+            Self::Both { progress, .. } => progress,
+        }
+    }
+}
+
+/// The definition of a new collection.
 #[derive(Clone, Debug)]
 pub(crate) struct NewCollection {
     pub name: String,
-    /// The model; `None` when callers send vectors.
+    /// The model. `None` if callers send vectors.
     pub model: Option<Model>,
     pub dimensions: usize,
     pub distance: Distance,
@@ -210,31 +282,50 @@ pub(crate) struct NewCollection {
     pub document_prefix: String,
     /// `None`: a document has one vector.
     pub chunking: Option<Chunking>,
-    /// A text search configuration.
-    pub text_search_language: String,
+    pub full_text: FullText,
     pub metadata_indexes: Vec<MetadataIndex>,
     pub aliases: Vec<String>,
+    /// The table that holds the documents, if it belongs to the user.
+    pub source: Option<Source>,
+    /// The table whose rows the documents are copies of.
+    pub follow: Option<Follow>,
 }
 
-/// A collection as the registry has it. Shared and cached; `revision` tells whether it is still true.
+/// A collection in the registry. It is shared and cached. `revision` shows whether it is still current.
 #[derive(Clone, Debug)]
 pub(crate) struct Collection {
     pub id: i64,
     pub space_id: i64,
     pub revision: i64,
     pub created_at: SystemTime,
-    /// The index that serves searches.
+    /// The index that searches use.
     pub index: Option<IndexKind>,
-    /// Fields whose index reads times as older versions did, until it is replaced.
+    /// The maker of its words.
+    pub words: WordMaker,
+    /// The languages by which its words are stemmed. More than one only with [`TextLanguage::Auto`].
+    pub languages: Vec<Language>,
+    /// Fields with an index that reads times as older versions did, until it is replaced.
     pub outdated_times: Vec<Vec<String>>,
+    /// The ordinary indexes on the table of its source.
+    pub source_indexes: Vec<SourceIndex>,
+    /// How far the codes of its vectors were made when it was read.
+    pub codes: Option<CodesProgress>,
     pub definition: NewCollection,
 }
 
-/// A collection with what is not cached.
+/// Codes of the vectors of a collection, and how far they are made.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CodesProgress {
+    pub fields: Vec<MetadataIndex>,
+    /// 0 to 1. At 1 searches use them.
+    pub progress: f64,
+}
+
+/// A collection with the values that are not cached.
 #[derive(Clone, Debug)]
 pub(crate) struct CollectionInfo {
     pub collection: Collection,
-    /// Exact up to about 100,000, above that the estimate of Postgres.
+    /// Exact up to about 100,000; above that the estimate of Postgres.
     pub document_count: i64,
 }
 
@@ -262,28 +353,30 @@ pub(crate) struct Index {
     pub name: String,
     pub kind: IndexKind,
     pub ready: bool,
+    /// Made by SQL on the table of a source.
+    pub made_by_sql: bool,
     pub size_bytes: i64,
     pub scan_count: i64,
     pub created_at: SystemTime,
 }
 
-/// A document as it is stored.
+/// A stored document.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredDocument {
     pub id: String,
     pub text: String,
     /// A JSON object.
     pub metadata: String,
-    /// Asked for and there.
+    /// Present if it was requested and exists.
     pub vector: Option<Vec<f32>>,
-    /// Unless a search found it.
+    /// `None` if a search found the document.
     pub version: Option<DocumentVersion>,
 }
 
-/// What a document has been through.
+/// The history of a document.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DocumentVersion {
-    /// 1 when it was first stored, one more with every change.
+    /// 1 when the document is first stored. Each change adds one.
     pub number: i64,
     pub created_at: SystemTime,
     pub updated_at: SystemTime,

@@ -9,10 +9,11 @@ use super::{
     VectorType,
     connection::{Element, Typed},
 };
+use crate::words::Lexeme;
 
 type BoxedError = Box<dyn std::error::Error + Sync + Send>;
 
-/// A vector and a list of them as types of the database, where the extension has ids of its own.
+/// The types of a vector and of a list of vectors. Their ids depend on the database, since they belong to an extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct VectorTypes {
     pub(super) one: Type,
@@ -27,8 +28,8 @@ impl VectorTypes {
     }
 }
 
-/// A vector as `vector` or `halfvec`. Written here, since pgvector's types own their values and
-/// write them one by one, 17 times slower: two bytes of dimensions, two of zero, then the elements, all big-endian.
+/// A vector as `vector` or `halfvec`: two bytes with the dimensions, two zero bytes, then the elements, all big-endian.
+/// pgvector's own types would need a copy of the values and write them one by one, 17 times slower.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct VectorValue<'a> {
     pub(super) values: &'a [f32],
@@ -77,8 +78,8 @@ impl ToSql for VectorValue<'_> {
     to_sql_checked!();
 }
 
-/// A vector of either type, as its type's function for sending makes it. Statements return vectors in no other way: the
-/// driver would ask the database for their type first, by statements of its own.
+/// A vector of either type, in the binary format of its type. Statements return vectors only in this way. Otherwise the
+/// driver would first ask the database for their type, with additional statements.
 pub(super) struct VectorColumn(pub(super) Vec<f32>);
 
 impl<'a> FromSql<'a> for VectorColumn {
@@ -96,6 +97,33 @@ impl<'a> FromSql<'a> for VectorColumn {
     fn accepts(ty: &Type) -> bool {
         *ty == Type::BYTEA
     }
+}
+
+/// Whole bytes as `bit` or `bit varying`: the number of bits, then the bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bits<T>(pub(super) T);
+
+impl<T: AsRef<[u8]> + std::fmt::Debug> ToSql for Bits<T> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, BoxedError> {
+        let bytes = self.0.as_ref();
+        out.put_i32(i32::try_from(8 * bytes.len())?);
+        out.put_slice(bytes);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(*ty, Type::BIT | Type::VARBIT)
+    }
+
+    to_sql_checked!();
+}
+
+impl<T: AsRef<[u8]> + std::fmt::Debug + Sync> Typed for Bits<T> {
+    const TYPE: Type = Type::VARBIT;
+}
+
+impl<T: AsRef<[u8]> + std::fmt::Debug + Sync> Element for Bits<T> {
+    const ARRAY: Type = Type::VARBIT_ARRAY;
 }
 
 /// JSON text as `jsonb`, without a tree in between.
@@ -140,19 +168,75 @@ impl<'a> FromSql<'a> for Json<&'a str> {
     }
 }
 
-/// The values of a statement whose text depends on the request, with their types: such a statement is not prepared, since
-/// nothing bounds how many there are.
+/// Lexemes as `tsvector`: the number of lexemes, then for each its text, a zero byte, the number of its positions, and
+/// the positions, all big-endian. The two highest bits of a position are a weight; 0 is D.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct TsVector(Bytes);
+
+impl TsVector {
+    /// The lexemes must be sorted by bytes and within the limits of the type.
+    pub(super) fn new(lexemes: &[Lexeme]) -> Self {
+        let size = lexemes.iter().map(|lexeme| lexeme.text.len() + 3 + 2 * lexeme.positions.len());
+        let mut out = BytesMut::with_capacity(4 + size.sum::<usize>());
+        // A tsvector has less than 1 MB, and a lexeme at most 256 positions.
+        out.put_u32(lexemes.len() as u32);
+        for Lexeme { text, positions } in lexemes {
+            out.put_slice(text.as_bytes());
+            out.put_u8(0);
+            out.put_u16(positions.len() as u16);
+            for &position in positions {
+                out.put_u16(position);
+            }
+        }
+        Self(out.freeze())
+    }
+
+    /// Size on the wire in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl std::fmt::Debug for TsVector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TsVector({} bytes)", self.size())
+    }
+}
+
+impl ToSql for TsVector {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, BoxedError> {
+        out.put_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TS_VECTOR
+    }
+
+    to_sql_checked!();
+}
+
+impl Typed for TsVector {
+    const TYPE: Type = Type::TS_VECTOR;
+}
+
+impl Element for TsVector {
+    const ARRAY: Type = Type::TS_VECTOR_ARRAY;
+}
+
+/// The values of a statement whose text depends on the request, with their types. Such statements are not prepared,
+/// since their number is not limited.
 #[derive(Default)]
 pub(super) struct Parameters<'a>(Vec<(Box<dyn ToSql + Sync + Send + 'a>, Type)>);
 
 impl<'a> Parameters<'a> {
-    /// Adds a value; `$n` stands for it.
+    /// Adds a value and returns its number `n`. In the statement it is `$n`.
     pub(super) fn push(&mut self, value: impl ToSql + Sync + Send + 'a, value_type: Type) -> usize {
         self.0.push((Box::new(value), value_type));
         self.0.len()
     }
 
-    /// For `query_typed`.
+    /// The values in the form for `query_typed`.
     pub(super) fn typed(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
         self.0.iter().map(|(value, value_type)| (&**value as &(dyn ToSql + Sync), value_type.clone())).collect()
     }
@@ -164,10 +248,11 @@ pub(super) fn copy_frames<'a>(rows: impl Iterator<Item = (i64, i32, VectorValue<
     const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
     let mut rows = rows;
-    let mut frame = BytesMut::with_capacity(FRAME);
-    frame.put_slice(SIGNATURE);
+    let mut frame = BytesMut::from(SIGNATURE);
     let mut ended = false;
     std::iter::from_fn(move || {
+        // Growing it would copy what it holds.
+        frame.reserve(FRAME);
         while !ended && frame.len() < FRAME {
             if let Some((key, chunk, vector)) = rows.next() {
                 let size = vector.size();
@@ -201,6 +286,15 @@ mod tests {
         out.clear();
         VectorValue { values: &[1.0], vector_type: VectorType::HalfVec }.write(&mut out);
         assert_eq!(out[..], [0, 1, 0, 0, 0x3c, 0]);
+    }
+
+    #[test]
+    fn a_tsvector_is_its_lexemes_and_their_positions() {
+        let lexemes = [("a", vec![2, 16_383]), ("fox", vec![1])];
+        let lexemes = lexemes.map(|(text, positions)| Lexeme { text: text.into(), positions });
+        let tsvector = TsVector::new(&lexemes);
+        assert_eq!(tsvector.0[..], *b"\0\0\0\x02a\0\0\x02\0\x02\x3f\xfffox\0\0\x01\0\x01");
+        assert_eq!(tsvector.size(), 4 + (1 + 3 + 4) + (3 + 3 + 2));
     }
 
     #[test]

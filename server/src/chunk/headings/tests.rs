@@ -12,7 +12,7 @@ use crate::{
     store::{ChunkMethod, Chunking, ContentHash},
 };
 
-/// The levels and titles of the headings that nothing encloses, as a parser of all Markdown sees them.
+/// The levels and titles of the headings outside other blocks, as a full Markdown parser sees them.
 fn parsed(text: &str) -> Vec<(usize, String)> {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_YAML_STYLE_METADATA_BLOCKS
@@ -70,7 +70,7 @@ fn headings_are_those_that_a_parser_finds() {
         "# One\r\n\r\ntext\r\n\r\nTwo\r\n---\r\n\r\n```\r\n# no\r\n```\r\n### Three ###\r\n",
         "# 狐\n\nлиса 🦊\n===\n",
         "# 1. Begin\n## - Item\n### > Quote\n#### # Hash\n",
-        "text\n# One\ntext\n## Two\ntext\n    # goes on\n---\n",
+        "text\n# One\ntext\n## Two\ntext\n    # more\n---\n",
     ];
     texts.extend(cases.map(str::to_owned));
     for text in texts {
@@ -105,14 +105,14 @@ fn with_headings(max_size: usize, overlap: usize) -> Splitter {
     splitter
 }
 
-/// What the model reads of each chunk.
+/// Each chunk as the model reads it.
 fn read(splitter: &Splitter, text: &str) -> Vec<(Option<String>, String)> {
     check(splitter, text);
     let read = |chunk: Chunk| (chunk.headings.map(|headings| headings.to_string()), text[chunk.bytes].to_owned());
     splitter.split(text).into_iter().map(read).collect()
 }
 
-/// Of 70 characters, so that there is one in each chunk of 100.
+/// A sentence of 70 characters, so that each chunk of 100 has one.
 fn sentence(what: &str) -> String {
     format!("{what:.<69}!")
 }
@@ -180,7 +180,7 @@ async fn headings_and_text_are_no_longer_than_a_chunk_together() {
             }
         }
     }
-    // The outermost go first, and a single one is cut.
+    // The outermost headings are dropped first, and a single heading is cut.
     let read = |outer: &str, inner: &str| {
         let text = format!("# {outer}\n\n## {inner}\n\n{}", "The fox jumps over the dog.\n\n".repeat(40));
         read(&with_headings(100, 0), &text).pop().unwrap().0
@@ -210,7 +210,7 @@ fn hashes_are_of_what_the_model_reads() {
     let (one, other) = (hashes(&splitter, &text("One")), hashes(&splitter, &text("Other")));
     assert_eq!(one.len(), 4);
     assert!(one.iter().zip(&other).all(|(one, other)| one != other));
-    // Below no heading, and without them, they are of the text alone.
+    // Without a heading above it, or without headings at all, the hash covers the text alone.
     let plain = by_characters(ChunkMethod::Markdown, 75, 0);
     assert_eq!(hashes(&splitter, &text("One"))[0], hashes(&plain, &text("One"))[0]);
     assert_eq!(hashes(&plain, &text("One"))[1..], hashes(&plain, &text("Other"))[1..]);

@@ -1,7 +1,8 @@
 //! A BERT encoder for sentences of different lengths.
 //!
-//! The tokens of all sentences stand one after the other in one matrix, without padding and mask: linear layers see all of
-//! them, attention runs per sentence and head. So no work is done for padding, and a vector does not depend on neighbours.
+//! The tokens of all sentences are in one matrix, one sentence after the other, without padding or mask. Linear layers
+//! process all of them together; attention runs per sentence and head. So padding costs no work, and a vector does not
+//! depend on its neighbours.
 
 use std::path::Path;
 
@@ -15,26 +16,28 @@ use super::{
     weights::Weights,
 };
 
-/// Tokens that go through a feed-forward block together: few enough that the wide layer between stays in the L2 cache.
+/// The number of tokens that go through a feed-forward block together. It is small enough for the wide inner layer to
+/// stay in the L2 cache.
 const FEED_FORWARD_ROWS: usize = 256;
 
-/// Outputs of a linear layer whose weights lie together. The product reads a panel nearly from front to back: measured, a
-/// single query takes 15 % less time than with whole rows of up to 1,536 weights, and 1.6 times less than in the file's order.
+/// The number of outputs of a linear layer whose weights are stored together. The product then reads a panel almost
+/// from front to back. Measured for a single query, this takes 15 % less time than whole rows of up to 1,536 weights,
+/// and 1.6 times less than the order of the file.
 const PANEL_OUTPUTS: usize = 384;
 
 pub(super) struct Bert {
     config: Config,
     arch: Arch,
-    /// A row per token of the vocabulary.
+    /// One row per token of the vocabulary.
     words: Vec<f32>,
-    /// A row per position, with the embedding of token type 0 added: other types only occur in pairs of texts.
+    /// One row per position, with the embedding of token type 0 added. Other types occur only in pairs of texts.
     positions: Vec<f32>,
     embedding_norm: LayerNorm,
     layers: Vec<Layer>,
 }
 
 struct Layer {
-    /// Query, key and value in one, the query scaled by 1/sqrt(head width).
+    /// Query, key and value in one layer, with the query scaled by 1/sqrt(head width).
     qkv: Linear,
     attention_output: Linear,
     attention_norm: LayerNorm,
@@ -46,7 +49,7 @@ struct Layer {
 /// x * weight + bias
 struct Linear {
     inputs: usize,
-    /// Panels of up to `PANEL_OUTPUTS` columns one after the other, each with a row per input.
+    /// Panels of at most `PANEL_OUTPUTS` columns one after another, each with one row per input.
     weight: Vec<f32>,
     bias: Vec<f32>,
 }
@@ -80,8 +83,8 @@ impl Bert {
         self.config.hidden
     }
 
-    /// The vectors of sentences of 1 to `positions` token ids each, one after the other. Calls `pause` after every few
-    /// milliseconds of work.
+    /// The vectors of sentences, one after another. Each sentence has 1 to `positions` token ids. Calls `pause` after
+    /// every few milliseconds of work.
     pub(super) fn embed(&self, sentences: &[&[u32]], pause: &mut dyn FnMut()) -> Vec<f32> {
         let mut rows = self.embed_tokens(sentences);
         for layer in &self.layers {
@@ -151,7 +154,7 @@ impl Bert {
         }
     }
 
-    /// One vector per sentence from the vectors of its tokens.
+    /// Combines the token vectors of each sentence into one vector.
     fn pool(&self, sentences: &[&[u32]], rows: &[f32]) -> Vec<f32> {
         let hidden = self.config.hidden;
         let mut vectors = vec![0.0; sentences.len() * hidden];
@@ -206,7 +209,7 @@ impl Linear {
         Ok(Self::new(inputs, &weight, bias))
     }
 
-    /// The weights as files store them, a row per output, and the bias.
+    /// Reads the bias and the weights, which files store with one row per output.
     fn read(
         weights: &mut Weights,
         name: &str,
@@ -227,7 +230,7 @@ impl Linear {
         Self { inputs, weight, bias }
     }
 
-    /// out = x * weight + bias, or that added to `out`.
+    /// Computes out = x * weight + bias, or adds that to `out`.
     fn apply(&self, arch: Arch, x: &[f32], out: &mut [f32], output: Output) {
         if output == Output::Overwrite {
             out.fill(0.0);

@@ -1,4 +1,4 @@
-//! What the JSON files of a sentence-transformers folder say about the model, checked.
+//! Reads and checks the JSON files of a sentence-transformers folder.
 
 use std::{
     fs, io,
@@ -9,7 +9,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{LoadError, kernels::Activation};
 
-/// A BERT encoder and how a text's vector is made from its output.
+/// A BERT encoder, and how the vector of a text is made from its output.
 #[derive(Debug)]
 pub(super) struct Config {
     pub(super) hidden: usize,
@@ -25,12 +25,12 @@ pub(super) struct Config {
     pub(super) pooling: Pooling,
     /// Whether vectors are scaled to length 1.
     pub(super) normalize: bool,
-    /// Tokens the model reads of a text, [CLS] and [SEP] included.
+    /// Maximum number of tokens that the model reads from a text, including [CLS] and [SEP].
     pub(super) max_tokens: usize,
     pub(super) lower_case: bool,
 }
 
-/// How the vectors of a text's tokens become one.
+/// How the token vectors of a text become one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pooling {
     Mean,
@@ -157,7 +157,7 @@ impl SentenceFile {
     }
 }
 
-/// Pooling and normalising from `modules.json`; a folder without one gets the mean, normalised.
+/// Reads pooling and normalization from `modules.json`. Without that file the vector is the normalized mean.
 fn read_modules(dir: &Path) -> Result<(Pooling, bool), LoadError> {
     let file = dir.join("modules.json");
     let Some(modules) = optional::<Vec<Module>>(&file)? else {
@@ -165,7 +165,7 @@ fn read_modules(dir: &Path) -> Result<(Pooling, bool), LoadError> {
     };
     let (mut pooling, mut normalize) = (Pooling::Mean, false);
     for module in &modules {
-        // "sentence_transformers.models.Pooling": only the last part has stayed the same over the versions.
+        // In "sentence_transformers.models.Pooling" only the last part is the same in all versions.
         match module.r#type.rsplit('.').next() {
             Some("Transformer") => {}
             Some("Pooling") => pooling = read_pooling(&dir.join(&module.path).join("config.json"))?,

@@ -1,12 +1,13 @@
-//! The elementwise parts of a BERT layer, written so that the compiler vectorises them.
+//! The elementwise parts of a BERT layer, written so that the compiler vectorizes them.
 //!
-//! `Arch::dispatch` runs a closure with the instructions that this processor has (AVX-512, AVX2, NEON or the baseline).
-//! Nothing here uses `mul_add`: without an FMA instruction it is a call into libm, hundreds of times slower. Sums run in a
-//! fixed number of lanes. So every instruction set gives the same bits.
+//! `Arch::dispatch` runs a closure with the instructions of this processor (AVX-512, AVX2, NEON or the baseline). Every
+//! instruction set gives the same bits: sums run in a fixed number of lanes, and nothing here uses `mul_add`, which
+//! without an FMA instruction is a call into libm and hundreds of times slower.
 
 use pulp::Arch;
 
-/// Partial sums kept side by side: the compiler may not reorder additions by itself. 16 = one AVX-512 register.
+/// The number of partial sums kept side by side, since the compiler may not reorder additions by itself. 16 fill one
+/// AVX-512 register.
 const LANES: usize = 16;
 
 /// The activation between the two linear layers of a feed-forward block.
@@ -14,7 +15,7 @@ const LANES: usize = 16;
 pub(super) enum Activation {
     /// x * Phi(x) with the exact normal distribution.
     Gelu,
-    /// The approximation of gelu through tanh.
+    /// The tanh approximation of GELU.
     GeluTanh,
     Relu,
 }
@@ -40,7 +41,7 @@ pub(super) fn softmax(arch: Arch, row_len: usize, scores: &mut [f32]) {
         #[inline(always)]
         || {
             for row in scores.chunks_exact_mut(row_len) {
-                // Relative to the largest score, so that no power overflows.
+                // Subtract the largest score, so that no power overflows.
                 let largest = max(row);
                 row.iter_mut().for_each(|score| *score = exp(*score - largest));
                 let scale = 1.0 / sum(row, |probability| probability);
@@ -50,7 +51,7 @@ pub(super) fn softmax(arch: Arch, row_len: usize, scores: &mut [f32]) {
     );
 }
 
-/// Brings each row to mean 0 and variance 1, then scales and shifts it.
+/// Scales each row to mean 0 and variance 1, then applies scale and shift.
 pub(super) fn layer_norm(arch: Arch, scale: &[f32], shift: &[f32], epsilon: f32, rows: &mut [f32]) {
     arch.dispatch(
         #[inline(always)]
@@ -80,7 +81,7 @@ pub(super) fn add_to_rows(arch: Arch, addend: &[f32], rows: &mut [f32]) {
     );
 }
 
-/// Scales a vector to length 1; the zero vector stays as it is.
+/// Scales a vector to length 1. The zero vector stays as it is.
 pub(super) fn normalize(vector: &mut [f32]) {
     let length = sum(vector, |value| value * value).sqrt();
     if length > 0.0 {
@@ -101,7 +102,7 @@ fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     lanes.iter().sum::<f32>() + rest.iter().map(|&value| of(value)).sum::<f32>()
 }
 
-/// The largest value, `-inf` of none.
+/// The largest value, or `-inf` if there is none.
 #[inline(always)]
 fn max(values: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
@@ -115,7 +116,7 @@ fn max(values: &[f32]) -> f32 {
     lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| larger(a, b))
 }
 
-/// e^x to a relative error of 2e-7, for x cut to -87..88 (Cephes `expf`).
+/// e^x with a relative error of at most 2e-7, for x clamped to -87..88 (Cephes `expf`).
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     // 1.5 * 2^23: adding it rounds to an integer and leaves that integer in the low bits.
@@ -138,7 +139,7 @@ fn exp(x: f32) -> f32 {
     (p * r * r + r + 1.0) * power_of_two
 }
 
-/// x * Phi(x) to an absolute error of 5e-7 (Abramowitz and Stegun 7.1.26 for erf).
+/// x * Phi(x) with an absolute error of at most 5e-7 (Abramowitz and Stegun 7.1.26 for erf).
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     let distance = x.abs();
@@ -167,7 +168,7 @@ fn gelu_tanh(x: f32) -> f32 {
 mod tests {
     use super::*;
 
-    /// The portable code and what this processor offers.
+    /// The portable code and everything that this processor offers.
     fn all_archs() -> Vec<Arch> {
         #[cfg(target_arch = "x86_64")]
         let between = pulp::x86::V3::try_new().map(Arch::V3);

@@ -1,4 +1,4 @@
-//! Matrix products on slices: the one place that calls the `gemm` crate, whose pointers need `unsafe`.
+//! Matrix products on slices. This is the only module that calls the `gemm` crate, whose pointers need `unsafe`.
 
 /// A read-only matrix laid over a slice; element (i, j) is at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride, column_stride: 1 }
     }
 
-    /// The same elements, rows and columns exchanged.
+    /// The same elements with rows and columns swapped.
     pub(super) fn transposed(self) -> Self {
         Self {
             data: self.data,
@@ -29,7 +29,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What happens to the values that the output already holds.
+/// Whether the product replaces the values of the output or is added to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Output {
     Add,
@@ -39,18 +39,19 @@ pub(super) enum Output {
 /// Computes `a * b` into `out`, whose rows are `out_stride` elements apart.
 ///
 /// # Panics
-/// When the shapes do not agree or `out` is too small: shapes are checked when a model is loaded.
+/// If the shapes do not agree or `out` is too small. Shapes are checked when a model is loaded.
 pub(super) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], out_stride: usize, output: Output) {
     let (rows, inner, columns) = (a.rows, a.columns, b.columns);
     assert_eq!(inner, b.rows, "the inner dimensions of a product differ");
     assert!(columns <= out_stride, "the rows of the output overlap");
     assert!(fits(out.len(), rows, columns, out_stride, 1), "the output is larger than its slice");
     let read_out = output == Output::Add;
-    // SAFETY: `gemm` reads a (rows x inner) and b (inner x columns) and writes out (rows x columns) at the strides given.
-    // `Matrix` can only be made by `new`, which checks that the last element is inside the slice (transposing keeps the set
-    // of addresses), and the asserts above check the same for `out` and that the inner dimensions agree. `out` is a `&mut`
-    // slice, so it overlaps neither input, and its rows do not overlap each other. `fits` also bounds every stride of a
-    // matrix with more than one element along it by a slice length, which is below `isize::MAX`; other strides are unused.
+    // SAFETY: `gemm` reads a (rows x inner) and b (inner x columns) and writes out (rows x columns) at the given
+    // strides. A `Matrix` comes only from `new`, which checks that the last element is inside the slice; transposing
+    // keeps the set of addresses. The asserts above check the same for `out`, and that the inner dimensions agree.
+    // `out` is a `&mut` slice, so it overlaps neither input, and its rows do not overlap each other. `fits` also limits
+    // every stride of a matrix with more than one element along it to the length of a slice, which is below
+    // `isize::MAX`. Other strides are unused.
     #[expect(unsafe_code, reason = "gemm takes raw pointers; the shapes are checked above")]
     unsafe {
         gemm::gemm(
@@ -72,7 +73,7 @@ pub(super) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], out_stride
             false,
             false,
             false,
-            // Texts are spread over the cores instead: that scales better than splitting one product.
+            // Texts are spread over the cores instead, which scales better than splitting one product.
             gemm::Parallelism::None,
         );
     }
@@ -95,7 +96,7 @@ fn fits(len: usize, rows: usize, columns: usize, row_stride: usize, column_strid
 mod tests {
     use super::*;
 
-    /// Every shape around the kernels' tile sizes, with strides, against the definition.
+    /// Compares every shape around the kernels' tile sizes, with strides, with the definition.
     #[test]
     fn product_equals_the_definition() {
         for (rows, inner, columns) in [(1, 1, 1), (1, 8, 5), (3, 32, 3), (7, 33, 65), (17, 16, 48), (64, 40, 31)] {

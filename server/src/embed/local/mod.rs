@@ -1,7 +1,7 @@
-//! Embedding in this process: BERT models of the sentence-transformers kind, such as all-MiniLM-L6-v2, on the CPU.
+//! Embeds in this process: BERT models in sentence-transformers format, such as all-MiniLM-L6-v2, on the CPU.
 //!
-//! `config` and `tokens` read the model's folder, `weights` its numbers; `bert` is the network, on the products of `matrix`
-//! and the elementwise functions of `kernels`.
+//! `config` and `tokens` read the folder of a model, and `weights` reads its numbers. `bert` is the network. It uses
+//! the products of `matrix` and the elementwise functions of `kernels`.
 
 mod bert;
 mod config;
@@ -34,16 +34,16 @@ use super::{
 };
 use crate::blocking::{Stopped, blocking};
 
-/// Tokens (as estimated) that are embedded in one go: enough to keep a core busy. Documents give way to queries more often,
-/// after every few milliseconds of work on a batch.
+/// The estimated number of tokens that are embedded in one batch, enough to keep a core busy. Documents give way to
+/// queries more often, after every few milliseconds of work on a batch.
 const BATCH_TOKENS: usize = 512;
 
-/// Batches run at the same time in this process: one per core. Every call of [`LocalModel::embed`] stands in the queue once,
-/// however many texts it brings.
+/// Limits the batches that run at the same time in this process to one per core. Each call of [`LocalModel::embed`] is
+/// in the queue once, however many texts it has.
 static CORES: LazyLock<Arc<Turns>> =
     LazyLock::new(|| Arc::new(Turns::new(available_parallelism().map_or(1, usize::from), 0)));
 
-/// A model in memory; clones share it.
+/// A model in memory. Clones share it.
 #[derive(Clone)]
 pub struct LocalModel {
     model: Arc<Model>,
@@ -59,57 +59,57 @@ struct Model {
 pub enum LoadError {
     #[error("cannot read {}: {source}", file.display())]
     Read { file: PathBuf, source: io::Error },
-    /// Broken, or a model of another kind.
+    /// The file is broken, or the model is of another kind.
     #[error("{} cannot be used: {why}", file.display())]
     Unusable { file: PathBuf, why: String },
 }
 
 impl LocalModel {
-    /// Loads a sentence-transformers folder: `config.json`, `tokenizer.json`, `model.safetensors`, and if they are there
-    /// `sentence_bert_config.json`, `modules.json` and the pooling module's `config.json`. Takes a fraction of a second per
-    /// 100 MB and blocks.
+    /// Loads a sentence-transformers folder: `config.json`, `tokenizer.json`, `model.safetensors`. If they exist, it
+    /// also reads `sentence_bert_config.json`, `modules.json` and the pooling module's `config.json`. Blocks for a
+    /// fraction of a second per 100 MB.
     ///
     /// # Errors
-    /// When a file is missing or broken, or the model is none of BERT with mean or CLS pooling.
+    /// If a file is missing or broken, or if the model is not BERT with mean or CLS pooling.
     pub fn load(dir: &Path) -> Result<Self, LoadError> {
         let config = Config::read(dir)?;
         let (vocabulary, max_tokens) = (config.vocabulary, config.max_tokens);
         let tokens = Tokens::load(&dir.join("tokenizer.json"), vocabulary, max_tokens, config.lower_case)?;
         let weights = dir.join("model.safetensors");
         let model = Self { model: Arc::new(Model { tokens, bert: Bert::load(&weights, config)? }) };
-        // Weights of NaN, or so large that they become infinite, would poison every vector.
+        // Weights that are NaN, or so large that they overflow, would spoil every vector.
         match model.embed_blocking(&["a text"]) {
             Ok(embeddings) if embeddings.values.iter().all(|value| value.is_finite()) => Ok(model),
-            _ => Err(LoadError::Unusable { file: weights, why: "it gives vectors that are not finite".to_owned() }),
+            _ => Err(LoadError::Unusable { file: weights, why: "its vectors are not finite".to_owned() }),
         }
     }
 
-    /// Elements of a vector.
+    /// The number of elements of a vector.
     pub fn dimensions(&self) -> usize {
         self.model.bert.dimensions()
     }
 
-    /// Tokens that the model reads of a text, `[CLS]` and `[SEP]` included; the rest of a longer text is cut off.
+    /// Maximum number of tokens that the model reads from a text, including `[CLS]` and `[SEP]`. The rest of a longer
+    /// text is cut off.
     pub fn max_tokens(&self) -> usize {
         self.model.tokens.max_tokens()
     }
 
-    /// Tokens of a text that the model reads at most, without `[CLS]` and `[SEP]`.
+    /// Maximum number of tokens that the model reads from a text, without `[CLS]` and `[SEP]`.
     pub fn max_text_tokens(&self) -> usize {
         self.model.tokens.max_text_tokens()
     }
 
-    /// The number of the tokens of a text, without `[CLS]` and `[SEP]`. Takes as long as the text.
+    /// The number of tokens of a text, without `[CLS]` and `[SEP]`. The time grows with the text.
     pub fn count_tokens(&self, text: &str) -> usize {
         self.model.tokens.count(text)
     }
 
-    /// Embeds the texts on the blocking threads, as many batches at a time as there are cores. Other calls get their turn
-    /// between the batches, and queries also within a batch of documents. Dropping the future gives up the batches that
-    /// have not begun.
+    /// Embeds the texts on the blocking threads, with one batch per core at a time. Other calls get their turn between
+    /// batches; queries also within a batch of documents. Dropping the future gives up the batches that have not begun.
     ///
     /// # Errors
-    /// [`EmbedError::Busy`] when too many calls wait, and [`EmbedError::Refused`] when the tokenizer fails on a text, which
+    /// [`EmbedError::Busy`] if too many calls wait, and [`EmbedError::Refused`] if the tokenizer fails on a text, which
     /// BERT's own never does.
     pub async fn embed(&self, texts: &[&str], purpose: Purpose) -> Result<Embeddings, EmbedError> {
         let mut batches = JoinSet::new();
@@ -154,7 +154,7 @@ impl LocalModel {
     /// Embeds the texts on this thread.
     ///
     /// # Errors
-    /// As [`LocalModel::embed`].
+    /// Like [`LocalModel::embed`].
     pub fn embed_blocking(&self, texts: &[&str]) -> Result<Embeddings, EmbedError> {
         let texts: Vec<&str> = texts.iter().map(|text| readable(text)).collect();
         self.model.embed_batch(&texts, &mut || {})
@@ -162,7 +162,7 @@ impl LocalModel {
 }
 
 impl fmt::Debug for LocalModel {
-    /// Without the weights: there are millions.
+    /// Leaves out the weights: there are millions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut model = f.debug_struct("LocalModel");
         model.field("dimensions", &self.dimensions()).field("max_tokens", &self.max_tokens()).finish_non_exhaustive()
@@ -170,9 +170,9 @@ impl fmt::Debug for LocalModel {
 }
 
 impl Model {
-    /// Cuts the texts into batches of about the same size.
+    /// Divides the texts into batches of similar size.
     fn batches(&self, texts: &[&str]) -> Vec<Range<usize>> {
-        // A token of English is some 4 bytes, and there are two more tokens per text.
+        // An English token has about 4 bytes, and each text has two more tokens.
         let estimate = |text: &&str| (text.len() / 4 + 2).min(self.tokens.max_tokens());
         let total: usize = texts.iter().map(estimate).sum();
         let batch_tokens = total.div_ceil(total.div_ceil(BATCH_TOKENS).max(1));
@@ -199,7 +199,7 @@ impl Model {
             .map_err(|error| EmbedError::Refused { why: format!("the tokenizer cannot read the text: {error}") })?;
         let mut values = Vec::with_capacity(texts.len() * self.bert.dimensions());
         let mut rest: Vec<&[u32]> = tokenized.iter().map(|text| text.ids.as_slice()).collect();
-        // The estimate can be far off; the memory for a run through the model is bounded by its true tokens.
+        // The estimate can be far off. The true number of tokens limits the memory for a run through the model.
         while !rest.is_empty() {
             let mut tokens = 0;
             let fitting = rest.iter().take_while(|ids| {

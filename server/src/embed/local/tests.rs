@@ -1,4 +1,4 @@
-//! The whole model, on the tiny BERT that the project ships (`tests/data/tiny-bert`).
+//! Tests the whole model with the tiny BERT in `tests/data/tiny-bert`.
 
 use std::{
     fs,
@@ -66,7 +66,7 @@ fn edit(dir: &TempDir, file: &str, from: &str, to: &str) {
     fs::write(path, text.replace(from, to)).unwrap();
 }
 
-/// The message of the error that loading gives, which names the file.
+/// The message of the loading error, which must name the file.
 fn refusal(dir: &TempDir, file: &str) -> String {
     let message = LocalModel::load(dir.path()).unwrap_err().to_string();
     assert!(message.contains(&*dir.path().join(file).to_string_lossy()), "{message}");
@@ -92,7 +92,7 @@ fn golden_vectors_tokens_and_lengths() {
 async fn a_batch_gives_the_vectors_of_its_texts_alone() {
     let model = load();
     let golden = golden();
-    // Several batches, whose texts must come back in order.
+    // Several batches, whose vectors must come back in order.
     let texts: Vec<&str> = (0..500).map(|i| golden[i * 7 % golden.len()].text.as_str()).collect();
     assert!(model.model.batches(&texts).len() > 4);
     let batch = model.embed(&texts, Purpose::Document).await.unwrap();
@@ -121,7 +121,7 @@ async fn every_text_is_in_one_batch() {
     }
 }
 
-/// A query that comes while many callers ingest is next, wherever they stand in the queue.
+/// A query that comes while many callers ingest is next, wherever they are in the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_does_not_wait_for_documents() {
     const CALLS: usize = 200;
@@ -156,7 +156,7 @@ async fn a_text_of_8_mib_costs_as_much_as_its_beginning() {
     assert_eq!((embeddings.tokens, &*embeddings.truncated), (64, &[true][..]));
     assert_eq!(embeddings.values, model.embed_blocking(&[&"fox ".repeat(100)]).unwrap().values);
 
-    // One word, and spaces around a word: read to the bound, and no further.
+    // One word, and a word surrounded by spaces: read up to the limit and no further.
     for (text, tokens, truncated) in [
         ("a".repeat(8 << 20), 3, true),
         (" ".repeat(8 << 20) + "fox" + &"\n".repeat(1 << 20), 3, false),
@@ -168,7 +168,7 @@ async fn a_text_of_8_mib_costs_as_much_as_its_beginning() {
     }
 }
 
-/// Wherever the beginning of a long text is cut, the tokens that the model reads are those of the whole text.
+/// Wherever the beginning of a long text is cut, the model reads the same tokens as from the whole text.
 #[test]
 fn cuts_do_not_change_the_tokens() {
     let model = load();
@@ -300,7 +300,7 @@ fn sizes_that_disagree_are_refused() {
     assert!(refusal(&dir, "tokenizer.json").contains("the model has only 3"));
     let dir = copy();
     edit(&dir, "sentence_bert_config.json", "64", "2");
-    assert!(refusal(&dir, "tokenizer.json").contains("the model reads 2"));
+    assert!(refusal(&dir, "tokenizer.json").contains("the model reads only 2"));
 }
 
 #[test]
@@ -325,8 +325,8 @@ fn broken_weights_are_refused() {
     for (bytes, why) in [
         (vec![], "shorter than 8 bytes"),
         (whole[..7].to_vec(), "shorter than 8 bytes"),
-        (vec![0xff; 100], "no safetensors file"),
-        (whole[..1000].to_vec(), "no safetensors file, or a part of one"),
+        (vec![0xff; 100], "not a safetensors file"),
+        (whole[..1000].to_vec(), "not a safetensors file, or only a part of one"),
         (whole[..whole.len() - 1].to_vec(), "cut off or broken"),
         (with_header("{}"), "no tensor embeddings.word_embeddings.weight"),
         (with_header("[1]"), "header is broken"),
@@ -341,7 +341,7 @@ fn broken_weights_are_refused() {
         let message = refusal(&dir, "model.safetensors");
         assert!(message.contains(why), "{message} instead of {why}");
     }
-    // Wherever the file is cut off, it is an error and no panic.
+    // A file that is cut off anywhere gives an error and does not panic.
     for len in (0..whole.len()).step_by(4999) {
         let dir = copy();
         fs::write(dir.path().join("model.safetensors"), &whole[..len]).unwrap();

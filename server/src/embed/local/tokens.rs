@@ -1,5 +1,5 @@
-//! Turning text into token ids: the `tokenizers` crate, with the model's own length instead of the one in `tokenizer.json`,
-//! and work that depends on that length, not on the text's.
+//! Turns text into token ids with the `tokenizers` crate. The maximum length comes from the model, not from
+//! `tokenizer.json`, and the work depends on that length, not on the length of the text.
 
 use std::path::Path;
 
@@ -7,26 +7,27 @@ use tokenizers::{Encoding, Tokenizer, TruncationDirection};
 
 use super::LoadError;
 
-/// Bytes of a text that are looked at first; more only when they hold too few tokens.
+/// Number of bytes of a text that are read first. More are read only if these have too few tokens.
 const FIRST_CUT: usize = 8 << 10;
 
-/// Bytes of a text that are looked at at most. Ordinary text has a token per 1 to 8 bytes; only one of nearly nothing but
-/// spaces or control characters has less than 512 tokens here, and is cut off.
+/// Maximum number of bytes of a text that are read. Ordinary text has a token per 1 to 8 bytes. Only a text of almost
+/// nothing but spaces or control characters has fewer than 512 tokens within this limit and is cut off.
 const MAX_READ_BYTES: usize = 256 << 10;
 
-/// A cut can change the tokens of the word that it goes through. BERT's WordPiece makes at most 100 of a word
-/// (`max_input_chars_per_word`), so with this many more tokens than the model reads, those it reads are the right ones.
+/// A cut can change the tokens of the word that it divides. BERT's WordPiece makes at most 100 tokens of a word
+/// (`max_input_chars_per_word`). So the tokens that the model reads are right if the text before the cut has this many
+/// more.
 const CUT_MARGIN: usize = 128;
 
 pub(super) struct Tokens {
     tokenizer: Tokenizer,
     max_tokens: usize,
-    /// Tokens that stand around every text: [CLS] and [SEP].
+    /// The number of tokens added to every text: [CLS] and [SEP].
     added_tokens: usize,
     lower_case: bool,
 }
 
-/// What the model reads of one text.
+/// The part of a text that the model reads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tokenized {
     /// At least one, at most `max_tokens`.
@@ -35,25 +36,29 @@ pub(super) struct Tokenized {
 }
 
 impl Tokens {
-    /// Reads `tokenizer.json`; every id it can give is below `vocabulary`.
+    /// Reads `tokenizer.json`. Checks that every id is below `vocabulary`.
     pub(super) fn load(file: &Path, vocabulary: usize, max_tokens: usize, lower_case: bool) -> Result<Self, LoadError> {
         let unusable = |why: String| LoadError::Unusable { file: file.to_owned(), why };
         let json = std::fs::read(file).map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
         let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| unusable(error.to_string()))?;
-        // tokenizer.json also carries a length (128 for all-MiniLM-L6-v2) that the model was not meant to be used with.
+        // tokenizer.json also has a length (128 for all-MiniLM-L6-v2), with which the model was not meant to be used.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| unusable(error.to_string()))?;
         if let Some((token, id)) = tokenizer.get_vocab(true).into_iter().find(|&(_, id)| id as usize >= vocabulary) {
-            return Err(unusable(format!("token {token:?} has the id {id}, the model has only {vocabulary} tokens")));
+            return Err(unusable(format!(
+                "token {token:?} has the id {id}, but the model has only {vocabulary} tokens"
+            )));
         }
         let added_tokens = tokenizer.encode_fast("", true).map_err(|error| unusable(error.to_string()))?.len();
         if added_tokens == 0 {
             return Err(unusable("it puts no [CLS] and [SEP] around a text".to_owned()));
         }
         if added_tokens >= max_tokens {
-            return Err(unusable(format!("it adds {added_tokens} tokens to a text, the model reads {max_tokens}")));
+            return Err(unusable(format!(
+                "it adds {added_tokens} tokens to a text, but the model reads only {max_tokens}"
+            )));
         }
-        // A word of cuneiform that no vocabulary has.
+        // A cuneiform word, which no vocabulary has.
         tokenizer
             .encode_fast("\u{12000}".repeat(101), true)
             .map_err(|error| unusable(format!("it has no token for unknown words: {error}")))?;
@@ -64,14 +69,14 @@ impl Tokens {
         self.max_tokens
     }
 
-    /// Tokens of a text that the model reads at most, without those that stand around it.
+    /// Maximum number of tokens that the model reads from a text, without the added ones.
     pub(super) fn max_text_tokens(&self) -> usize {
         self.max_tokens - self.added_tokens
     }
 
-    /// The number of the tokens of a text, however long it is, without those that stand around it.
+    /// The number of tokens of a text of any length, without the added ones.
     pub(super) fn count(&self, text: &str) -> usize {
-        // No tokenizer that can be loaded fails, and no text has more tokens than bytes.
+        // No tokenizer that loads can fail here, and no text has more tokens than bytes.
         self.encode(text).map_or(text.len(), |encoding| encoding.len())
     }
 
@@ -102,9 +107,10 @@ impl Tokens {
     }
 }
 
-/// The part of a text that can matter to `tokenize`. White space around a text does not: sentence-transformers cuts it off.
+/// The part of a text that can matter to `tokenize`. White space around a text does not, because sentence-transformers
+/// removes it.
 pub(super) fn readable(text: &str) -> &str {
-    // A character more than is read, so that `tokenize` still sees that the text goes on.
+    // Includes one more character, so that `tokenize` still sees that the text continues.
     prefix(text.trim(), MAX_READ_BYTES + 4)
 }
 

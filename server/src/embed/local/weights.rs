@@ -1,4 +1,4 @@
-//! Reading `model.safetensors`: the length of the header in 8 bytes, the header as JSON, then the tensors as raw
+//! Reads `model.safetensors`: 8 bytes with the length of the header, the header as JSON, then the tensors as raw
 //! little-endian numbers.
 
 use std::{
@@ -13,15 +13,15 @@ use serde::Deserialize;
 
 use super::LoadError;
 
-/// A header is some 100 bytes per tensor; a longer one is not a header.
+/// Maximum size of a header. A real header has about 100 bytes per tensor.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
 
-/// An open file of weights.
+/// An open weights file.
 #[derive(Debug)]
 pub(super) struct Weights {
     path: PathBuf,
     file: File,
-    /// Where the data of the tensors begin in the file, and how long they are.
+    /// The place where the data of the tensors begins in the file, and its length.
     data_start: u64,
     data_len: u64,
     tensors: HashMap<String, Tensor>,
@@ -41,14 +41,15 @@ impl Weights {
         let mut file = File::open(path).map_err(failed)?;
         let file_len = file.metadata().map_err(failed)?.len();
         if file_len < 8 {
-            return Err(unusable("no safetensors file: shorter than 8 bytes".to_owned()));
+            return Err(unusable("not a safetensors file: shorter than 8 bytes".to_owned()));
         }
         let mut header_len = [0; 8];
         file.read_exact(&mut header_len).map_err(failed)?;
         let header_len = u64::from_le_bytes(header_len);
         if header_len > MAX_HEADER_BYTES || header_len > file_len - 8 {
             return Err(unusable(format!(
-                "no safetensors file, or a part of one: it names a header of {header_len} bytes and has {file_len}"
+                "not a safetensors file, or only a part of one: it announces a header of {header_len} bytes but has \
+                 only {file_len}"
             )));
         }
         let mut header = Vec::new();
@@ -60,7 +61,7 @@ impl Weights {
         for (name, entry) in entries {
             let tensor = serde_json::from_value(entry)
                 .map_err(|error| unusable(format!("the safetensors header is broken at tensor {name}: {error}")))?;
-            // Models saved with a head on top call the encoder "bert".
+            // Models saved with a head call the encoder "bert".
             let name = name.strip_prefix("bert.").map_or(name.clone(), ToOwned::to_owned);
             tensors.insert(name, tensor);
         }
@@ -68,7 +69,7 @@ impl Weights {
         Ok(Self { path: path.to_owned(), file, data_start, data_len: file_len - data_start, tensors })
     }
 
-    /// Reads the tensor `name` of exactly this shape, as `f32`.
+    /// Reads the tensor `name`, which must have exactly this shape, as `f32`.
     pub(super) fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         let Some(tensor) = self.tensors.get(name) else {
             return Err(self.unusable(format!("it has no tensor {name}")));
@@ -80,7 +81,9 @@ impl Weights {
             "F32" => |bytes, out| out.extend(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b))),
             "F16" => |bytes, out| out.extend(bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32())),
             "BF16" => |bytes, out| out.extend(bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32())),
-            other => return Err(self.unusable(format!("tensor {name} is {other}; only F32, F16 and BF16 are read"))),
+            other => {
+                return Err(self.unusable(format!("tensor {name} is {other}; only F32, F16 and BF16 are supported")));
+            }
         };
         let element_bytes = if tensor.dtype == "F32" { 4 } else { 2 };
         let bytes = shape.iter().try_fold(element_bytes, |product: u64, &len| product.checked_mul(len as u64));
@@ -96,7 +99,7 @@ impl Weights {
             .map_err(|source| LoadError::Read { file: self.path.clone(), source })
     }
 
-    /// Reads in blocks, so that the bytes and the values never both lie in memory whole.
+    /// Reads in blocks, so that the bytes and the values are never both in memory as a whole.
     fn read_values(&mut self, start: u64, len: u64, decode: fn(&[u8], &mut Vec<f32>)) -> io::Result<Vec<f32>> {
         let mut values = Vec::new();
         let mut block = vec![0; 1 << 16];

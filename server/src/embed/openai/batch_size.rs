@@ -1,16 +1,18 @@
-//! How many texts a provider takes in a request: as many as configured, until it refuses that many.
+//! Learns how many texts a provider accepts in a request. It starts with the configured number and lowers it after
+//! refusals.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Nothing below this is learned, so that one odd refusal does not slow everything down.
+/// The learned number never goes below this, so that one odd refusal does not slow everything down.
 const MIN_LEARNED: usize = 8;
-/// Full requests that must pass before more texts are tried, after the first refusal; twice as many after each other one.
+/// The number of full requests that must succeed after the first refusal before more texts are tried. It doubles with
+/// each further refusal.
 const FIRST_WAIT: usize = 16;
 const MAX_WAIT: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct BatchSize {
-    /// What is configured.
+    /// The configured maximum.
     max: usize,
     state: Mutex<State>,
 }
@@ -18,7 +20,7 @@ pub(super) struct BatchSize {
 #[derive(Debug)]
 struct State {
     texts: usize,
-    /// Requests with so many texts that passed since that changed.
+    /// The number of full requests that have succeeded since the size last changed.
     passed: usize,
     wait: usize,
 }
@@ -32,8 +34,8 @@ impl BatchSize {
         self.state().texts
     }
 
-    /// A request with so many texts has passed. After many full ones twice as many are tried again: the refusal may have
-    /// had another reason, or the provider another limit by now.
+    /// Records that a request with this many texts succeeded. After many full requests it doubles the size again: the
+    /// refusal may have had another reason, or the provider may have a new limit.
     pub(super) fn passed(&self, texts: usize) {
         let mut state = self.state();
         if state.texts == self.max || texts < state.texts {
@@ -45,13 +47,13 @@ impl BatchSize {
         }
     }
 
-    /// A request was refused, and all of its texts passed in requests of at most so many.
+    /// Records that a request was refused, and that all of its texts passed in requests of at most `texts` texts.
     pub(super) fn learn(&self, texts: usize) {
         let texts = texts.max(MIN_LEARNED);
         let mut state = self.state();
         if texts < state.texts {
             (state.texts, state.passed, state.wait) = (texts, 0, (state.wait * 2).min(MAX_WAIT));
-            tracing::warn!(texts, "the embedding provider takes fewer texts in a request than configured");
+            tracing::warn!(texts, "the embedding provider accepts fewer texts per request than configured");
         }
     }
 

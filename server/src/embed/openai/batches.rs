@@ -1,4 +1,4 @@
-//! Texts in requests: as many as the provider takes, and what it refuses found by halving.
+//! Divides texts into requests as large as the provider accepts, and finds refused texts by halving.
 
 use std::sync::atomic::Ordering;
 
@@ -14,13 +14,13 @@ use crate::{
     embed::{EmbedError, Embeddings, Model, Purpose, TokenCounter},
 };
 
-/// How often a text is cut to a limit that the provider states. Tokens are not spread evenly over a text, so that one cut
-/// need not do.
+/// How often a text is cut to a limit that the provider states. Tokens are not spread evenly over a text, so one cut
+/// may not be enough.
 const MAX_CUTS: usize = 8;
 
 impl OpenAi {
-    /// Embeds non-empty texts with the model `name`, in as many requests as the limits ask for. A text that the provider
-    /// refuses is named in the result.
+    /// Embeds non-empty texts with the model `name`, in as many requests as the limits require. The result names the
+    /// texts that the provider refuses.
     pub(in crate::embed) async fn embed(
         &self,
         name: &str,
@@ -30,7 +30,7 @@ impl OpenAi {
     ) -> Result<Embeddings, EmbedError> {
         let call = Call::new(name, model.ask_dimensions.then_some(model.dimensions), purpose);
         let beginnings = beginnings(name, texts).await?;
-        // A loop, because a closure here would keep the future from being Send.
+        // A loop, because a closure would make the future not Send.
         let mut calls = Vec::new();
         for batch in batches(&beginnings, self.0.batch_size.texts(), self.0.config.max_batch_bytes) {
             calls.push(self.embed_batch(&call, model, batch));
@@ -51,8 +51,8 @@ impl OpenAi {
         Ok(embeddings)
     }
 
-    /// Embeds a batch. What the provider refuses is halved until it is clear which texts it refuses, or that it was their
-    /// number: that makes at most two requests for each text.
+    /// Embeds a batch. A refused batch is halved until it is clear which texts the provider refuses, or that their
+    /// number was the reason. This takes at most two requests per text.
     async fn embed_batch(&self, call: &Call<'_>, model: &Model, batch: &[&str]) -> Result<Embeddings, EmbedError> {
         let mut embeddings = Embeddings::default();
         let mut most_passed = 0;
@@ -77,13 +77,13 @@ impl OpenAi {
         if most_passed == batch.len() {
             self.0.batch_size.passed(batch.len());
         } else if embeddings.cut.is_empty() && embeddings.refused.is_empty() {
-            // All of them passed after all, so that it was their number.
+            // All of them passed in the end, so their number was the reason.
             self.0.batch_size.learn(most_passed);
         }
         Ok(embeddings)
     }
 
-    /// Embeds as much of the beginning of a refused text as the provider says that it may have, if it says so.
+    /// If the provider states a limit, embeds as much of the beginning of a refused text as fits.
     async fn embed_refused(
         &self,
         call: &Call<'_>,
@@ -113,7 +113,7 @@ impl OpenAi {
             return Err(self.embed_error(call, failure));
         }
         let why = failure.describe_text(&self.0.url, call.model);
-        tracing::warn!(why, "a text is not embedded");
+        tracing::warn!(why, "a text could not be embedded");
         Ok(Embeddings {
             values: vec![0.0; model.dimensions],
             tokens: 0,
@@ -123,7 +123,7 @@ impl OpenAi {
         })
     }
 
-    /// Whether the provider embeds other texts. If not, it refuses the call and not the text.
+    /// Whether the provider embeds other texts. If not, it refuses the call, not the text.
     async fn takes_others(&self, call: &Call<'_>, model: &Model) -> Result<bool, EmbedError> {
         if call.is_answered.load(Ordering::Relaxed) {
             return Ok(true);
@@ -135,7 +135,7 @@ impl OpenAi {
         }
     }
 
-    /// One request, and the dimensions of its vectors checked.
+    /// Sends one request and checks the dimensions of its vectors.
     async fn request_checked(&self, call: &Call<'_>, model: &Model, texts: &[&str]) -> Result<Vectors, Rejected> {
         match self.request(call, texts).await {
             Ok(vectors) if vectors.dimensions != model.dimensions => Err(Rejected::Error(EmbedError::Dimensions {
@@ -153,14 +153,14 @@ impl OpenAi {
     }
 }
 
-/// Why a request did not give vectors.
+/// Why a request returned no vectors.
 enum Rejected {
-    /// Fewer or other texts may pass.
+    /// Fewer or other texts may succeed.
     Texts(Failure),
     Error(EmbedError),
 }
 
-/// What the model reads of each text, where its tokenizer is known; else the whole text.
+/// The part of each text that the model reads if its tokenizer is known, else the whole text.
 async fn beginnings<'t>(name: &str, texts: &[&'t str]) -> Result<Vec<&'t str>, EmbedError> {
     let mut beginnings = texts.to_vec();
     let Some(counter) = TokenCounter::openai(name) else {
@@ -181,7 +181,7 @@ async fn beginnings<'t>(name: &str, texts: &[&'t str]) -> Result<Vec<&'t str>, E
     Ok(beginnings)
 }
 
-/// Splits texts into runs of at most `max_texts` and `max_bytes`; a text above `max_bytes` is alone.
+/// Divides texts into runs of at most `max_texts` texts and `max_bytes` bytes. A text above `max_bytes` is alone.
 fn batches<'b, 't>(texts: &'b [&'t str], max_texts: usize, max_bytes: usize) -> Vec<&'b [&'t str]> {
     let mut batches = Vec::new();
     let (mut start, mut bytes) = (0, 0);
@@ -198,7 +198,7 @@ fn batches<'b, 't>(texts: &'b [&'t str], max_texts: usize, max_bytes: usize) -> 
     batches
 }
 
-/// The beginning of a text, at most `bytes` long and no character broken.
+/// The beginning of a text, at most `bytes` long, without splitting a character.
 fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }

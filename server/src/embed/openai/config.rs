@@ -13,14 +13,14 @@ use super::message::shown_url;
 /// OpenAI's own address, used when there is a key and no base URL.
 pub(super) const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 
-/// The key of a provider. Clones share it, so that replacing it replaces it for the requests that follow.
+/// The key of a provider. Clones share it, so replacing it affects all further requests.
 ///
 /// `Debug` does not show it.
 #[derive(Clone, Debug)]
 pub struct ProviderKey(Arc<RwLock<SecretString>>);
 
 impl ProviderKey {
-    /// Requests send the `other` key from now on.
+    /// From now on requests send the `other` key.
     pub fn replace(&self, other: &Self) {
         let other = other.current();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = other;
@@ -37,39 +37,43 @@ impl From<&str> for ProviderKey {
     }
 }
 
-/// Where the provider is and how it is used.
+/// The address of the provider, and how to use it.
 ///
-/// `Debug` shows neither the key nor what is secret in the address.
+/// `Debug` shows neither the key nor the secrets in the address.
 #[derive(Clone)]
 pub struct OpenAiConfig {
-    /// The address, with or without `/embeddings`, such as `http://127.0.0.1:11434/v1`; only a host stands for its `/v1`. A
-    /// query is sent with every request. Default: `OPENAI_BASE_URL`.
+    /// The address, with or without `/embeddings`, such as `http://127.0.0.1:11434/v1`. If it has no path, `/v1` is
+    /// added. A query in it is sent with every request. Default: `OPENAI_BASE_URL`.
     pub base_url: Option<String>,
-    /// Sent as a bearer token, to Azure in the header `api-key`. Optional with a base URL: local servers often need none.
+    /// Sent as a bearer token; to Azure in the header `api-key`. Optional with a base URL: local servers often need
+    /// none.
     pub api_key: Option<ProviderKey>,
-    /// Texts per request, 1 to 2048 (OpenAI's limit). Default 128. When the provider takes fewer, that is learned
-    /// from its refusals, and more are tried again from time to time.
+    /// Maximum number of texts per request, 1 to 2048 (OpenAI's limit). Default 128. If the provider accepts fewer,
+    /// pgfox learns that from its refusals and tries more from time to time.
     pub max_batch_texts: usize,
-    /// Bytes of text per request; a longer text goes alone. Default 256 KiB. A token has at least one byte, so that this
-    /// keeps a request below OpenAI's limit of 300,000 tokens.
+    /// Maximum number of bytes of text per request. A longer text is sent alone. Default 256 KiB. A token has at least
+    /// one byte, so this keeps a request below OpenAI's limit of 300,000 tokens.
     pub max_batch_bytes: usize,
-    /// Requests under way at a time, over the whole server. A quarter of them, rounded up, is for queries alone, unless it
-    /// is a single one. Default 8.
+    /// Maximum number of requests at a time over the whole server. If it is more than 1, a quarter, rounded up, is
+    /// reserved for queries. Default 8.
     pub concurrency: usize,
-    /// Bytes of a reply that are read before it is given up. Default 64 MiB: 128 vectors of 16,000 values fit, 30 bytes each.
+    /// Maximum size of a reply in bytes; a longer one is given up. Default 64 MiB, enough for 128 vectors of 16,000
+    /// values at 30 bytes each.
     pub max_reply_bytes: usize,
-    /// Time for one request, from connecting to the end of the reply. Default 60 s.
+    /// Maximum time for one request, from connecting to the end of the reply. Default 60 s.
     pub request_timeout: Duration,
-    /// Attempts after the first one, on rate limits, failures of the provider and lost connections. Default 5.
+    /// Maximum number of retries after rate limits, failures of the provider and lost connections. Default 5.
     pub max_retries: usize,
-    /// No retry starts later than this after the first attempt, and no request waits longer for its turn. Default 120 s.
+    /// No retry starts later than this after the first attempt, and no request waits longer for its turn. Default 120
+    /// s.
     pub max_elapsed: Duration,
-    /// The longest Retry-After that is waited for. When the provider asks for more, the caller is told at once. Default 30 s.
+    /// The longest Retry-After that a call waits for. If the provider asks for more, the caller gets an error at once.
+    /// Default 30 s.
     pub retry_after_cap: Duration,
-    /// How long the provider may be silent while somebody waits before it is taken to be out of order, if that caller then
-    /// leaves or an attempt fails. Default 5 s.
+    /// How long the provider may be silent while somebody waits. After that, a caller that leaves or an attempt that
+    /// fails marks it as out of order. Default 5 s.
     pub hangs_after: Duration,
-    /// How long the provider is taken to be out of order after a failure, if no call shows that it works. Default 60 s.
+    /// How long the provider counts as out of order after a failure, if no call shows that it works. Default 60 s.
     pub outage_lasts: Duration,
 }
 
@@ -108,7 +112,7 @@ impl OpenAiConfig {
         self.base_url.is_some() || self.api_key.is_some()
     }
 
-    /// The key that requests send now, empty without one.
+    /// The key that requests send now. Empty if there is none.
     pub(super) fn current_key(&self) -> SecretString {
         self.api_key.as_ref().map(ProviderKey::current).unwrap_or_default()
     }

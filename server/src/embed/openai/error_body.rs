@@ -1,19 +1,19 @@
-//! The error in the body of an answer: its words, codes and numbers.
+//! Reads the error in the body of an answer: its message, codes and numbers.
 
 use serde_json::Value;
 
-/// The error in a reply, in any of the shapes that servers use: `{"error": {"message", "type", "code"}}` (OpenAI, vLLM),
+/// The error in a reply, in any of the forms that servers use: `{"error": {"message", "type", "code"}}` (OpenAI, vLLM),
 /// the same in a list (Gemini), `{"error": "text"}` (Ollama), `{"message", "type"}` (TEI, Cohere), `{"detail": ...}`
 /// (FastAPI), `{"code", "msg"}` (Zhipu).
 #[derive(Debug, Default)]
 pub(super) struct ProviderError {
-    /// As it was sent; none when the body is not JSON.
+    /// The message as it was sent. `None` if the body is not JSON.
     pub(super) message: Option<String>,
-    /// `code` and `type`, where they are strings.
+    /// `code` and `type`, if they are strings.
     pub(super) codes: Vec<String>,
-    /// `code` or `status`, where it is a number or digits.
+    /// `code` or `status`, if it is a number or digits.
     pub(super) status: Option<u16>,
-    /// The numbers that llama.cpp gives beside its words.
+    /// The numbers that llama.cpp sends beside its message.
     tokens: Option<TokenLimit>,
 }
 
@@ -41,7 +41,7 @@ impl ProviderError {
         Self { message, codes, status, tokens }
     }
 
-    /// Some servers limit the rate with 400. To take other words for these does no harm: the request is repeated.
+    /// Some servers limit the rate with status 400. A false match is harmless: the request is only retried.
     pub(super) fn says_overload(&self) -> bool {
         const WORDS: [&str; 9] = [
             "too many requests",
@@ -61,8 +61,9 @@ impl ProviderError {
         self.message.iter().chain(&self.codes).any(says)
     }
 
-    /// "Input length 700 exceeds maximum allowed token size 512" and the like: the largest number is that of the text, the
-    /// one below it the limit. What else the numbers may mean is found out by asking again.
+    /// Reads messages such as "Input length 700 exceeds maximum allowed token size 512". The largest number is the
+    /// length of the text, and the next smaller one is the limit. If the numbers mean something else, the next request
+    /// shows it.
     pub(super) fn token_limit(&self) -> Option<TokenLimit> {
         let message = self.message.as_deref().unwrap_or_default();
         let stated = || {
@@ -84,7 +85,7 @@ impl ProviderError {
     }
 }
 
-/// The length of a text and what may be, in tokens, as a provider states both.
+/// The length of a text and its limit, in tokens, as a provider states both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TokenLimit {
     pub(super) actual: usize,
@@ -92,12 +93,12 @@ pub(super) struct TokenLimit {
 }
 
 impl TokenLimit {
-    /// How many bytes of a text of so many have `max` tokens, or a few less. `None` when the text cannot have as many
-    /// tokens as is said.
+    /// How many of the `bytes` of a text have `max` tokens or slightly fewer. `None` if the text cannot have as many
+    /// tokens as stated.
     pub(super) fn bytes_of(self, bytes: usize) -> Option<usize> {
-        /// Tokens that models add.
+        /// Maximum number of tokens that models add.
         const ADDED: usize = 16;
-        /// No tokenizer puts more bytes of prose into one, on the average of a long text.
+        /// On average over a long text, no tokenizer puts more bytes of prose into one token.
         const MAX_TOKEN_BYTES: usize = 32;
         let Self { actual, max } = self;
         let can_be = (bytes / MAX_TOKEN_BYTES..=bytes + ADDED).contains(&actual);

@@ -1,7 +1,7 @@
-//! What a failed call to a provider means: worth repeating, perhaps about its texts, or final.
+//! Classifies a failed call to a provider: worth retrying, perhaps caused by its texts, or final.
 //!
-//! The status decides. The words of providers differ and change, so that they never decide that a text is too long; at most
-//! their numbers say how long it may be.
+//! The status decides. The messages of providers differ and change, so they never decide that a text is too long. At
+//! most their numbers say how long it may be.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,10 +17,10 @@ use super::{
 };
 use crate::embed::EmbedError;
 
-/// When a caller may come back, if neither the provider nor the retries say.
+/// When a caller may try again if neither the provider nor the retries say.
 const RETRY_LATER: Duration = Duration::from_secs(5);
 
-/// The longest wait that is passed on; more is a mistake of the provider or of a clock.
+/// The longest wait that is passed on. A longer one is a mistake of the provider or of a clock.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A call that failed.
@@ -28,33 +28,33 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 #[error("{why}")]
 pub(super) struct Failure {
     pub(super) kind: Kind,
-    /// What the provider did, in words of ours: "fails", "did not answer within 60 s".
+    /// The behaviour of the provider in pgfox's words: "fails", "did not answer within 60 s".
     pub(super) why: String,
-    /// The status of its answer.
+    /// The HTTP status of its answer.
     pub(super) status: Option<StatusCode>,
-    /// Words of the provider or of a library, fit for callers.
+    /// The message of the provider or of a library, made safe for callers.
     pub(super) said: Option<String>,
-    /// What the provider asks to wait.
+    /// How long the provider asks to wait.
     pub(super) retry_after: Option<Duration>,
-    /// How many tokens the provider says there are, and how many may be.
+    /// The number of tokens and its limit, as the provider states them.
     pub(super) tokens: Option<TokenLimit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The provider is overloaded, fails or cannot be reached; it may work again soon.
+    /// The provider is overloaded, fails or cannot be reached. It may work again soon.
     Unavailable,
-    /// Too many requests; the same request works later.
+    /// Too many requests. The same request works later.
     RateLimited,
-    /// The provider answered with success and something that is not embeddings.
+    /// The provider answered with success, but not with embeddings.
     Garbage,
-    /// The account has used up what it paid for.
+    /// The account has used up its quota.
     QuotaExhausted,
-    /// The provider says no to the request, perhaps because of its texts: their number, their length or what they say.
+    /// The provider refuses the request, perhaps because of its texts: their number, length or contents.
     Texts,
-    /// Anything else that the provider says no to.
+    /// The provider refuses the request for another reason.
     Refused,
-    /// It was not asked: too many wait for it.
+    /// The provider was not asked, because too many requests wait for it.
     Busy,
 }
 
@@ -63,21 +63,21 @@ impl Failure {
         Self { kind, why: why.into(), status: None, said: None, retry_after: None, tokens: None }
     }
 
-    /// Adds the words of someone else; `key` is hidden in them.
+    /// Adds the message of someone else and hides `key` in it.
     pub(super) fn saying(self, said: &str, key: &str) -> Self {
         Self { said: message::for_callers(said, key), ..self }
     }
 
-    /// What an answer without success means; `key` is hidden in its words.
+    /// Classifies an answer without success and hides `key` in its message.
     pub(super) fn from_answer(status: StatusCode, headers: &HeaderMap, body: &[u8], key: &str) -> Self {
         let retry_after = retry_after(headers, SystemTime::now()).map(|wait| wait.min(MAX_RETRY_AFTER));
         Self { retry_after, ..Self::from_error(status, ProviderError::read(body), key) }
     }
 
-    /// What an answer with success means that is not embeddings; `key` is hidden in its words.
+    /// Classifies a successful answer without embeddings and hides `key` in its message.
     pub(super) fn from_success(body: &Value, key: &str) -> Self {
         let error = ProviderError::of(body);
-        // Gateways pass on the status that they were given.
+        // Gateways pass on the status that they received.
         let meant = error.status.and_then(|status| StatusCode::from_u16(status).ok());
         let failure = match meant.filter(|status| status.is_client_error() || status.is_server_error()) {
             Some(status) => Self::from_error(status, error, key),
@@ -103,31 +103,33 @@ impl Failure {
             Kind::RateLimited => "limits the rate",
             Kind::QuotaExhausted => "says that the quota is used up",
             Kind::Refused if status == StatusCode::UNAUTHORIZED => {
-                "does not accept the API key of the server, or not for this model"
+                "does not accept the API key of the server, at least not for this model"
             }
-            Kind::Refused if status == StatusCode::FORBIDDEN => "does not let the server use it, or not this model",
+            Kind::Refused if status == StatusCode::FORBIDDEN => {
+                "does not allow the server to use it, at least not this model"
+            }
             Kind::Refused if status == StatusCode::NOT_FOUND => "does not know the model or the address",
             Kind::Texts | Kind::Refused => "refuses the request",
             Kind::Busy => "is busy",
         };
         let tokens = if kind == Kind::Texts { error.token_limit() } else { None };
-        // What it says of a key is mostly the key.
+        // A message about a key usually contains the key.
         let is_key = status == StatusCode::UNAUTHORIZED;
         let said = error.message.filter(|_| !is_key).and_then(|said| message::for_callers(&said, key));
         Self { kind, why: why.to_owned(), status: Some(status), said, retry_after: None, tokens }
     }
 
-    /// Whether the same request may work a little later.
+    /// Whether the same request may succeed a little later.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::RateLimited)
     }
 
-    /// Whether the provider is there and able to answer, though it did not give vectors.
+    /// Whether the provider is reachable and able to answer, although it returned no vectors.
     pub(super) fn is_answer(&self) -> bool {
         self.status.is_some() && self.kind != Kind::Unavailable
     }
 
-    /// What callers are told: where it failed and why, what to do, and last what the provider says.
+    /// The text for callers: where it failed and why, what to do, and last the provider's message.
     pub(super) fn describe(&self, url: &str, model: &str) -> String {
         let advice = match self.kind {
             Kind::Unavailable | Kind::Busy => "try again later",
@@ -139,10 +141,10 @@ impl Failure {
         self.say(url, model, &self.why, advice)
     }
 
-    /// What callers are told of a text that the provider refuses though it takes others.
+    /// The text for callers about a text that the provider refuses although it takes others.
     pub(super) fn describe_text(&self, url: &str, model: &str) -> String {
         let advice = "shorten the text, or use a collection with chunking";
-        self.say(url, model, "refuses this text and takes others", advice)
+        self.say(url, model, "refuses this text but accepts others", advice)
     }
 
     fn say(&self, url: &str, model: &str, why: &str, advice: &str) -> String {
@@ -187,7 +189,7 @@ fn classify(status: StatusCode, error: &ProviderError) -> Kind {
     }
 }
 
-/// `retry-after-ms` (OpenAI, Azure), or `Retry-After` in seconds or as an HTTP date.
+/// Reads `retry-after-ms` (OpenAI, Azure), or `Retry-After` in seconds or as an HTTP date.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let number = |text: &str, unit: f64| Duration::try_from_secs_f64(text.trim().parse::<f64>().ok()? * unit).ok();
     if let Some(wait) = headers.get("retry-after-ms").and_then(|value| number(value.to_str().ok()?, 0.001)) {
@@ -321,8 +323,8 @@ mod tests {
         let key = r#"{"error":{"message":"Incorrect API key provided: sk-abc***xyz.","code":"invalid_api_key"}}"#;
         assert_eq!(
             describe(401, key),
-            "the embedding provider at http://host:8080/v1/embeddings does not accept the API key of the server, or not for this model \
-             (model \"m\", status 401); check the key, the model and --openai-base-url"
+            "the embedding provider at http://host:8080/v1/embeddings does not accept the API key of the server, at \
+             least not for this model (model \"m\", status 401); check the key, the model and --openai-base-url"
         );
         assert_eq!(
             describe(400, r#"{"detail":"no\nsuch\u0000 model"}"#),

@@ -1,4 +1,4 @@
-//! Whether the provider works, as far as its calls tell. Nothing is sent to find out, since that costs money.
+//! Whether the provider works, judged by its calls alone. No extra request is sent, because requests cost money.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -7,17 +7,17 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-/// What the calls tell of the provider.
+/// The state of the provider, judged by its calls.
 #[derive(Debug)]
 pub(in crate::embed) struct Health {
-    /// Until when the provider is taken to be out of order. `None`: it works.
+    /// Until when the provider counts as out of order. `None` means that it works.
     outage: watch::Sender<Option<Instant>>,
     silence: Mutex<Silence>,
     hangs_after: Duration,
     outage_lasts: Duration,
 }
 
-/// A request with its repetitions, for as long as somebody waits for it.
+/// A request with its retries, for as long as somebody waits for it.
 #[derive(Debug)]
 pub(super) struct Asking<'h>(&'h Health);
 
@@ -31,14 +31,15 @@ impl Health {
         self.outage.subscribe()
     }
 
-    /// A call has had its vectors.
+    /// Records a call that got its vectors.
     pub(in crate::embed) fn works(&self) {
         if self.outage.send_if_modified(|outage| outage.take().is_some()) {
             tracing::info!("the embedding provider works again");
         }
     }
 
-    /// A call has had none. That is forgotten after a while: if nobody calls, nothing else shows that it works again.
+    /// Records a call that got none. The outage expires after a while: without calls, nothing else shows that the
+    /// provider works again.
     pub(in crate::embed) fn fails(&self) {
         let until = Instant::now() + self.outage_lasts;
         if self.outage.send_replace(Some(until)).is_none() {
@@ -51,12 +52,12 @@ impl Health {
         Asking(self)
     }
 
-    /// The provider has answered, be it with vectors, a refusal or a limit.
+    /// Records an answer of the provider, whether vectors, a refusal or a rate limit.
     pub(super) fn heard(&self) {
         self.silence().heard(Instant::now());
     }
 
-    /// An attempt came to nothing.
+    /// Records an attempt without an answer.
     pub(super) fn unheard(&self) {
         let lasted = self.silence().lasted(Instant::now());
         self.judge(lasted);
@@ -74,21 +75,22 @@ impl Health {
 }
 
 impl Drop for Asking<'_> {
-    /// The request has ended, or its caller has left.
+    /// Called when the request has ended or its caller has left.
     fn drop(&mut self) {
         let lasted = self.0.silence().end(Instant::now());
         self.0.judge(lasted);
     }
 }
 
-/// How long the provider has been asked without an answer, since its last one. It is not enough to count the requests that
-/// fail in the end: callers often leave before that.
+/// Measures for how long requests have been running without an answer since the last one. It is not enough to count the
+/// requests that finally fail, because callers often leave before that.
 #[derive(Debug)]
 struct Silence {
     under_way: usize,
-    /// When the last answer came, or after that the first of the requests under way or the last that ended.
+    /// The time of the last answer. If requests began or ended after it: when the first running one began, or when the
+    /// last one ended.
     since: Instant,
-    /// The silence before that.
+    /// The silence before `since`.
     before: Duration,
 }
 
@@ -115,7 +117,7 @@ impl Silence {
         self.before + (now - self.since)
     }
 
-    /// Ends a request; how long the silence has lasted.
+    /// Ends a request and returns how long the silence has lasted.
     fn end(&mut self, now: Instant) -> Duration {
         let lasted = self.lasted(now);
         self.under_way -= 1;
@@ -144,12 +146,12 @@ mod tests {
             silence.begin(now, FORGET_AFTER);
             now += seconds(2);
             assert_eq!(silence.end(now), seconds(2 * round));
-            // Time in which nothing is asked does not count.
+            // Time without requests does not count.
             now += seconds(30);
         }
         now += seconds(40);
         silence.begin(now, FORGET_AFTER);
-        assert_eq!(silence.end(now), Duration::ZERO, "what is long ago does not count");
+        assert_eq!(silence.end(now), Duration::ZERO, "silence long ago does not count");
     }
 
     #[test]

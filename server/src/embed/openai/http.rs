@@ -1,4 +1,4 @@
-//! The connection to a provider: where it is, what goes into every request, and how an answer is read.
+//! The connection to a provider: its address, what every request contains, and how an answer is read.
 
 use std::{fmt, sync::LazyLock, time::Duration};
 
@@ -14,34 +14,34 @@ use super::{
 };
 use crate::embed::ConfigError;
 
-/// Most bytes of an answer without success that are read. Errors are short; a page of HTML says nothing.
+/// Maximum number of bytes read from an answer without success. Errors are short, and a page of HTML says nothing.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
 pub(super) type Client = async_openai::Client<Endpoint>;
 
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
-/// Hosts whose key goes into the header `api-key`, as does that of any address with `api-version` in its query.
+/// Hosts that take the key in the header `api-key`. An address with `api-version` in its query does so too.
 const AZURE_HOSTS: [&str; 3] = [".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"];
 
-/// A client, and where its requests go, as callers may know. Connects to nothing yet.
+/// A client, and the address of its requests that callers may see. Does not connect yet.
 pub(super) fn client(config: &OpenAiConfig) -> Result<(Client, String), ConfigError> {
     let endpoint = Endpoint::new(config)?;
     let url = endpoint.shown_url();
     let http = endpoint.http_client()?;
     let max_bytes = config.max_reply_bytes;
     let client = Client::build(http.clone(), endpoint);
-    // in place of async-openai's own way to send, which retries
+    // Replaces async-openai's own way to send, which retries.
     let send = move |request: HttpRequestFactory| send(http.clone(), request, max_bytes);
     Ok((client.with_http_service(tower::service_fn(send)), url))
 }
 
-/// Address and headers; in place of `OpenAIConfig`, which reads the environment and panics on a key with a line break.
+/// Address and headers. Replaces `OpenAIConfig`, which reads the environment and panics on a key with a line break.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    /// Without `/embeddings`.
+    /// The address without `/embeddings`.
     base_url: reqwest::Url,
-    /// Whether the key goes into `api-key`.
+    /// Whether the key goes into the header `api-key`.
     is_azure: bool,
     key: Option<ProviderKey>,
 }
@@ -52,7 +52,7 @@ impl Endpoint {
         let invalid = |why: String| ConfigError::BaseUrl { url: shown_url(text), why };
         let mut base_url = reqwest::Url::parse(text).map_err(|error| invalid(error.to_string()))?;
         if !matches!(base_url.scheme(), "http" | "https") || base_url.fragment().is_some() {
-            return Err(invalid("it has the form http://host:port/v1 or https://host/v1".to_owned()));
+            return Err(invalid("use the form http://host:port/v1 or https://host/v1".to_owned()));
         }
 
         if let Some(key) = &config.api_key {
@@ -64,7 +64,7 @@ impl Endpoint {
         let path = base_url.path().trim_end_matches('/');
         let path = match path.strip_suffix("/embeddings") {
             Some(base) => base,
-            // Only a host: what its API begins with.
+            // The address is only a host: add the usual path of the API.
             None if path.is_empty() && is_azure_host => "/openai/v1",
             None if path.is_empty() => "/v1",
             None => path,
@@ -74,7 +74,7 @@ impl Endpoint {
         Ok(Self { base_url, is_azure, key: config.api_key.clone() })
     }
 
-    /// Where embeddings are asked for, without what can be secret.
+    /// The address of embedding requests, without secrets.
     fn shown_url(&self) -> String {
         let mut url = self.base_url.clone();
         url.set_query(None);
@@ -82,20 +82,21 @@ impl Endpoint {
     }
 
     fn http_client(&self) -> Result<reqwest::Client, ConfigError> {
-        // reqwest is built without a TLS provider of its own. Fails when there is one already, which is as good.
+        // reqwest is built without a crypto provider. Installing one fails only if one is installed already, which is
+        // fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
 
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("pgfox/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
-            // a redirected POST becomes a GET, and would take the key along
+            // A redirected POST becomes a GET and would take the key along.
             .redirect(reqwest::redirect::Policy::none());
         if self.base_url.scheme() == "http" {
-            // no certificates are needed then, and a small container has none
+            // Plain HTTP needs no certificates, and a small container has none.
             builder = builder.tls_certs_only([]);
         }
         if self.is_loopback() {
-            // HTTP_PROXY is meant for the world outside
+            // HTTP_PROXY is meant for addresses outside.
             builder = builder.no_proxy();
         }
         builder.build().map_err(|error| ConfigError::HttpClient { why: chain(&error) })
@@ -120,7 +121,7 @@ fn secret(key: &ProviderKey, scheme: &str) -> Result<HeaderValue, InvalidHeaderV
     Ok(value)
 }
 
-/// The URL with more in its path; its query stays.
+/// The URL with `path` appended. Its query stays.
 fn with_path(mut url: reqwest::Url, path: &str) -> String {
     let path = format!("{}{path}", url.path().trim_end_matches('/'));
     url.set_path(&path);
@@ -129,7 +130,7 @@ fn with_path(mut url: reqwest::Url, path: &str) -> String {
 
 impl Config for Endpoint {
     fn headers(&self) -> HeaderMap {
-        // A key that replaces the first one was checked as that was.
+        // A key that replaces the first one passed the same check.
         let (name, scheme) = if self.is_azure { (API_KEY, "") } else { (AUTHORIZATION, "Bearer ") };
         self.key.iter().filter_map(|key| Some((name.clone(), secret(key, scheme).ok()?))).collect()
     }
@@ -147,13 +148,13 @@ impl Config for Endpoint {
     }
 
     fn api_key(&self) -> &SecretString {
-        // The headers hold it, which can change.
+        // The headers include the key, which can change.
         static NONE: LazyLock<SecretString> = LazyLock::new(SecretString::default);
         &NONE
     }
 }
 
-/// Sends a request and reads the whole answer: the place where the status, the headers and the size can be seen.
+/// Sends a request and reads the whole answer. Only here the status, the headers and the size are known.
 async fn send(
     client: reqwest::Client,
     request: HttpRequestFactory,
@@ -161,7 +162,7 @@ async fn send(
 ) -> Result<reqwest::Response, OpenAIError> {
     let fail = |failure: Failure| OpenAIError::Boxed(Box::new(failure));
     let request = request.build().await?;
-    // That of this request, since it can change.
+    // The key of this request, since it can change.
     let header = request.headers().get(AUTHORIZATION).or_else(|| request.headers().get(API_KEY));
     let header = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let key = SecretString::from(header.trim_start_matches("Bearer "));
@@ -171,7 +172,7 @@ async fn send(
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| fail(lost(error, key)))? {
         if !status.is_success() && body.len() + chunk.len() > MAX_ERROR_BYTES {
-            break; // a page, whatever it says
+            break; // An HTML page; its contents do not matter.
         }
         if body.len() + chunk.len() > max_bytes {
             let why = format!("gives an answer of more than {max_bytes} bytes");
@@ -182,7 +183,7 @@ async fn send(
     if !status.is_success() {
         return Err(fail(Failure::from_answer(status, response.headers(), &body, key)));
     }
-    // async-openai logs a body that is not JSON in full
+    // async-openai would log a body that is not JSON in full.
     if !(body.trim_ascii().starts_with(b"{") && body.trim_ascii().ends_with(b"}")) {
         let failure = Failure::new(Kind::Garbage, "gives an answer that is not JSON");
         return Err(fail(Failure { status: Some(status), ..failure }));
@@ -190,7 +191,7 @@ async fn send(
     Ok(::http::Response::new(Bytes::from(body)).into())
 }
 
-/// What an error of the library means; `key` is hidden in its words.
+/// Converts an error of the library and hides `key` in its message.
 pub(super) fn into_failure(error: OpenAIError, key: &str) -> Failure {
     match error {
         OpenAIError::Boxed(error) => match error.downcast::<Failure>() {
@@ -206,7 +207,7 @@ pub(super) fn into_failure(error: OpenAIError, key: &str) -> Failure {
     }
 }
 
-/// A connection that was not made, or broke.
+/// The failure for a connection that could not be made, or that broke.
 fn lost(error: reqwest::Error, key: &str) -> Failure {
     Failure::new(Kind::Unavailable, "cannot be reached").saying(&chain(&error.without_url()), key)
 }

@@ -1,40 +1,41 @@
-//! What a provider says, made fit for callers: short, on one line and without secrets. Providers repeat keys in their
+//! Makes a provider's message safe for callers: short, on one line and without secrets. Providers repeat keys in their
 //! messages, whole or in part, and name accounts.
 
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-/// Most characters of a message that callers get.
+/// Maximum length of a message for callers, in characters.
 const MAX_CHARS: usize = 200;
-/// Most characters of a message that are looked at.
+/// Maximum number of characters of a message that are read.
 const MAX_READ_CHARS: usize = 4_000;
-/// Characters in a row that a word must share with the key to be taken for a part of it.
+/// A word that shares this many characters in a row with the key counts as a part of it.
 const KEY_PART: usize = 6;
-/// What stands in place of a secret.
+/// The replacement for a secret.
 const HIDDEN: &str = "***";
 
-/// What looks like a secret. Rather a word too much than one too few: what it hides is seldom what helps.
+/// Matches anything that looks like a secret. It is better to hide a word too much than one too few, since hidden words
+/// are seldom useful.
 static SECRETS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let patterns = [
-        // a value that is said to be one
+        // A value named as a secret.
         r#"(?i)(?<name>\b(?:bearer\s|(?:api[-_ ]?key|authorization|password|secret|signature|token)\b[^\s:=]{0,3}(?:\s\w+){0,2}\s?[:=])\s*)(?:bearer\s)?\S+"#,
-        // an email address
+        // An email address.
         r#"[^\s@<>"'(]+@[^\s@<>"')]+"#,
-        // a key or the id of an account, by the prefixes that providers give them
+        // A key or an account id, by the prefixes of the providers.
         r"\b(?:AIza|(?:gh[pousr]|glpat|gsk|hf|nvapi|org|pk|pplx|proj|rk|sk|xai)[-_])[\w*.…-]{6,}",
-        // masked in part already
+        // A value that is partly masked already.
         r"\S*(?:\*{3,}|•{3,}|[xX]{6,})\S*",
         r"[\w-]{2,}(?:\.{3}|…)[\w-]{2,}",
-        // a UUID, and what is too long for a word
+        // A UUID, or anything too long for a word.
         r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
         r"[\w+/=-]*[A-Za-z0-9]{20,}[\w+/=-]*",
     ];
-    // A test compiles it.
+    // A test checks that it compiles.
     Regex::new(&patterns.join("|")).ok()
 });
 
-/// A message of a provider, or of a library about what the provider sent. `None` when nothing of it can be shown.
+/// Cleans the message of a provider, or of a library about the provider's answer. `None` if nothing of it can be shown.
 pub(super) fn for_callers(message: &str, key: &str) -> Option<String> {
     let secrets = SECRETS.as_ref()?;
     let is_secret = |word: &str| holds_part_of(word, key) || (word.contains("://") && shown_url(word) != word);
@@ -51,10 +52,10 @@ pub(super) fn for_callers(message: &str, key: &str) -> Option<String> {
     }
 }
 
-/// A base URL without what can be secret in it: user, password, query and fragment. It need not be valid.
+/// A base URL without its secrets: user, password, query and fragment. The URL may be invalid.
 pub(crate) fn shown_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, _)| url.split_at(scheme.len() + 3));
-    // The last one, since a password may hold anything.
+    // The last @, since a password may contain any character.
     let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
     match rest.split_once(['?', '#']) {
         Some((rest, _)) => format!("{scheme}{user}{rest}?{HIDDEN}"),
@@ -130,7 +131,7 @@ mod tests {
         assert_eq!(for_callers(" \n", ""), None);
         let long = shown(&"ä ".repeat(50_000));
         assert_eq!(long.chars().count(), MAX_CHARS + 3);
-        // A secret at the cut is hidden before it is cut.
+        // A secret at the cut is hidden before the message is cut.
         let cut = shown(&format!("{} {KEY}", "a ".repeat(95)));
         assert!(!cut.contains("Zq9"), "{cut}");
     }

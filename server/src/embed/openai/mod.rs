@@ -1,7 +1,7 @@
-//! Embedding by a server that speaks OpenAI's `POST /embeddings`: OpenAI, gateways, vLLM, Ollama, TEI, llama.cpp.
+//! Embeds through a server that speaks OpenAI's `POST /embeddings`: OpenAI, gateways, vLLM, Ollama, TEI, llama.cpp.
 //!
-//! `async-openai` makes the requests; its own retries are replaced by those in here, which see the status and the
-//! headers of every answer and honour Retry-After up to a cap.
+//! `async-openai` makes the requests. This module replaces its retries, because it sees the status and the headers of
+//! every answer and honours Retry-After up to a cap.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -39,9 +39,9 @@ pub(crate) use self::message::shown_url;
 
 /// The first pause before a retry; it doubles with every attempt.
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// The longest pause that the doubling leads to.
+/// The longest pause that doubling leads to.
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
-/// A text that every model takes.
+/// A text that every model accepts.
 const PROBE: &str = "dimensions";
 
 /// The provider. Clones share the connections and the limits.
@@ -52,9 +52,9 @@ pub(crate) struct OpenAi(Arc<Inner>);
 struct Inner {
     client: http::Client,
     config: OpenAiConfig,
-    /// Where requests go, as callers are told.
+    /// The address of requests, as callers see it.
     url: String,
-    /// One for each request under way. Not held while a retry waits.
+    /// One turn for each running request. A request that waits for a retry holds none.
     requests: Arc<Turns>,
     health: Health,
     batch_size: BatchSize,
@@ -62,7 +62,7 @@ struct Inner {
 }
 
 impl OpenAi {
-    /// Checks the configuration; connects to nothing yet.
+    /// Checks the configuration. Does not connect yet.
     pub(crate) fn new(config: OpenAiConfig) -> Result<Self, ConfigError> {
         let positive = [
             ("max_batch_texts", config.max_batch_texts),
@@ -94,7 +94,7 @@ impl OpenAi {
         &self.0.health
     }
 
-    /// How many values a vector of the model `name` has, with `dimensions` asked for or not.
+    /// The number of dimensions of the model `name`, with `dimensions` requested or not.
     pub(super) async fn probe(&self, name: &str, dimensions: Option<usize>) -> Result<usize, EmbedError> {
         let call = Call::new(name, dimensions, Purpose::Query);
         let vectors = self.request(&call, &[PROBE]).await.map_err(|failure| self.embed_error(&call, failure))?;
@@ -105,7 +105,7 @@ impl OpenAi {
         failure.into_embed_error(&self.0.url, call.model)
     }
 
-    /// One request with its retries.
+    /// Sends one request and retries it.
     async fn request(&self, call: &Call<'_>, texts: &[&str]) -> Result<Vectors, Failure> {
         let _asking = self.0.health.ask();
         let requested = self.request_uncounted(call, texts).await;
@@ -138,7 +138,7 @@ impl OpenAi {
             }
             let pause = match failure.retry_after {
                 Some(asked) if asked > config.retry_after_cap => return Err(failure),
-                // a little later than asked, and not everyone at once
+                // A little later than requested, and not all callers at once.
                 Some(asked) => asked.saturating_add(FIRST_BACKOFF.mul_f64(rand::random_range(0.0..1.0))),
                 None => backoff(attempt).mul_f64(rand::random_range(0.0..1.0)),
             };
@@ -178,7 +178,7 @@ impl OpenAi {
                 if let Some(body) = reply.without_vectors() {
                     return Err(Failure::from_success(&body, config.current_key().expose_secret()));
                 }
-                let unusable = |why| format!("gives an answer that is not usable, with {why}");
+                let unusable = |why| format!("gives an answer that cannot be used, with {why}");
                 reply.into_vectors(texts.len()).map_err(|why| Failure::new(Kind::Garbage, unusable(why)))
             }
             Ok(Err(error)) => Err(into_failure(error, config.current_key().expose_secret())),
@@ -190,17 +190,17 @@ impl OpenAi {
     }
 }
 
-/// What the requests for one list of texts have in common.
+/// The shared state of the requests for one list of texts.
 #[derive(Debug)]
 struct Call<'c> {
-    /// The model by its name there.
+    /// The name of the model at the provider.
     model: &'c str,
-    /// Dimensions to ask for.
+    /// The dimensions to request.
     dimensions: Option<usize>,
     purpose: Purpose,
-    /// Held while one of its requests waits for a turn: a call stands in the queue once, however many requests it makes.
+    /// Held while one of its requests waits for a turn: a call is in the queue once, however many requests it makes.
     place: Mutex<()>,
-    /// Whether the provider has given vectors for any of its texts.
+    /// Whether the provider has returned vectors for any of its texts.
     is_answered: AtomicBool,
 }
 
@@ -215,7 +215,7 @@ impl<'c> Call<'c> {
 struct Request<'t> {
     model: &'t str,
     input: &'t [&'t str],
-    /// Always said: some servers answer in base64 when it is missing.
+    /// Always sent: some servers answer in base64 if it is missing.
     encoding_format: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     dimensions: Option<usize>,

@@ -1,7 +1,7 @@
-//! Reads an OpenAI-shaped reply into one flat vector, and takes what servers really send.
+//! Reads a reply in OpenAI's format into one flat vector, and accepts what servers really send.
 //!
-//! Only `data` with its `embedding`s is needed. `object`, `model`, `usage` and even `index` are left out by some servers,
-//! some number every vector 0, and some send base64 although floats were asked for.
+//! Only `data` with its `embedding`s is required. Some servers leave out `object`, `model`, `usage` or even `index`.
+//! Some number every vector 0, and some send base64 although floats were requested.
 
 use std::{fmt, mem};
 
@@ -14,22 +14,22 @@ use serde_json::{Map, Value};
 
 use crate::embed::Embeddings;
 
-/// A reply as it was sent; nothing is checked yet.
+/// A reply as it was sent, unchecked.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
-    /// The vectors one after the other, in the order of the reply.
+    /// The vectors one after another, in the order of the reply.
     values: Vec<f32>,
     vectors: Vec<Vector>,
-    /// Tokens that the provider says it read; 0 when it does not say.
+    /// The number of tokens that the provider says it read; 0 if it does not say.
     tokens: u64,
     has_data: bool,
-    /// What else there is.
+    /// All other fields.
     rest: Map<String, Value>,
 }
 
 #[derive(Debug)]
 struct Vector {
-    /// Which text this is the vector of; without it the position counts.
+    /// The index of the text that this vector belongs to. If it is missing, the position counts.
     index: Option<usize>,
     start: usize,
     end: usize,
@@ -44,14 +44,14 @@ pub(super) struct Vectors {
 }
 
 impl Vectors {
-    /// As the embeddings of `count` texts that were read whole.
+    /// Converts the vectors of `count` texts that were read as a whole.
     pub(super) fn into_embeddings(self, count: usize) -> Embeddings {
         Embeddings { values: self.values, tokens: self.tokens, truncated: vec![false; count], ..Embeddings::default() }
     }
 }
 
 impl Reply {
-    /// What was sent instead of embeddings, or an error beside them.
+    /// Describes what the provider sent instead of embeddings, or an error beside them.
     pub(super) fn without_vectors(&mut self) -> Option<Value> {
         // Some servers always send the field.
         let none = [Value::Null, Value::Bool(false), Value::from(""), Value::from(0)];
@@ -59,7 +59,7 @@ impl Reply {
         (has_error || !self.has_data).then(|| Value::Object(mem::take(&mut self.rest)))
     }
 
-    /// Checks that there is exactly one finite vector for each of `count` texts, all of the same length.
+    /// Checks that each of `count` texts has exactly one finite vector, and that all have the same length.
     pub(super) fn into_vectors(self, count: usize) -> Result<Vectors, String> {
         if self.vectors.len() != count {
             return Err(format!("{} vectors for {count} texts", self.vectors.len()));
@@ -75,9 +75,9 @@ impl Reply {
             return Err("a value that is not a finite number".to_owned());
         }
 
-        // Some servers embed text by text and do not count.
+        // Some servers embed text by text and do not number the vectors.
         let all_zero = self.vectors.iter().all(|vector| vector.index == Some(0));
-        // order[i] = where in the reply the vector of text i is
+        // order[i] is the position in the reply of the vector of text i.
         let mut order = vec![None; count];
         for (position, vector) in self.vectors.iter().enumerate() {
             let index = vector.index.filter(|_| !all_zero).unwrap_or(position);
@@ -214,7 +214,7 @@ impl<'de> Visitor<'de> for Item<'_> {
     }
 }
 
-/// The values of one vector: a list of numbers, or base64 of little-endian f32.
+/// The values of one vector: a list of numbers, or little-endian f32 in base64.
 struct Values<'r>(&'r mut Vec<f32>);
 
 impl<'de> DeserializeSeed<'de> for Values<'_> {

@@ -1,4 +1,4 @@
-//! Takes connections from a listener, whatever happens to it.
+//! Accepts connections from a listener and survives every error of it.
 
 use std::{
     io,
@@ -10,17 +10,17 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::slots::{Slot, Slots};
 
-/// How long to wait when a connection cannot be accepted, which is mostly for want of file descriptors.
+/// How long to wait if a connection cannot be accepted. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Least time between two lines of the log about the same trouble.
+/// Minimum time between two log lines about the same trouble.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// A listener whose connections each have a [`Slot`].
+/// A listener that gives each connection a [`Slot`].
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     listener: TcpListener,
     slots: Arc<Slots>,
-    /// What the log calls its connections.
+    /// The name of its connections in the log.
     name: &'static str,
     no_room: Complaint,
     no_socket: Complaint,
@@ -31,7 +31,7 @@ impl Acceptor {
         Self { listener, slots, name, no_room: Complaint::default(), no_socket: Complaint::default() }
     }
 
-    /// The next connection. Nothing is lost when it is dropped.
+    /// Accepts the next connection. Dropping the future loses no connection.
     pub(crate) async fn accept(&mut self) -> (TcpStream, Slot) {
         loop {
             self.slots.closed().await;
@@ -48,7 +48,7 @@ impl Acceptor {
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    // One that has made no call can be spared.
+                    // A connection that has made no call can be spared.
                     self.slots.end_oldest();
                     if let Some(times) = self.no_socket.add() {
                         tracing::warn!(
@@ -69,8 +69,7 @@ impl Acceptor {
         if let Some(times) = self.no_room.add() {
             tracing::warn!(
                 times,
-                "{} of at most {} connections to {} are open: new ones take the place of those without a call, or are \
-                 refused",
+                "{} of at most {} connections to {} are open: a new one replaces one without a call, or is refused",
                 self.slots.count(),
                 self.slots.max(),
                 self.name
@@ -79,13 +78,13 @@ impl Acceptor {
     }
 }
 
-/// Whether the client is to blame, who left before its connection was accepted.
+/// Whether the error concerns a single client, which left before its connection was accepted.
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
 }
 
-/// Keeps trouble that comes often from filling the log.
+/// Limits how often repeated trouble is logged.
 #[derive(Debug, Default)]
 struct Complaint {
     times: u64,
@@ -93,7 +92,7 @@ struct Complaint {
 }
 
 impl Complaint {
-    /// How often it has happened since the last line; `None`: no line yet.
+    /// Returns how often it has happened since the last line. `None` means no line yet.
     fn add(&mut self) -> Option<u64> {
         self.times += 1;
         if self.last.is_some_and(|last| last.elapsed() < COMPLAIN_EVERY) {

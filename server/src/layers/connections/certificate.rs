@@ -1,4 +1,4 @@
-//! The certificate that the server shows, which can be exchanged while it serves.
+//! The certificate that the server shows. It can be replaced while the server runs.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate chain and its private key. Clones share one, so that replacing it replaces it for the server too.
+/// A certificate chain and its private key. Clones share them, so replacing them replaces them for the server too.
 #[derive(Clone)]
 pub struct Certificate(Arc<RwLock<Arc<CertifiedKey>>>);
 
@@ -28,12 +28,12 @@ impl Certificate {
     /// Reads a chain and a key in PEM.
     ///
     /// # Errors
-    /// When one of them cannot be read, or they do not belong together: a text for people.
+    /// If one of them cannot be read, or if they do not belong together. The error is a text for people.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, String> {
         Ok(Self(Arc::new(RwLock::new(Arc::new(read(chain, key)?)))))
     }
 
-    /// New connections get `other` from now on.
+    /// New connections use `other` from now on.
     pub fn replace(&self, other: &Self) {
         let other = other.current();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = other;
@@ -43,7 +43,7 @@ impl Certificate {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Speaks TLS for a gRPC server, and for pages that know no HTTP/2.
+    /// Makes a TLS acceptor for gRPC, and for web pages without HTTP/2.
     pub(super) fn acceptor(&self) -> Result<TlsAcceptor, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -64,12 +64,12 @@ fn read(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
     let certificates = certificates.map_err(|error| format!("the certificate is not PEM: {error}"))?;
     if certificates.is_empty() {
-        return Err("the first holds no certificate in PEM".into());
+        return Err("the certificate file contains no certificate in PEM".into());
     }
     let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|error| format!("the second holds no private key in PEM: {error}"))?;
+        .map_err(|error| format!("the key file contains no private key in PEM: {error}"))?;
     CertifiedKey::from_der(certificates, key, &ring::default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => "the private key is not that of the certificate".into(),
+        rustls::Error::InconsistentKeys(_) => "the private key does not belong to the certificate".into(),
         error => format!("the certificate and its key cannot be used: {error}"),
     })
 }

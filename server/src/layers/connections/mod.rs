@@ -1,7 +1,8 @@
-//! The connections of callers: how many there are, what each has to do to stay, and how it ends.
+//! The connections of callers: their number, what each has to do to stay, and how it ends.
 //!
-//! A connection is closed when its first call does not come in time, which bounds the TLS handshake too. One that has made
-//! a call stays until it is idle for long or the server ends, and is then asked to leave, so that no call is lost.
+//! A connection is closed if its first call does not come in time; this limit includes the TLS handshake. After its
+//! first call it stays until it is idle for too long or the server ends. The client is then asked to leave, so that no
+//! call is lost.
 
 mod accept;
 mod certificate;
@@ -44,18 +45,19 @@ pub(crate) use slots::Slots;
 
 use crate::app::Limits;
 
-/// How long a client may take to answer whether it is still there.
+/// Maximum time for a client to answer a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most bytes of a call that arrive before they are asked for: those of a message that waits for its part of the budget.
+/// Maximum number of bytes of a call that may arrive before the server reads them, such as those of a message that
+/// waits for its share of the budget.
 const STREAM_WINDOW: u32 = 512 * 1024;
-/// The same for all calls of a connection: some of them may wait without stopping the others.
+/// The same for all calls of a connection. It is larger, so that a few waiting calls do not stop the others.
 const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
-/// HTTP takes in headers of at most so many bytes, as HTTP/2 counts them. Up to here, headers that are too large for a call
-/// get a clear answer.
+/// Maximum size of headers that HTTP accepts, as HTTP/2 counts it. Up to this size, headers that are too large for a
+/// call get a clear answer.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
-/// How long a client without a call may take to leave.
+/// Maximum time for a client without a call to leave.
 const LEAVING: Duration = Duration::from_secs(1);
-/// Much later than any connection lives.
+/// Much longer than any connection lives.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Serves connections.
@@ -66,7 +68,7 @@ pub(crate) struct Connections {
     limits: Arc<Limits>,
 }
 
-/// Hides the session keys.
+/// A wrapper whose `Debug` hides the session keys.
 #[derive(Clone)]
 struct TlsAcceptorOf(TlsAcceptor);
 
@@ -77,7 +79,7 @@ impl std::fmt::Debug for TlsAcceptorOf {
 }
 
 impl Connections {
-    /// Speaks HTTP/2, and HTTP/1.1 for pages and to say what this is.
+    /// Serves HTTP/2, and HTTP/1.1 for web pages and for a hint to other clients.
     pub(crate) fn new(limits: Arc<Limits>, certificate: Option<&Certificate>) -> Result<Self, rustls::Error> {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1().timer(TokioTimer::new()).max_buf_size(MAX_HEADER_LIST as usize);
@@ -93,7 +95,8 @@ impl Connections {
         Ok(Self { http, tls, limits })
     }
 
-    /// Accepts until `draining`, then waits for the calls that run. Dropping it drops all connections.
+    /// Accepts connections until `draining`, then waits for the running calls. Dropping the future drops all
+    /// connections.
     pub(crate) async fn serve<S, B>(
         self,
         listener: TcpListener,
@@ -192,20 +195,20 @@ impl Connections {
     }
 
     async fn handshake(&self, socket: TcpStream) -> io::Result<Either<TcpStream, TlsStream<TcpStream>>> {
-        // Whoever has left shows below.
+        // A client that has already left is detected below.
         let _ = socket.set_nodelay(true);
         match &self.tls {
             None => Ok(Either::Left(socket)),
             Some(_) if without_tls::is_http(&socket).await? => {
                 without_tls::answer(socket).await?;
-                Err(io::Error::other("a client speaks HTTP without it"))
+                Err(io::Error::other("a client speaks HTTP without TLS"))
             }
             Some(TlsAcceptorOf(tls)) => tls.accept(socket).await.map(Either::Right),
         }
     }
 }
 
-/// The peer of a connection, among the extensions of its requests.
+/// The peer of a connection, stored in the extensions of its requests.
 #[derive(Debug)]
 pub(crate) struct Caller {
     slot: Slot,
@@ -220,12 +223,12 @@ impl Caller {
         Self { slot, since: Instant::now(), running: AtomicUsize::new(0), last: AtomicU64::new(0) }
     }
 
-    /// It may call: its connection stays.
+    /// The client may call, so its connection stays.
     pub(crate) fn keep(&self) {
         self.slot.keep();
     }
 
-    /// When its last call ended; now, if one is running.
+    /// When the last call ended, or now if a call is running.
     fn last_call(&self) -> Instant {
         match self.running.load(Ordering::Acquire) {
             0 => self.since + Duration::from_millis(self.last.load(Ordering::Acquire)),
@@ -234,7 +237,7 @@ impl Caller {
     }
 }
 
-/// A call that is under way.
+/// A running call.
 #[derive(Debug)]
 struct Running(Arc<Caller>);
 
@@ -278,7 +281,7 @@ where
         let answer = self.service.clone().oneshot(request);
         Box::pin(async move {
             let answer = answer.await?;
-            // Health is for those without a key too. What is no call has another status of HTTP.
+            // Clients without a key may check the health too. A request that is not a call has another HTTP status.
             let code = answer.headers().get("grpc-status");
             if answer.status() == StatusCode::OK
                 && code.is_none_or(|code| Code::from_bytes(code.as_bytes()) != Code::Unauthenticated)
@@ -290,7 +293,7 @@ where
     }
 }
 
-/// The body of an answer, and the call that ends with it.
+/// The body of an answer together with its call, which ends with the body.
 #[derive(Debug)]
 struct Answer<B> {
     body: B,

@@ -1,4 +1,4 @@
-//! How many connections there may be, and which one ends when there are too many.
+//! Limits the number of connections, and chooses which one ends when there are too many.
 
 use std::{
     collections::BTreeMap,
@@ -13,20 +13,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::stats::Counter;
 
-/// At most one connection in so many may be one without a call, so that strangers take up neither the room nor the memory
-/// of callers.
+/// At most one in four connections may be without a call, so that strangers use up neither the places nor the memory of
+/// callers.
 const SILENT_SHARE: usize = 4;
 
-/// Why the server ended connections, or took none.
+/// Counts the connections that the server ended or refused, by reason.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionStats {
-    /// There was no room, and every connection had made a call.
+    /// Refused because there was no room and every connection had made a call.
     pub(crate) refused: Counter,
-    /// Without a call, and closed for a newer one.
+    /// Closed without a call to make room for a newer one.
     pub(crate) replaced: Counter,
-    /// Without a call for too long.
+    /// Closed after too long without a call.
     pub(crate) silent: Counter,
-    /// Without a further call for too long.
+    /// Closed after too long without a further call.
     pub(crate) idle: Counter,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Slots {
     max_silent: usize,
     ending: CancellationToken,
     taken: Mutex<Taken>,
-    /// A connection that made room is closed.
+    /// Notified when a connection that made room is closed.
     closed: Notify,
     pub(crate) stats: ConnectionStats,
 }
@@ -45,15 +45,15 @@ pub(crate) struct Slots {
 #[derive(Debug, Default)]
 struct Taken {
     count: usize,
-    /// Those that have made room and are not closed yet.
+    /// The number of connections that made room and are not closed yet.
     closing: usize,
     next: u64,
-    /// Those without a call, from the oldest on, and how to end each.
+    /// The connections without a call, oldest first, each with the token that ends it.
     silent: BTreeMap<u64, CancellationToken>,
 }
 
 impl Slots {
-    /// Room for `max` connections, which all are to end with `ending`.
+    /// Makes room for `max` connections. All of them end with `ending`.
     pub(crate) fn new(max: usize, ending: CancellationToken) -> Arc<Self> {
         let max_silent = max.div_ceil(SILENT_SHARE);
         let (taken, closed, stats) = (Mutex::default(), Notify::new(), ConnectionStats::default());
@@ -64,12 +64,13 @@ impl Slots {
         self.max
     }
 
-    /// Open connections.
+    /// The number of open connections.
     pub(crate) fn count(&self) -> usize {
         self.taken().count
     }
 
-    /// Room for a connection. When there is none the oldest without a call makes room; `None` if each has made one.
+    /// Takes room for a connection. If there is none, the oldest connection without a call makes room. `None` if every
+    /// connection has made a call.
     pub(super) fn take(self: &Arc<Self>) -> Option<Slot> {
         let mut taken = self.taken();
         if taken.count >= self.max || taken.silent.len() >= self.max_silent {
@@ -89,7 +90,7 @@ impl Slots {
         Some(Slot { slots: Arc::clone(self), id, called: AtomicBool::new(false), end })
     }
 
-    /// Waits until few of the connections that have made room are still open: in a burst there would be far more
+    /// Waits until few of the connections that made room are still open. Without this a burst would open far more
     /// descriptors than connections.
     pub(super) async fn closed(&self) {
         while self.taken().closing >= self.max_silent {
@@ -97,7 +98,7 @@ impl Slots {
         }
     }
 
-    /// Ends the oldest connection without a call, which gives its descriptor back.
+    /// Ends the oldest connection without a call, which frees its descriptor.
     pub(super) fn end_oldest(&self) {
         if self.taken().end_oldest() {
             self.stats.replaced.add(1);
@@ -105,7 +106,7 @@ impl Slots {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        // Nothing that panics happens while it is held.
+        // Nothing panics while the lock is held.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,7 +121,7 @@ impl Taken {
     }
 }
 
-/// The room of a connection, given back when it is dropped.
+/// The room of a connection. Dropping it gives the room back.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Arc<Slots>,
@@ -130,7 +131,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Its connection has made a call: it no longer has to make room for others.
+    /// Records that the connection has made a call. It no longer has to make room for others.
     pub(crate) fn keep(&self) {
         if !self.is_kept() && self.slots.taken().silent.remove(&self.id).is_some() {
             self.called.store(true, Ordering::Relaxed);
@@ -145,7 +146,7 @@ impl Slot {
         &self.slots.stats
     }
 
-    /// Waits until its connection has to make room, or all are to end.
+    /// Waits until the connection has to make room, or until all connections end.
     pub(crate) async fn ended(&self) {
         self.end.cancelled().await;
     }
@@ -154,7 +155,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.slots.taken();
-        // One that was ended has given its room away.
+        // A connection that was ended has already given its room away.
         if taken.silent.remove(&self.id).is_some() || self.is_kept() {
             taken.count -= 1;
         } else {
@@ -177,7 +178,7 @@ mod tests {
         caller.keep();
         let (first, second) = (slots.take().unwrap(), slots.take().unwrap());
         assert_eq!(slots.count(), 3);
-        // A quarter of eight may be silent.
+        // At most a quarter of eight, so two, may be without a call.
         let third = slots.take().unwrap();
         assert!(first.ended().now_or_never().is_some());
         assert!(second.ended().now_or_never().is_none() && third.ended().now_or_never().is_none());

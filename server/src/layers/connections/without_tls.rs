@@ -1,4 +1,4 @@
-//! What a port with TLS says to those who come without.
+//! Answers clients that come without TLS to a port with TLS.
 
 use std::{io, time::Duration};
 
@@ -9,26 +9,26 @@ use tokio::{
 };
 
 const WHY: &str = "this port speaks TLS: use https://";
-/// How long a client may take to read why, and how much of what it still sends is read meanwhile.
+/// Maximum time for a client to read the reason. The server reads what the client still sends for the same time.
 const LEAVING: Duration = Duration::from_secs(1);
 const MAX_UNREAD: u64 = 64 * 1024;
 /// INADEQUATE_SECURITY of HTTP/2.
 const INADEQUATE_SECURITY: u8 = 0xc;
 
-/// Whether a client begins as HTTP does, with a letter. TLS begins with 22.
+/// Whether a client begins with a letter, as HTTP does. TLS begins with byte 22.
 pub(super) async fn is_http(socket: &TcpStream) -> io::Result<bool> {
     let mut first = [0];
     Ok(socket.peek(&mut first).await? > 0 && first[0].is_ascii_uppercase())
 }
 
-/// Answers a client of which [`is_http`] holds, and ends the connection.
+/// Answers a client that [`is_http`] recognizes, and ends the connection.
 pub(super) async fn answer(mut socket: TcpStream) -> io::Result<()> {
     let mut first = [0; 3];
     socket.read_exact(&mut first).await?;
     let answer = if first == *b"PRI" { http_2() } else { http_1() };
     socket.write_all(&answer).await?;
     socket.shutdown().await?;
-    // What stays unread would reset the connection before the answer is read.
+    // Unread bytes would reset the connection before the client reads the answer.
     let _ = timeout(LEAVING, copy(&mut socket.take(MAX_UNREAD), &mut sink())).await;
     Ok(())
 }
@@ -42,7 +42,7 @@ fn http_1() -> Vec<u8> {
     .into_bytes()
 }
 
-/// Empty settings, as the protocol demands, and GOAWAY with the reason.
+/// Empty settings, as the protocol requires, and GOAWAY with the reason.
 fn http_2() -> Vec<u8> {
     let length = 8 + WHY.len() as u8;
     let mut frames = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];

@@ -12,16 +12,16 @@ use tokio_util::sync::CancellationToken;
 use super::Metrics;
 use crate::layers::connections::{Acceptor, Slots};
 
-/// Most connections at a time. A few are enough for those who scrape.
+/// Maximum number of connections at a time. Scrapers need only a few.
 const MAX_CONNECTIONS: usize = 64;
-/// Longest time that a connection lives. Each has one request, so that nobody keeps the others out.
+/// Maximum life of a connection. Each serves one request, so that no client keeps the others out.
 const MAX_CONNECTION_TIME: Duration = Duration::from_secs(10);
-/// Most bytes of the head of a request.
+/// Maximum size of the head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Serves until it is dropped.
+/// Serves until the future is dropped.
 pub(crate) async fn serve(listener: TcpListener, metrics: Metrics) {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(metrics));
@@ -39,7 +39,7 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Metrics) {
             let mut http = http1::Builder::new();
             http.keep_alive(false).max_buf_size(MAX_HEAD_BYTES);
             let served = http.serve_connection(TokioIo::new(socket), service);
-            // Whoever scrapes tells when it did not get its answer.
+            // A scraper detects a missing answer by itself.
             tokio::select! {
                 _ = tokio::time::timeout(MAX_CONNECTION_TIME, served) => {}
                 () = slot.ended() => {}

@@ -1,8 +1,8 @@
-//! What Prometheus reads. Everything is counted where it happens, by atomics; here it is only collected.
+//! The metrics that Prometheus reads. Each is counted where it happens, with atomics; this module only collects them.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use pgfox::v1::FILE_DESCRIPTOR_SET;
+use pgfox::v1::{ErrorReason, FILE_DESCRIPTOR_SET};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder},
@@ -13,12 +13,13 @@ use tonic::Code;
 
 use crate::{
     embed::{self, Embedders},
+    error::reason_name,
     layers::connections::Slots,
-    stats::Histogram,
+    stats::{Counter, Histogram},
     store::Store,
 };
 
-/// The names of the codes as gRPC writes them, by their numbers.
+/// The names of the status codes as gRPC writes them, indexed by number.
 const CODES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -43,21 +44,25 @@ pub(super) fn code_name(code: Code) -> &'static str {
     CODES[code as usize]
 }
 
-/// How long the calls of each RPC took, by their codes. The RPCs are those of the API, so that no caller can add to them.
+/// How many values `ErrorReason` has.
+const REASONS: usize = ErrorReason::SourceNotFollowed as usize + 1;
+
+/// The duration of calls by RPC and status code, and their errors by reason. The RPCs come from the API, so callers cannot add any.
 #[derive(Debug)]
 pub(crate) struct Rpcs(Vec<Rpc>);
 
 #[derive(Debug)]
 struct Rpc {
     path: String,
-    /// Length of what is before the name in the path.
+    /// Length of the part of the path before the name.
     prefix: usize,
     by_code: [Histogram; CODES.len()],
+    by_reason: [Counter; REASONS],
 }
 
 impl Rpcs {
     pub(super) fn new() -> Self {
-        // It was encoded when this was built, and is read whole or not at all.
+        // The build encoded it, so it decodes completely.
         let files = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
         let mut rpcs = Vec::new();
         for file in &files.file {
@@ -67,6 +72,7 @@ impl Rpcs {
                     path: format!("{prefix}{}", method.name()),
                     prefix: prefix.len(),
                     by_code: std::array::from_fn(|_| Histogram::default()),
+                    by_reason: std::array::from_fn(|_| Counter::default()),
                 }));
             }
         }
@@ -74,7 +80,7 @@ impl Rpcs {
         Self(rpcs)
     }
 
-    /// The number of the RPC at a path.
+    /// The index of the RPC at a path.
     pub(super) fn find(&self, path: &str) -> Option<usize> {
         self.0.binary_search_by(|rpc| rpc.path.as_str().cmp(path)).ok()
     }
@@ -84,12 +90,16 @@ impl Rpcs {
         &path[*prefix..]
     }
 
-    pub(super) fn observe(&self, rpc: usize, code: Code, took: Duration) {
-        self.0[rpc].by_code[code as usize].observe(took);
+    pub(super) fn observe(&self, rpc: usize, code: Code, reason: Option<ErrorReason>, took: Duration) {
+        let Rpc { by_code, by_reason, .. } = &self.0[rpc];
+        by_code[code as usize].observe(took);
+        if let Some(reason) = reason {
+            by_reason[reason as usize].add(1);
+        }
     }
 }
 
-/// Reads all that is counted in a server.
+/// Reads everything that a server counts.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) rpcs: Arc<Rpcs>,
@@ -110,14 +120,25 @@ impl Collector for Metrics {
 
 impl Metrics {
     fn encode_rpcs(&self, out: &mut Out<'_>) -> fmt::Result {
-        let help = "Time from a call to the end of its answer, of streams too";
+        let help = "Time from the start of a call to the end of its answer, streams included";
         let mut metric = out.0.encode_descriptor("pgfox_rpc_duration_seconds", help, None, MetricType::Histogram)?;
         for (rpc, Rpc { by_code, .. }) in self.rpcs.0.iter().enumerate() {
             for (code, histogram) in CODES.iter().zip(by_code) {
                 let labels = [("method", self.rpcs.name(rpc)), ("code", code)];
-                // Of 17 codes for each RPC few ever come.
+                // Each RPC uses few of the 17 codes.
                 if histogram.snapshot().count > 0 {
                     encode_histogram(metric.encode_family(&labels)?, histogram)?;
+                }
+            }
+        }
+        let help = "Calls that ended with an error of the service, by its reason";
+        let mut metric = out.0.encode_descriptor("pgfox_rpc_errors", help, None, MetricType::Counter)?;
+        for (rpc, Rpc { by_reason, .. }) in self.rpcs.0.iter().enumerate() {
+            for (number, counter) in (0..).zip(by_reason) {
+                let Ok(reason) = ErrorReason::try_from(number) else { continue };
+                let labels = [("method", self.rpcs.name(rpc)), ("reason", reason_name(reason))];
+                if counter.get() > 0 {
+                    ConstCounter::new(counter.get()).encode(metric.encode_family(&labels)?)?;
                 }
             }
         }
@@ -139,27 +160,37 @@ impl Metrics {
 
     fn encode_store(&self, out: &mut Out<'_>) -> fmt::Result {
         let pool = self.store.pool_status();
-        out.gauge("pgfox_pool_max_connections", "Most connections to the database", pool.max)?;
+        out.gauge("pgfox_pool_max_connections", "Maximum number of connections to the database", pool.max)?;
         out.gauge("pgfox_pool_connections", "Open connections to the database", pool.open)?;
         out.gauge("pgfox_pool_connections_in_use", "Connections to the database that are in use", pool.in_use)?;
-        out.gauge("pgfox_pool_waiting", "Waiting for a connection to the database", pool.waiting)?;
+        out.gauge("pgfox_pool_waiting", "Calls that wait for a connection to the database", pool.waiting)?;
         let stats = self.store.stats();
-        let help = "Time to get a connection to the database, opening it where there is none";
+        let help = "Time to get a connection to the database, including opening a new one";
         let metric = out.0.encode_descriptor("pgfox_pool_wait_seconds", help, None, MetricType::Histogram)?;
         encode_histogram(metric, &stats.pool_wait)?;
 
         let rows = [("inserted", &stats.inserted), ("updated", &stats.updated), ("unchanged", &stats.unchanged)];
-        let help = "Documents that ingest requests brought, by what became of them";
+        let help = "Documents in ingest requests, by result";
         out.counters("pgfox_ingested_rows", help, "result", rows.map(|(result, count)| (result, count.get())))?;
+
+        let rows = [
+            ("stored", &stats.followed_stored),
+            ("deleted", &stats.followed_deleted),
+            ("failed", &stats.followed_failed),
+        ];
+        let help = "Rows of followed tables, by result";
+        out.counters("pgfox_followed_rows", help, "result", rows.map(|(result, count)| (result, count.get())))?;
 
         let builds = [
             ("started", &stats.builds_started),
             ("succeeded", &stats.builds_succeeded),
             ("failed", &stats.builds_failed),
         ];
-        let help = "Index builds in this process; one that is interrupted starts again";
+        let help = "Index builds in this process, by event; an interrupted build starts again";
         out.counters("pgfox_index_builds", help, "event", builds.map(|(event, count)| (event, count.get())))?;
-        out.gauge("pgfox_index_builds_running", "Index builds that run in this process", stats.builds_running.get())
+        out.gauge("pgfox_index_builds_running", "Running index builds in this process", stats.builds_running.get())?;
+        let help = "Chunks stored by an older version whose words this process has made again";
+        out.counter("pgfox_words_converted", help, stats.words_converted.get())
     }
 
     fn encode_embedders(&self, out: &mut Out<'_>) -> fmt::Result {
@@ -167,23 +198,27 @@ impl Metrics {
         let mut counters = |name, help, count: fn(&embed::Stats) -> u64| {
             out.counters(name, help, "provider", stats.iter().map(|(provider, stats)| (*provider, count(stats))))
         };
-        counters("pgfox_embed_calls", "Batches of texts that a model was asked for", |stats| stats.calls.get())?;
-        counters("pgfox_embed_texts", "Texts that were embedded", |stats| stats.texts.get())?;
-        counters("pgfox_embed_tokens", "Tokens that models read", |stats| stats.tokens.get())?;
-        counters("pgfox_embed_retries", "Requests that were sent again", |stats| stats.retries.get())?;
-        counters("pgfox_embed_failures", "Batches that were not embedded", |stats| stats.failures.get())?;
+        counters("pgfox_embed_calls", "Batches of texts sent to a model", |stats| stats.calls.get())?;
+        counters("pgfox_embed_texts", "Texts embedded", |stats| stats.texts.get())?;
+        counters("pgfox_embed_tokens", "Tokens read by models", |stats| stats.tokens.get())?;
+        counters("pgfox_embed_retries", "Requests to a provider that were retried", |stats| stats.retries.get())?;
+        counters("pgfox_embed_failures", "Batches that could not be embedded", |stats| stats.failures.get())?;
         let (hits, misses) = self.embedders.query_cache_hits_and_misses();
-        let help = "Query texts by whether their vector was remembered";
+        let help = "Lookups of query texts in the cache of vectors, by result";
         out.counters("pgfox_query_cache", help, "result", [("hit", hits), ("miss", misses)])
     }
 }
 
-/// Writes metrics in the shapes that are used here.
+/// Writes metrics in the forms that this module uses.
 struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 
     fn counters<'v>(
@@ -216,6 +251,12 @@ mod tests {
         assert_eq!(CODES.len(), Code::Unauthenticated as usize + 1);
         assert_eq!(code_name(Code::DeadlineExceeded), "DEADLINE_EXCEEDED");
         assert_eq!(code_name(Code::Unauthenticated), "UNAUTHENTICATED");
+    }
+
+    #[test]
+    fn every_reason_has_a_counter() {
+        assert!((0..REASONS).all(|number| ErrorReason::try_from(number as i32).is_ok()));
+        assert!(ErrorReason::try_from(REASONS as i32).is_err(), "a later reason is the last");
     }
 
     #[test]

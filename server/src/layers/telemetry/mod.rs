@@ -1,6 +1,7 @@
-//! What operators see of calls: an id in every line of the log that belongs to one, and how long each took.
+//! Shows calls to operators: an id in every log line of a call, and the duration of each call.
 //!
-//! The layer is around everything else, so that it also sees what is refused before it reaches the service.
+//! The layer sees every call of gRPC first, so also calls that are refused before they reach the service. The layer for
+//! pages comes before it, because that layer puts the trailers of an answer into its body.
 
 pub(crate) mod http;
 mod metrics;
@@ -13,18 +14,21 @@ use std::{
 };
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use hyper::body::{Body, Frame, SizeHint};
-use tonic::Code;
+use hyper::body::{Bytes, Frame, SizeHint};
+use pgfox::v1::ErrorReason;
+use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
 
 pub(crate) use metrics::Metrics;
 use metrics::{Rpcs, code_name};
 
-/// Names a call, in the metadata of its request and of its answer.
+use crate::error::{reason_name, reason_of};
+
+/// The metadata key that names a call, in its request and in its answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longest id that is taken over from a caller, in bytes.
+/// Maximum length of an id from a caller, in bytes.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Wraps the services of a server.
@@ -38,7 +42,7 @@ impl Telemetry {
         Self { rpcs: Arc::new(Rpcs::new()) }
     }
 
-    /// What the calls are counted in.
+    /// The counters of the calls.
     pub(crate) fn rpcs(&self) -> Arc<Rpcs> {
         Arc::clone(&self.rpcs)
     }
@@ -59,12 +63,12 @@ pub(crate) struct TelemetryService<S> {
     rpcs: Arc<Rpcs>,
 }
 
-impl<S, B, R> Service<Request<B>> for TelemetryService<S>
+impl<S, B> Service<Request<B>> for TelemetryService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<B>, Response = Response<Body>>,
     S::Future: Send + 'static,
 {
-    type Response = Response<Answer<R>>;
+    type Response = Response<Body>;
     type Error = S::Error;
     type Future = futures_util::future::BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
@@ -75,7 +79,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let id = request_id(request.headers());
         let rpc = self.rpcs.find(request.uri().path());
-        // Of the highest level, so that no filter that lets a line through leaves out its id.
+        // At the highest level, so that a filter that passes a line also keeps its id.
         let span = tracing::error_span!(
             "call",
             method = rpc.map_or("other", |rpc| self.rpcs.name(rpc)),
@@ -86,6 +90,7 @@ where
             rpc,
             began: Instant::now(),
             code: Code::Cancelled,
+            reason: None,
             span: span.clone(),
         };
         let answer = span.in_scope(|| self.inner.call(request)).instrument(span);
@@ -93,12 +98,12 @@ where
             let mut answer = answer.await?;
             answer.headers_mut().insert(REQUEST_ID, id);
             call.see(answer.headers());
-            Ok(answer.map(|body| Answer { body, call }))
+            Ok(answer.map(|body| Body::new(Answer { body, call })))
         })
     }
 }
 
-/// The id that the caller has given, or a new one.
+/// The id from the caller, or a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let is_fit = |id: &&HeaderValue| {
         (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -109,23 +114,25 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
-/// A call from its request to the last byte of its answer. Counted when it is dropped: one whose caller leaves before the
-/// end is CANCELLED.
+/// A call from its request to the last byte of its answer. It is counted when dropped; if the caller leaves before the
+/// end, as CANCELLED.
 #[derive(Debug)]
 struct Call {
     rpcs: Arc<Rpcs>,
-    /// `None`: another service, such as health, or a method that there is not.
+    /// `None` for another service, such as health, or for an unknown method.
     rpc: Option<usize>,
     began: Instant,
     code: Code,
+    reason: Option<ErrorReason>,
     span: Span,
 }
 
 impl Call {
-    /// Takes the code over from where it stands: the trailers, or the headers of an error without a message before it.
+    /// Reads how the call ended from the trailers, or from the headers if an error has no message before it.
     fn see(&mut self, headers: &HeaderMap) {
         if let Some(code) = headers.get("grpc-status") {
             self.code = Code::from_bytes(code.as_bytes());
+            self.reason = reason_of(headers);
         }
     }
 }
@@ -134,24 +141,25 @@ impl Drop for Call {
     fn drop(&mut self) {
         let took = self.began.elapsed();
         if let Some(rpc) = self.rpc {
-            self.rpcs.observe(rpc, self.code, took);
+            self.rpcs.observe(rpc, self.code, self.reason, took);
         }
         self.span.in_scope(|| {
-            tracing::debug!(code = code_name(self.code), took_us = took.as_micros() as u64, "answered");
+            let reason = self.reason.map(reason_name);
+            tracing::debug!(code = code_name(self.code), reason, took_us = took.as_micros() as u64, "answered");
         });
     }
 }
 
-/// The body of an answer, and the call that ends with it.
+/// The body of an answer together with its call, which ends with the body.
 #[derive(Debug)]
-pub(crate) struct Answer<B> {
-    body: B,
+struct Answer {
+    body: Body,
     call: Call,
 }
 
-impl<B: Body + Unpin> Body for Answer<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

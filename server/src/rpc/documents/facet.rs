@@ -12,7 +12,7 @@ use crate::{
     store::Facets,
 };
 
-/// Values unless the caller says otherwise.
+/// The number of values if the caller does not set it.
 const DEFAULT_LIMIT: i32 = 10;
 
 pub(in crate::rpc) async fn facet(
@@ -45,7 +45,7 @@ pub(in crate::rpc) async fn facet(
     };
     let other_value_count = found.value_count - found.values.len() as i64;
     let values = found.values.into_iter().map(|(value, count)| {
-        let value = json::read_any(&value).map_err(|_| Error::Internal("a value that is no JSON".into()))?;
+        let value = json::read_any(&value).map_err(|_| Error::Internal("a value that is not JSON".into()))?;
         Ok(v1::FacetValue { value: Some(value), count })
     });
     let values = values.collect::<Result<_, Error>>()?;

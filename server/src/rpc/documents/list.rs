@@ -15,7 +15,7 @@ use crate::{
     store::{DocumentOrder, Listing, Position, StoreError},
 };
 
-/// Documents of a page unless the caller says otherwise.
+/// The number of documents per page if the caller does not set it.
 const DEFAULT_PAGE: i32 = 100;
 
 pub(in crate::rpc) async fn list(
@@ -23,7 +23,7 @@ pub(in crate::rpc) async fn list(
     mut request: v1::ListDocumentsRequest,
     deadline: Instant,
 ) -> Result<v1::ListDocumentsResponse, Error> {
-    // What all pages of a listing have in common is what is left.
+    // The rest of the request is the same for all pages of a listing.
     let (page_size, page_token) = (mem::take(&mut request.page_size), mem::take(&mut request.page_token));
     let digest = Sha256::digest(request.encode_to_vec());
     let digest = digest.first_chunk().copied().unwrap_or_default();
@@ -77,7 +77,7 @@ pub(in crate::rpc) async fn list(
     for (position, document) in page.documents {
         let mut document = to_message(document)?;
         document.metadata = document.metadata.and_then(|metadata| fields.prune(metadata));
-        // Metadata can be several times larger as a message than as it is stored. A document that is too large for a page
+        // Metadata can be several times larger in a message than in storage. A document that is too large for a page
         // comes alone.
         if !bytes.take(&document, token_bytes(&position, order)) && last.is_some() {
             break;
@@ -91,14 +91,14 @@ pub(in crate::rpc) async fn list(
     Ok(response)
 }
 
-// A token is this number, a part of the digest of the request without page_size and page_token, the id of the collection,
-// and the id or the key of the last document.
+// A token contains this number, a part of the digest of the request without page_size and page_token, the id of the
+// collection, and the id or the key of the last document.
 const TOKEN_VERSION: u8 = 1;
 
 type RequestDigest = [u8; 16];
 
 fn foreign_token() -> Violation {
-    let rule = "must be the next_page_token of a request that was the same but for page_size";
+    let rule = "must be the next_page_token of the same request; only page_size may differ";
     Violation::new("page_token", rule)
 }
 
@@ -113,7 +113,7 @@ fn write_token(last: &Position, digest: RequestDigest, order: DocumentOrder) -> 
     BASE64_URL_SAFE_NO_PAD.encode(token)
 }
 
-/// How long a token is.
+/// The length of a token.
 fn token_bytes(last: &Position, order: DocumentOrder) -> usize {
     let place = match order {
         DocumentOrder::Id => last.id.len(),

@@ -8,8 +8,8 @@ use crate::{
     app::App,
     error::Error,
     rpc::messages::notes,
-    rules::{Violation, Violations, documents::read_selection, json},
-    store::{Changed, MetadataChange},
+    rules::{Violation, Violations, documents::read_selection, json, source::metadata_violations},
+    store::{Changed, MetadataChange, StoreError},
 };
 
 pub(in crate::rpc) async fn update(
@@ -28,7 +28,7 @@ pub(in crate::rpc) async fn update(
             None
         }
         None => {
-            violations.push(Violation::new("metadata", "is required; an object without fields is one too"));
+            violations.push(Violation::new("metadata", "is required; it may be an object without fields"));
             None
         }
     };
@@ -44,11 +44,14 @@ pub(in crate::rpc) async fn update(
 
     let change = MetadataChange { metadata, replace, max_bytes: json::MAX_BYTES };
     let changed = if dry_run {
-        app.store.count_changes(&collection, &filter, &change).await?
+        app.store.count_changes(&collection, &filter, &change).await
     } else {
-        app.store.update_metadata(&collection, &filter, &change, app.limits.max_bulk_documents, deadline).await?
+        app.store.update_metadata(&collection, &filter, &change, app.limits.max_bulk_documents, deadline).await
     };
-    let Changed { matched, updated } = changed;
+    let Changed { matched, updated } = match changed {
+        Err(StoreError::MetadataInvalid(problems)) => return Err(metadata_violations(problems).into()),
+        changed => changed?,
+    };
     let notes = if matched == 0 { notes(app, &collection, Some(&filter), None, deadline).await } else { Vec::new() };
     Ok(v1::UpdateMetadataResponse { matched_count: matched, updated_count: updated, notes })
 }

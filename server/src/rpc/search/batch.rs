@@ -26,10 +26,10 @@ use crate::{
     store::{Collection, StoreError},
 };
 
-/// Searches of a batch that run at a time: one caller must not take every connection.
+/// Number of searches of a batch that run at a time. One caller must not take every connection.
 const CONCURRENCY: usize = 4;
 
-/// A search that keeps the rules, and its query as a vector if that was a text.
+/// A search that follows the rules, with the vector of its text once that is embedded.
 struct CheckedSearch {
     search: Search,
     collection: Arc<Collection>,
@@ -51,7 +51,7 @@ pub(in crate::rpc) async fn search_batch(
             let response = search.run(app, collection, embedded).await;
             let response = response.map_err(|error| error.within(&place(position)))?;
             let limit = app.limits.max_response_bytes;
-            // A few bytes of each go to its tag and length.
+            // The tag and the length of each answer take a few bytes.
             let size = response.encoded_len() + 8;
             if bytes.fetch_add(size, Ordering::Relaxed) + size > limit {
                 return Err(StoreError::ResponseTooLarge { limit }.into());
@@ -64,21 +64,26 @@ pub(in crate::rpc) async fn search_batch(
     Ok(v1::SearchBatchResponse { responses: with_notes(app, answered, deadline).await })
 }
 
-/// Says why searches found nothing, for each filter once, and within the time of two calls.
+/// Explains why searches found nothing, once for each filter, and within the time of two calls.
 async fn with_notes(
     app: &App,
     mut answered: Vec<(Search, v1::SearchResponse)>,
     deadline: Instant,
 ) -> Vec<v1::SearchResponse> {
     let deadline = deadline.min(Instant::now() + 2 * app.limits.notes);
+    // The notes of each search, by its position.
+    let mut found: Vec<Vec<String>> = vec![Vec::new(); answered.len()];
     for position in 0..answered.len() {
         let (before, rest) = answered.split_at_mut(position);
         let Some((search, response)) = rest.first_mut().filter(|(_, response)| is_nothing(response)) else { continue };
-        let same = before.iter().find(|(other, response)| is_nothing(response) && other.selects_as(search));
-        response.notes = match same {
-            Some((_, response)) => response.notes.clone(),
+        let same = before.iter().position(|(other, response)| is_nothing(response) && other.selects_as(search));
+        found[position] = match same {
+            Some(same) => found[same].clone(),
             None => search.notes(app, response, deadline).await,
         };
+    }
+    for ((_, response), notes) in answered.iter_mut().zip(found) {
+        response.notes.extend(notes);
     }
     answered.into_iter().map(|(_, response)| response).collect()
 }
@@ -87,7 +92,7 @@ fn place(position: usize) -> String {
     format!("searches[{position}]")
 }
 
-/// Checks the searches, each in its collection, and tells all that is wrong.
+/// Checks the searches, each in its collection, and reports all violations.
 async fn check(app: &App, request: v1::SearchBatchRequest, deadline: Instant) -> Result<Vec<CheckedSearch>, Error> {
     let v1::SearchBatchRequest { collection: default, searches } = request;
     let mut violations = Violations::default();
@@ -113,7 +118,8 @@ async fn check(app: &App, request: v1::SearchBatchRequest, deadline: Instant) ->
     Ok(checked)
 }
 
-/// Embeds the texts of the searches, with one call for each collection; again when names stand for others meanwhile.
+/// Embeds the texts of the searches, with one call for each collection. Repeats this if a name means another collection
+/// meanwhile.
 async fn embed_all(app: &App, searches: &mut [CheckedSearch]) -> Result<(), Error> {
     let mut attempt = 1;
     while let Err((positions, error)) = try_embed_all(app, searches).await {
@@ -137,7 +143,7 @@ async fn embed_all(app: &App, searches: &mut [CheckedSearch]) -> Result<(), Erro
     Ok(())
 }
 
-/// Embeds what is not embedded yet. An error comes with the searches whose texts were not.
+/// Embeds the texts that are not embedded yet. An error includes the searches whose texts could not be embedded.
 async fn try_embed_all(app: &App, searches: &mut [CheckedSearch]) -> Result<(), (Vec<usize>, Error)> {
     let mut by_collection: HashMap<i64, Vec<usize>> = HashMap::new();
     for (position, CheckedSearch { search, collection, embedded }) in searches.iter().enumerate() {

@@ -9,45 +9,49 @@ use crate::{
     app::App,
     error::Error,
     rules::{MAX_EXAMPLES, MAX_LIMIT, Violation, Violations, fields::Fields, filter},
-    store::{self, Filter, Fusion, MAX_EF_SEARCH, SearchSettings, Words},
+    store::{
+        self, Excluded, Filter, Fusion, FusionMethod, MAX_EF_SEARCH, MAX_RERANK_CANDIDATES, SearchSettings, Words,
+    },
+    words::Syntax,
 };
 
-/// Results unless the caller says otherwise.
+/// Default number of results.
 const DEFAULT_LIMIT: i32 = 10;
-/// pgvector's most lists, and so most probes.
+/// The maximum number of lists in pgvector, and so of probes.
 const MAX_PROBES: i32 = 32_768;
-/// Most candidates of a fusion, and of a choice of results that differ.
+/// Maximum number of candidates of a fusion or of diversity.
 const MAX_CANDIDATES: i32 = 1_000;
 const MAX_WEIGHT: f32 = 1_000.0;
-/// Fusion unless the caller says otherwise. On three test collections (Cranfield, Medline, CISI) this finds more than
-/// either search alone, and what only words find still comes among the first ten: with the usual constant of 60 nothing
-/// that is missing among the nearest 100 would.
-const DEFAULT_VECTOR_WEIGHT: f32 = 1.5;
+/// Defaults of a fusion.
+const DEFAULT_VECTOR_WEIGHT: f32 = 1.0;
 const DEFAULT_FULL_TEXT_WEIGHT: f32 = 1.0;
 const DEFAULT_RANK_CONSTANT: i32 = 10;
-const DEFAULT_FUSED: usize = 100;
-/// Results to choose from, unless the caller says otherwise: at least so many, and so many for one of `limit`.
+const DEFAULT_FUSED: usize = 200;
+/// The default number of candidates for diversity is the larger of `DEFAULT_CHOICE` and `DEFAULT_CHOICE_PER_RESULT`
+/// times `limit`.
 const DEFAULT_CHOICE: usize = 50;
 const DEFAULT_CHOICE_PER_RESULT: usize = 4;
 const DEFAULT_DIVERSITY: f32 = 0.5;
 
-/// A search that keeps the rules, but for those of its collection.
+/// A search that follows the rules. The rules of its collection are checked later.
 #[derive(Debug)]
 pub(super) struct Search {
-    /// As the caller knows it.
+    /// The name or alias that the caller uses.
     pub(super) collection: String,
     pub(super) query: Query,
     pub(super) mode: SearchMode,
-    words: Words,
+    pub(super) words: Words,
     fusion: Fusion,
     pub(super) diversity: Option<Diversity>,
+    /// Whether to return the passages that contain the words.
+    pub(super) highlight: bool,
     pub(super) fields: Fields,
-    /// All but the keys to leave out.
+    /// All settings except the documents to leave out.
     pub(super) settings: SearchSettings,
 }
 
 impl Search {
-    /// Reads a request; nothing when it does not even say what to look for where. What is wrong is in `violations`.
+    /// Reads a request. Collects violations. Returns `None` if the request names no collection or has no query.
     pub(super) fn check(
         violations: &mut Violations,
         request: v1::SearchRequest,
@@ -55,7 +59,7 @@ impl Search {
         deadline: Instant,
     ) -> Option<Self> {
         let mode = SearchMode::try_from(request.mode);
-        violations.check(mode.is_ok(), "mode", "is not a SearchMode");
+        violations.check(mode.is_ok(), "mode", "must be a SearchMode");
         let mode = match mode.unwrap_or_default() {
             SearchMode::Unspecified => SearchMode::Vector,
             mode => mode,
@@ -82,6 +86,9 @@ impl Search {
         let diversity = request
             .diversity
             .map(|diversity| check_diversity(violations, mode, diversity, limit, request.group_by_document));
+        let highlight = request.highlight;
+        let rule = "cannot be used in SEARCH_MODE_VECTOR, which does not search for words";
+        violations.check(!highlight || mode != SearchMode::Vector, "highlight", rule);
         let fields = Fields::read(violations, request.read_mask);
         let (Some(query), true) = (request.query, plausible) else {
             return None;
@@ -91,8 +98,9 @@ impl Search {
             exact: params.exact,
             ef_search: params.ef_search,
             probes: params.probes,
+            rerank_candidates: params.rerank_candidates.and_then(|candidates| usize::try_from(candidates).ok()),
             filter,
-            exclude: Vec::new(),
+            exclude: Excluded::default(),
             max_distance: request.max_distance.map(f64::from),
             group_by_document: request.group_by_document,
             with_text: fields.text,
@@ -104,15 +112,25 @@ impl Search {
             fill_up: app.limits.fill_up,
             max_bytes: app.limits.max_response_bytes,
         };
-        Some(Self { collection: request.collection, query, mode, words, fusion, diversity, fields, settings })
+        Some(Self {
+            collection: request.collection,
+            query,
+            mode,
+            words,
+            fusion,
+            diversity,
+            highlight,
+            fields,
+            settings,
+        })
     }
 
-    /// Whether it is a search of the same documents.
+    /// Whether both searches select the same documents.
     pub(super) fn selects_as(&self, other: &Self) -> bool {
         self.collection == other.collection && self.settings.filter == other.settings.filter
     }
 
-    /// The text that has to be embedded.
+    /// The text that has to be embedded, if any.
     pub(super) fn text_to_embed(&self) -> Option<&str> {
         match &self.query {
             Query::Text(text) if self.mode != SearchMode::FullText => Some(text),
@@ -120,7 +138,7 @@ impl Search {
         }
     }
 
-    /// What the store looks for, with the vector of the query.
+    /// The query for the store, with its vector.
     pub(super) fn query(&self, vector: Option<Vec<f32>>) -> Result<store::Query, Error> {
         Ok(match (self.mode, vector) {
             (SearchMode::FullText, _) => store::Query::Words(self.words.clone()),
@@ -139,6 +157,9 @@ fn check_params(violations: &mut Violations, params: &v1::SearchParams) {
     }
     if let Some(probes) = params.probes {
         violations.range("params.probes", probes, 1, MAX_PROBES);
+    }
+    if let Some(candidates) = params.rerank_candidates {
+        violations.range("params.rerank_candidates", candidates, 1, MAX_RERANK_CANDIDATES);
     }
 }
 
@@ -174,7 +195,7 @@ fn check_query(violations: &mut Violations, mode: SearchMode, query: Option<&Que
             "examples"
         }
     };
-    let rule = "cannot be used in SEARCH_MODE_FULL_TEXT, which takes a text";
+    let rule = "cannot be used in SEARCH_MODE_FULL_TEXT, which needs a text";
     violations.check(mode != SearchMode::FullText, field, rule);
 }
 
@@ -194,12 +215,14 @@ fn check_words(violations: &mut Violations, mode: SearchMode, query: Option<&Que
         }
         Some(Query::Text(text)) => text,
         _ => {
-            let rule = "is required in SEARCH_MODE_HYBRID when the query is no text";
+            let rule = "is required in SEARCH_MODE_HYBRID if the query is not a text";
             violations.check(!is_hybrid || query.is_none(), "full_text", rule);
             ""
         }
     };
-    if mode == SearchMode::Vector { Words::default() } else { Words::parse(words) }
+    // If the same text is also embedded, it is a question and not a list of words with operators.
+    let syntax = if is_hybrid && full_text.is_empty() { Syntax::Plain } else { Syntax::Operators };
+    if mode == SearchMode::Vector { Words::default() } else { Words::parse(words, syntax) }
 }
 
 fn check_fusion(violations: &mut Violations, mode: SearchMode, fusion: Option<v1::Fusion>, limit: usize) -> Fusion {
@@ -214,14 +237,22 @@ fn check_fusion(violations: &mut Violations, mode: SearchMode, fusion: Option<v1
     let vector_weight = weight("fusion.vector_weight", fusion.vector_weight, DEFAULT_VECTOR_WEIGHT);
     let full_text_weight = weight("fusion.full_text_weight", fusion.full_text_weight, DEFAULT_FULL_TEXT_WEIGHT);
     let counts = vector_weight != 0.0 || full_text_weight != 0.0;
-    violations.check(counts, "fusion", "must not have two weights of 0: no result would count");
+    violations.check(counts, "fusion", "must have at least one weight above 0");
     let rank_constant = fusion.rank_constant.unwrap_or(DEFAULT_RANK_CONSTANT);
     violations.range("fusion.rank_constant", rank_constant, 1, 1_000);
     if let Some(candidates) = fusion.candidates {
         violations.range("fusion.candidates", candidates, 1, MAX_CANDIDATES);
     }
     let candidates = fusion.candidates.map_or(DEFAULT_FUSED, |candidates| candidates.max(0) as usize).max(limit);
-    Fusion { vector_weight, full_text_weight, rank_constant, candidates }
+    let method = match v1::FusionMethod::try_from(fusion.method) {
+        Ok(v1::FusionMethod::ReciprocalRank) => FusionMethod::ReciprocalRank { constant: rank_constant },
+        Ok(v1::FusionMethod::RelativeScore | v1::FusionMethod::Unspecified) => FusionMethod::RelativeScore,
+        Err(_) => {
+            violations.check(false, "fusion.method", "must be a FusionMethod");
+            FusionMethod::RelativeScore
+        }
+    };
+    Fusion { method, vector_weight, full_text_weight, candidates }
 }
 
 fn check_diversity(
@@ -231,7 +262,7 @@ fn check_diversity(
     limit: usize,
     is_grouped: bool,
 ) -> Diversity {
-    let rule = "cannot be used in SEARCH_MODE_FULL_TEXT, which compares no vectors";
+    let rule = "cannot be used in SEARCH_MODE_FULL_TEXT, which does not compare vectors";
     violations.check(mode != SearchMode::FullText, "diversity", rule);
     violations.check(!is_grouped, "diversity", "cannot be used together with group_by_document");
     let weight = diversity.weight.unwrap_or(DEFAULT_DIVERSITY);

@@ -2,23 +2,23 @@
 
 use crate::store::{Distance, Hit};
 
-/// How to choose.
+/// How to choose among the candidates.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Diversity {
-    /// How much the query counts, 0 to 1; the rest is for the difference.
+    /// The weight of the query, 0 to 1. The rest is the weight of the difference.
     pub(super) weight: f64,
-    /// Results to choose from.
+    /// Number of results to choose from.
     pub(super) candidates: usize,
 }
 
-/// Chooses at most `limit` of the hits, which carry their vectors and texts, one by one: each the one that is most similar
-/// to the query and least to those chosen before. What has no vector comes after what has one, and what repeats a result
-/// comes last, however near it is to the query.
+/// Chooses at most `limit` of the hits, which have their vectors and texts. Each choice is the hit that is most similar
+/// to the query and least similar to earlier choices. Hits without a vector come after those with one. Hits that repeat
+/// a choice come last, however near to the query they are.
 pub(super) fn choose(hits: Vec<Hit>, query: &[f32], distance: Distance, weight: f64, limit: usize) -> Vec<Hit> {
     struct Candidate {
         hit: Hit,
         relevance: f64,
-        /// The largest similarity to one that was chosen.
+        /// The largest similarity to an earlier choice.
         likeness: f64,
         repeats: Repeats,
     }
@@ -31,7 +31,7 @@ pub(super) fn choose(hits: Vec<Hit>, query: &[f32], distance: Distance, weight: 
         .collect();
     let mut chosen: Vec<Hit> = Vec::with_capacity(limit.min(candidates.len()));
     while chosen.len() < limit && !candidates.is_empty() {
-        // The first one is the most similar, whatever the weight. Those without a vector keep their order.
+        // The first choice is the most similar one, whatever the weight. Hits without a vector keep their order.
         let value = |candidate: &Candidate| match &candidate.hit.document.vector {
             Some(_) if chosen.is_empty() => candidate.relevance,
             Some(_) => weight * candidate.relevance - (1.0 - weight) * candidate.likeness,
@@ -59,11 +59,11 @@ pub(super) fn choose(hits: Vec<Hit>, query: &[f32], distance: Distance, weight: 
     chosen
 }
 
-/// What of a result a candidate has too.
+/// The part of an earlier choice that a candidate repeats.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum Repeats {
     Nothing,
-    /// The vector: models read some texts alike.
+    /// The vector. Some texts have the same vector although they differ.
     Vector,
     Text,
 }
@@ -81,12 +81,12 @@ impl Repeats {
     }
 }
 
-/// What the vector of a hit stands for.
+/// The text that the vector of a hit was made from.
 fn text(hit: &Hit) -> &str {
     hit.chunk.as_ref().map_or(&hit.document.text, |chunk| &chunk.text)
 }
 
-/// The score of one vector for the other.
+/// The score of one vector with the other as query.
 fn similarity(a: &[f32], b: &[f32], distance: Distance) -> f64 {
     distance.score(match distance {
         Distance::L2 => sum(a, b, |a, b| (a - b) * (a - b)).sqrt(),
@@ -154,7 +154,7 @@ mod tests {
             for weight in [0.0, 0.5, 1.0] {
                 let mut hits = vec![
                     hit("a", "fox", &[1.0, 0.0]),
-                    // Embedded again, with a little noise.
+                    // Embedded a second time, with a little noise.
                     hit("b", "fox", &[1.0, 1e-4]),
                     hit("c", "Fox", &[1.0, 0.0]),
                     hit("d", "fox", &[1.0, 0.0]),
@@ -164,9 +164,9 @@ mod tests {
                     hit("h", "owl", &[]),
                 ];
                 let found = ids(hits.clone(), distance, weight, 8);
-                // Only the same texts are left for the last four; "c" has the vector of "a".
+                // Only equal texts are left for the last four. "c" has the same vector as "a".
                 assert_eq!((&found[..4], found.len()), ("afhc", 8), "{distance:?} {weight}");
-                // Without texts the vectors count.
+                // Without texts, equal vectors are repetitions.
                 hits.iter_mut().for_each(|hit| hit.document.text.clear());
                 let found = ids(hits, distance, weight, 8);
                 assert!(found.ends_with("cd") || found.ends_with("dc"), "{distance:?} {weight}: {found}");

@@ -1,8 +1,9 @@
-//! Search: check the request, make the query a vector, find, and tell what was found.
+//! Search: checks the request, makes a vector of the query, searches, and describes the result.
 
 mod batch;
 mod check;
 mod diversity;
+mod highlight;
 mod query;
 
 use std::{
@@ -14,6 +15,7 @@ use pgfox::v1;
 
 pub(super) use batch::search_batch;
 use check::Search;
+use highlight::Highlighter;
 use query::Prepared;
 
 use super::messages::{check_size, notes, to_duration, to_message};
@@ -25,9 +27,9 @@ use crate::{
     store::{Collection, Completeness, Explanation, Found, Hit, SearchSettings, StoreError},
 };
 
-/// How often a search begins anew while its collection keeps changing.
+/// Maximum number of times that a search starts again because its collection changes.
 const ATTEMPTS: u32 = 4;
-/// How long the query of a search takes to become a vector before it is made sure that it is about the right collection.
+/// If embedding the query takes longer than this, the search checks whether its collection is still the right one.
 const UNSURE_AFTER: Duration = Duration::from_secs(2);
 
 pub(super) async fn search(
@@ -40,12 +42,12 @@ pub(super) async fn search(
         violations.finish()?;
         return Err(Error::invalid("query", "is required"));
     };
-    // What depends on the collection is told together with the rest.
+    // Violations that depend on the collection are reported together with the others.
     let collection = search.check_in_collection(&mut violations, app).await?;
     violations.finish()?;
     let mut response = search.run(app, collection, None).await?;
     if is_nothing(&response) {
-        response.notes = search.notes(app, &response, deadline).await;
+        response.notes.extend(search.notes(app, &response, deadline).await);
     }
     Ok(response)
 }
@@ -57,10 +59,15 @@ fn is_nothing(response: &v1::SearchResponse) -> bool {
 }
 
 impl Search {
-    /// Checks what depends on the collection. Before a caller is told that something is wrong, the database is asked: the
-    /// cache may hold a collection that another server has replaced.
+    /// Checks the rules that depend on the collection. Before a caller gets an error, this reads the collection from
+    /// the database, because another server may have replaced the cached one.
     async fn check_in_collection(&self, violations: &mut Violations, app: &App) -> Result<Arc<Collection>, Error> {
         let collection = app.store.collection(&self.collection).await?;
+        if collection.definition.source.is_some() && self.mode != v1::SearchMode::Vector {
+            // The cached collection may have been replaced.
+            let now = app.store.current_collection(&self.collection).await?;
+            now.check_own("full-text search is not available for it; use SEARCH_MODE_VECTOR, or attach the table with source.follow")?;
+        }
         let mut found = Violations::default();
         query::check(&mut found, self, &collection);
         if found.finish().is_ok() {
@@ -71,8 +78,8 @@ impl Search {
         Ok(collection)
     }
 
-    /// Makes the query a vector, unless that was done, and searches; again from the start when the name stands for another
-    /// collection meanwhile: the cache may have been wrong about an alias all along.
+    /// Embeds the query, unless that is done, and searches. If the name means another collection meanwhile, starts
+    /// again, because the cached alias may have been wrong from the beginning.
     async fn run(
         &self,
         app: &App,
@@ -97,7 +104,7 @@ impl Search {
         }
     }
 
-    /// Makes the query a vector. A provider that is gone with the collection is not waited for.
+    /// Makes a vector of the query. Stops waiting for a provider if the collection is gone.
     async fn prepare(&self, app: &App, collection: &Collection) -> Result<Prepared, Error> {
         tokio::select! {
             prepared = query::prepare(app, collection, self) => prepared,
@@ -105,7 +112,7 @@ impl Search {
         }
     }
 
-    /// Waits for a while, then makes sure that the name stands for this collection. Ends when it does not.
+    /// Waits for a while, then checks whether the name still means this collection. Returns only if it does not.
     async fn changes(&self, app: &App, known: &Collection) -> Error {
         tokio::time::sleep(UNSURE_AFTER).await;
         match self.renewed(app, known).await {
@@ -115,7 +122,7 @@ impl Search {
         }
     }
 
-    /// The collection that the name stands for now, when that is another than `known`, or has another revision.
+    /// The collection with this name, if it differs from `known` or has another revision.
     async fn renewed(&self, app: &App, known: &Collection) -> Result<Option<Arc<Collection>>, Error> {
         match app.store.current_collection(&self.collection).await {
             Ok(now) if (now.id, now.revision) != (known.id, known.revision) => {
@@ -125,7 +132,7 @@ impl Search {
                 Ok(Some(now))
             }
             Err(gone @ StoreError::CollectionNotFound(_)) => Err(gone.into()),
-            // What is wrong already says more than that the registry could not be read.
+            // The original error says more than one about the registry.
             _ => Ok(None),
         }
     }
@@ -139,8 +146,13 @@ impl Search {
             settings.limit = diversity.candidates;
             settings.include_vector = true;
             settings.with_text = true;
-            // Most of the candidates are not returned.
+            // The answer has only a few of the candidates.
             settings.max_bytes = 4 * settings.max_bytes + diversity.candidates * 4 * collection.definition.dimensions;
+        }
+        if self.highlight && !settings.with_text {
+            settings.with_text = true;
+            // The texts are not returned.
+            settings.max_bytes *= 4;
         }
         let mut found = app.store.search(&self.collection, collection, &query, &settings).await?;
         let is_short = found.hits.len() < self.settings.limit;
@@ -151,18 +163,28 @@ impl Search {
             // Thousands of candidates with thousands of dimensions take long.
             let choose = move || diversity::choose(hits, &vector, distance, diversity.weight, limit);
             found.hits = blocking(choose).await?;
-            for hit in &mut found.hits {
-                hide(hit, &self.settings);
-            }
+        }
+        let mut highlights = Vec::new();
+        if self.highlight {
+            let highlighter = Highlighter::new(&self.words, collection);
+            let (hits, deadline) = (std::mem::take(&mut found.hits), self.settings.deadline);
+            let highlight = move || (highlighter.highlight(&hits, deadline), hits);
+            (highlights, found.hits) = blocking(highlight).await?;
+        }
+        for hit in &mut found.hits {
+            hide(hit, &self.settings);
         }
         let short_reason = if is_short { self.short_reason(&found) } else { v1::ShortReason::Unspecified };
         let usage = v1::Usage { tokens: tokens as i64, cached_count: cached as i32 };
-        let response = self.respond(collection, found, short_reason, usage, embed)?;
+        let mut response = self.respond(collection, found, short_reason, usage, embed)?;
+        for (result, highlights) in response.results.iter_mut().zip(highlights) {
+            result.highlights = highlights;
+        }
         check_size(app, &response)?;
         Ok(response)
     }
 
-    /// Why nothing matches.
+    /// Explains why nothing matches.
     async fn notes(&self, app: &App, response: &v1::SearchResponse, deadline: Instant) -> Vec<String> {
         match &response.explanation {
             Some(explanation) if !explanation.notes.is_empty() => explanation.notes.clone(),
@@ -213,6 +235,7 @@ impl Search {
                 }),
                 vector_rank: hit.vector_rank.map(|rank| rank as i32),
                 full_text_rank: hit.full_text_rank.map(|rank| rank as i32),
+                highlights: Vec::new(),
             })
         });
         Ok(v1::SearchResponse {
@@ -226,12 +249,13 @@ impl Search {
             }),
             short_reason: short_reason.into(),
             explanation: found.explanation.map(explain),
-            notes: Vec::new(),
+            notes: found.word_notes,
+            excluded_words: found.excluded_words,
         })
     }
 }
 
-/// Takes out what the choice of results needed and the caller did not ask for.
+/// Removes the fields that were read only for diversity or for highlights.
 fn hide(hit: &mut Hit, asked: &SearchSettings) {
     if !asked.include_vector {
         hit.document.vector = None;
@@ -244,7 +268,7 @@ fn hide(hit: &mut Hit, asked: &SearchSettings) {
     }
 }
 
-/// Whether the database could not even be asked whether the collection has changed, or there is no time for it.
+/// Whether the database cannot be asked if the collection has changed, or time has run out.
 fn is_outage(error: &Error) -> bool {
     use StoreError::{Busy, Cancelled, NotReady, TimedOut, Unavailable};
     matches!(

@@ -1,4 +1,4 @@
-//! The query of a search as a vector.
+//! Makes a vector of the query of a search.
 
 use std::time::{Duration, Instant};
 
@@ -10,22 +10,22 @@ use crate::{
     error::Error,
     rpc::embedding::check_embedding,
     rules::{Violations, can_hold, has_direction},
-    store::{Collection, Distance, StoreError},
+    store::{Collection, Distance, Excluded, StoreError},
 };
 
-/// A query that was made a vector.
+/// A query with its vector.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
-    /// `None` when words alone are looked for.
+    /// `None` if the search compares only words.
     pub(super) vector: Option<Vec<f32>>,
-    /// Keys of documents to leave out.
-    pub(super) exclude: Vec<i64>,
+    /// Documents to leave out.
+    pub(super) exclude: Excluded,
     pub(super) embed: Duration,
     pub(super) tokens: u64,
     pub(super) cached: usize,
 }
 
-/// What of a query depends on the collection.
+/// Checks the rules of a query that depend on the collection.
 pub(super) fn check(violations: &mut Violations, search: &Search, collection: &Collection) {
     match &search.query {
         Query::Vector(vector) if search.mode != SearchMode::FullText => {
@@ -61,7 +61,7 @@ pub(super) async fn prepare(app: &App, collection: &Collection, search: &Search)
     }
 }
 
-/// Embeds the texts of searches with one call; the first one carries the cost.
+/// Embeds the texts of searches with one call. The first result carries the cost of all.
 pub(super) async fn embed(app: &App, collection: &Collection, texts: &[&str]) -> Result<Vec<Prepared>, Error> {
     let began = Instant::now();
     let definition = &collection.definition;
@@ -88,12 +88,12 @@ pub(super) async fn embed(app: &App, collection: &Collection, texts: &[&str]) ->
     Ok(prepared)
 }
 
-/// The vectors of documents, which must have one, in the order of the ids, and the keys of the documents.
+/// The vectors of documents in the order of the ids, and the documents to leave out. Fails if a document has no vector.
 async fn vectors_of(
     app: &App,
     collection: &Collection,
     ids: &[impl AsRef<str>],
-) -> Result<(Vec<Vec<f32>>, Vec<i64>), Error> {
+) -> Result<(Vec<Vec<f32>>, Excluded), Error> {
     let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
     let found = app.store.vectors_of(collection, &ids).await?;
     let name = || collection.definition.name.clone();
@@ -108,10 +108,14 @@ async fn vectors_of(
             _ => return Err(StoreError::DocumentWithoutVector { collection: name(), id: (*id).to_owned() }.into()),
         }
     }
-    Ok((vectors, found.values().map(|(key, _)| *key).collect()))
+    let excluded = match &collection.definition.source {
+        Some(_) => Excluded { ids: found.into_keys().collect(), ..Excluded::default() },
+        None => Excluded { keys: found.values().map(|(key, _)| *key).collect(), ..Excluded::default() },
+    };
+    Ok((vectors, excluded))
 }
 
-/// `2 * p - n` of the means, or `p` alone.
+/// `2 * p - n` of the means, or `p` alone without negative vectors.
 fn between(collection: &Collection, positive: &[Vec<f32>], negative: &[Vec<f32>]) -> Result<Vec<f32>, Error> {
     let definition = &collection.definition;
     let is_cosine = definition.distance == Distance::Cosine;
@@ -132,16 +136,18 @@ fn between(collection: &Collection, positive: &[Vec<f32>], negative: &[Vec<f32>]
             *value = 2.0 * *value - negative;
         }
     }
-    // What is left of vectors that cancel out is noise of their last digits.
+    // If vectors cancel out, only the rounding errors of their last digits are left.
     let is_nothing = vector.iter().all(|value| value.abs() < 1e-7);
     let vector: Vec<f32> = vector.into_iter().map(|value| value as f32).collect();
     if is_cosine && (is_nothing || !has_direction(&vector, definition.vector_type)) {
-        let rule =
-            "cancel out: what they have in common is a vector of length zero, which DISTANCE_COSINE cannot compare";
+        let rule = "cancel out to a vector of length zero, which DISTANCE_COSINE cannot compare: use other examples";
         return Err(Error::invalid("examples", rule));
     }
     if !vector.iter().all(|value| value.is_finite()) || !can_hold(&vector, definition.vector_type) {
-        return Err(Error::invalid("examples", "give a vector with numbers that are too large for the collection"));
+        return Err(Error::invalid(
+            "examples",
+            "result in a vector with numbers that are too large for the collection: use other examples",
+        ));
     }
     Ok(vector)
 }

@@ -1,25 +1,32 @@
-//! How many there may be of each thing in a request.
+//! The limits on how many of each thing a request may have.
 
 use super::super::{
     MAX_DIMENSIONS, MAX_DOCUMENTS, MAX_EXAMPLES, MAX_SEARCHES,
     collections::{MAX_ALIASES, MAX_METADATA_INDEXES},
     fields::MAX_PATHS,
     filter, json,
+    source::{MAX_ID_COLUMNS, MAX_TEXT_COLUMNS},
 };
+use crate::store::{MAX_FAILURES, MAX_METADATA_COLUMNS};
 
-/// Most numbers of a vector. Up to here the rules of a collection say how many it must have.
+/// Maximum number of elements of a vector. Below this the rules of the collection say how many it must have.
 const MAX_VECTOR: usize = 4 * MAX_DIMENSIONS as usize;
-/// Most values of any depth in metadata: each takes two bytes of JSON.
+/// Maximum number of values in metadata, at any depth: each takes at least two bytes of JSON.
 const MAX_METADATA: usize = json::MAX_BYTES / 2;
-/// Most filters of a filter: each condition within as many as may be.
+/// Maximum number of filters in a filter: each condition inside as many filters as are allowed.
 const MAX_FILTERS: usize = filter::MAX_CONDITIONS * filter::MAX_DEPTH;
 
-/// Every list of a request, and every field that leads to messages which contain themselves: how many elements it may have,
-/// in all depths, and what errors call them. A test compares this with the descriptor of the API.
-pub(super) const LIMITS: [(&str, usize, &str); 31] = [
+/// Every list of a request, and every field that leads to messages that contain themselves: its maximum number of
+/// elements at all depths, and its name in errors. A test compares this with the descriptor of the API.
+pub(super) const LIMITS: [(&str, usize, &str); 36] = [
     ("google.protobuf.FieldMask.paths", MAX_PATHS, "entries"),
     ("pgfox.v1.Collection.metadata_indexes", MAX_METADATA_INDEXES, "entries"),
+    ("pgfox.v1.Codes.fields", MAX_METADATA_INDEXES, "entries"),
+    ("pgfox.v1.SourceStatus.failures", MAX_FAILURES, "entries"),
     ("pgfox.v1.Collection.aliases", MAX_ALIASES, "entries"),
+    ("pgfox.v1.Source.id_columns", MAX_ID_COLUMNS, "entries"),
+    ("pgfox.v1.Source.text_columns", MAX_TEXT_COLUMNS, "entries"),
+    ("pgfox.v1.Source.metadata_columns", MAX_METADATA_COLUMNS, "entries"),
     ("pgfox.v1.Vector.values", MAX_VECTOR, "entries"),
     ("pgfox.v1.Document.metadata", MAX_METADATA, "values"),
     ("pgfox.v1.IngestRequest.documents", MAX_DOCUMENTS, "entries"),

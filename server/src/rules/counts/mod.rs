@@ -1,5 +1,5 @@
-//! What a request may be before it is decoded: a few bytes of protobuf can become a thousand times as much memory, so the
-//! encoded message is looked through first, for how many there are of each thing and how much memory they will take.
+//! Limits a request before it is decoded. A few bytes of protobuf can become a thousand times as much memory. So the
+//! encoded message is searched first, for the number of each thing and the memory that decoding will take.
 
 mod limits;
 mod shapes;
@@ -16,22 +16,22 @@ use self::{
 };
 use super::{Violation, Violations};
 
-/// Messages within each other that prost decodes; it refuses what is deeper.
+/// Maximum nesting of messages that prost decodes. It refuses deeper ones.
 const MAX_DEPTH: usize = 100;
-/// Up to here errors say how many there are; to count on would only take time.
+/// Errors count up to this number. Counting on would only take time.
 const MAX_COUNTED: usize = 100_000;
-/// What an allocation takes beside what was asked for.
+/// The bytes that an allocation takes in addition.
 const ALLOCATION: usize = 16;
-/// Elements that a `Vec` and a map make room for with their first.
+/// The number of elements that a `Vec` and a map reserve for their first element.
 const FIRST_IN_VEC: usize = 4;
 const FIRST_IN_MAP: usize = 11;
 
 /// Why a message is not decoded.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// It is no protobuf.
+    /// It is not protobuf.
     Undecodable(DecodeError),
-    /// There is too much of something in it.
+    /// It contains too many of something.
     TooMany(Violations),
 }
 
@@ -41,8 +41,8 @@ impl From<DecodeError> for Refused {
     }
 }
 
-/// Looks through an encoded request of a method, up to the first count that is too large. Returns the most bytes that the
-/// decoded message takes in memory.
+/// Searches an encoded request of a method, up to the first count that is too large. Returns the maximum number of
+/// bytes that the decoded message takes in memory.
 pub(crate) fn check(method: Method, message: &[u8]) -> Result<usize, Refused> {
     let mut walk = Walk { counts: [0; LIMITS.len()], bytes: 0 };
     match walk.message(method.request(), message, None, 0) {
@@ -54,7 +54,7 @@ pub(crate) fn check(method: Method, message: &[u8]) -> Result<usize, Refused> {
 
 enum Stop {
     Undecodable(DecodeError),
-    /// `path` is that of the field in the message that was looked through last; empty for that message itself.
+    /// `path` is the path of the field in the message that was searched last. It is empty for that message itself.
     TooMany {
         path: String,
         rule: String,
@@ -69,15 +69,15 @@ impl From<DecodeError> for Stop {
 }
 
 struct Walk {
-    /// How many there are of what each limit counts, in the element of a list that is looked through. Fields that are no
-    /// lists share the counts of their message, since prost merges those that come again.
+    /// The count for each limit, in the current element of a list. Fields that are not lists share the counts of their
+    /// message, since prost merges repeated ones.
     counts: [usize; LIMITS.len()],
     bytes: usize,
 }
 
 impl Walk {
-    /// `entered` is the limit of the field through which the walk came into messages that contain themselves: what is in
-    /// them counts there, however deep.
+    /// Searches a message. `entered` is the limit of the field that led into messages that contain themselves.
+    /// Everything inside them counts there, at any depth.
     fn message(&mut self, shape: &Shape, message: &[u8], entered: Option<usize>, depth: usize) -> Result<(), Stop> {
         let mut rest = message;
         let mut seen = 0_u64;
@@ -113,7 +113,7 @@ impl Walk {
         Ok(())
     }
 
-    /// An element of a list: it has counts of its own, but for that which goes through all of them.
+    /// Searches an element of a list. It has its own counts, except those that include all elements.
     fn element(
         &mut self,
         field: &Field,
@@ -138,7 +138,7 @@ impl Walk {
     }
 
     fn count(&mut self, field: &Field, limit: Option<usize>, elements: usize) -> Result<(), Rule> {
-        // A test sees to it that every list has a limit.
+        // A test ensures that every list has a limit.
         let Some(limit) = limit else { return Err(Rule { most: 0, things: "entries", sums: field.is_within }) };
         let (_, most, things) = LIMITS[limit];
         self.counts[limit] += elements;
@@ -147,10 +147,10 @@ impl Walk {
 }
 
 impl Stop {
-    /// The same of a message that is the value of a field, or an element of it at a position.
+    /// The same error for a message that is the value of a field, or its element at a position.
     fn within(self, field: &Field, position: impl Fn() -> usize) -> Self {
         let Self::TooMany { path, rule, limit } = self else { return self };
-        // What counts where the walk came in is told there.
+        // A count for nested messages is reported at the field that led into them.
         if limit.is_some() && (field.is_within || field.limit != limit) {
             return Self::TooMany { path: String::new(), rule, limit };
         }
@@ -160,11 +160,11 @@ impl Stop {
     }
 }
 
-/// A count that was exceeded.
+/// A limit that was exceeded.
 struct Rule {
     most: usize,
     things: &'static str,
-    /// Whether it is one over several lists.
+    /// Whether it is a sum over several lists.
     sums: bool,
 }
 
@@ -174,7 +174,7 @@ impl Rule {
         MAX_COUNTED.max(self.most + 1)
     }
 
-    /// In the words of the other rules, with how many there are in one list.
+    /// The violation as other rules word it, with the count of a single list.
     fn with(&self, all: usize) -> String {
         let Self { most, things, .. } = self;
         if all >= self.counted() {
@@ -187,7 +187,7 @@ impl Rule {
     }
 }
 
-/// Skips the value of a field; returns what is in it, if it has a length.
+/// Skips the value of a field. Returns its content if it has a length.
 fn content<'a>(number: u32, wire_type: WireType, rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, DecodeError> {
     let value = *rest;
     skip_field(wire_type, number, rest, DecodeContext::default())?;
@@ -200,7 +200,7 @@ fn content<'a>(number: u32, wire_type: WireType, rest: &mut &'a [u8]) -> Result<
     Ok(Some(content))
 }
 
-/// How many elements of a field a message has, as far as it can be read, up to `most`.
+/// The number of elements of a field in a message, up to `most`, as far as it can be read.
 fn count(mut message: &[u8], wanted: u32, field: &Field, most: usize) -> usize {
     let mut elements = 0;
     while !message.is_empty() && elements < most {

@@ -1,4 +1,4 @@
-//! The messages of the API as the walk sees them, made of the descriptor of the API.
+//! The messages of the API in the form that the search needs, built from the descriptor of the API.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -11,11 +11,11 @@ use prost_types::{
 
 use super::{ALLOCATION, FIRST_IN_MAP, FIRST_IN_VEC, limits::LIMITS};
 
-/// A method that a request is of.
+/// The method of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Method {
     request: usize,
-    /// Whether a call of it has any number of requests.
+    /// Whether its calls have any number of requests.
     pub(crate) is_streaming: bool,
 }
 
@@ -25,7 +25,7 @@ impl Method {
     }
 }
 
-/// The method at a path such as `/pgfox.v1.PgfoxService/Search`, if it is one of pgfox.
+/// The method at a path such as `/pgfox.v1.PgfoxService/Search`, if pgfox has it.
 pub(crate) fn method(path: &str) -> Option<Method> {
     API.methods.get(path).copied()
 }
@@ -39,7 +39,7 @@ pub(super) fn shapes() -> &'static [Shape] {
     &API.shapes
 }
 
-/// A message: its fields, the one with the number 1 first.
+/// A message: its fields, beginning with number 1.
 #[derive(Debug, Default)]
 pub(super) struct Shape(Vec<Option<Field>>);
 
@@ -57,7 +57,7 @@ impl Shape {
 /// A field of a message.
 #[derive(Debug)]
 pub(super) struct Field {
-    /// With the name of the message, as in [`LIMITS`].
+    /// The name with the name of the message, as in [`LIMITS`].
     #[cfg(test)]
     pub(super) full_name: String,
     pub(super) name: String,
@@ -67,11 +67,11 @@ pub(super) struct Field {
     is_map: bool,
     /// Position in [`LIMITS`].
     pub(super) limit: Option<usize>,
-    /// Whether it leads from a message that contains itself, by way of others, to one of these.
+    /// Whether it leads from a message that contains itself to such a message, also indirectly.
     pub(super) is_within: bool,
-    /// Whether it leads to such a message from outside.
+    /// Whether it leads from outside to such a message.
     pub(super) enters: bool,
-    /// Whether there are limits for what is in an element, beside that of the field.
+    /// Whether the content of an element has limits of its own, beside the limit of the field.
     pub(super) counts_apart: bool,
     /// Bytes of an element in memory.
     element: usize,
@@ -79,11 +79,11 @@ pub(super) struct Field {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// At this position of the shapes.
+    /// A message, by its position in the shapes.
     Message(usize),
     /// Strings and bytes.
     Text,
-    /// A number of so many bytes.
+    /// A number of this many bytes.
     Fixed(usize),
     /// A number of at least one byte.
     Varint,
@@ -95,7 +95,7 @@ impl Field {
         1_u64.checked_shl(self.number).unwrap_or_default()
     }
 
-    /// How many elements there are in a value of it: numbers can be packed.
+    /// The number of elements in a value. Numbers can be packed.
     pub(super) fn elements(&self, content: Option<&[u8]>) -> usize {
         match (self.kind, content) {
             (Kind::Fixed(bytes), Some(content)) => content.len() / bytes,
@@ -104,7 +104,7 @@ impl Field {
         }
     }
 
-    /// Most bytes that a value takes beside its message. Lists double their room when it is used up.
+    /// Maximum number of bytes that a value takes beside its message. A full list doubles its capacity.
     pub(super) fn cost(&self, content: Option<&[u8]>, is_first: bool) -> usize {
         let text = match (self.kind, content) {
             (Kind::Text, Some(content)) if !content.is_empty() => content.len() + ALLOCATION,
@@ -126,7 +126,7 @@ struct Api {
 }
 
 static API: LazyLock<Api> = LazyLock::new(|| {
-    // What the build has encoded can be decoded; a test looks up a method.
+    // The build encoded it, so it can be decoded. A test looks up a method.
     let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default().file;
     let mut messages = Vec::new();
     for file in &files {
@@ -187,7 +187,7 @@ static API: LazyLock<Api> = LazyLock::new(|| {
     Api { shapes, methods }
 });
 
-/// A message and those that are declared in it, with their full names.
+/// Collects a message and those declared in it, with their full names.
 fn collect(messages: &mut Vec<(String, DescriptorProto)>, scope: &str, message: &DescriptorProto) {
     let name = format!("{scope}.{}", message.name());
     message.nested_type.iter().for_each(|nested| collect(messages, &name, nested));
@@ -211,7 +211,7 @@ fn kind(field: &FieldDescriptorProto, position: &impl Fn(&str) -> Option<usize>)
     }
 }
 
-/// For each message those that it contains, by way of others too.
+/// For each message, all messages that it contains, also indirectly.
 fn reached(messages: &[(String, DescriptorProto)], position: &impl Fn(&str) -> Option<usize>) -> Vec<Vec<bool>> {
     let next = |at: usize| messages[at].1.field.iter().filter_map(|field| position(field.type_name()));
     let from = |start| {
@@ -231,7 +231,7 @@ fn limit(full_name: &str) -> Option<usize> {
     LIMITS.iter().position(|(name, ..)| *name == full_name)
 }
 
-/// Most bytes of a message in memory, without what it points to.
+/// Maximum number of bytes of a message in memory, without what it points to.
 fn size(
     message: &DescriptorProto,
     messages: &[(String, DescriptorProto)],
@@ -243,12 +243,12 @@ fn size(
     };
     let is_choice = |field: &&FieldDescriptorProto| field.oneof_index.is_some() && !field.proto3_optional();
     let plain: usize = message.field.iter().filter(|field| !is_choice(field)).map(of).sum();
-    // No message of the API has two choices.
+    // No message of the API has two oneofs.
     let choice = message.field.iter().filter(is_choice).map(|field| of(field) + 8).max().unwrap_or_default();
     plain + choice
 }
 
-/// Bytes of a value of a field, or of an element of a list, with whether it is there.
+/// The bytes of a field's value or of a list's element, including whether it is set.
 fn element_size(
     field: &FieldDescriptorProto,
     messages: &[(String, DescriptorProto)],

@@ -15,7 +15,7 @@ fn ingest() -> Method {
     method("/pgfox.v1.PgfoxService/Ingest").expect("a method")
 }
 
-/// The field that is wrong with a message, and the rule.
+/// The field of a message that breaks a rule, and the rule.
 fn wrong(method: Method, message: &[u8]) -> (String, String) {
     match check(method, message) {
         Err(Refused::TooMany(violations)) => {
@@ -75,7 +75,7 @@ fn the_first_count_that_is_too_large_is_named() {
     // Filter.all_of = 2, FilterList.filters = 1, SearchRequest.filter = 7.
     let nodes = field(7, &field(2, &[0x0a, 0].repeat(8_000_000)));
     assert_eq!(wrong(search(), &nodes), ("filter".into(), "must have at most 2048 filters, not 100000 or more".into()));
-    // Shared out over many lists, and over filters that are merged.
+    // Spread over many lists, and over filters that are merged.
     let list = field(2, &[0x0a, 0].repeat(100));
     let lists = field(7, &field(2, &field(1, &list).repeat(100)));
     assert_eq!(wrong(search(), &lists), ("filter".into(), "must have at most 2048 filters".into()));
@@ -105,7 +105,7 @@ fn decoding_takes_no_more_memory_than_was_said() {
         ..Default::default()
     };
     let taken = |request: &v1::IngestRequest| check(ingest(), &request.encode_to_vec()).expect("few enough");
-    // What a million bytes of text take is a million and little more.
+    // A million bytes of text take little more than a million bytes.
     assert!((1_000_000..1_010_000).contains(&taken(&texts(1, &"x".repeat(1_000_000)))));
     let small = taken(&texts(1_000, "x"));
     assert!((size_of::<v1::Document>() * 1_000..1_000_000).contains(&small), "{small}");
@@ -113,7 +113,7 @@ fn decoding_takes_no_more_memory_than_was_said() {
     assert!(size_of::<v1::Document>() <= shapes_size("pgfox.v1.IngestRequest.documents"));
     assert!(size_of::<v1::Filter>() <= shapes_size("pgfox.v1.FilterList.filters"));
     assert!(size_of::<v1::SearchRequest>() <= shapes_size("pgfox.v1.SearchBatchRequest.searches"));
-    // A map makes room for eleven values with the first.
+    // A map reserves room for eleven values with the first.
     let objects = field(4, &field(1, &field(2, &field(6, &field(1, &field(5, &field(1, &[]))).repeat(10_000)))));
     let taken = check(ingest(), &field(2, &objects)).expect("few enough");
     assert!(taken > 10_000 * 11 * (size_of::<prost_types::Value>() + size_of::<String>()), "{taken}");
@@ -125,11 +125,11 @@ fn shapes_size(full_name: &str) -> usize {
 }
 
 #[test]
-fn what_is_cut_or_no_protobuf_is_undecodable() {
+fn cut_and_foreign_messages_are_undecodable() {
     for message in [&[0x12][..], &[0x12, 5, 1], &[0x07], &[0xff; 11], &[0x0b]] {
         assert!(matches!(check(ingest(), message), Err(Refused::Undecodable(_))), "{message:?}");
         assert!(v1::IngestRequest::decode(message).is_err());
     }
-    // What is not known is skipped.
+    // Unknown fields are skipped.
     assert!(check(ingest(), &[0x7a, 1, 0, 0x7b, 0x08, 1, 0x7c]).is_ok());
 }

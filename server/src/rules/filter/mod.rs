@@ -1,4 +1,4 @@
-//! Filters of requests: they are read and checked, and every violation is reported with its place.
+//! Reads and checks the filters of requests. Every violation is reported with its place.
 
 mod path;
 
@@ -12,20 +12,20 @@ pub(crate) use path::{read_field, read_path};
 use super::{Violation, Violations, json};
 use crate::store::{Bound, Filter, Literal, Test, TextTest};
 
-/// Most filters within each other.
+/// Maximum nesting of filters.
 pub(super) const MAX_DEPTH: usize = 8;
-/// Most conditions and lists of ids of a filter.
+/// Maximum number of conditions and lists of ids of a filter.
 pub(super) const MAX_CONDITIONS: usize = 256;
-/// Most values in a list.
+/// Maximum number of values in a list.
 pub(super) const MAX_VALUES: usize = 1_000;
 /// The first and the last second of a `Timestamp`: the years 1 and 9999.
 const TIMESTAMP_SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-const REQUIRED_NODE: &str = "is required: one of condition, all_of, any_of, none_of, ids and everything";
+const REQUIRED_NODE: &str = "is required: set one of condition, all_of, any_of, none_of, ids and everything";
 const NO_NUL: &str = "must not contain NUL, which Postgres cannot store";
 const FINITE: &str = "must be finite; JSON has no NaN and no infinity";
 
-/// The filter at `field`, or nothing when it breaks a rule.
+/// Reads the filter at `field`. `None` if it breaks a rule.
 pub(crate) fn read(violations: &mut Violations, field: &str, filter: v1::Filter) -> Option<Filter> {
     let mut conditions = 0;
     let filter = read_node(violations, field, filter, 1, &mut conditions);
@@ -45,7 +45,7 @@ fn read_node(
     conditions: &mut usize,
 ) -> Option<Filter> {
     if depth > MAX_DEPTH {
-        let rule = format!("is nested too deep: at most {MAX_DEPTH} filters may be within each other");
+        let rule = format!("is nested too deeply: at most {MAX_DEPTH} levels of filters are allowed");
         violations.push(Violation::new(field, rule));
         return None;
     }
@@ -71,7 +71,7 @@ fn read_node(
         }
         Some(Node::Everything(true)) => Some(Filter::Everything),
         Some(Node::Everything(false)) => {
-            let rule = "must be true; what matches no document is none_of of it";
+            let rule = "must be true; to match no document, put it into none_of";
             violations.push(Violation::new(format!("{field}.everything"), rule));
             None
         }
@@ -109,11 +109,11 @@ fn read_condition(violations: &mut Violations, field: &str, condition: v1::Condi
     Some(if holds { filter } else { Filter::None(vec![filter]) })
 }
 
-/// The tests of strings.
+/// The tests for strings.
 const IGNORING_CASE: [&str; 8] =
     ["equals", "not_equals", "one_of", "none_of", "contains_any", "contains_all", "starts_with", "contains_text"];
 
-/// The same test of strings, whatever their case.
+/// The same string test, ignoring case.
 fn ignoring_case(test: Test) -> Result<Test, Problems> {
     let strings = |literals: Vec<Literal>, place: &dyn Fn(usize) -> String| {
         let mut strings = Vec::with_capacity(literals.len());
@@ -139,7 +139,7 @@ fn ignoring_case(test: Test) -> Result<Test, Problems> {
     }))
 }
 
-/// Where within a test it breaks which rule.
+/// The places within a test that break a rule, each with the rule.
 struct Problems(Vec<(String, String)>);
 
 impl<T: Into<String>> From<T> for Problems {
@@ -148,7 +148,7 @@ impl<T: Into<String>> From<T> for Problems {
     }
 }
 
-/// The name of a test, the test, and whether it is to hold or not to.
+/// The name of a test, the test, and whether it must hold or must not hold.
 fn read_test(requested: RequestedTest) -> (&'static str, Result<(Test, bool), Problems>) {
     let holds = |test: Result<Test, Problems>| test.map(|test| (test, true));
     let not = |test: Result<Test, Problems>| test.map(|test| (test, false));
@@ -185,7 +185,7 @@ fn without_nul(text: String) -> Result<String, Problems> {
 
 fn read_value(value: &Value) -> Result<Literal, Problems> {
     let is_scalar = match &value.kind {
-        None => return Err("is required; null is a value too".into()),
+        None => return Err("is required; null counts as a value".into()),
         Some(Kind::NumberValue(number)) if !number.is_finite() => return Err(FINITE.into()),
         Some(Kind::StringValue(text)) if text.contains('\0') => return Err(NO_NUL.into()),
         Some(Kind::StructValue(_) | Kind::ListValue(_)) => false,
@@ -199,7 +199,7 @@ fn read_bound(bound: Bound, value: Value) -> Result<Test, Problems> {
         Some(Kind::NumberValue(number)) if number.is_finite() => Ok(Test::Number(bound, number)),
         Some(Kind::NumberValue(_)) => Err(FINITE.into()),
         Some(Kind::StringValue(text)) => without_nul(text).map(|text| Test::String(bound, text)),
-        _ => Err("must be a number or a string; times are compared by before and since".into()),
+        _ => Err("must be a number or a string; to compare times, use before and since".into()),
     }
 }
 

@@ -1,24 +1,24 @@
-//! Fields, as conditions, facets, indexes and masks name them.
+//! Reads the fields that conditions, facets, indexes and masks name.
 
 use std::iter::Peekable;
 
 use crate::store::FieldPath;
 
-/// Most keys of a field.
+/// Maximum number of keys of a field.
 const MAX_KEYS: usize = 16;
-/// Most bytes of a field.
+/// Maximum length of a field in bytes.
 const MAX_FIELD_BYTES: usize = 1_024;
 
-/// The keys of a field such as `author."first.name"`, or what is wrong with it.
+/// The keys of a field such as `author."first.name"`, or what is wrong with the field.
 pub(crate) fn read_path(field: &str) -> Result<Vec<String>, String> {
     let FieldPath { lists, keys } = read_field(field)?;
     if lists.is_empty() {
         return Ok(keys);
     }
-    Err("must not lead into lists by []: only conditions and facets look at the elements of a list".into())
+    Err("must not contain []: only conditions and facets can use the elements of a list".into())
 }
 
-/// The path of a field such as `variants[].color`, or what is wrong with it.
+/// The path of a field such as `variants[].color`, or what is wrong with the field.
 pub(crate) fn read_field(field: &str) -> Result<FieldPath, String> {
     if field.is_empty() {
         return Err("is required".into());
@@ -36,7 +36,7 @@ pub(crate) fn read_field(field: &str) -> Result<FieldPath, String> {
         count += 1;
         if let Some((_, column)) = rest.next_if(|(c, _)| *c == '[') {
             if rest.next_if(|(c, _)| *c == ']').is_none() {
-                return Err(wrong_at(column, "[ must be followed by ]: any element of a list, whatever its position"));
+                return Err(wrong_at(column, "[ must be followed by ]; [] means any element of a list"));
             }
             path.lists.push(std::mem::take(&mut path.keys));
         }
@@ -96,7 +96,7 @@ mod tests {
         }
         for field in ["tags[]", "variants[].color", r#"a."b[]"[].c.d[]"#] {
             assert_eq!(read_field(field).expect("a path").to_string(), field);
-            assert!(read_path(field).expect_err(field).contains("must not lead into lists"));
+            assert!(read_path(field).expect_err(field).contains("must not contain []"));
         }
     }
 

@@ -22,7 +22,7 @@ fn within(depth: usize) -> v1::Filter {
     (1..depth).fold(condition("a", RequestedTest::Exists(true)), |filter, _| all_of(vec![filter]))
 }
 
-/// The fields that are wrong with a filter.
+/// The fields of a filter that break a rule.
 fn wrong(filter: v1::Filter) -> Vec<String> {
     let mut violations = Violations::default();
     let read = read(&mut violations, "filter", filter);
@@ -38,7 +38,7 @@ fn wrong(filter: v1::Filter) -> Vec<String> {
     }
 }
 
-/// Where the only condition of a filter is wrong.
+/// The place where the only condition of a filter breaks a rule.
 fn wrong_test(test: RequestedTest) -> Option<String> {
     let fields = wrong(condition("a", test));
     assert!(fields.len() <= 1, "{fields:?}");

@@ -1,8 +1,8 @@
-//! Who may have a connection: as many calls at a time as the pool is large, fairly among the kinds of calls, and fewer
-//! while the database takes no more connections.
+//! Decides which calls may have a connection. At most as many calls run as the pool has connections, shared fairly
+//! among the classes of calls, and fewer while the database accepts no more connections.
 //!
-//! A search that would wait too long is refused at once. A queue that only grows would serve every caller late, and those
-//! who have given up too.
+//! A search that would wait too long is refused at once. A queue that only grows would serve every caller late, even
+//! callers that have given up.
 
 #[cfg(test)]
 mod tests;
@@ -15,39 +15,39 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-/// How long permits are withheld before the database is asked again for more connections.
+/// How long permits are withheld before the database is asked for more connections again.
 const WITHHELD_FOR: Duration = Duration::from_secs(1);
 
-/// A search is refused at once when it is likely to wait for more than this share of the longest time that it may.
+/// A search is refused at once if its expected wait is more than this share of the maximum wait.
 const LIKELY: f64 = 0.1;
 
-/// When the queue has become so many times slower than it may be, those who came last are refused.
+/// If the queue becomes this many times slower than allowed, the last calls in it are refused.
 const SLOWER: f64 = 3.0;
 
-/// Until a queue has moved: calls that run at once are taken to be so many times slower than calls that run alone, as where
-/// they wait for the same processors.
+/// Until a queue has moved, concurrent calls are assumed to be this many times slower than single calls, as if they
+/// waited for the same processors.
 const SLOWER_TOGETHER: f64 = 4.0;
-/// Calls over which times are averaged: how long they take, and how far apart they end. One pause of a busy machine must
-/// not look like a slow queue.
+/// The number of calls over which durations, and the times between their ends, are averaged. One pause of a busy
+/// machine must not look like a slow queue.
 const AVERAGED: u32 = 8;
 const AVERAGED_ENDS: u32 = 32;
 
-/// Times after which a refused call is to try again.
+/// The shortest and the longest time after which a refused call should be retried.
 const MIN_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(10);
-/// How much later it is to try for each call that is refused per call that is served: refusing costs time, too.
+/// The additional delay for each refused call per served call: refusing costs time, too.
 const RETRY_STEP: Duration = Duration::from_secs(1);
-/// Calls over which refused and served ones are compared.
+/// The number of calls over which refused and served calls are compared.
 const COMPARED: f64 = 64.0;
 
-/// What a call does. Each class has a queue of its own.
+/// The kind of work of a call. Each class has its own queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Works on collections and indexes. Comes first, since it is short.
+    /// Work on collections and indexes. It comes first, since it is short.
     Administration,
-    /// Searches and reads documents.
+    /// Searches and reads of documents.
     Search,
-    /// Writes documents.
+    /// Writes of documents.
     Ingest,
 }
 
@@ -55,21 +55,21 @@ impl Class {
     pub(crate) const ALL: [Self; 3] = [Self::Administration, Self::Search, Self::Ingest];
 }
 
-/// How much a gate lets in.
+/// The limits of a gate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Calls that have a connection.
+    /// Maximum number of calls with a connection.
     pub(super) running: usize,
-    /// Calls that write into one collection.
+    /// Maximum number of calls that write into one collection.
     pub(super) writers: usize,
-    /// Calls of one class that wait.
+    /// Maximum number of waiting calls per class.
     pub(super) waiting: usize,
-    /// Longest time that a call waits. Those that write wait for as long as their deadline allows.
+    /// Maximum time that a call waits. Calls that write wait until their deadline.
     pub(super) wait: Duration,
 }
 
 impl Limits {
-    /// How many calls of a class may run.
+    /// Maximum number of running calls of a class.
     fn of(self, class: Class) -> usize {
         let half = (self.running / 2).max(1);
         match class {
@@ -83,12 +83,13 @@ impl Limits {
         self.wait.mul_f64(LIKELY)
     }
 
-    /// How many calls of a class may run that are about one collection: its locks then leave connections to others.
+    /// Maximum number of running calls of a class for one collection, so that its locks leave connections to other
+    /// collections.
     fn of_collection(self, class: Class) -> usize {
         match class {
             Class::Administration => self.running,
             Class::Search => self.running - 2 * self.spare(),
-            // In a small pool too, one that writes into another collection has room.
+            // Even in a small pool there is room for a call that writes into another collection.
             Class::Ingest => {
                 let most = self.of(class).min(self.running - self.reserve(class));
                 self.writers.min(most - self.spare())
@@ -96,27 +97,27 @@ impl Limits {
         }
     }
 
-    /// Permits that are kept for calls that are not like the others.
+    /// The number of permits that are kept for other calls.
     fn spare(self) -> usize {
         usize::from(self.running >= 4)
     }
 
-    /// How many permits a class leaves to others.
+    /// The number of permits that a class leaves to others.
     fn reserve(self, class: Class) -> usize {
         if class == Class::Administration { 0 } else { self.spare() }
     }
 }
 
-/// Why a call was not let in.
+/// Why a call was refused.
 #[derive(Debug)]
 pub(super) enum Refused {
     /// The queue is full, or moves too slowly.
     Overloaded { waiting: usize, retry_after: Duration },
-    /// It waited for as long as it may.
+    /// The call has waited for the maximum time.
     Timeout,
 }
 
-/// Hands out permits.
+/// Hands out permits to calls.
 pub(super) struct Gate {
     limits: Limits,
     state: Mutex<State>,
@@ -125,10 +126,10 @@ pub(super) struct Gate {
 #[derive(Default)]
 struct State {
     free: usize,
-    /// Permits for which the database has no connection, and since when.
+    /// The number of permits for which the database has no connection, and since when.
     withheld: Option<(usize, Instant)>,
     lanes: [Lane; 3],
-    /// Whose turn it was last, of those that share what is left.
+    /// The class that had the last turn, among those that share the remaining permits.
     last: Option<Class>,
 }
 
@@ -136,16 +137,16 @@ struct State {
 #[derive(Default)]
 struct Lane {
     running: usize,
-    /// How many of them are about each collection.
+    /// The number of running calls for each collection.
     by_collection: HashMap<i64, usize>,
     queue: VecDeque<Waiter>,
-    /// How long a call keeps its permit, averaged over the last few.
+    /// How long a call keeps its permit, averaged over recent calls.
     held: Duration,
-    /// How long it takes from the end of a call to that of the next while others wait, averaged over the last few.
+    /// The time between the ends of two calls while others wait, averaged over recent calls.
     interval: Option<Duration>,
-    /// When the last call ended, if others waited.
+    /// When the last call ended, if other calls waited.
     ended: Option<Instant>,
-    /// Refused calls, of which each that is served makes a share forgotten.
+    /// The number of refused calls. Each served call reduces it by a share.
     refused: f64,
 }
 
@@ -155,14 +156,14 @@ struct Waiter {
 }
 
 impl Lane {
-    /// How long the last of so many calls is likely to wait.
+    /// The expected wait of the last of `calls` waiting calls.
     fn expected_wait(&self, calls: usize) -> Duration {
-        // Calls that ran alone say little of how long they take together.
+        // Calls that ran alone say little about how long they take together.
         let at_first = || self.held.mul_f64((SLOWER_TOGETHER / self.running.max(1) as f64).min(1.0));
         self.interval.unwrap_or_else(at_first).mul_f64(calls as f64)
     }
 
-    /// Learns from a call that ends.
+    /// Updates the averages when a call ends.
     fn end(&mut self, permit: &Permit) {
         let average = |before: Duration, last: Duration, calls: u32| (before * (calls - 1) + last) / calls;
         self.held = average(self.held, permit.since.elapsed(), AVERAGED);
@@ -176,7 +177,7 @@ impl Lane {
         }
     }
 
-    /// Refuses those who came last when calls have begun to take longer.
+    /// Refuses the last calls in the queue if calls have become slower.
     fn shed(&mut self, likely: Duration) {
         let longest = likely.mul_f64(SLOWER);
         while self.expected_wait(self.queue.len()) > longest
@@ -215,7 +216,7 @@ impl State {
         Permit { gate: Arc::clone(gate), class, collection, since: Instant::now(), is_withheld: false }
     }
 
-    /// The next call that there is room for.
+    /// The next call for which there is room.
     fn next(&mut self, gate: &Arc<Gate>) -> Option<(Waiter, Permit)> {
         // Searches and writes take turns.
         let shared = if self.last == Some(Class::Search) {
@@ -274,12 +275,12 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a permit, which is given back when it is dropped.
+    /// Waits for a permit. Dropping the permit gives it back.
     pub(super) async fn enter(self: &Arc<Self>, class: Class, collection: Option<i64>) -> Result<Permit, Refused> {
         self.release_withheld();
         let granted = {
             let mut state = self.state();
-            // Whoever waits has no room, so that nobody is overtaken here.
+            // If others wait, they have no room, so this call overtakes nobody.
             if state.has_room(self.limits, class, collection) {
                 return Ok(state.take(self, class, collection));
             }
@@ -295,7 +296,7 @@ impl Gate {
         granted.unwrap_or(Err(Refused::Timeout))
     }
 
-    /// Whether a call of this class could enter, or wait.
+    /// Whether a call of this class could enter or wait.
     pub(super) fn admits(&self, class: Class) -> Result<(), Refused> {
         let mut state = self.state();
         if state.has_room(self.limits, class, None) { Ok(()) } else { self.check(&mut state, class) }
@@ -312,7 +313,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Takes a permit out of use for a while: the database refused the connection that it stood for. Not the last one.
+    /// Withholds a permit for a while, because the database refused its connection. The last permit is never withheld.
     pub(super) fn withhold(&self, mut permit: Permit) -> bool {
         let mut state = self.state();
         let count = state.withheld.map_or(0, |(count, _)| count) + 1;
@@ -337,29 +338,29 @@ impl Gate {
         }
     }
 
-    /// Lets in those that there is room for.
+    /// Lets in the calls for which there is room.
     fn grant(self: &Arc<Self>) {
         loop {
             let next = self.state().next(self);
-            // Outside of the lock: a caller that has just left gives the permit back at once.
+            // Outside the lock: a caller that has just left gives the permit back at once.
             let Some((waiter, permit)) = next else { return };
             drop(waiter.grant.send(Ok(permit)));
         }
     }
 
-    /// How many calls wait for a permit.
+    /// The number of calls that wait for a permit.
     pub(super) fn waiting(&self, class: Class) -> u64 {
         self.state().lanes[class as usize].queue.iter().filter(|waiter| !waiter.grant.is_closed()).count() as u64
     }
 }
 
-/// Stands for a connection. Given back when it is dropped.
+/// The right to one connection. Dropping it gives it back.
 pub(super) struct Permit {
     gate: Arc<Gate>,
     class: Class,
     collection: Option<i64>,
     since: Instant,
-    /// The database has no connection for it: it is given back later.
+    /// The database has no connection for it. It is given back later.
     is_withheld: bool,
 }
 

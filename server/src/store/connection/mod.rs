@@ -1,8 +1,8 @@
-//! Connections to the database: pooled ones for calls, single ones for long work, and what an error of one means.
+//! Connections to the database: pooled ones for calls, single ones for long work, and the meaning of their errors.
 //!
 //! A call can end at any moment: its deadline passes, or its client leaves. Dropping the future of a running statement
-//! neither stops it on the server nor waits for it, so a pooled [`Connection`] that was not handed back by
-//! [`done`](Connection::done) is settled in the background before anyone else gets it.
+//! neither stops it on the server nor waits for it. So a pooled [`Connection`] that was not handed back by
+//! [`done`](Connection::done) is settled in the background before another call gets it.
 
 pub(crate) mod dsn;
 mod gate;
@@ -47,25 +47,25 @@ pub use statements::{AsStatement, Statement};
 pub use values::Value;
 pub(super) use values::{Element, Foreign, Typed};
 
-/// Notices that one connection holds for its owner; further ones are lost (they are in the log at level debug).
+/// Maximum number of NOTICE messages that a connection keeps for its owner. Others are only in the log, at level debug.
 const MAX_NOTICES: usize = 64;
 
-/// How long the server may take to answer what is under way when a connection is closed.
+/// Maximum time for the server to answer what is running when a connection is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Notices of the server (`NOTICE: hnsw graph no longer fits into maintenance_work_mem ...`), in order.
+/// The NOTICE messages of the server (`NOTICE: hnsw graph no longer fits into maintenance_work_mem ...`), in order.
 pub(super) type Notices = mpsc::Receiver<DbError>;
 
-/// Opens connections to one database. Clones share how, so that replacing it replaces it for all of them.
+/// Opens connections to one database. Clones share the target, so replacing it affects all of them.
 #[derive(Clone)]
 pub struct Connector(Arc<RwLock<Arc<Target>>>);
 
-/// How to connect.
+/// The address and the settings of the connections.
 struct Target {
     config: Config,
     tls: MakeRustlsConnect,
     timeout: Duration,
-    /// For people, without the password.
+    /// The target for people, without the password.
     name: Arc<str>,
 }
 
@@ -83,7 +83,7 @@ pub enum ConnectError {
     Timeout {
         /// The server, without the password.
         target: Arc<str>,
-        /// The bound that was exceeded.
+        /// The limit that was exceeded.
         after: Duration,
     },
     /// The network, TLS or the server refused.
@@ -91,18 +91,18 @@ pub enum ConnectError {
     Refused {
         /// The server, without the password.
         target: Arc<str>,
-        /// What refused, for [`classify`](sqlstate::classify).
+        /// The cause, for [`classify`](sqlstate::classify).
         source: tokio_postgres::Error,
     },
 }
 
 impl Connector {
-    /// Prepares connections to `dsn`; opens none. Reads the certificate files that it names.
+    /// Prepares connections to `dsn` without opening any. Reads the certificate files that it names.
     ///
     /// # Errors
     /// `DsnError::File` and `DsnError::NoSystemRoots`.
     pub fn new(dsn: &Dsn) -> Result<Connector, DsnError> {
-        // Never used for a handshake when there is to be none, but the types want one.
+        // Without TLS it is never used, but the types require one.
         const NO_TLS: TlsOptions = TlsOptions {
             verify: Verify::Nothing,
             client: None,
@@ -120,10 +120,10 @@ impl Connector {
         })))))
     }
 
-    /// Connects as `other` does from now on: with another user or password. Open connections go on.
+    /// From now on connects as `other` does, with another user or password. Open connections stay.
     ///
     /// # Errors
-    /// When `other` is for another database, of which nothing is known here: a text for people.
+    /// If `other` is for another database, whose state is unknown. The error is a text for people.
     pub fn replace(&self, other: &Connector) -> Result<(), String> {
         let (old, new) = (self.target(), other.target());
         let place = |target: &Target| {
@@ -131,7 +131,7 @@ impl Connector {
             (config.get_hosts().to_vec(), config.get_ports().to_vec(), config.get_dbname().map(str::to_owned))
         };
         if place(&old) != place(&new) {
-            return Err(format!("{} is not {}: another database takes a restart", new.name, old.name));
+            return Err(format!("{} is not {}: restart the server to use another database", new.name, old.name));
         }
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(())
@@ -141,7 +141,7 @@ impl Connector {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One connection outside of any pool, for work that takes long or holds session state.
+    /// Opens a connection outside any pool, for work that takes long or keeps session state.
     ///
     /// # Errors
     /// `ConnectError`.
@@ -169,12 +169,12 @@ impl Connector {
     }
 }
 
-/// A connection outside of any pool. It closes when this is dropped, soon also when the server still owes an answer: one
-/// that leads nowhere would owe it for ever.
+/// A connection outside any pool. Dropping it closes it soon, even if the server still owes an answer: a dead server
+/// would owe it for ever.
 #[derive(Debug)]
 pub struct Dedicated {
     client: Client,
-    /// Tells by its end.
+    /// Its end signals that the connection was dropped.
     _dropped: oneshot::Sender<()>,
 }
 
@@ -186,15 +186,19 @@ impl Deref for Dedicated {
     }
 }
 
-/// Moves a connection's messages until its client is dropped; notices go to the log and to whom they concern.
+/// Processes the messages of a connection until its client is dropped. Each NOTICE goes to the log and to its owner.
 fn drive(mut connection: Driven, notices: Option<mpsc::Sender<DbError>>) -> JoinHandle<()> {
     tokio::spawn(async move {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             match message {
                 Ok(AsyncMessage::Notice(notice)) => {
-                    tracing::debug!(severity = notice.severity(), message = notice.message(), "notice of the database");
+                    tracing::debug!(
+                        severity = notice.severity(),
+                        message = notice.message(),
+                        "notice from the database"
+                    );
                     if let Some(notices) = &notices {
-                        // A full or closed channel loses the notice, which is what its bound is for.
+                        // If the channel is full or closed, the notice is lost. This limits the memory for them.
                         let _ = notices.try_send(notice);
                     }
                 }
@@ -208,7 +212,7 @@ fn drive(mut connection: Driven, notices: Option<mpsc::Sender<DbError>>) -> Join
     })
 }
 
-/// What moves the messages of a connection.
+/// Processes the messages of a connection.
 type Driven = tokio_postgres::Connection<Socket, TlsStream>;
 
 type TlsStream = <<MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect as TlsConnect<Socket>>::Stream;

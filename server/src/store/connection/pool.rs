@@ -15,29 +15,29 @@ use super::{
     sqlstate::{Kind, classify},
 };
 
-/// How long after connections became suspect they can become so again.
+/// Minimum time between two occasions when open connections become suspect.
 const DISTRUST_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long statements on suspect connections may go on after the database has answered on a new one.
+/// How long statements on suspect connections may go on after the database has answered on a new connection.
 const SUSPECTS_MAY_RUN: Duration = Duration::from_secs(1);
 
-/// How a pool is set up.
+/// The settings of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolOptions {
-    /// Connections at most.
+    /// Maximum number of connections.
     pub max_size: usize,
-    /// Longest time that a call waits for a free connection. A search that is likely to wait for more than a tenth of it is
-    /// refused at once. Calls that write wait for as long as their deadline allows.
+    /// Maximum time that a call waits for a free connection. A search that would probably wait for more than a tenth of
+    /// it is refused at once. Calls that write wait until their deadline.
     pub wait_timeout: Duration,
-    /// Calls at most that wait: searches, writes and administration have a queue each.
+    /// Maximum number of waiting calls in each queue: searches, writes and administration.
     pub max_waiting: usize,
-    /// Connections at most that write into one collection.
+    /// Maximum number of connections that write into one collection.
     pub max_writers: usize,
-    /// Age at which a connection is replaced.
+    /// The age at which a connection is replaced.
     pub max_age: Duration,
-    /// Different collections after which a connection is replaced.
+    /// The number of different collections after which a connection is replaced.
     pub max_collections: usize,
-    /// Prepare nothing: the connections lead to a pooler that hands out another session for each transaction.
+    /// Prepare no statements: the connections lead to a pooler that uses another session for each transaction.
     pub unnamed_statements: bool,
 }
 
@@ -55,24 +55,24 @@ impl Default for PoolOptions {
     }
 }
 
-/// Why there is no connection.
+/// Why no connection was available.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    /// Too many calls wait already.
-    #[error("{waiting} calls wait for a connection already")]
+    /// Too many calls are already waiting.
+    #[error("{waiting} calls already wait for a connection")]
     Overloaded {
-        /// Calls of the same class that wait.
+        /// The number of waiting calls of the same class.
         waiting: usize,
-        /// When a connection is likely to be free.
+        /// When a connection is probably free.
         retry_after: Duration,
     },
-    /// All connections stayed busy.
+    /// All connections stayed in use.
     #[error("no connection became free in time")]
     Busy,
     /// The database did not answer in time.
     #[error("the database does not answer")]
     NoAnswer,
-    /// The database refused.
+    /// The database refused the connection.
     #[error(transparent)]
     Refused(#[from] tokio_postgres::Error),
     /// The pool is closed.
@@ -89,7 +89,7 @@ impl From<Refused> for PoolError {
     }
 }
 
-/// How many connections there are.
+/// The number of connections.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct PoolSize {
     pub(in crate::store) open: usize,
@@ -118,12 +118,12 @@ pub struct Pool {
     shared: Arc<Shared>,
 }
 
-/// What the pool shares with its connections in use.
+/// The state that the pool shares with its connections in use.
 pub(super) struct Shared {
     pub(super) opener: Opener,
-    /// The one used last is the last. `None`: the pool is closed.
+    /// Idle sessions, the most recently used one last. `None`: the pool is closed.
     idle: Mutex<Option<Vec<Session>>>,
-    /// What was opened before may be dead without knowing.
+    /// Sessions that were opened before this time are suspect: they may be dead.
     trusted_since: watch::Sender<Option<Instant>>,
 }
 
@@ -134,18 +134,18 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// A connection for a call that may be about a collection. When none is idle, it is opened; when the database takes no
-    /// more connections, the next one that comes back is waited for.
+    /// A connection for a call, which may concern a collection. If none is idle, one is opened. If the database accepts
+    /// no more connections, waits for the next one that comes back.
     ///
     /// # Errors
-    /// `Overloaded` at once when too many wait, `Busy` when all connections stayed busy, `NoAnswer` when the database did
-    /// not answer in time, and `Refused` when it refused.
+    /// `Overloaded` at once if too many calls wait, `Busy` if all connections stayed in use, `NoAnswer` if the database
+    /// did not answer in time, and `Refused` if it refused the connection.
     pub async fn get(&self, class: Class, collection: Option<i64>) -> Result<Connection, PoolError> {
         loop {
             let permit = self.gate.enter(class, collection).await?;
             match self.session(collection).await {
                 Ok(session) => return Ok(Connection::new(session, Arc::clone(&self.shared), permit, collection)),
-                // The pool is smaller than it may be then.
+                // The pool is then smaller than its maximum.
                 Err(error) if self.is_full(&error) => {
                     if !self.gate.withhold(permit) {
                         return Err(error);
@@ -162,12 +162,12 @@ impl Pool {
         }
         match self.shared.opener.open().await {
             Ok(session) => Ok(session),
-            // Perhaps one was idle that did not fit well.
+            // An idle connection that did not fit well may still be there.
             Err(error) => self.shared.take(collection, false)?.ok_or(error),
         }
     }
 
-    /// Whether a call of this class could have a connection, or wait for one.
+    /// Whether a call of this class could have a connection or wait for one.
     ///
     /// # Errors
     /// `Overloaded`.
@@ -175,20 +175,20 @@ impl Pool {
         Ok(self.gate.admits(class)?)
     }
 
-    /// Whether the server takes no more connections while the pool has some.
+    /// Whether the server accepts no more connections while the pool has some.
     fn is_full(&self, error: &PoolError) -> bool {
         matches!(error, PoolError::Refused(error) if classify(error) == Kind::OutOfConnections) && self.size().open > 0
     }
 
-    /// How many calls of a class wait for a connection.
+    /// The number of calls of a class that wait for a connection.
     pub(in crate::store) fn waiting(&self, class: Class) -> u64 {
         self.gate.waiting(class)
     }
 
-    /// Closes the connections that are open now instead of lending them again, for when they may lead nowhere.
+    /// Makes all open connections suspect, since they may be dead: they are closed instead of being used again.
     pub fn distrust(&self) {
         self.shared.trusted_since.send_if_modified(|since| {
-            // A database that stays as it is shall not cost each call a connection.
+            // If the database stays as it is, this must not cost each call a connection.
             let is_new = since.is_none_or(|since| since.elapsed() > DISTRUST_AGAIN);
             if is_new {
                 *since = Some(Instant::now());
@@ -197,8 +197,8 @@ impl Pool {
         });
     }
 
-    /// Closes the suspects that are still in use. For when the database answers on a new connection: what they wait for is
-    /// lost.
+    /// Closes the suspect connections in use. Call it when the database answers on a new connection: the answers that
+    /// they wait for are lost.
     pub fn close_suspects(&self) {
         let since = *self.shared.trusted_since.borrow();
         if let Some(since) = since.filter(|since| since.elapsed() > SUSPECTS_MAY_RUN) {
@@ -206,13 +206,13 @@ impl Pool {
         }
     }
 
-    /// Forgets all prepared statements, for when types or tables were replaced under them.
+    /// Forgets all prepared statements, because the types or tables that they use were replaced.
     pub fn forget_statements(&self) {
         self.shared.opener.forget_statements();
     }
 
-    /// Closes the prepared statements of a collection that is gone. Connections in use at this moment keep theirs until
-    /// others have pushed them out.
+    /// Closes the prepared statements of a deleted collection. A connection in use keeps its own until others replace
+    /// them.
     pub(in crate::store) fn forget_collection(&self, collection: i64) {
         let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
         for session in idle.iter_mut().flatten() {
@@ -220,22 +220,22 @@ impl Pool {
         }
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     pub(in crate::store) fn size(&self) -> PoolSize {
         let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
         PoolSize { open: self.shared.opener.open_sessions(), idle: idle.as_ref().map_or(0, Vec::len) }
     }
 
-    /// Ends every connection that is not in use, and hands out no more.
+    /// Closes every connection that is not in use, and hands out no more.
     pub fn close(&self) {
         self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
 impl Shared {
-    /// The idle session that fits a call best: one that has served the collection, so that few processes of Postgres read
-    /// what its catalog says of it, else the one that has served the fewest. `None` where a new one is better and can be
-    /// opened.
+    /// The idle session that fits a call best. It prefers a session that has served the collection, so that few
+    /// Postgres processes cache its catalog entries; otherwise the session that has served the fewest collections.
+    /// `None` if a new session is better and may be opened.
     fn take(&self, collection: Option<i64>, may_open: bool) -> Result<Option<Session>, PoolError> {
         let trusted_since = *self.trusted_since.borrow();
         let mut guard = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -259,10 +259,10 @@ impl Shared {
         Ok(Some(self.opener.refresh(idle.remove(position))))
     }
 
-    /// Waits until a session may be dead without knowing.
+    /// Waits until a session becomes suspect.
     pub(super) async fn suspects(&self, session: &Session) {
         let mut trusted_since = self.trusted_since.subscribe();
-        // It fails only when the pool is gone, which `self` keeps.
+        // It fails only if the pool is gone, but `self` keeps the pool.
         let _ = trusted_since.wait_for(|since| since.is_some_and(|since| session.opened() < since)).await;
     }
 

@@ -12,19 +12,19 @@ use super::{
     statements::Seen,
 };
 
-/// How long an abandoned statement may take to end by itself before it is cancelled. Most searches take less, and a
-/// cancel costs a connection.
+/// How long an abandoned statement may run before it is cancelled. Most searches end within this time, and a cancel
+/// costs a connection.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// How long a cancelled statement may take to end before its connection is given up.
+/// How long a cancelled statement may take to end. After that its connection is closed.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same from when the connection is suspected to lead nowhere: others wait for its permit.
+/// The same for a suspect connection: others wait for its permit.
 const SUSPECT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A pooled connection in use. Call [`done`](Self::done) when nothing is under way any more; dropping it instead settles
-/// it first: an open transaction is rolled back, and a statement that still runs is cancelled.
+/// A pooled connection in use. Call [`done`](Self::done) once no statement is running. If it is dropped instead, it is
+/// settled first: an open transaction is rolled back, and a running statement is cancelled.
 pub struct Connection {
-    /// Present until drop.
+    /// Present until it is dropped.
     session: Option<Session>,
     pool: Arc<Shared>,
     /// Given back after the session.
@@ -45,18 +45,18 @@ impl Connection {
         Self { session: Some(session), pool, permit: Some(permit) }
     }
 
-    /// Gives the connection back at once. To be called when every statement was awaited to its end, successful or not,
-    /// and no transaction is open.
+    /// Gives the connection back at once. Call it when every statement has ended, successfully or not, and no
+    /// transaction is open.
     pub fn done(mut self) {
         self.session.take().into_iter().for_each(|session| self.pool.put(session));
     }
 
-    /// Closes the connection instead of giving it back, for when its session can no longer be trusted.
+    /// Closes the connection instead of giving it back, because its session can no longer be trusted.
     pub fn discard(mut self) {
         drop(self.session.take());
     }
 
-    /// Notes that the statements that follow are about a collection.
+    /// Notes that the next statements concern a collection.
     pub(in crate::store) fn about(&self, collection: i64) {
         self.session().about(collection);
     }
@@ -66,10 +66,10 @@ impl Connection {
         !self.pool.opener.options.unnamed_statements
     }
 
-    /// A statement that is likely to come again. It is prepared when it was used before on this connection.
+    /// A statement that will probably be used again. It is prepared if this connection has used it before.
     ///
     /// # Errors
-    /// Those of preparing it.
+    /// Errors of preparing it.
     pub async fn prepare_cached<'s>(&self, sql: &'s str) -> Result<Statement<'s>, tokio_postgres::Error> {
         if !self.prepares() {
             return Ok(Statement::Unnamed(sql));
@@ -85,10 +85,10 @@ impl Connection {
         }
     }
 
-    /// The rows of a statement as they come.
+    /// The rows of a statement as a stream.
     ///
     /// # Errors
-    /// Those of the database and of its values.
+    /// Errors of the database and of the values.
     pub async fn query_raw(
         &self,
         statement: &(impl AsStatement + ?Sized),
@@ -108,7 +108,7 @@ impl Connection {
     /// The rows of a statement.
     ///
     /// # Errors
-    /// Those of the database and of its values.
+    /// Errors of the database and of the values.
     pub async fn query(
         &self,
         statement: &(impl AsStatement + ?Sized),
@@ -117,10 +117,10 @@ impl Connection {
         self.query_raw(statement, values).await?.try_collect().await
     }
 
-    /// The first row of a statement, if there is any.
+    /// The first row of a statement, if there is one.
     ///
     /// # Errors
-    /// Those of the database and of its values.
+    /// Errors of the database and of the values.
     pub async fn query_opt(
         &self,
         statement: &(impl AsStatement + ?Sized),
@@ -129,10 +129,10 @@ impl Connection {
         Ok(self.query(statement, values).await?.into_iter().next())
     }
 
-    /// The row of a statement that has exactly one.
+    /// The row of a statement that returns exactly one.
     ///
     /// # Errors
-    /// Those of the database and of its values, and that there is no row or more than one.
+    /// Errors of the database and of the values, and an error if there is no row or more than one.
     pub async fn query_one(
         &self,
         statement: &(impl AsStatement + ?Sized),
@@ -150,10 +150,10 @@ impl Connection {
         }
     }
 
-    /// Runs a statement; returns how many rows it changed.
+    /// Runs a statement and returns how many rows it changed.
     ///
     /// # Errors
-    /// Those of the database and of its values.
+    /// Errors of the database and of the values.
     pub async fn execute(
         &self,
         statement: &(impl AsStatement + ?Sized),
@@ -167,7 +167,7 @@ impl Connection {
     /// Begins to send rows.
     ///
     /// # Errors
-    /// Those of the database.
+    /// Errors of the database.
     pub(in crate::store) async fn copy_in(
         &self,
         statement: &Statement<'_>,
@@ -179,13 +179,13 @@ impl Connection {
     }
 
     fn session(&self) -> &Session {
-        // Safe: only `done`, `discard` and `drop` take the session, and they end the connection's life.
+        // Cannot fail: only `done`, `discard` and `drop` take the session, and they end the life of the connection.
         self.session.as_ref().expect("the connection is in use")
     }
 }
 
-/// For what has no values: transactions, COPY and the like. Statements with values go through the methods of the
-/// connection, which send them as its pool does.
+/// For statements without values, such as transactions and COPY. Statements with values go through the methods of the
+/// connection, which send them in the way of its pool.
 impl Deref for Connection {
     type Target = Client;
 
@@ -201,7 +201,8 @@ impl Drop for Connection {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // Bounded in number by the pool's size, since each holds one of its permits, and in time by `settle`.
+            // The number of these tasks is at most the size of the pool, since each holds one of its permits. `settle`
+            // limits their time.
             let (pool, permit) = (Arc::clone(&self.pool), self.permit.take());
             drop(runtime.spawn(async move {
                 if settle(&session, &pool).await {
@@ -213,10 +214,10 @@ impl Drop for Connection {
     }
 }
 
-/// Makes an abandoned connection fit for the next user. False: it is to be closed.
+/// Makes an abandoned connection fit for the next user. Returns false if it must be closed.
 async fn settle(session: &Session, pool: &Shared) -> bool {
-    // Ends behind whatever was sent before it. It also ends a transaction that was left open; where none is, the server
-    // only warns.
+    // Ends after everything that was sent before it. It also ends a transaction that was left open. Without a
+    // transaction the server only warns.
     let mut rollback = pin!(session.client.simple_query("ROLLBACK"));
     if let Ok(result) = timeout(GRACE, rollback.as_mut()).await {
         return result.is_ok();
@@ -236,8 +237,8 @@ async fn settle(session: &Session, pool: &Shared) -> bool {
         () = tokio::time::sleep(SETTLE_TIMEOUT) => {
             log::warn(format!("an abandoned statement did not end within {} s", SETTLE_TIMEOUT.as_secs()));
         }
-        () = suspected => log::warn("an abandoned statement is not waited for: its connection may lead nowhere".into()),
+        () = suspected => log::warn("an abandoned statement is given up: its connection may be dead".into()),
     }
-    // Nobody knows when a cancel arrives; late, it would hit the statement of the connection's next user.
+    // A cancel can arrive late. It would then hit the statement of the connection's next user.
     false
 }

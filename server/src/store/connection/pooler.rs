@@ -1,5 +1,5 @@
-//! Finds out at start whether prepared statements outlive a transaction. Behind a pooler in transaction mode they may not:
-//! then calls fail, or worse, execute a statement that another server has prepared under the same name.
+//! Finds out at start whether prepared statements outlive a transaction. Behind a pooler in transaction mode they may
+//! not. Calls then fail or, worse, execute a statement that another server has prepared under the same name.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
 
 use super::{ConnectError, Connector};
 
-/// How long a session may wait for the other one to let go of the database: a pooler can have a single connection.
+/// How long a session may wait until the other one lets go of the database: a pooler can have a single connection.
 const WAIT: Duration = Duration::from_millis(500);
 const ROUNDS: usize = 3;
 
 impl Connector {
-    /// Whether what one connection prepares stays with it, as far as can be seen.
+    /// Whether the statements that one connection prepares stay with it, as far as this test can see.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -31,7 +31,7 @@ async fn probe(preparing: &Client, other: &Client) -> Result<bool, tokio_postgre
         prepared => prepared?,
     };
     for _ in 0..ROUNDS {
-        // A pooler is likely to lend this transaction the session in which the statement was prepared. One that keeps
+        // A pooler probably gives this transaction the session that prepared the statement. A pooler that keeps
         // statements gives them names of its own.
         let seen = other
             .simple_query(
@@ -40,7 +40,7 @@ async fn probe(preparing: &Client, other: &Client) -> Result<bool, tokio_postgre
             )
             .await?;
         let is_shared = seen.iter().any(|message| matches!(message, SimpleQueryMessage::Row(_)));
-        // While the other transaction is open, this one is likely to get another session.
+        // While the other transaction is open, this one probably gets another session.
         let mut executed = std::pin::pin!(preparing.query(&prepared, &[]));
         let (result, ended) = match timeout(WAIT, executed.as_mut()).await {
             Ok(result) => (result, other.batch_execute("ROLLBACK").await),
@@ -61,7 +61,7 @@ async fn probe(preparing: &Client, other: &Client) -> Result<bool, tokio_postgre
     Ok(true)
 }
 
-/// Whether a statement is not there any more, or another one has its name.
+/// Whether a statement no longer exists, or another one has its name.
 fn is_lost(error: &tokio_postgres::Error) -> bool {
     let code = error.code();
     code == Some(&SqlState::INVALID_SQL_STATEMENT_NAME) || code == Some(&SqlState::DUPLICATE_PSTATEMENT)

@@ -20,26 +20,26 @@ use super::{
     statements::{Seen, Statements},
 };
 
-/// Another session is opened beside the idle ones when each of them has served this share of the collections that it may
-/// serve: then every session serves fewer.
+/// If each idle session has served this share of the collections that it may serve, another session is opened, so that
+/// every session serves fewer.
 const SPREAD_FROM: usize = 4;
 
-/// Beyond this no one can tell the difference.
+/// A limit long enough to mean never.
 const MAX_AGE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Opens a pool's sessions.
 pub(super) struct Opener {
     connector: Connector,
     pub(super) options: PoolOptions,
-    /// Raised when prepared statements and types may have changed.
+    /// Incremented when prepared statements and types may have changed.
     generation: AtomicU64,
-    /// Each session holds a clone.
+    /// Each session holds a clone, which counts the sessions.
     places: Arc<()>,
-    /// Sessions opened before are closed, also those that are in use.
+    /// Sessions that were opened before this time are closed, even those in use.
     closed_before: watch::Sender<Option<Instant>>,
 }
 
-/// A session of the database with what it has gathered.
+/// A session of the database and its state.
 pub(super) struct Session {
     pub(super) client: Client,
     _task: AbortOnDropHandle<()>,
@@ -47,18 +47,18 @@ pub(super) struct Session {
     opened: Instant,
     /// When to replace it.
     ends: Instant,
-    /// Collections from which on it is to be replaced.
+    /// The number of collections at which it is replaced.
     most_collections: usize,
     _place: Arc<()>,
 }
 
-/// What a session remembers. Locked for moments only, and one call at a time has the session.
+/// The memory of a session. The lock is held only briefly, and one call at a time has the session.
 pub(super) struct State {
     pub(super) statements: Statements,
-    /// Ids of the collections that it was used for. Postgres keeps what it reads of their tables from its catalog, 35 to
-    /// 60 kB for each, until the session ends.
+    /// The ids of the collections that it has served. Postgres caches 35 to 60 kB of catalog entries for each until the
+    /// session ends.
     collections: HashSet<i64>,
-    /// The one that the next statements are about.
+    /// The collection that the next statements concern.
     current: Option<i64>,
     generation: u64,
 }
@@ -68,7 +68,7 @@ impl State {
         self.collections.contains(&collection)
     }
 
-    /// How many collections it has served.
+    /// The number of collections that it has served.
     pub(super) fn served(&self) -> usize {
         self.collections.len()
     }
@@ -91,7 +91,7 @@ impl Opener {
         let target = self.connector.target();
         let opening = timeout(target.timeout, target.config.connect(target.tls.clone()));
         let (client, connection) = opening.await.map_err(|_| PoolError::NoAnswer)??;
-        // Not all at the same time: each a little earlier than it would have to be.
+        // Sessions are not all replaced at the same time: each a little before its maximum age.
         let share = rand::rng().random_range(0.75..=1.0);
         let state = State {
             statements: Statements::default(),
@@ -105,14 +105,14 @@ impl Opener {
             _task: self.drive(connection, opened),
             state: Mutex::new(state),
             opened,
-            // Safe from overflow: a lifetime of centuries is none.
+            // Cannot overflow: lifetimes are limited to ten years.
             ends: opened + self.options.max_age.min(MAX_AGE).mul_f64(share),
             most_collections: (self.options.max_collections as f64 * share).ceil() as usize,
             _place: place,
         })
     }
 
-    /// Moves a session's messages until it is dropped or closed.
+    /// Processes the messages of a session until it is dropped or closed.
     fn drive(&self, connection: Driven, opened: Instant) -> AbortOnDropHandle<()> {
         let mut closed_before = self.closed_before.subscribe();
         let driving = AbortOnDropHandle::new(drive(connection, None));
@@ -124,12 +124,12 @@ impl Opener {
         }))
     }
 
-    /// Closes the sessions that were opened before, also those that are in use.
+    /// Closes the sessions that were opened before this time, even those in use.
     pub(super) fn close_before(&self, before: Instant) {
         self.closed_before.send_if_modified(|closed| closed.replace(before) != Some(before));
     }
 
-    /// The TLS of its connections, for a request to cancel a statement.
+    /// The TLS settings of its connections, for a request to cancel a statement.
     pub(super) fn tls(&self) -> MakeRustlsConnect {
         self.connector.target().tls.clone()
     }
@@ -147,17 +147,17 @@ impl Opener {
         session
     }
 
-    /// Whether to open another session for a new collection when the best idle one has served so many.
+    /// Whether to open another session for a new collection, if the best idle one has served `served` collections.
     pub(super) fn spreads(&self, served: usize) -> bool {
         self.open_sessions() < self.options.max_size && served >= (self.options.max_collections / SPREAD_FROM).max(1)
     }
 
-    /// Has every session forget its statements before its next use.
+    /// Makes every session forget its statements before its next use.
     pub(super) fn forget_statements(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many sessions there are, with those that are being opened.
+    /// The number of sessions, including those being opened.
     pub(super) fn open_sessions(&self) -> usize {
         Arc::strong_count(&self.places) - 1
     }
@@ -172,7 +172,7 @@ impl Session {
         self.state.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the next statements are about a collection.
+    /// Notes that the next statements concern a collection.
     pub(super) fn about(&self, collection: i64) {
         let mut state = self.state();
         state.collections.insert(collection);
@@ -190,7 +190,8 @@ impl Session {
         self.opened
     }
 
-    /// Whether another call can have it: it is connected, has not lived too long, and has not gathered too much.
+    /// Whether another call can have the session: it is connected, not too old, and has not served too many
+    /// collections.
     pub(super) fn is_usable(&self) -> bool {
         !self.client.is_closed() && self.state().collections.len() < self.most_collections && Instant::now() < self.ends
     }

@@ -1,38 +1,39 @@
-//! What an error of the driver means, and its text for the operator.
+//! The meaning of a driver's error, and its text for the operator.
 
 use std::{error::Error as _, fmt::Write as _, io};
 
 use rustls::CertificateError;
 use tokio_postgres::error::SqlState;
 
-/// What an error means for the caller; the cases differ in what to do about them.
+/// The meaning of an error for the caller. Each case has a different reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The connection or the server went away, cannot be reached, or is starting up or shutting down.
+    /// The connection broke, or the server cannot be reached, is starting up or is shutting down.
     ConnectionLost,
-    /// The server takes no more connections now: there are too many.
+    /// The server accepts no more connections, because there are too many.
     OutOfConnections,
-    /// The server does not accept the credentials, or has no such database.
+    /// The server refuses the credentials, or has no such database.
     Login,
     /// Disk, memory or another resource of the server is used up.
     Resources,
-    /// The role may not do this.
+    /// The role lacks a privilege.
     Privilege,
     /// A table, its schema, a column, a type or an operator does not exist.
     Undefined,
     /// A unique key exists already.
     UniqueViolation,
-    /// The row that another one refers to does not exist.
+    /// The row that another row refers to does not exist.
     ForeignKeyViolation,
-    /// Serialization failure, deadlock or a change of the same table: the transaction can be tried again.
+    /// A serialization failure, a deadlock or a concurrent change of the same table. The transaction can be tried
+    /// again.
     Conflict,
-    /// A lock was not free in time.
+    /// A lock did not become free in time.
     LockTimeout,
     /// Stopped by `statement_timeout`.
     TimedOut,
     /// Stopped by a cancel request.
     Cancelled,
-    /// A prepared statement no longer fits the schema or the session: forget it and try once more.
+    /// A statement no longer fits the schema or the session. Forget it and try once more.
     StalePlan,
     /// The server is a standby, or the transaction is read-only.
     ReadOnly,
@@ -40,7 +41,7 @@ pub enum Kind {
     Other,
 }
 
-/// What `error` means.
+/// The meaning of `error`.
 pub fn classify(error: &tokio_postgres::Error) -> Kind {
     let Some(db) = error.as_db_error() else {
         return classify_transport(error);
@@ -66,15 +67,18 @@ pub fn classify(error: &tokio_postgres::Error) -> Kind {
         SqlState::FOREIGN_KEY_VIOLATION => Kind::ForeignKeyViolation,
         SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Kind::Conflict,
         SqlState::LOCK_NOT_AVAILABLE => Kind::LockTimeout,
-        // Only the text tells them apart. When the server has translated it, a timeout is likelier.
+        // Only the text distinguishes them. If the server has translated it, a timeout is more likely.
         SqlState::QUERY_CANCELED if db.message().contains("user request") => Kind::Cancelled,
         SqlState::QUERY_CANCELED => Kind::TimedOut,
         SqlState::READ_ONLY_SQL_TRANSACTION => Kind::ReadOnly,
         SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => Kind::StalePlan,
-        // These two codes are wide; what tells is the text, which the server may have translated. Then it is `Other`.
+        // Statements name every column that this version knows. A newer version has added another.
+        SqlState::NOT_NULL_VIOLATION => Kind::StalePlan,
+        // These two codes cover many cases. Only the text distinguishes them, and the server may have translated it.
+        // Then it is `Other`.
         SqlState::FEATURE_NOT_SUPPORTED if db.message().contains("cached plan must not change") => Kind::StalePlan,
         SqlState::INTERNAL_ERROR if db.message().contains("cache lookup failed") => Kind::StalePlan,
-        // Postgres does not translate these. Two servers changed the same table, or one has dropped it.
+        // Postgres does not translate these texts. Two servers changed the same table, or one has dropped it.
         SqlState::INTERNAL_ERROR if db.message().starts_with("tuple concurrently") => Kind::Conflict,
         SqlState::INTERNAL_ERROR if db.message().starts_with("could not open relation with OID") => Kind::Undefined,
         _ => match code.code().get(..2) {
@@ -85,19 +89,19 @@ pub fn classify(error: &tokio_postgres::Error) -> Kind {
     }
 }
 
-/// Errors that did not come from the server.
+/// Classifies errors that did not come from the server.
 fn classify_transport(error: &tokio_postgres::Error) -> Kind {
     if error.is_closed() || tls_error(error).is_some() {
         return Kind::ConnectionLost;
     }
     match error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind) {
-        // The driver reports values it cannot encode or decode as I/O errors of these kinds.
+        // The driver reports values that it cannot encode or decode as I/O errors of these kinds.
         None | Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Kind::Other,
         Some(_) => Kind::ConnectionLost,
     }
 }
 
-/// The error with its causes and, where one helps, a hint; for logs, never for clients.
+/// The error with its causes and, if useful, a hint. For logs, never for clients.
 pub(crate) fn explain(error: &tokio_postgres::Error) -> String {
     let mut text = match error.as_db_error() {
         Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
@@ -128,11 +132,12 @@ fn tls_hint(error: &rustls::Error) -> Option<&'static str> {
         return None;
     };
     match reason {
-        CertificateError::UnknownIssuer => Some(
-            "the server's certificate comes from a CA that is not trusted here: set sslrootcert to the provider's CA file",
-        ),
+        CertificateError::UnknownIssuer => {
+            Some("the CA of the server's certificate is not trusted: set sslrootcert to the provider's CA file")
+        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Some(
-            "connect by a name that the server's certificate lists as subject alternative name, or use sslmode=verify-ca",
+            "connect with a name that the server's certificate lists as subject alternative name, or use \
+             sslmode=verify-ca",
         ),
         CertificateError::Other(_) => {
             Some("the server's certificate may be older than X.509 version 3: issue a new one")

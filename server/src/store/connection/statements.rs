@@ -1,12 +1,13 @@
-//! The statements that a connection keeps prepared: the ones used last, at most so many.
+//! The statements that a connection keeps prepared: a limited number, those used last.
 //!
-//! Postgres holds the tree of a prepared statement until it is closed, and every collection has statements of its own. So
-//! one that is used for the first time is sent unnamed, which costs no further round trip; it is prepared when it comes
-//! again, and closed when others have pushed it out.
+//! Postgres keeps the tree of a prepared statement until the statement is closed, and every collection has its own
+//! statements. So a statement is sent unnamed the first time, which costs no additional round trip. It is prepared when
+//! it is used again, and closed when more recent statements replace it.
 
 use std::collections::HashMap;
 
-/// Most statements that a connection remembers. Each takes about 45 kB of its backend, so these take about 5 MB.
+/// Maximum number of statements that a connection remembers. Each takes about 45 kB in its backend, so all take about 5
+/// MB.
 const MAX_STATEMENTS: usize = 120;
 
 /// A statement as it is sent.
@@ -18,7 +19,7 @@ pub enum Statement<'a> {
     Unnamed(&'a str),
 }
 
-/// What can be sent: a [`Statement`], or a text that is not worth preparing.
+/// Anything that can be sent: a [`Statement`], or a text that is not worth preparing.
 pub trait AsStatement {
     /// The statement.
     fn as_statement(&self) -> Statement<'_>;
@@ -42,11 +43,11 @@ impl AsStatement for String {
     }
 }
 
-/// What is known of a statement.
+/// The state of a statement on this connection.
 pub(super) enum Seen {
-    /// Nothing: it may never come again.
+    /// It is new, and may never be used again.
     First,
-    /// It has come before and is not prepared.
+    /// It was used before but is not prepared.
     Again,
     /// It is prepared.
     Prepared(tokio_postgres::Statement),
@@ -56,15 +57,15 @@ pub(super) enum Seen {
 #[derive(Default)]
 pub(super) struct Statements {
     slots: HashMap<Box<str>, Slot>,
-    /// Uses so far.
+    /// The number of uses so far.
     clock: u64,
 }
 
 struct Slot {
-    /// `None`: used once. Dropping it closes it in Postgres.
+    /// `None` if it was used once. Dropping it closes it in Postgres.
     prepared: Option<tokio_postgres::Statement>,
     collection: Option<i64>,
-    /// When it was used last.
+    /// The value of `clock` at its last use.
     used: u64,
 }
 
@@ -82,14 +83,14 @@ impl Statements {
         Seen::First
     }
 
-    /// Keeps a statement that was prepared.
+    /// Keeps a prepared statement.
     pub(super) fn keep(&mut self, sql: &str, prepared: tokio_postgres::Statement) {
         if let Some(slot) = self.slots.get_mut(sql) {
             slot.prepared = Some(prepared);
         }
     }
 
-    /// Closes the statements of a collection that is gone.
+    /// Closes the statements of a deleted collection.
     pub(super) fn forget_collection(&mut self, collection: i64) {
         self.slots.retain(|_, slot| slot.collection != Some(collection));
     }

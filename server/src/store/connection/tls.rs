@@ -1,6 +1,6 @@
 //! TLS to the database, with rustls and the levels of checking that `sslmode` names.
 //!
-//! rustls has one level, libpq's `verify-full`. [`Verifier`] adds the weaker ones from rustls' own parts.
+//! rustls has one level, libpq's `verify-full`. [`Verifier`] builds the weaker ones from parts of rustls.
 
 use std::{fmt::Display, path::Path, sync::Arc};
 
@@ -21,15 +21,15 @@ use rustls::{
 
 use super::dsn::{DsnError, Roots, TlsOptions, Verify};
 
-/// The rustls configuration for connections as `options` wants them. Reads the certificate files.
+/// The rustls configuration for the connections of `options`. Reads the certificate files.
 pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, DsnError> {
-    // Named here, so that nothing depends on a provider that the process may or may not have installed.
+    // Named here, so that nothing depends on a crypto provider that the process may have installed.
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(Verifier::new(&options.verify, provider.signature_verification_algorithms)?);
     let versions: &[_] = if options.tls13_only { &[&TLS13] } else { &[&TLS13, &TLS12] };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
-        // Safe: the provider has cipher suites for both versions.
+        // Cannot fail: the provider has cipher suites for both versions.
         .expect("ring supports TLS 1.2 and 1.3")
         .dangerous()
         .with_custom_certificate_verifier(verifier);
@@ -39,7 +39,7 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, DsnErr
             let chain = certificates("sslcert", certificate)?;
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
                 pem::Error::NoItemsFound => {
-                    file_error("sslkey", key, &"there is no unencrypted private key in PEM format in it")
+                    file_error("sslkey", key, &"it contains no unencrypted private key in PEM format")
                 }
                 error => file_error("sslkey", key, &error),
             })?;
@@ -48,16 +48,16 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, DsnErr
     };
     config.enable_sni = options.server_name_indication;
     if options.direct {
-        // PostgreSQL refuses a TLS connection that does not say what it is for.
+        // PostgreSQL refuses a direct TLS connection without ALPN.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
     }
     Ok(config)
 }
 
-/// Checks the server's certificate as far as `sslmode` asks.
+/// Checks the server's certificate as strictly as `sslmode` requires.
 #[derive(Debug)]
 struct Verifier {
-    /// Whom to trust; nobody is asked when `None`.
+    /// The trusted CAs. `None`: any certificate is accepted.
     roots: Option<Trusted>,
     check_name: bool,
     algorithms: WebPkiSupportedAlgorithms,
@@ -67,8 +67,8 @@ struct Verifier {
 #[derive(Debug)]
 struct Trusted {
     authorities: RootCertStore,
-    /// The same certificates as they are in `sslrootcert`: a server whose self-signed certificate is its own root is
-    /// common in small installations, and OpenSSL takes it while rustls insists on a CA that is not the server.
+    /// The same certificates as in `sslrootcert`. In small installations a server's self-signed certificate is often
+    /// its own root. OpenSSL accepts that, while rustls requires a CA that is not the server.
     pinned: Vec<CertificateDer<'static>>,
 }
 
@@ -99,7 +99,7 @@ impl Trusted {
                 let pinned = certificates("sslrootcert", path)?;
                 let (used, _) = authorities.add_parsable_certificates(pinned.iter().cloned());
                 if used == 0 {
-                    return Err(file_error("sslrootcert", path, &"there is no certificate of a CA in it"));
+                    return Err(file_error("sslrootcert", path, &"it contains no CA certificate"));
                 }
                 Ok(Trusted { authorities, pinned })
             }
@@ -140,7 +140,7 @@ impl ServerCertVerifier for Verifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    // The signatures are checked even when the certificate is not: channel binding rests on the server owning the
+    // The signatures are checked even if the certificate is not: channel binding requires that the server owns the
     // certificate it shows.
 
     fn verify_tls12_signature(
@@ -170,7 +170,7 @@ impl ServerCertVerifier for Verifier {
 fn certificates(name: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, DsnError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     match found {
-        Ok(found) if found.is_empty() => Err(file_error(name, path, &"there is no certificate in PEM format in it")),
+        Ok(found) if found.is_empty() => Err(file_error(name, path, &"it contains no certificate in PEM format")),
         Ok(found) => Ok(found),
         Err(error) => Err(file_error(name, path, &error)),
     }

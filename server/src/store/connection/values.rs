@@ -1,4 +1,4 @@
-//! Values whose type in Postgres follows from their type in Rust, so that a statement can be sent without asking for it.
+//! Values whose Postgres type follows from their Rust type, so that a statement can be sent without asking for types.
 
 use std::time::SystemTime;
 
@@ -6,19 +6,19 @@ use tokio_postgres::types::{ToSql, Type};
 
 /// A parameter of a statement.
 pub trait Value: Sync {
-    /// The type that Postgres takes it for.
+    /// Its Postgres type.
     fn sql_type(&self) -> Type;
-    /// What is sent.
+    /// The value to send.
     fn as_sql(&self) -> &(dyn ToSql + Sync);
 }
 
-/// A Rust type with one type in Postgres.
+/// A Rust type with exactly one Postgres type.
 pub trait Typed: ToSql + Sync {
-    /// That type.
+    /// The Postgres type.
     const TYPE: Type;
 }
 
-/// A [`Typed`] that lists can hold.
+/// A [`Typed`] that can be in a list.
 pub trait Element: Typed {
     /// The type of such a list.
     const ARRAY: Type;
@@ -34,7 +34,7 @@ impl<T: Typed> Value for T {
     }
 }
 
-/// A value of a type that only the database knows, such as those of an extension.
+/// A value whose type only the database knows, such as a type of an extension.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Foreign<'a, T> {
     pub(in crate::store) value: &'a T,
@@ -64,6 +64,7 @@ macro_rules! elements {
 
 elements! {
     bool: BOOL, BOOL_ARRAY;
+    i16: INT2, INT2_ARRAY;
     i32: INT4, INT4_ARRAY;
     i64: INT8, INT8_ARRAY;
     f32: FLOAT4, FLOAT4_ARRAY;
@@ -84,6 +85,10 @@ impl<T: Element> Element for &T {
 
 impl<T: Typed> Typed for Option<T> {
     const TYPE: Type = T::TYPE;
+}
+
+impl<T: Element> Element for Option<T> {
+    const ARRAY: Type = T::ARRAY;
 }
 
 impl<T: Element> Typed for Vec<T> {

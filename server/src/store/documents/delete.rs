@@ -1,4 +1,4 @@
-//! Deleting documents: their own rows first, which hold the locks, then their chunks and vectors.
+//! Deletes documents: first their own rows, which hold the locks, then their chunks and vectors.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 impl Store {
-    /// Deletes at most `limit` documents in one transaction; returns how many there were.
+    /// Deletes at most `limit` documents in one transaction. Returns how many there were.
     pub(crate) async fn delete_documents(
         &self,
         collection: &str,
@@ -24,47 +24,62 @@ impl Store {
         deadline: Instant,
     ) -> Result<usize, StoreError> {
         self.with_collection(collection, |entry| async move {
-            let connection = self.connection_to(&entry).await?;
-            let delete_chunks = connection.prepare_cached(&entry.documents.delete_chunks).await?;
-            let delete_embeddings = connection.prepare_cached(&entry.documents.delete_embeddings).await?;
-            let transaction = Transaction::new(&connection).deadline(deadline).pipelined();
-            let first = delete_batch(&connection, &entry, filter, "");
-            let mut batch = begin_change(&connection, &transaction, &entry, filter, limit, first).await?;
-            let mut deleted = 0;
-            loop {
-                deleted += batch.keys.len();
-                // Statements of their own, so that they see chunks and vectors written while the first one waited for a
-                // row.
-                let keys: [&dyn Value; 1] = [&batch.keys];
-                let chunks = connection.execute(&delete_chunks, &keys);
-                let embeddings = connection.execute(&delete_embeddings, &keys);
-                if batch.keys.len() < BATCH {
-                    let (chunks, embeddings, committed) = futures_util::join!(chunks, embeddings, transaction.commit());
-                    chunks?;
-                    embeddings?;
-                    committed?;
-                    connection.done();
-                    return Ok(deleted);
-                }
-                let next = delete_batch(&connection, &entry, filter, &batch.last);
-                let (chunks, embeddings, next) = futures_util::join!(chunks, embeddings, next);
-                chunks?;
-                embeddings?;
-                batch = next?;
+            entry.collection.check_not_followed()?;
+            match &entry.tables.source {
+                Some(source) => self.delete_rows(&entry, source, filter, limit, deadline).await,
+                None => self.delete_own(&entry, filter, limit, deadline).await,
             }
         })
         .await
     }
+
+    /// The same for documents in tables of pgfox.
+    pub(in crate::store) async fn delete_own(
+        &self,
+        entry: &Entry,
+        filter: &Filter,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<usize, StoreError> {
+        let connection = self.connection_to(entry).await?;
+        let delete_chunks = connection.prepare_cached(&entry.documents.delete_chunks).await?;
+        let delete_embeddings = connection.prepare_cached(&entry.documents.delete_embeddings).await?;
+        let transaction = Transaction::new(&connection).deadline(deadline).pipelined();
+        let first = delete_batch(&connection, entry, filter, "");
+        let mut batch = begin_change(&connection, &transaction, entry, filter, limit, first).await?;
+        let mut deleted = 0;
+        loop {
+            deleted += batch.keys.len();
+            // Separate statements, so that they see chunks and vectors that were written while the first one waited
+            // for a row.
+            let keys: [&dyn Value; 1] = [&batch.keys];
+            let chunks = connection.execute(&delete_chunks, &keys);
+            let embeddings = connection.execute(&delete_embeddings, &keys);
+            if batch.keys.len() < BATCH {
+                let (chunks, embeddings, committed) = futures_util::join!(chunks, embeddings, transaction.commit());
+                chunks?;
+                embeddings?;
+                committed?;
+                connection.done();
+                return Ok(deleted);
+            }
+            let next = delete_batch(&connection, entry, filter, &batch.last);
+            let (chunks, embeddings, next) = futures_util::join!(chunks, embeddings, next);
+            chunks?;
+            embeddings?;
+            batch = next?;
+        }
+    }
 }
 
-/// Documents that are deleted.
+/// Deleted documents.
 struct Batch {
     keys: Vec<i64>,
     /// The greatest of their ids.
     last: String,
 }
 
-/// Deletes the first of the documents behind an id. Rows are locked in the order of their ids, as every write does.
+/// Deletes the first documents after an id. Like every write, it locks rows in the order of their ids.
 async fn delete_batch(
     connection: &Connection,
     entry: &Entry,

@@ -1,4 +1,4 @@
-//! Counting documents by the values of a field.
+//! Counts documents by the values of a field.
 
 use tokio_postgres::types::Type;
 
@@ -9,32 +9,32 @@ use crate::store::{
     wire::{Json, Parameters},
 };
 
-/// What to count.
+/// The documents and the field to count.
 #[derive(Clone, Debug)]
 pub(crate) struct Facets<'a> {
     pub filter: Option<&'a Filter>,
     pub path: &'a FieldPath,
-    /// Most values.
+    /// Maximum number of values.
     pub limit: usize,
-    /// Of the buckets of numbers; `None`: each value counts.
+    /// The width of the buckets of numbers. `None`: each value is counted.
     pub width: Option<f64>,
-    /// Most bytes of the values.
+    /// Maximum size of the values in bytes.
     pub max_bytes: usize,
 }
 
-/// The values that most documents have.
+/// The most frequent values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facet {
-    /// JSON, with the number of documents.
+    /// The values as JSON, each with its number of documents.
     pub values: Vec<(String, i64)>,
-    /// All different values.
+    /// The number of different values.
     pub value_count: i64,
-    /// Documents without any of them.
+    /// The number of documents without a value.
     pub without_count: i64,
 }
 
 impl Store {
-    /// Counts the documents that have each value of a field, by one reading of those that match.
+    /// Counts the documents for each value of a field. Reads the matching documents once.
     pub(crate) async fn facet_documents(&self, collection: &str, facets: &Facets<'_>) -> Result<Facet, StoreError> {
         self.with_collection(collection, |entry| async move {
             let mut parameters = Parameters::default();
@@ -42,11 +42,11 @@ impl Store {
                 Some(filter) => filter.sql(entry.functions(), &mut parameters),
                 None => "true".to_owned(),
             };
-            let values = values(facets.path, &mut parameters);
+            let values = values(facets.path, entry.functions(), &mut parameters);
             let (types, value) = match facets.width {
                 Some(width) => {
-                    // As text, since a cast from float8 keeps 15 digits only. Numerics have no rounding that could put a
-                    // number into the bucket beside its own.
+                    // As text, since a cast from float8 keeps only 15 digits. Numerics have no rounding that could put
+                    // a number into a neighbouring bucket.
                     let width = format!("${}::numeric", parameters.push(width.to_string(), Type::TEXT));
                     let number = "(l.value)::numeric";
                     let bucket = format!("{number} - mod(mod({number}, {width}) + {width}, {width})");
@@ -58,7 +58,7 @@ impl Store {
                          (value #>> '{}') COLLATE \"C\"";
             let shown = if facets.width.is_some() { order.to_owned() } else { format!("documents DESC, {order}") };
             let limit = parameters.push(facets.limit as i64, Type::INT8);
-            // A list counts each of its elements. That it is one row for a document lets it count each value once.
+            // Each element of a list counts. The elements are in one row per document, so that each value counts once.
             let sql = format!(
                 "-- facet_documents
                  WITH matching AS MATERIALIZED (

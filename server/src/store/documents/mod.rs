@@ -1,4 +1,4 @@
-//! Documents as they are read, listed, changed and deleted. `ingest` writes them.
+//! Reads, lists, changes and deletes documents. `ingest` writes them.
 
 mod delete;
 mod facet;
@@ -13,6 +13,7 @@ use tokio_postgres::{Row, RowStream};
 
 pub(crate) use facet::Facets;
 pub(crate) use list::{DocumentOrder, Listing, Position};
+pub(super) use update_metadata::compact_len;
 pub(crate) use update_metadata::{Changed, MetadataChange};
 
 use super::{
@@ -24,11 +25,12 @@ use super::{
     wire::{Json, Parameters, VectorColumn},
 };
 
-/// Most documents that a statement writes to. Bounds what it holds; the order of ids leads to the next ones.
+/// Maximum number of documents that one statement writes. This limits its locks and memory; the next statement
+/// continues in the order of ids.
 pub(super) const BATCH: usize = 10_000;
 
-/// Begins a transaction and runs the first batch of a change, unless more than `limit` documents match.
-async fn begin_change<T>(
+/// Begins a transaction and runs the first batch of a change. Fails if more than `limit` documents match.
+pub(super) async fn begin_change<T>(
     connection: &Connection,
     transaction: &Transaction<'_>,
     entry: &Entry,
@@ -36,7 +38,7 @@ async fn begin_change<T>(
     limit: usize,
     first: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    // A list of ids has its own limit, and is changed in one round trip.
+    // A list of ids has its own limit and is changed in one round trip.
     if matches!(filter, Filter::Ids(ids) if ids.len() <= limit) {
         let (begun, first) = futures_util::join!(transaction.begin(), first);
         begun?;
@@ -74,15 +76,13 @@ pub(super) struct DocumentStatements {
 
 impl DocumentStatements {
     pub(super) fn new(tables: &Tables, vector_type: VectorType) -> Self {
-        let Tables { documents, chunks, embeddings, extension, .. } = tables;
-        let vector = format!(
-            "(SELECT {extension}.{}_send({extension}.avg(e.embedding)) FROM {embeddings} e WHERE e.document_key = d.key)",
-            vector_type.name()
-        );
+        let Tables { documents, chunks, embeddings, .. } = tables;
+        let vector = tables.vector_of("d", &format!("{}_send", vector_type.name()));
         Self {
             get: format!(
                 "-- get_documents
-                 SELECT id, text, metadata, version, created_at, updated_at FROM {documents} WHERE id = ANY($1)"
+                 SELECT d.id, d.text, d.metadata, d.version, d.created_at, d.updated_at
+                 FROM {documents} d WHERE d.id = ANY($1)"
             ),
             get_with_vector: format!(
                 "-- get_documents
@@ -108,7 +108,7 @@ impl DocumentStatements {
     }
 }
 
-/// A row whose first columns are id, text and metadata; `vector` is the column of the vector.
+/// Reads a row whose first columns are id, text and metadata. `vector` is the column of the vector.
 pub(super) fn read_document(row: &Row, vector: Option<usize>) -> Result<StoredDocument, StoreError> {
     let Json(metadata) = row.try_get::<_, Json<&str>>(2)?;
     let vector = match vector {
@@ -118,13 +118,17 @@ pub(super) fn read_document(row: &Row, vector: Option<usize>) -> Result<StoredDo
     Ok(StoredDocument { id: row.get(0), text: row.get(1), metadata: metadata.into(), vector, version: None })
 }
 
-/// The same, followed by version, created_at and updated_at.
+/// The same, followed by version, created_at and updated_at, which are null in an attached collection.
 pub(super) fn read_versioned(row: &Row, vector: Option<usize>) -> Result<StoredDocument, StoreError> {
-    let version = DocumentVersion { number: row.get(3), created_at: row.get(4), updated_at: row.get(5) };
-    Ok(StoredDocument { version: Some(version), ..read_document(row, vector)? })
+    let version = row.get::<_, Option<i64>>(3).map(|number| DocumentVersion {
+        number,
+        created_at: row.get(4),
+        updated_at: row.get(5),
+    });
+    Ok(StoredDocument { version, ..read_document(row, vector)? })
 }
 
-/// Reads rows until they are larger than a response may be, so that no request can fill the memory of the server.
+/// Reads rows until they exceed the maximum size of a response, so that no request can fill the memory of the server.
 pub(super) async fn collect_bounded<T>(
     rows: RowStream,
     max_bytes: usize,

@@ -1,4 +1,4 @@
-//! Changing the metadata of documents that a filter selects, without their texts and vectors.
+//! Changes the metadata of documents that a filter selects. Texts and vectors stay.
 
 use std::{pin::pin, time::Instant};
 
@@ -15,23 +15,23 @@ use crate::store::{
     wire::{Json, Parameters},
 };
 
-/// What becomes of metadata.
+/// A change of metadata.
 #[derive(Clone, Debug)]
 pub(crate) struct MetadataChange {
     /// A JSON object.
     pub metadata: String,
-    /// Instead of what is there; else merged with it as by RFC 7396.
+    /// Replace the metadata. Otherwise merge the two by RFC 7396.
     pub replace: bool,
-    /// Most bytes of the result as JSON.
+    /// Maximum size of the result as JSON, in bytes.
     pub max_bytes: usize,
 }
 
-/// What [`Store::update_metadata`] did.
+/// The result of [`Store::update_metadata`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changed {
-    /// Documents that the filter selects.
+    /// The number of documents that the filter selects.
     pub matched: i64,
-    /// The part of them that is not as wanted already.
+    /// The number of those whose metadata changed.
     pub updated: i64,
 }
 
@@ -46,6 +46,10 @@ impl Store {
         deadline: Instant,
     ) -> Result<Changed, StoreError> {
         self.with_collection(collection, |entry| async move {
+            entry.collection.check_not_followed()?;
+            if let Some(source) = &entry.tables.source {
+                return self.update_rows(&entry, source, filter, change, limit, deadline).await;
+            }
             let connection = self.connection_to(&entry).await?;
             let transaction = Transaction::new(&connection).deadline(deadline).pipelined();
             let first = update_batch(&connection, &entry, filter, change, "");
@@ -63,7 +67,7 @@ impl Store {
         .await
     }
 
-    /// What [`Store::update_metadata`] would do.
+    /// Counts the documents that [`Store::update_metadata`] would change.
     pub(crate) async fn count_changes(
         &self,
         collection: &str,
@@ -71,6 +75,10 @@ impl Store {
         change: &MetadataChange,
     ) -> Result<Changed, StoreError> {
         self.with_collection(collection, |entry| async move {
+            entry.collection.check_not_followed()?;
+            if let Some(source) = &entry.tables.source {
+                return self.count_row_changes(&entry, source, filter, change).await;
+            }
             let Tables { documents, internal, .. } = &entry.tables;
             let mut parameters = Parameters::default();
             let condition = filter.sql(entry.functions(), &mut parameters);
@@ -102,7 +110,7 @@ struct Batch {
     last: String,
 }
 
-/// Changes the first of the documents behind an id. Rows are locked in the order of their ids, as every write does.
+/// Changes the first documents after an id. Like every write, it locks rows in the order of their ids.
 async fn update_batch(
     connection: &Connection,
     entry: &Entry,
@@ -115,7 +123,7 @@ async fn update_batch(
     let condition = filter.sql(entry.functions(), &mut parameters);
     let wanted = change.sql(internal, &mut parameters);
     let after = parameters.push(after, Type::TEXT);
-    // Postgres writes JSON with spaces, so that only what it writes longer than the limit can be too long.
+    // Postgres writes JSON with spaces. So only a text that is longer than the limit can be too long without them.
     let sql = format!(
         "-- update_metadata
          WITH matched AS MATERIALIZED (
@@ -150,7 +158,7 @@ async fn update_batch(
 }
 
 /// The length of JSON without the spaces that Postgres writes between its parts.
-fn compact_len(json: &str) -> usize {
+pub(in crate::store) fn compact_len(json: &str) -> usize {
     let (mut length, mut in_string, mut escaped) = (0, false, false);
     for byte in json.bytes() {
         if in_string {

@@ -1,8 +1,8 @@
-//! Strings without their case: the full case folding of Unicode, whatever the locale of the database.
+//! Compares strings without case, by the full case folding of Unicode, whatever the locale of the database.
 //!
-//! Postgres folds letters as its locale says, which is ASCII alone where that is C. So the server says which letters become
-//! which ones, and Postgres only replaces them. Few have to be named: those that become a letter of the wanted strings. What
-//! becomes another letter differs from the wanted ones either way.
+//! Postgres folds letters by its locale; for the locale C that means ASCII only. So the server says which letters
+//! become which, and Postgres only replaces them. It names only the letters that become a letter of the wanted strings.
+//! Any other letter makes a string differ from the wanted ones, folded or not.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -11,10 +11,10 @@ use unicase::UniCase;
 
 use crate::store::wire::Parameters;
 
-/// Where letters end that have another case.
+/// No letter from here on has another case.
 const LETTERS_END: char = '\u{20000}';
 
-/// The letters beyond ASCII that folding changes, with what they become.
+/// The letters beyond ASCII that folding changes, and their results.
 static FOLDED: LazyLock<Vec<(char, String)>> = LazyLock::new(|| {
     let letters = ('\u{80}'..LETTERS_END).map(|letter| (letter, fold(letter.encode_utf8(&mut [0; 4]))));
     letters.filter(|(letter, folded)| !folded.chars().eq([*letter])).collect()
@@ -24,14 +24,14 @@ fn fold(text: &str) -> String {
     UniCase::unicode(text).to_folded_case()
 }
 
-/// Wanted strings, folded, and how others become comparable to them.
+/// The wanted strings, folded, and how to make other strings comparable to them.
 pub(super) struct Folding {
-    /// Sorted, each once.
+    /// Sorted, without repetitions.
     pub(super) wanted: Vec<String>,
-    /// Letters that become one, and these.
+    /// Letters that become a single letter, and those letters.
     from: String,
     to: String,
-    /// Letters that become several, and these.
+    /// Letters that become several letters, and those letters.
     long_from: Vec<String>,
     long_to: Vec<String>,
 }
@@ -56,7 +56,7 @@ impl Folding {
         folding
     }
 
-    /// The SQL of a string that is compared with the wanted ones.
+    /// The SQL for a string that is compared with the wanted ones.
     pub(super) fn sql(&self, string: &str, parameters: &mut Parameters<'_>) -> String {
         let mut sql = string.to_owned();
         if !self.long_from.is_empty() {
@@ -87,7 +87,7 @@ mod tests {
         assert!(FOLDED.len() > 1_400, "{}", FOLDED.len());
     }
 
-    /// What Postgres makes of a string.
+    /// A string as Postgres folds it.
     fn replaced(folding: &Folding, text: &str) -> String {
         let mut text = text.to_owned();
         for (from, to) in folding.long_from.iter().zip(&folding.long_to) {

@@ -1,31 +1,40 @@
-//! Where a field is.
+//! The paths of fields.
 
 use std::fmt;
 
-/// The way to a field: keys that lead through objects and, before them, those that lead to lists, into whose elements the
-/// way goes on.
+/// The path of a field. It first leads through `lists`, into the elements of each, and then through `keys` of objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldPath {
-    /// `variants` of `variants[].color`. Each has at least one key.
+    /// `variants` in `variants[].color`. Each has at least one key.
     pub lists: Vec<Vec<String>>,
-    /// `color` of it. Empty: the elements themselves.
+    /// `color` in that example. Empty: the elements themselves.
     pub keys: Vec<String>,
 }
 
 impl FieldPath {
-    /// The smallest object that has a value there.
-    pub(super) fn holding(&self, value: &str) -> String {
+    /// The smallest object that has a value at this path.
+    pub(in crate::store) fn holding(&self, value: &str) -> String {
         let within = nested(&self.keys, value);
         self.lists.iter().rev().fold(within, |within, keys| nested(keys, &format!("[{within}]")))
     }
 
-    /// Whether it leads through objects alone, by these keys.
+    /// The path within what its first key leads to.
+    pub(in crate::store) fn within_first(&self) -> Self {
+        let mut within = self.clone();
+        let first = within.lists.first_mut().unwrap_or(&mut within.keys);
+        if !first.is_empty() {
+            first.remove(0);
+        }
+        within
+    }
+
+    /// Whether it is exactly these keys of objects, without lists.
     pub(in crate::store) fn is_plain(&self, keys: &[String]) -> bool {
         self.lists.is_empty() && self.keys == keys
     }
 }
 
-/// As the API writes it.
+/// Writes the path as the API does.
 impl fmt::Display for FieldPath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, keys) in self.lists.iter().enumerate() {
@@ -36,7 +45,7 @@ impl fmt::Display for FieldPath {
     }
 }
 
-/// Keys as the API writes them.
+/// Writes keys as the API does.
 pub(crate) fn write_keys(keys: &[String]) -> String {
     let plain = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
     let write = |key: &String| {
@@ -50,7 +59,7 @@ pub(super) fn nested(keys: &[String], value: &str) -> String {
     let mut json = String::new();
     for key in keys {
         json.push('{');
-        // Safe: serialising a string into memory cannot fail.
+        // Cannot fail: it serializes a string into memory.
         json.push_str(&serde_json::to_string(key).unwrap_or_default());
         json.push(':');
     }

@@ -1,31 +1,46 @@
-//! Filters as SQL.
+//! Turns filters into SQL.
 
 use std::time::{Duration, SystemTime};
 
 use tokio_postgres::types::Type;
 
 use super::{Bound, FieldPath, Filter, Literal, Test, TextTest, fold::Folding, path::nested};
-use crate::store::wire::{Json, Parameters};
+use crate::store::{
+    MetadataIndex, MetadataIndexType,
+    sources::Fields,
+    wire::{Json, Parameters},
+};
 
 /// The functions that conditions over the documents of a collection call.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Functions<'e> {
     /// Their quoted schema.
     pub(in crate::store) internal: &'e str,
-    /// Fields whose index is made of the first function for times, which it serves alone.
+    /// Fields whose index uses the first function for times. Such an index serves only conditions with that function.
     pub(in crate::store) outdated_times: &'e [Vec<String>],
+    /// Indexes that serve only conditions with their own expression.
+    pub(in crate::store) indexes: &'e [MetadataIndex],
+    /// The JSON or the columns that the paths of filters lead to.
+    pub(in crate::store) fields: Fields<'e>,
 }
 
 impl Filter {
-    /// A condition over the documents table with the alias `d`. It may be null where it does not hold, but not below a
+    /// A condition on the documents table with the alias `d`. If it is not true, it may be null, but not below a
     /// negation.
     pub(in crate::store) fn sql<'a>(&'a self, functions: Functions<'_>, parameters: &mut Parameters<'a>) -> String {
         match self {
-            Self::Field { path, test } => field(path, test, functions, parameters),
+            Self::Field { path, test } => functions
+                .fields
+                .condition(path, test, parameters)
+                .or_else(|| indexed(path, test, functions, parameters))
+                .unwrap_or_else(|| field(path, test, functions, parameters)),
             Self::All(filters) => combined(filters, " AND ", functions, parameters),
             Self::Any(filters) => combined(filters, " OR ", functions, parameters),
             Self::None(filters) => format!("({} IS NOT TRUE)", combined(filters, " OR ", functions, parameters)),
-            Self::Ids(ids) => format!("(d.id = ANY(${}))", parameters.push(ids, Type::TEXT_ARRAY)),
+            Self::Ids(ids) => match functions.fields.ids(ids, parameters) {
+                Some(condition) => condition,
+                None => format!("(d.id = ANY(${}))", parameters.push(ids, Type::TEXT_ARRAY)),
+            },
             Self::Everything => "true".to_owned(),
         }
     }
@@ -41,88 +56,139 @@ fn combined<'a>(
     format!("({})", conditions.join(operator))
 }
 
-/// Each value of a list costs on every row that no index has selected. Where there are more than these, a condition that
-/// costs less comes first: equality to one of many is a hash table. `coalesce` lets the planner take it for half of the
-/// rows; what it would guess of the condition itself is far too few.
+/// Each value of a list costs time on every row that no index has selected. With more values than this, a cheaper
+/// condition comes first: equality with one of many is a hash table.
 const MAX_CONTAINMENTS: usize = 8;
 
+/// A condition after a cheaper one that it implies. `coalesce` makes the planner assume half of the rows; its estimate for
+/// the condition itself would be far too low.
+fn cheaper_first(cheaper: &str, condition: &str) -> String {
+    format!("(coalesce({cheaper}, false) AND {condition})")
+}
+
+/// The values, if they are strings and so many that a cheaper condition must come first.
+fn many_strings(literals: &[Literal]) -> Option<Vec<String>> {
+    let strings = literals.iter().map(|literal| serde_json::from_str(&literal.json).ok());
+    if literals.len() > MAX_CONTAINMENTS { strings.collect() } else { None }
+}
+
+/// The condition that the index over the booleans or over the list of this field serves, if there is one.
+fn indexed<'a>(
+    path: &'a FieldPath,
+    test: &'a Test,
+    functions: Functions<'_>,
+    parameters: &mut Parameters<'a>,
+) -> Option<String> {
+    let keys = path.lists.first().unwrap_or(&path.keys);
+    let index = functions.indexes.iter().find(|index| test.is_served_by(path, index))?;
+    let place = Place { json: "d.metadata".to_owned(), is_root: true, keys };
+    let condition = match (index.kind, test) {
+        (MetadataIndexType::Boolean, Test::Equals(literal)) => {
+            let keys = place.keys(parameters);
+            let wanted = parameters.push(literal.json == "true", Type::BOOL);
+            format!("{}.boolean_at({}, ${keys}) = ${wanted}", functions.internal, place.json)
+        }
+        (MetadataIndexType::StringList, Test::ContainsAll(literals)) => {
+            let at = place.at(parameters);
+            let list: Vec<&str> = literals.iter().map(|literal| literal.json.as_str()).collect();
+            let list = parameters.push(Json(format!("[{}]", list.join(","))), Type::JSONB);
+            format!("({at}) @> ${list}")
+        }
+        (MetadataIndexType::StringList, Test::Equals(literal)) => {
+            let at = place.at(parameters);
+            let list = parameters.push(Json(format!("[{}]", literal.json)), Type::JSONB);
+            format!("({at}) @> ${list}")
+        }
+        (MetadataIndexType::StringList, Test::OneOf(literals) | Test::ContainsAny(literals)) => {
+            let at = place.at(parameters);
+            let lists: Vec<_> = literals.iter().map(|literal| Json(format!("[{}]", literal.json))).collect();
+            let contained = format!("({at}) @> ANY(${})", parameters.push(lists, Type::JSONB_ARRAY));
+            match many_strings(literals) {
+                Some(strings) => cheaper_first(&place.has_any(strings, parameters), &contained),
+                None => contained,
+            }
+        }
+        _ => return None,
+    };
+    Some(place.guarded(&condition, parameters))
+}
+
 fn field<'a>(path: &'a FieldPath, test: &'a Test, functions: Functions<'_>, parameters: &mut Parameters<'a>) -> String {
-    let Functions { internal, outdated_times } = functions;
+    let Functions { internal, outdated_times, fields, .. } = functions;
+    let json = &fields.json(path, internal);
     match test {
-        // `@>` is what the GIN index serves. Scalars it compares; what else is within can be larger.
-        Test::Equals(Literal { json, is_scalar: true }) => format!("({})", contained(path, json, parameters)),
-        Test::Equals(Literal { json, is_scalar: false }) => {
-            let contained = contained(path, json, parameters);
-            let equal = any_value(path, parameters, |place, parameters| {
+        // The GIN index serves `@>`. It compares scalars exactly; lists and objects may contain more than the value.
+        Test::Equals(Literal { json: value, is_scalar: true }) => {
+            format!("({})", contained(json, path, value, parameters))
+        }
+        Test::Equals(Literal { json: value, is_scalar: false }) => {
+            let contained = contained(json, path, value, parameters);
+            let equal = any_value(json, path, parameters, |place, parameters| {
                 let at = place.at(parameters);
-                format!("{at} = ${}", parameters.push(Json(json), Type::JSONB))
+                format!("{at} = ${}", parameters.push(Json(value), Type::JSONB))
             });
             format!("({contained} AND {equal})")
         }
         Test::OneOf(literals) => {
             let wanted: Vec<_> = literals.iter().map(|literal| Json(path.holding(&literal.json))).collect();
-            let contained = format!("d.metadata @> ANY(${})", parameters.push(wanted, Type::JSONB_ARRAY));
+            let contained = format!("{json} @> ANY(${})", parameters.push(wanted, Type::JSONB_ARRAY));
             if literals.len() <= MAX_CONTAINMENTS {
                 return format!("({contained})");
             }
-            let equal = any_value(path, parameters, |place, parameters| {
+            let equal = any_value(json, path, parameters, |place, parameters| {
                 let at = place.at(parameters);
                 let values: Vec<_> = literals.iter().map(|literal| Json(&literal.json)).collect();
                 format!("{at} = ANY(${})", parameters.push(values, Type::JSONB_ARRAY))
             });
-            format!("(coalesce({equal}, false) AND {contained})")
+            cheaper_first(&equal, &contained)
         }
         Test::ContainsAny(literals) => {
             let list = |literal: &Literal| Json(path.holding(&format!("[{}]", literal.json)));
             let wanted: Vec<_> = literals.iter().map(list).collect();
-            let contained = format!("d.metadata @> ANY(${})", parameters.push(wanted, Type::JSONB_ARRAY));
-            let strings = literals.iter().map(|literal| serde_json::from_str::<String>(&literal.json));
-            match strings.collect::<Result<Vec<String>, _>>() {
-                Ok(strings) if strings.len() > MAX_CONTAINMENTS => {
-                    let has = any_value(path, parameters, |place, parameters| {
-                        let at = place.at(parameters);
-                        format!("{at} ?| ${}", parameters.push(strings, Type::TEXT_ARRAY))
-                    });
-                    format!("(coalesce({has}, false) AND {contained})")
+            let contained = format!("{json} @> ANY(${})", parameters.push(wanted, Type::JSONB_ARRAY));
+            match many_strings(literals) {
+                Some(strings) => {
+                    let has = any_value(json, path, parameters, |place, parameters| place.has_any(strings, parameters));
+                    cheaper_first(&has, &contained)
                 }
-                _ => format!("({contained})"),
+                None => format!("({contained})"),
             }
         }
         Test::ContainsAll(literals) => {
             let literals: Vec<&str> = literals.iter().map(|literal| literal.json.as_str()).collect();
-            format!("({})", contained(path, &format!("[{}]", literals.join(",")), parameters))
+            format!("({})", contained(json, path, &format!("[{}]", literals.join(",")), parameters))
         }
-        Test::Number(bound, number) => any_value(path, parameters, |place, parameters| {
+        Test::Number(bound, number) => any_value(json, path, parameters, |place, parameters| {
             let keys = place.keys(parameters);
-            // As text, since a cast from float8 keeps 15 digits only.
+            // As text, since a cast from float8 keeps only 15 digits.
             let number = parameters.push(number.to_string(), Type::TEXT);
             format!("{internal}.number_at({}, ${keys}) {} ${number}::numeric", place.json, bound.operator())
         }),
-        Test::String(bound, string) => any_value(path, parameters, |place, parameters| {
+        Test::String(bound, string) => any_value(json, path, parameters, |place, parameters| {
             let found = place.string(internal, parameters);
             format!("({found} COLLATE \"C\") {} ${}", bound.operator(), parameters.push(string, Type::TEXT))
         }),
-        Test::StartsWith(prefix) => any_value(path, parameters, |place, parameters| {
+        Test::StartsWith(prefix) => any_value(json, path, parameters, |place, parameters| {
             let found = place.string(internal, parameters);
             format!("({found} COLLATE \"C\") ^@ ${}", parameters.push(prefix, Type::TEXT))
         }),
-        Test::ContainsText(text) => any_value(path, parameters, |place, parameters| {
+        Test::ContainsText(text) => any_value(json, path, parameters, |place, parameters| {
             let found = place.string(internal, parameters);
             format!("strpos({found} COLLATE \"C\", ${}) > 0", parameters.push(text, Type::TEXT))
         }),
         Test::IgnoringCase(test) => {
-            any_value(path, parameters, |place, parameters| ignoring_case(place, test, internal, parameters))
+            any_value(json, path, parameters, |place, parameters| ignoring_case(place, test, internal, parameters))
         }
-        Test::Time(bound, microseconds) => any_value(path, parameters, |place, parameters| {
+        Test::Time(bound, microseconds) => any_value(json, path, parameters, |place, parameters| {
             let keys = place.keys(parameters);
             let time = parameters.push(to_time(*microseconds), Type::TIMESTAMP);
             let is_outdated = outdated_times.iter().any(|outdated| path.is_plain(outdated));
             let function = if is_outdated { "time_at" } else { "time_at_2" };
             format!("{internal}.{function}({}, ${keys}) {} ${time}", place.json, bound.operator())
         }),
-        Test::Exists => {
-            any_value(path, parameters, |place, parameters| format!("jsonb_typeof({}) <> 'null'", place.at(parameters)))
-        }
+        Test::Exists => any_value(json, path, parameters, |place, parameters| {
+            format!("jsonb_typeof({}) <> 'null'", place.at(parameters))
+        }),
     }
 }
 
@@ -160,14 +226,16 @@ fn ignoring_case<'a>(place: &Place<'a>, test: &'a TextTest, internal: &str, para
     }
 }
 
-/// That the metadata have a value at a path, in a list or an object whatever else is in it.
-fn contained(path: &FieldPath, value: &str, parameters: &mut Parameters<'_>) -> String {
-    format!("d.metadata @> ${}", parameters.push(Json(path.holding(value)), Type::JSONB))
+/// The condition that JSON contains a value at a path. A list or an object there may contain more.
+fn contained(json: &str, path: &FieldPath, value: &str, parameters: &mut Parameters<'_>) -> String {
+    format!("{json} @> ${}", parameters.push(Json(path.holding(value)), Type::JSONB))
 }
 
-/// JSON, and the keys that lead within it to what is tested.
+/// A JSON expression, and the keys in it that lead to the tested value.
 struct Place<'a> {
     json: String,
+    /// It is the object that holds the fields.
+    is_root: bool,
     keys: &'a [String],
 }
 
@@ -184,20 +252,26 @@ impl<'a> Place<'a> {
         format!("{internal}.string_at({}, ${})", self.json, self.keys(parameters))
     }
 
-    /// The list there; null if it is none.
+    /// The condition that the list at this place has any of the strings.
+    fn has_any(&self, strings: Vec<String>, parameters: &mut Parameters<'a>) -> String {
+        let at = self.at(parameters);
+        format!("{at} ?| ${}", parameters.push(strings, Type::TEXT_ARRAY))
+    }
+
+    /// The list at this place, or null if it is not a list.
     fn list(&self, parameters: &mut Parameters<'a>) -> String {
         let at = self.at(parameters);
         let is_list = self.guarded(&format!("jsonb_typeof({at}) = 'array'"), parameters);
         format!("CASE WHEN {is_list} THEN {at} END")
     }
 
-    /// With the condition that only objects are on the way: a path of `#>` leads through lists too, where a key is a
-    /// position.
+    /// Adds the condition that every value on the way is an object. A path of `#>` also leads through lists, where a
+    /// key is a position.
     fn guarded(&self, condition: &str, parameters: &mut Parameters<'a>) -> String {
         let is_position = |key: &String| key.ends_with(|c: char| c.is_ascii_digit());
         match self.keys.iter().rposition(is_position) {
             // The metadata themselves are an object.
-            Some(0) if self.json == METADATA => format!("({condition})"),
+            Some(0) if self.is_root => format!("({condition})"),
             Some(position) => {
                 let object = parameters.push(Json(nested(&self.keys[..position], "{}")), Type::JSONB);
                 format!("({} @> ${object} AND {condition})", self.json)
@@ -207,48 +281,53 @@ impl<'a> Place<'a> {
     }
 }
 
-const METADATA: &str = "d.metadata";
-
-/// That a condition holds for a value that the path leads to.
+/// The condition that one of the values at the path meets `condition`.
 fn any_value<'a>(
+    json: &str,
     path: &'a FieldPath,
     parameters: &mut Parameters<'a>,
     condition: impl FnOnce(&Place<'a>, &mut Parameters<'a>) -> String,
 ) -> String {
-    let (elements, place) = elements(path, parameters);
+    let (elements, place) = elements(json, path, parameters);
     let condition = condition(&place, parameters);
     let condition = place.guarded(&condition, parameters);
     if elements.is_empty() { condition } else { format!("(EXISTS (SELECT FROM {elements} WHERE {condition}))") }
 }
 
-/// The elements of the lists on the way as tables, and the place within the innermost.
-fn elements<'a>(path: &'a FieldPath, parameters: &mut Parameters<'a>) -> (String, Place<'a>) {
-    let mut place = Place { json: METADATA.to_owned(), keys: &path.keys };
+/// The elements of the lists on the way as tables, and the place in the innermost elements.
+fn elements<'a>(json: &str, path: &'a FieldPath, parameters: &mut Parameters<'a>) -> (String, Place<'a>) {
+    let mut place = Place { json: json.to_owned(), is_root: true, keys: &path.keys };
     let mut tables = Vec::with_capacity(path.lists.len());
     for (position, keys) in path.lists.iter().enumerate() {
-        let list = Place { json: place.json, keys }.list(parameters);
+        let list = Place { keys, ..place }.list(parameters);
         tables.push(format!("jsonb_array_elements({list}) l{position}"));
-        place.json = format!("l{position}.value");
+        place = Place { json: format!("l{position}.value"), is_root: false, keys: &path.keys };
     }
     (tables.join(", "), place)
 }
 
-/// A query of the values that a path leads to in the metadata of the document `d`. Its column is `value`.
-pub(in crate::store) fn values<'a>(path: &'a FieldPath, parameters: &mut Parameters<'a>) -> String {
-    let (elements, place) = elements(path, parameters);
+/// A query of the values at a path in the metadata of document `d`. Its column is `value`.
+pub(in crate::store) fn values<'a>(
+    path: &'a FieldPath,
+    functions: Functions<'_>,
+    parameters: &mut Parameters<'a>,
+) -> String {
+    let json = functions.fields.json(path, functions.internal);
+    let (elements, place) = elements(&json, path, parameters);
     let at = place.at(parameters);
     let condition = place.guarded(&format!("jsonb_typeof({at}) <> 'null'"), parameters);
     let from = if elements.is_empty() { String::new() } else { format!("FROM {elements} ") };
     format!("SELECT {at} AS value {from}WHERE {condition}")
 }
 
-fn to_time(microseconds: i64) -> SystemTime {
+/// Microseconds since 1970.
+pub(in crate::store) fn to_time(microseconds: i64) -> SystemTime {
     let distance = Duration::from_micros(microseconds.unsigned_abs());
     if microseconds < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
 }
 
 impl Bound {
-    fn operator(self) -> &'static str {
+    pub(in crate::store) fn operator(self) -> &'static str {
         match self {
             Self::LessThan => "<",
             Self::AtMost => "<=",
@@ -272,7 +351,12 @@ mod tests {
 
     fn sql(filter: &Filter) -> (String, usize) {
         let mut parameters = Parameters::default();
-        let sql = filter.sql(Functions { internal: "i", outdated_times: &[keys(&["old"])] }, &mut parameters);
+        let index = |kind, key| MetadataIndex { kind, path: keys(&[key]) };
+        let indexes = [index(MetadataIndexType::Boolean, "flag"), index(MetadataIndexType::StringList, "tags")];
+        let sql = filter.sql(
+            Functions { internal: "i", outdated_times: &[keys(&["old"])], indexes: &indexes, fields: Fields::Metadata },
+            &mut parameters,
+        );
         (sql, parameters.typed().len())
     }
 
@@ -305,6 +389,28 @@ mod tests {
         assert_eq!(since(&["old"]), "(i.time_at(d.metadata, $1) >= $2)");
         assert_eq!(since(&["new"]), "(i.time_at_2(d.metadata, $1) >= $2)");
         assert_eq!(since(&["new", "old"]), "(i.time_at_2(d.metadata, $1) >= $2)");
+    }
+
+    #[test]
+    fn indexes_of_one_field_have_their_expressions() {
+        let red = || Literal { json: "\"red\"".into(), is_scalar: true };
+        let check = |lists: &[&str], within: &[&str], test, expected: &str| {
+            let path = FieldPath { lists: lists.iter().map(|key| keys(&[key])).collect(), keys: keys(within) };
+            assert_eq!(sql(&Filter::Field { path, test }).0, expected);
+        };
+        let yes = || Test::Equals(Literal { json: "true".into(), is_scalar: true });
+        check(&[], &["flag"], yes(), "(i.boolean_at(d.metadata, $1) = $2)");
+        check(&[], &["tags"], yes(), "(d.metadata @> $1)");
+        check(&[], &["flag"], Test::Equals(red()), "(d.metadata @> $1)");
+        check(&[], &["tags"], Test::ContainsAll(vec![red()]), "((d.metadata #> $1) @> $2)");
+        check(&[], &["tags"], Test::ContainsAny(vec![red()]), "((d.metadata #> $1) @> ANY($2))");
+        check(&["tags"], &[], Test::OneOf(vec![red()]), "((d.metadata #> $1) @> ANY($2))");
+        let many = || (0..9).map(|_| red()).collect();
+        let cheaper_first = "((coalesce(d.metadata #> $3 ?| $4, false) AND (d.metadata #> $1) @> ANY($2)))";
+        check(&["tags"], &[], Test::OneOf(many()), cheaper_first);
+        check(&[], &["tags"], Test::ContainsAny(many()), cheaper_first);
+        check(&["tags"], &[], Test::Equals(red()), "((d.metadata #> $1) @> $2)");
+        check(&["tags"], &["a"], Test::Equals(red()), "(d.metadata @> $1)");
     }
 
     #[test]

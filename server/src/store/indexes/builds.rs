@@ -1,15 +1,20 @@
-//! Building an index: a durable job that some server finishes.
+//! Builds indexes. A build is a durable job that any server can finish.
 //!
-//! A row of `indexes` in the state 'building' is the job. Whoever holds the advisory lock of the embedding space works on
-//! it. The lock belongs to the session that runs CREATE INDEX, so when a server dies, the lock is free exactly when Postgres
-//! has ended that session, and another server takes the job up: it finds the index complete, or starts it again.
+//! The job is a row of `indexes` in the state 'building'. The server that holds the advisory lock of the embedding
+//! space works on it. The lock belongs to the session that runs CREATE INDEX. If a server dies, the lock becomes free
+//! exactly when Postgres has ended that session. Another server then takes over the job: it finds the index complete,
+//! or starts again.
 //!
-//! A job is stopped by the deletion of its row, and becomes the index of the collection by the update of its row. So one of
-//! both happens, and what is ready is never dropped by a job.
+//! Deleting the row stops the job; updating the row makes the index that of the collection. So exactly one of the two
+//! happens, and a job never drops an index that is ready.
 
-use tokio_postgres::{Client, error::SqlState};
+use tokio_postgres::{Client, error::SqlState, types::Type};
 
-use super::{drop_unregistered, jobs::is_interruption, session::build_key};
+use super::{
+    drop_unregistered,
+    jobs::{Job, is_interruption},
+    session::build_key,
+};
 use crate::store::{
     IndexKind, Store, StoreError,
     catalog::{Entry, read_index_kind},
@@ -20,7 +25,7 @@ use crate::store::{
     transaction::Transaction,
 };
 
-/// A build that fails this often, by losing its connection each time, is given up.
+/// A build is given up if it fails this often, each time by losing its connection.
 pub(super) const MAX_ATTEMPTS: i32 = 5;
 
 impl Store {
@@ -50,14 +55,15 @@ impl Store {
              RETURNING method, m, ef_construction, lists, attempts"
         );
         let Some(row) = client.query_opt(&sql, &[&index_id, &entry.collection.space_id]).await? else {
-            return Ok(()); // finished or stopped meanwhile
+            return Ok(()); // It was finished or stopped meanwhile.
         };
         self.stats().builds_started.add(1);
         let _running = self.stats().builds_running.begin();
         let kind = read_index_kind(&row)?.ok_or_else(|| StoreError::Internal("an index without a kind".into()))?;
         let built = if row.get::<_, i32>("attempts") > MAX_ATTEMPTS {
             Err(StoreError::BuildFailed(format!(
-                "it was interrupted {MAX_ATTEMPTS} times; the log of Postgres says why, often too little memory"
+                "it was interrupted {MAX_ATTEMPTS} times; the log of Postgres says why. A common reason is too little \
+                 memory"
             )))
         } else {
             self.attempt(client, entry, kind, index_id, notices).await
@@ -71,11 +77,11 @@ impl Store {
         Ok(())
     }
 
-    /// Drops what is left of other builds, if that can be done now. If not, `resume_builds` finds it again.
+    /// Drops what other builds left behind, if that is possible now. If not, `resume_builds` finds it again.
     async fn try_drop_unregistered(&self, client: &Client, entry: &Entry) {
         if let Err(error) = drop_unregistered(client, &self.inner.names, entry).await {
             let collection = &entry.collection.definition.name;
-            tracing::warn!(collection, "an index that is replaced could not be dropped yet: {}", error.detail());
+            tracing::warn!(collection, "a replaced index cannot be dropped yet: {}", error.detail());
         }
     }
 
@@ -90,23 +96,22 @@ impl Store {
         self.try_drop_unregistered(client, entry).await;
         if !self.find_valid(client, entry, kind, index_id).await? {
             if !self.is_wanted(client, index_id).await? {
-                return Ok(()); // stopped while it waited
+                return Ok(()); // It was stopped while it waited.
             }
             self.create_index(client, entry, kind, index_id, notices).await?;
         }
-        let Tables { embeddings, documents, chunks, .. } = &entry.tables;
-        client.batch_execute(&format!("ANALYZE {embeddings}, {documents}, {chunks}")).await?;
+        client.batch_execute(&format!("ANALYZE {}", entry.tables.analyzed)).await?;
         self.publish(client, entry, index_id).await
     }
 
-    /// Whether the job was not stopped.
+    /// Whether the job is still wanted. False if it was stopped.
     async fn is_wanted(&self, client: &Client, index_id: i64) -> Result<bool, StoreError> {
         let internal = &self.inner.names.internal;
         let sql = format!("-- is_wanted\n SELECT FROM {internal}.indexes WHERE id = $1 AND state = 'building'");
         Ok(client.query_opt(&sql, &[&index_id]).await?.is_some())
     }
 
-    /// Ends a build that cannot succeed. Nothing happens to an index that is ready, nor to the job when it was stopped.
+    /// Ends a build that cannot succeed. Leaves a ready index, and a job that was stopped, as they are.
     async fn fail(
         &self,
         client: &Client,
@@ -115,7 +120,7 @@ impl Store {
         index_id: i64,
         error: StoreError,
     ) -> Result<(), StoreError> {
-        // The statement that failed may have been one of a transaction.
+        // The failed statement may have been part of a transaction.
         client.batch_execute("ROLLBACK").await?;
         if !self.is_wanted(client, index_id).await? {
             return Ok(());
@@ -127,11 +132,11 @@ impl Store {
             "the build of an index failed: {}",
             error.detail()
         );
-        // An invalid index costs on every write, so it goes before anyone is told.
+        // An invalid index costs time on every write, so drop it before callers hear of the failure.
         let index = self.qualified(entry, kind, index_id);
         if let Err(error) = client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await {
             let error = StoreError::from(error);
-            tracing::warn!(index_id, "what is left of it could not be dropped yet: {}", error.detail());
+            tracing::warn!(index_id, "an unfinished index cannot be dropped yet: {}", error.detail());
         }
         let internal = &self.inner.names.internal;
         let sql = format!(
@@ -142,7 +147,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether an attempt before this one completed the index; what is left of one that did not is dropped.
+    /// Finds out whether an earlier attempt completed the index. Drops the remains of one that did not.
     async fn find_valid(
         &self,
         client: &Client,
@@ -173,22 +178,8 @@ impl Store {
         self.set_memory(client, entry, kind, index_id).await?;
         let recorder = tokio::spawn(record_notices(self.clone(), index_id, notices));
 
-        let definition = &entry.collection.definition;
-        let class = format!("{}_{}_ops", definition.vector_type.name(), definition.distance.operator_class());
-        let with = match kind {
-            IndexKind::Hnsw { m, ef_construction } => format!("m = {m}, ef_construction = {ef_construction}"),
-            IndexKind::IvfFlat { lists } => format!("lists = {lists}"),
-        };
-        let created = client
-            .batch_execute(&format!(
-                "CREATE INDEX CONCURRENTLY {name} ON {embeddings} USING {method} (embedding {extension}.{class})
-                 WITH ({with})",
-                name = schema::quote(&entry.tables.index(kind.method(), index_id)),
-                embeddings = entry.tables.embeddings,
-                method = kind.method(),
-                extension = entry.tables.extension,
-            ))
-            .await;
+        let name = entry.tables.index(kind.method(), index_id);
+        let created = client.batch_execute(&create_index_sql(entry, kind, &name)).await;
         recorder.abort();
         let Err(error) = created else {
             return if self.find_valid(client, entry, kind, index_id).await? {
@@ -200,7 +191,7 @@ impl Store {
         Err(why_failed(error))
     }
 
-    /// Makes the index the one that serves searches.
+    /// Makes this the index that serves searches.
     async fn publish(&self, client: &Client, entry: &Entry, index_id: i64) -> Result<(), StoreError> {
         let internal = &self.inner.names.internal;
         let collection = &entry.collection;
@@ -212,13 +203,14 @@ impl Store {
         let publish = sql("UPDATE {internal}.indexes SET state = 'ready' WHERE id = $1 AND state = 'building'");
         if client.execute(&publish, &[&index_id]).await? == 0 {
             transaction.rollback().await?;
-            return Ok(()); // stopped meanwhile: the index is a leftover now
+            return Ok(()); // It was stopped meanwhile, so the index is a leftover now.
         }
         let revise = sql("UPDATE {internal}.collections SET revision = revision + 1 WHERE id = $1");
         client.execute(&revise, &[&collection.id]).await?;
         transaction.commit().await?;
         self.stats().builds_succeeded.add(1);
         self.forget(&collection.definition.name);
+        self.spawn_job(Job::Codes(collection.id));
         Ok(())
     }
 
@@ -232,7 +224,7 @@ impl Store {
         Ok(())
     }
 
-    /// Adds the remark `$2` to the build `$1`, once.
+    /// Adds the notice `$2` to the build `$1`, once.
     pub(super) fn warn_sql(&self) -> String {
         let internal = &self.inner.names.internal;
         format!(
@@ -244,11 +236,53 @@ impl Store {
 
     fn qualified(&self, entry: &Entry, kind: IndexKind, index_id: i64) -> String {
         let index = schema::quote(&entry.tables.index(kind.method(), index_id));
-        format!("{}.{index}", self.inner.names.internal)
+        format!("{}.{index}", entry.tables.index_schema)
+    }
+
+    /// Refuses a build that the database would refuse: the table of a source may be somebody else's.
+    pub(super) async fn check_buildable(
+        &self,
+        client: &Client,
+        entry: &Entry,
+        kind: IndexKind,
+    ) -> Result<(), StoreError> {
+        let Some(source) = &entry.tables.source else { return Ok(()) };
+        let sql = "-- check_buildable
+            SELECT pg_has_role(t.relowner, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE')
+            FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = $1 AND t.relname = $2";
+        let row = client.query_typed(sql, &[(&source.schema, Type::TEXT), (&source.table, Type::TEXT)]).await?;
+        if row.first().is_none_or(|row| row.get(0)) {
+            return Ok(());
+        }
+        let name = format!("{}_{}", source.stem, kind.method());
+        let why = format!(
+            "only the owner of the table {}, with CREATE on its schema, can build an index on it, and the role of the server \
+             is not; searches also use an index that the owner makes, under any name",
+            source.relation()
+        );
+        let (collection, statements) =
+            (entry.collection.definition.name.clone(), vec![create_index_sql(entry, kind, &name)]);
+        Err(StoreError::SourceRefused { collection, why, statements })
     }
 }
 
-/// Why CREATE INDEX failed, in words for callers where they hold nothing of the data.
+/// The statement that builds an index of this name.
+pub(in crate::store) fn create_index_sql(entry: &Entry, kind: IndexKind, name: &str) -> String {
+    let Tables { vectors, vector_column, extension, .. } = &entry.tables;
+    let definition = &entry.collection.definition;
+    let class = format!("{}_{}_ops", definition.vector_type.name(), definition.distance.operator_class());
+    let with = match kind {
+        IndexKind::Hnsw { m, ef_construction } => format!("m = {m}, ef_construction = {ef_construction}"),
+        IndexKind::IvfFlat { lists } => format!("lists = {lists}"),
+    };
+    format!(
+        "CREATE INDEX CONCURRENTLY {} ON {vectors} USING {} ({vector_column} {extension}.{class}) WITH ({with})",
+        schema::quote(name),
+        kind.method(),
+    )
+}
+
+/// Why CREATE INDEX failed, in words for callers if the message contains no data.
 pub(super) fn why_failed(error: tokio_postgres::Error) -> StoreError {
     let message = error.as_db_error().map_or("", |error| error.message()).to_owned();
     match classify(&error) {
@@ -266,13 +300,13 @@ pub(super) fn why_failed(error: tokio_postgres::Error) -> StoreError {
     }
 }
 
-/// Keeps what Postgres remarks during a build, such as that the graph no longer fits its memory.
+/// Records each NOTICE of Postgres during a build, for example that the graph no longer fits into memory.
 async fn record_notices(store: Store, index_id: i64, mut notices: Notices) {
     while let Some(notice) = notices.recv().await {
         let text = notice.message().to_owned();
-        tracing::warn!(index_id, "Postgres remarks on the build of an index: {text}");
+        tracing::warn!(index_id, "Postgres sent a notice during an index build: {text}");
         if let Err(error) = store.warn_build(index_id, &text).await {
-            tracing::warn!(index_id, "the remark could not be recorded: {error}");
+            tracing::warn!(index_id, "cannot record the notice: {error}");
         }
     }
 }

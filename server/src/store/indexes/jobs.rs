@@ -1,6 +1,6 @@
-//! What this process does to indexes in the background: at most so many jobs at a time, each until it is finished.
+//! The background jobs of this process on indexes, codes and words. The number of jobs that run at a time is limited.
 //!
-//! A job that waits for its turn, or for the next attempt, holds no connection.
+//! A job holds no connection while it waits for its turn or for its next attempt.
 
 use std::{
     collections::{HashMap, hash_map},
@@ -12,50 +12,62 @@ use tokio::{sync::Semaphore, task::AbortHandle};
 
 use super::session::HELD_LOCKS;
 use crate::store::{
-    Store, StoreError,
-    tables::{index_of_row, is_metadata_index_valid, is_valid},
+    Store, StoreError, codes,
+    sources::{index_relation, vectors_relation},
+    tables::{is_metadata_index_valid, is_valid},
     transaction::Transaction,
 };
 
-/// The pause after a first interruption; it doubles with each.
+/// The pause after the first interruption. It doubles with each further one.
 const MIN_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// A job, by what it works on.
+/// A job, identified by its kind and its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::store) enum Job {
-    /// Building the vector index with this id.
+    /// Build the vector index with this id.
     Build(i64),
-    /// Bringing the metadata indexes of the collection with this id to those wanted.
+    /// Change the metadata indexes of the collection with this id to the wanted ones.
     Metadata(i64),
-    /// Dropping what builds have left in the embedding space with this id.
+    /// Drop the leftovers of builds in the embedding space with this id.
     Leftovers(i64),
+    /// Make the codes for the vectors of the collection with this id.
+    Codes(i64),
+    /// Make the words of the collection with this id again.
+    Words(i64),
+    /// Gather the statistics of the words of the collection with this id.
+    WordStatistics(i64),
 }
 
 /// The jobs of this process.
 #[derive(Debug)]
 pub(in crate::store) struct Jobs {
     running: Mutex<HashMap<Job, AbortHandle>>,
-    /// One permit for each build that runs.
+    /// One permit for each running build.
     builds: Semaphore,
-    /// One for each other job, so that none waits for a build that takes hours.
+    /// One permit for each other running job, so that none waits for a build that takes hours.
     chores: Semaphore,
+    /// One permit for making words again. One collection is converted at a time, since this takes long and is not
+    /// urgent.
+    words: Semaphore,
 }
 
 impl Jobs {
     pub(in crate::store) fn new(concurrency: usize) -> Self {
-        Self { running: Mutex::default(), builds: Semaphore::new(concurrency), chores: Semaphore::new(concurrency) }
+        let [builds, chores] = [(); 2].map(|()| Semaphore::new(concurrency));
+        Self { running: Mutex::default(), builds, chores, words: Semaphore::new(1) }
     }
 
     fn turns(&self, job: Job) -> &Semaphore {
         match job {
             Job::Build(_) => &self.builds,
-            Job::Metadata(_) | Job::Leftovers(_) => &self.chores,
+            Job::Metadata(_) | Job::Leftovers(_) | Job::Codes(_) | Job::WordStatistics(_) => &self.chores,
+            Job::Words(_) => &self.words,
         }
     }
 }
 
-/// Takes a job out of the list when its task ends, in whatever way.
+/// Removes a job from the list when its task ends in any way.
 struct Entered {
     store: Store,
     job: Job,
@@ -68,9 +80,9 @@ impl Drop for Entered {
 }
 
 impl Store {
-    /// Works on a job in the background, unless this process does already.
+    /// Works on a job in the background, unless this process already does.
     pub(in crate::store) fn spawn_job(&self, job: Job) {
-        // Locked until the task is entered, so that it cannot end before.
+        // The lock is held until the task is in the list, so that the task cannot end before.
         let mut running = self.inner.jobs.running.lock().unwrap_or_else(PoisonError::into_inner);
         let hash_map::Entry::Vacant(vacant) = running.entry(job) else { return };
         let store = self.clone();
@@ -81,12 +93,13 @@ impl Store {
         vacant.insert(task.abort_handle());
     }
 
-    /// Works on a build in the background, unless this process does already.
+    /// Works on a build in the background, unless this process already does.
     pub(crate) fn spawn_build(&self, index_id: i64) {
         self.spawn_job(Job::Build(index_id));
     }
 
-    /// Leaves the jobs of this process to others. Postgres completes the statements that run; a job is taken up after that.
+    /// Leaves the jobs of this process to other servers. Postgres completes the running statements, and another server
+    /// then takes over.
     pub(in crate::store) fn leave_jobs(&self) {
         let tasks: Vec<AbortHandle> = {
             let running = self.inner.jobs.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,17 +114,20 @@ impl Store {
         let mut pause = MIN_PAUSE;
         loop {
             let attempt = {
-                // Never closed.
+                // The semaphore is never closed.
                 let Ok(_turn) = self.inner.jobs.turns(job).acquire().await else { return };
                 match job {
                     Job::Build(index_id) => self.build(index_id).await,
                     Job::Metadata(collection_id) => self.change_metadata_indexes(collection_id).await,
                     Job::Leftovers(space_id) => self.drop_leftovers(space_id).await,
+                    Job::Codes(collection_id) => self.make_codes(collection_id).await,
+                    Job::Words(collection_id) => self.convert_words(collection_id).await,
+                    Job::WordStatistics(collection_id) => self.gather_word_statistics(collection_id).await,
                 }
             };
             match attempt {
                 Ok(()) => return,
-                // Once is enough.
+                // The warning below is logged once.
                 Err(error) if is_interruption(&error) && pause > MIN_PAUSE => {
                     tracing::debug!(?job, "an index job was interrupted again: {}", error.detail());
                 }
@@ -124,50 +140,58 @@ impl Store {
                     } else {
                         tracing::error!(?job, "an index job failed: {}", error.detail());
                     }
+                    if matches!(job, Job::Codes(_) | Job::WordStatistics(_)) {
+                        // Wait, because the next search would start the job again at once.
+                        tokio::time::sleep(MAX_PAUSE).await;
+                    }
                     return;
                 }
             }
-            // Servers that were interrupted together do not come back together.
+            // A random pause, so that servers that were interrupted together do not retry together.
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// Whether what a job works on was deleted, so that nobody misses its work.
+    /// Whether the object of a job was deleted, so that its failure does not matter.
     async fn is_gone(&self, job: Job) -> bool {
         let building =
             format!("s.id = (SELECT b.space_id FROM {}.indexes b WHERE b.id = $1)", self.inner.names.internal);
         let (condition, id) = match job {
             Job::Build(index_id) => (building.as_str(), index_id),
-            Job::Metadata(collection_id) => ("c.id = $1", collection_id),
+            Job::Metadata(id) | Job::Words(id) | Job::Codes(id) | Job::WordStatistics(id) => ("c.id = $1", id),
             Job::Leftovers(space_id) => ("s.id = $1", space_id),
         };
         matches!(self.find_entry(condition, id).await, Ok(None))
     }
 
-    /// Runs work of a caller within the turns of jobs other than builds, to its end even when the caller leaves.
+    /// Runs the work of a caller when a job other than a build has its turn. Continues to the end even if the caller
+    /// leaves.
     pub(super) async fn run_chore<F>(&self, work: F) -> Result<(), StoreError>
     where
         F: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
         let store = self.clone();
         let done = tokio::spawn(async move {
-            // Never closed.
+            // The semaphore is never closed.
             let _turn = store.inner.jobs.chores.acquire().await;
             work.await
         });
         done.await.map_err(|error| StoreError::Internal(format!("an index job failed: {error}")))?
     }
 
-    /// Takes up what nobody works on: jobs that another server left behind, or this one before a restart; jobs whose worker
-    /// is silent; indexes that the registry and the database do not agree on.
+    /// Starts jobs that nobody works on: those of other servers, those from before a restart, and those with a silent
+    /// worker. Also repairs indexes on which the registry and the database disagree.
     pub(crate) async fn resume_builds(&self) -> Result<(), StoreError> {
         self.end_silent_sessions().await?;
         self.repair_registry().await?;
+        self.recognise_indexes().await?;
+        self.recheck_source_indexes().await?;
         self.renew_metadata_indexes().await?;
+        self.resume_words().await?;
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
-        // Jobs on a table that somebody indexes or vacuums are looked for again later.
+        // Leaves out tables that somebody is indexing or vacuuming. A later call finds them.
         let sql = format!(
             "-- resume_builds
              WITH held AS MATERIALIZED ({HELD_LOCKS})
@@ -181,16 +205,21 @@ impl Store {
              UNION ALL
              SELECT DISTINCT 'leftovers', s.id
              FROM {internal}.embedding_spaces s
-             JOIN pg_class t ON t.relnamespace = to_regnamespace('{internal}')
-                            AND t.relname = format('embeddings_%s_%s', s.collection_id, s.id)
-             JOIN pg_index x ON x.indrelid = t.oid
-             JOIN pg_class c ON c.oid = x.indexrelid
-             WHERE c.relname ~ format('^%s_(hnsw|ivfflat)_[0-9]+$', t.relname)
+             JOIN {internal}.collections c ON c.id = s.collection_id
+             JOIN pg_index x ON x.indrelid = {vectors}
+             JOIN pg_class k ON k.oid = x.indexrelid,
+             LATERAL (SELECT coalesce(c.source ->> 'stem', format('embeddings_%s_%s', s.collection_id, s.id)) AS stem) named
+             WHERE k.relname ~ format('^%s_(hnsw|ivfflat)_[0-9]+$', stem)
                AND NOT EXISTS (SELECT FROM {internal}.indexes i
                                WHERE i.space_id = s.id AND i.state <> 'failed'
-                                 AND c.relname = format('%s_%s_%s', t.relname, i.method, i.id))
+                                 AND k.relname = format('%s_%s_%s', stem, i.method, i.id))
                AND s.id % 2147483647 + 1 NOT IN (SELECT key FROM held)
-               AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.relation = t.oid AND l.mode = 'ShareUpdateExclusiveLock')"
+               AND NOT EXISTS (SELECT FROM pg_locks l
+                               WHERE l.relation = x.indrelid AND l.mode = 'ShareUpdateExclusiveLock')
+             UNION ALL
+             SELECT 'codes', w.id FROM ({without_codes}) w WHERE -(w.id % 2147483647) NOT IN (SELECT key FROM held)",
+            vectors = vectors_relation(internal),
+            without_codes = codes::collections_without(internal)
         );
         let statement = connection.prepare_cached(&sql).await?;
         let rows = connection.query(&statement, &[&self.inner.names.lock_class]).await?;
@@ -200,28 +229,29 @@ impl Store {
             self.spawn_job(match row.get(0) {
                 "build" => Job::Build(id),
                 "metadata" => Job::Metadata(id),
+                "codes" => Job::Codes(id),
                 _ => Job::Leftovers(id),
             });
         }
         Ok(())
     }
 
-    /// Makes the registry say what the database has: an index that is gone is not ready, and one that became invalid is
-    /// built again.
+    /// Updates the registry to what the database has. An index that is gone is not ready, and an index that became
+    /// invalid is built again.
     async fn repair_registry(&self) -> Result<(), StoreError> {
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
         let (index, valid, metadata_valid) =
-            (index_of_row(internal), is_valid(internal), is_metadata_index_valid(internal));
+            (index_relation(internal), is_valid(internal), is_metadata_index_valid(internal));
         let broken = format!(
-            "SELECT i.id, s.collection_id, {index} IS NOT NULL AS there
+            "SELECT i.id, s.collection_id, {index} IS NOT NULL AND NOT i.made_by_sql AS there
              FROM {internal}.indexes i JOIN {internal}.embedding_spaces s ON s.id = i.space_id
              WHERE i.state = 'ready' AND NOT {valid}"
         );
         let broken_metadata = format!(
             "SELECT m.id, m.collection_id FROM {internal}.metadata_indexes m WHERE m.ready AND NOT {metadata_valid}"
         );
-        // Asked first, since a standby answers but does not write.
+        // Check first, since a standby answers but does not write.
         let sql = format!("-- repair_registry\n SELECT EXISTS ({broken}) OR EXISTS ({broken_metadata})");
         let statement = connection.prepare_cached(&sql).await?;
         if !connection.query_one(&statement, &[]).await?.get::<_, bool>(0) {
@@ -255,15 +285,18 @@ impl Store {
         connection.done();
         for row in rows {
             let name: &str = row.get(0);
-            tracing::warn!(collection = name, "the registry had an index that the database has not, and was repaired");
+            tracing::warn!(
+                collection = name,
+                "an index of the registry was missing or invalid in the database, and the registry was repaired"
+            );
             self.forget(name);
         }
         Ok(())
     }
 }
 
-/// Whether another attempt can succeed where this one ended.
-pub(super) fn is_interruption(error: &StoreError) -> bool {
+/// Whether another attempt may succeed after this error.
+pub(in crate::store) fn is_interruption(error: &StoreError) -> bool {
     use StoreError::{Busy, Conflict, NotReady, ReadOnly, Unavailable};
     matches!(error, Unavailable { .. } | NotReady(_) | Busy(_) | Conflict(_) | ReadOnly)
 }

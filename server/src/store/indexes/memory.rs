@@ -1,9 +1,9 @@
-//! How much memory a build needs, and how much it gets.
+//! The memory that a build needs, and the memory that it gets.
 
 use crate::store::{IndexKind, Store, StoreError, catalog::Entry};
 
 impl Store {
-    /// Gives the build the memory it needs, as far as the operator allows, and says when that is too little.
+    /// Gives the build the memory that it needs, up to the operator's limit. Warns if that is too little.
     pub(super) async fn set_memory(
         &self,
         client: &tokio_postgres::Client,
@@ -14,11 +14,11 @@ impl Store {
         let sql = format!(
             "-- set_memory
              SELECT greatest(c.reltuples::float8, 0), pg_size_bytes(current_setting('maintenance_work_mem')),
-                    (SELECT count(*) FROM (SELECT FROM {0} LIMIT 100000) few)
-             FROM pg_class c WHERE c.oid = to_regclass('{0}')",
+                    (SELECT count(*) FROM (SELECT FROM {} e LIMIT 100000) few)
+             FROM pg_class c WHERE c.oid = to_regclass($1)",
             entry.tables.embeddings
         );
-        let row = client.query_one(&sql, &[]).await?;
+        let row = client.query_one(&sql, &[&entry.tables.vectors]).await?;
         let rows = row.get::<_, f64>(0).max(row.get::<_, i64>(2) as f64);
         let configured: i64 = row.get(1);
         let needed = needed_memory(entry, kind, rows);
@@ -29,8 +29,8 @@ impl Store {
         }
         if needed > allowed && matches!(kind, IndexKind::Hnsw { .. }) {
             let warning = format!(
-                "the graph needs about {} MB and the build has {} MB: it will be many times slower; \
-                 raise --build-memory of the server",
+                "the graph needs about {} MB, but the build has {} MB and will be many times slower; raise \
+                 --build-memory of the server",
                 needed / MB,
                 allowed / MB
             );
@@ -43,8 +43,8 @@ impl Store {
 
 const MB: i64 = 1024 * 1024;
 
-/// Memory of a build, measured: an HNSW graph takes the elements and about 700 bytes of links per row at m = 16, and 500
-/// more at m = 32; IVFFlat takes its centres and a sample of 50 rows per list, at least 10,000.
+/// The memory of a build, as measured. An HNSW graph takes the elements and about 700 bytes of links per row at m = 16,
+/// and 500 more at m = 32. IVFFlat takes its centres and a sample of 50 rows per list, at least 10,000 rows.
 fn needed_memory(entry: &Entry, kind: IndexKind, rows: f64) -> i64 {
     let definition = &entry.collection.definition;
     let vector = (definition.dimensions * definition.vector_type.element_size()) as f64;
@@ -57,6 +57,6 @@ fn needed_memory(entry: &Entry, kind: IndexKind, rows: f64) -> i64 {
             samples * vector + lists * vector * 2.0 + 4.0 * (samples * lists + lists * lists)
         }
     };
-    // A reserve, since too little is many times slower than too much.
+    // Add a reserve, since too little memory is many times slower than too much.
     (bytes * 1.2) as i64 + 8 * MB
 }

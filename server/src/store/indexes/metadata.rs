@@ -1,7 +1,7 @@
-//! Indexes over metadata: created with a collection, added and dropped later.
+//! Indexes on metadata. They are created with a collection, or added and dropped later.
 //!
-//! A later change is a row of `metadata_index_jobs` in the state 'running', which some server finishes, as with builds. So
-//! is the replacement of indexes that a new version of pgfox makes of another expression.
+//! A later change is a job: a row of `metadata_index_jobs` in the state 'running', which any server can finish, as with
+//! builds. The same jobs replace indexes whose expression a new version of pgfox has changed.
 
 use std::time::Duration;
 
@@ -26,30 +26,31 @@ use crate::store::{
     wire::Json,
 };
 
-/// What waits to be sorted into a GIN index is read by every search: 6 ms with the 4 MB that Postgres has by default, 0.1 ms
-/// with 64 kB. Writing takes about as long.
+/// Every search reads the entries that wait to be sorted into a GIN index. That takes 6 ms with Postgres' default of 4
+/// MB and 0.1 ms with 64 kB. Writing takes about as long with either.
 pub(in crate::store) const GIN_OPTIONS: &str = "gin_pending_list_limit = 64";
 
-/// How often a caller looks whether its job is finished: at first, and after a while.
+/// How often a caller checks whether its job is finished: at first, and after a while.
 const MIN_POLL: Duration = Duration::from_millis(20);
 const MAX_POLL: Duration = Duration::from_secs(1);
 
-/// A metadata index as the registry writes it.
+/// A metadata index in the form of the registry.
 pub(super) type Written = (String, Vec<String>);
 
-/// What became of a wish for metadata indexes.
+/// The result of a request for metadata indexes.
 enum Change {
-    /// They are there.
+    /// The collection already has them.
     Done,
-    /// A job with this id works on them.
+    /// The job with this id creates them.
     Running(i64),
-    /// A job with this id works on other ones.
+    /// The job with this id creates other ones.
     Other(i64),
 }
 
 impl Store {
-    /// Brings the metadata indexes of a collection to those wanted, by a job that outlives its caller. Searches and writes
-    /// go on meanwhile. Callers who want the same wait for one job; those who want something else take turns.
+    /// Changes the metadata indexes of a collection to the wanted ones, with a job that outlives its caller. Searches
+    /// and writes continue meanwhile. Callers that want the same indexes wait for one job; callers that want others
+    /// take turns.
     pub(crate) async fn update_metadata_indexes(
         &self,
         collection: &Collection,
@@ -59,7 +60,7 @@ impl Store {
             match self.begin_metadata_change(collection, wanted).await? {
                 Change::Done => return Ok(()),
                 Change::Running(job) => return self.await_metadata_job(collection.id, job).await,
-                // What becomes of it is for those who want it.
+                // Callers that want this other change handle its result.
                 Change::Other(job) => match self.await_metadata_job(collection.id, job).await {
                     Ok(()) | Err(StoreError::BuildFailed(_)) => {}
                     Err(error) => return Err(error),
@@ -68,7 +69,7 @@ impl Store {
         }
     }
 
-    /// Records what is wanted, unless it is there, or a job is at work.
+    /// Records the wanted indexes, unless they exist or a job is running.
     async fn begin_metadata_change(
         &self,
         collection: &Collection,
@@ -79,7 +80,7 @@ impl Store {
         let gone = || StoreError::CollectionNotFound(collection.definition.name.clone());
         let transaction = Transaction::read_write(&connection);
         transaction.begin().await?;
-        // Callers of the same collection take turns.
+        // Callers for the same collection take turns.
         let sql = format!("-- begin_metadata_change\n SELECT FROM {internal}.collections WHERE id = $1 FOR UPDATE");
         if connection.query_opt(&sql, &[&collection.id]).await?.is_none() {
             return Err(gone());
@@ -101,7 +102,7 @@ impl Store {
         Ok(change)
     }
 
-    /// Records a job, within a transaction that holds the row of the collection.
+    /// Records a job, inside a transaction that has locked the row of the collection.
     pub(super) async fn insert_metadata_job(
         &self,
         client: &Client,
@@ -109,7 +110,7 @@ impl Store {
         wanted: &[Written],
     ) -> Result<i64, StoreError> {
         let internal = &self.inner.names.internal;
-        // Failures stay for a while for those who still wait.
+        // Failed jobs stay for a while, for callers that still wait.
         let sql = format!(
             "-- insert_metadata_job
              DELETE FROM {internal}.metadata_index_jobs
@@ -126,7 +127,7 @@ impl Store {
         Ok(client.query_one(&sql, &[&collection_id, &text]).await?.get(0))
     }
 
-    /// Waits until a job is finished, and works on it when nobody else does.
+    /// Waits until a job is finished, and works on it if nobody else does.
     async fn await_metadata_job(&self, collection_id: i64, job: i64) -> Result<(), StoreError> {
         let internal = &self.inner.names.internal;
         let sql =
@@ -140,7 +141,7 @@ impl Store {
             let statement = connection.prepare_cached(&sql).await?;
             let row = connection.query_opt(&statement, &[&job]).await?;
             connection.done();
-            // The row of a job goes when it is done.
+            // The row of a job is deleted when it is done.
             let Some(row) = row else { return Ok(()) };
             if row.get::<_, &str>(0) == "failed" {
                 let why: Option<String> = row.get(1);
@@ -149,7 +150,8 @@ impl Store {
         }
     }
 
-    /// Attempts the job of a collection, if there is one that no other session works on, and drops what others have left.
+    /// Attempts the job of a collection if there is one and no other session works on it, and drops the leftovers of
+    /// others.
     pub(super) async fn change_metadata_indexes(&self, collection_id: i64) -> Result<(), StoreError> {
         let Some(entry) = self.find_entry("c.id = $1", collection_id).await? else { return Ok(()) };
         let Some(session) = self.lock_session(metadata_key(collection_id)).await? else { return Ok(()) };
@@ -187,7 +189,8 @@ impl Store {
             Err(error) if is_interruption(&error) => return Err(error),
             changed => changed,
         };
-        // What fails must not stay, since an invalid index costs on every write; so it goes before anyone is told.
+        // A failed index must not stay, since it costs time on every write. So drop it before callers hear of the
+        // failure.
         let dropped = self.drop_metadata_leftovers(client, tables, collection_id).await;
         let Err(error) = changed else {
             let sql = format!("-- end_metadata_change\n DELETE FROM {internal}.metadata_index_jobs WHERE id = $1");
@@ -206,7 +209,7 @@ impl Store {
         dropped
     }
 
-    /// Drops indexes that are not ready. Those that are in use are left for later.
+    /// Drops indexes that are not ready. Indexes in use are left for later.
     async fn drop_metadata_leftovers(
         &self,
         client: &Client,
@@ -222,7 +225,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes leftovers of what is not wanted, then creates what is missing. A failure leaves a leftover too.
+    /// Marks unwanted indexes as leftovers, then creates the missing ones. A failure leaves a leftover too.
     async fn attempt_change(
         &self,
         client: &Client,
@@ -239,10 +242,10 @@ impl Store {
         let mut outdated = Vec::new();
         for present in self.metadata_indexes(client, collection_id).await?.ready {
             match missing.iter().position(|wanted| *wanted == present.index) {
-                // It serves until there is another.
+                // It serves until another one is ready.
                 Some(_) if present.is_outdated => outdated.push(present),
                 Some(position) => drop(missing.remove(position)),
-                // Before it is dropped, so that no search relies on it any more.
+                // Before the drop, so that no search relies on it any more.
                 None => switch(client, internal, collection_id, None, Some(present.id)).await?,
             }
         }
@@ -250,14 +253,14 @@ impl Store {
             let replaced = outdated.iter().find(|outdated| outdated.index == written).map(|outdated| outdated.id);
             let (kind, path) = written;
             let kind = MetadataIndexType::from_name(&kind)
-                .ok_or_else(|| StoreError::Internal("the registry holds an unknown metadata index".into()))?;
+                .ok_or_else(|| StoreError::Internal("the registry contains an unknown metadata index".into()))?;
             let index = MetadataIndex { kind, path };
             if client.query_opt(&is_wanted, &[&job_id]).await?.is_none() {
                 return Err(StoreError::BuildFailed("it was stopped".into()));
             }
             let id = register(client, tables, collection_id, &index, false).await?;
             create_index(client, tables, id, &index, true).await?;
-            // Statistics of the indexed expression.
+            // Collects statistics on the indexed expression.
             client.batch_execute(&format!("ANALYZE {}", tables.documents)).await?;
             switch(client, internal, collection_id, Some(id), replaced).await?;
         }
@@ -284,12 +287,12 @@ impl Store {
     }
 }
 
-/// The metadata indexes that a collection has.
+/// The metadata indexes of a collection.
 #[derive(Default)]
 pub(super) struct Present {
     /// Outdated ones last.
     pub(super) ready: Vec<Ready>,
-    /// Those that are not ready, or that the database has not.
+    /// Indexes that are not ready, or that the database does not have.
     leftovers: Vec<i64>,
 }
 
@@ -297,12 +300,12 @@ pub(super) struct Present {
 pub(super) struct Ready {
     id: i64,
     pub(super) index: Written,
-    /// To be replaced by one of the same type and path.
+    /// Whether an index of the same type and path will replace it.
     is_outdated: bool,
 }
 
 impl Present {
-    /// Whether these are the ones that filters use.
+    /// Whether these are exactly the indexes that filters use.
     fn are(&self, wanted: &[MetadataIndex]) -> bool {
         let mut ready: Vec<Written> = self.ready.iter().map(|ready| ready.index.clone()).collect();
         ready.sort();
@@ -310,7 +313,7 @@ impl Present {
     }
 }
 
-/// Indexes as a job keeps them: in one order, so that equal wishes are equal.
+/// The wanted indexes as a job stores them, in a fixed order, so that equal requests are equal.
 fn write_wanted(wanted: &[MetadataIndex]) -> Vec<Written> {
     let mut written: Vec<Written> =
         wanted.iter().map(|index| (index.kind.name().to_owned(), index.path.clone())).collect();
@@ -320,10 +323,10 @@ fn write_wanted(wanted: &[MetadataIndex]) -> Vec<Written> {
 
 fn read_wanted(json: &str) -> Result<Vec<Written>, StoreError> {
     serde_json::from_str(json)
-        .map_err(|_| StoreError::Internal("the registry holds an unknown wish for indexes".into()))
+        .map_err(|_| StoreError::Internal("the registry contains an unknown request for indexes".into()))
 }
 
-/// Says that one index is ready and another one is not, and that every server has to read the collection anew.
+/// Marks one index as ready and another one as not ready, and makes every server read the collection again.
 async fn switch(
     client: &Client,
     internal: &str,
@@ -341,7 +344,7 @@ async fn switch(
     Ok(())
 }
 
-/// Records an index of a new collection and creates it.
+/// Records and creates an index of a new collection.
 pub(in crate::store) async fn create(
     client: &Client,
     tables: &Tables,
@@ -364,7 +367,7 @@ async fn register(
          INSERT INTO {internal}.metadata_indexes (collection_id, type, path, ready, version)
          VALUES ($1, $2, $3, $4, $5) RETURNING id"
     );
-    // Not prepared, since the client may be a pooled one.
+    // Not prepared, since the client may be pooled.
     let values: [(&(dyn ToSql + Sync), Type); 5] = [
         (&collection_id, Type::INT8),
         (&index.kind.name(), Type::TEXT),
@@ -390,7 +393,8 @@ async fn create_index(
     let Tables { documents, internal, .. } = tables;
     let concurrently = if concurrently { "CONCURRENTLY " } else { "" };
     let name = schema::quote(&tables.metadata_index(id));
-    // The expressions of `filter.rs`. Strings have no btree: its entries are limited to 2,704 bytes.
+    // The expressions must equal those of `filter.rs`. Strings have no btree index, whose entries are limited to 2,704
+    // bytes.
     let definition = match index.kind {
         MetadataIndexType::Gin => format!("gin (metadata jsonb_path_ops) WITH ({GIN_OPTIONS})"),
         MetadataIndexType::Number => {
@@ -402,13 +406,20 @@ async fn create_index(
         MetadataIndexType::Time => {
             format!("btree (({internal}.time_at_2(metadata, {})))", literal(client, &index.path).await?)
         }
+        MetadataIndexType::Boolean => {
+            format!("btree (({internal}.boolean_at(metadata, {})))", literal(client, &index.path).await?)
+        }
+        MetadataIndexType::StringList => {
+            let path = literal(client, &index.path).await?;
+            format!("gin ((metadata #> {path}) jsonb_path_ops) WITH ({GIN_OPTIONS})")
+        }
     };
     let sql = format!("CREATE INDEX {concurrently}{name} ON {documents} USING {definition}");
     client.batch_execute(&sql).await.map_err(why_failed)
 }
 
-/// A path as SQL. An index has no parameters, so this is the one place where Postgres itself quotes what a caller wrote.
-async fn literal(client: &Client, path: &[String]) -> Result<String, StoreError> {
+/// A path as an SQL literal. CREATE INDEX and CREATE TRIGGER take no parameters, so Postgres itself quotes a caller's text.
+pub(in crate::store) async fn literal(client: &Client, path: &[String]) -> Result<String, StoreError> {
     let sql = "-- literal\n SELECT format('%L::text[]', $1::text[])";
     let row = client.query_typed_one(sql, &[(&path, Type::TEXT_ARRAY)]).await?;
     Ok(row.get(0))

@@ -1,9 +1,10 @@
-//! Vector indexes: what there is, what to build, and dropping them.
+//! Vector indexes: lists them, records builds, and drops them.
 
 mod builds;
 mod jobs;
 mod memory;
 pub(super) mod metadata;
+mod old_words;
 pub(super) mod outdated;
 mod session;
 mod watching;
@@ -16,47 +17,50 @@ use super::{
     Collection, Distance, Index, IndexKind, Store, StoreError, VectorType,
     catalog::{Entry, read_index_kind},
     schema,
-    tables::Tables,
-    tables::{index_of_row, is_valid},
+    sources::index_relation,
+    tables::{ESTIMATED_ROWS, Tables, is_valid},
     transaction::Transaction,
 };
 
+pub(super) use builds::create_index_sql;
 pub(super) use jobs::Jobs;
 pub(super) use watching::Watched;
 pub(crate) use watching::{BuildProgress, Phase};
 
-use jobs::{Job, is_interruption};
-use session::{build_key, metadata_key};
+pub(super) use jobs::{Job, is_interruption};
+pub(super) use session::metadata_key;
 
-/// What [`Store::begin_build`] found or did.
+use session::build_key;
+
+/// The result of [`Store::begin_build`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Build {
-    /// The index is being built, from now on or since before.
+    /// The index is being built, either from now on or already.
     Running { index_id: i64 },
-    /// A complete index with these parameters is there.
+    /// A complete index with these parameters exists.
     Ready { index_id: i64 },
 }
 
 impl Store {
-    /// Rows that an index of the collection would hold: exact up to about 100,000, above that the estimate of Postgres.
+    /// The number of rows in an index of the collection. Exact up to about 100,000; above that an estimate of Postgres.
     pub(crate) async fn count_vectors(&self, collection: &str) -> Result<i64, StoreError> {
         self.with_collection(collection, |entry| async move {
             let connection = self.connection_to(&entry).await?;
-            let embeddings = &entry.tables.embeddings;
+            let Tables { embeddings, vectors, .. } = &entry.tables;
             let sql = format!(
                 "-- count_vectors
-                 SELECT CASE WHEN reltuples < 100000 THEN (SELECT count(*) FROM {embeddings})
-                             ELSE reltuples::bigint END
-                 FROM pg_class WHERE oid = to_regclass('{embeddings}')"
+                 SELECT CASE WHEN {ESTIMATED_ROWS} < 100000 THEN (SELECT count(*) FROM {embeddings} e)
+                             ELSE {ESTIMATED_ROWS}::bigint END
+                 FROM pg_class c WHERE c.oid = to_regclass($1)"
             );
-            let row = connection.query_one(&sql, &[]).await?;
+            let row = connection.query_one(&sql, &[vectors]).await?;
             connection.done();
             Ok(row.get(0))
         })
         .await
     }
 
-    /// Records that an index shall be built, unless it is there or another server builds it already.
+    /// Records a build, unless the index exists or another server already builds it.
     pub(crate) async fn begin_build(
         &self,
         collection: &str,
@@ -69,7 +73,7 @@ impl Store {
             let transaction = Transaction::read_write(&connection);
             transaction.begin().await?;
             let space_id = entry.collection.space_id;
-            // Callers of the same collection take turns.
+            // Callers for the same collection take turns.
             let sql = format!("-- begin_build\n SELECT 1 FROM {internal}.embedding_spaces WHERE id = $1 FOR UPDATE");
             if connection.query_opt(&sql, &[&space_id]).await?.is_none() {
                 return Err(StoreError::Stale(None));
@@ -100,6 +104,7 @@ impl Store {
             {
                 return Ok(Build::Ready { index_id });
             }
+            self.check_buildable(&connection, &entry, kind).await?;
             let (m, ef_construction, lists) = match kind {
                 IndexKind::Hnsw { m, ef_construction } => (Some(m), Some(ef_construction), None),
                 IndexKind::IvfFlat { lists } => (None, None, Some(lists)),
@@ -113,21 +118,30 @@ impl Store {
                  VALUES ($1, $2, $3, $4, $5, 'building') RETURNING id"
             );
             let row = connection.query_one(&sql, &[&space_id, &kind.method(), &m, &ef_construction, &lists]).await?;
+            let index_id: i64 = row.get(0);
+            if entry.tables.source.is_some() {
+                // The index is on the table of a source, so its name comes from the source.
+                let sql = format!("-- begin_build\n UPDATE {internal}.indexes SET name = $2 WHERE id = $1");
+                connection.execute(&sql, &[&index_id, &entry.tables.index(kind.method(), index_id)]).await?;
+            }
             transaction.commit().await?;
             connection.done();
-            Ok(Build::Running { index_id: row.get(0) })
+            Ok(Build::Running { index_id })
         })
         .await
     }
 
-    /// The complete index, if any, then the one that is being built, if any.
+    /// The complete index, if any, followed by the one being built, if any.
     pub(crate) async fn list_indexes(&self, collection: &str) -> Result<Vec<Index>, StoreError> {
         Ok(self.find_indexes(collection).await?.1)
     }
 
     async fn find_indexes(&self, collection: &str) -> Result<(Arc<Entry>, Vec<Index>), StoreError> {
-        // Not from the cache: no table would be missing that tells that another server has replaced the collection.
+        // Not from the cache: if another server has replaced the collection, no missing table would show that.
         let entry = self.load_entry(collection).await?;
+        if entry.tables.source.is_some() {
+            self.recognise_indexes().await?;
+        }
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
         let sql = format!(
@@ -143,10 +157,19 @@ impl Store {
         Ok((entry, indexes))
     }
 
-    /// Drops the index of this name, or every index without one; stops the build of one.
+    /// Drops the index of this name, or every index if no name is given. Stops the build of an unfinished one.
     pub(crate) async fn drop_index(&self, collection: &str, name: Option<&str>) -> Result<(), StoreError> {
         let (entry, indexes) = self.find_indexes(collection).await?;
         let doomed: Vec<&Index> = indexes.iter().filter(|index| name.is_none_or(|name| index.name == name)).collect();
+        if let Some(source) = &entry.tables.source
+            && let Some(index) = doomed.iter().find(|index| index.made_by_sql)
+            && (name.is_some() || doomed.iter().all(|index| index.made_by_sql))
+        {
+            let index = format!("{}.{}", entry.tables.index_schema, schema::quote(&index.name));
+            let (collection, table) = (entry.collection.definition.name.clone(), source.relation());
+            return Err(StoreError::IndexMadeBySql { collection, table, index });
+        }
+        let doomed: Vec<&Index> = doomed.into_iter().filter(|index| !index.made_by_sql).collect();
         if doomed.is_empty() {
             return Err(StoreError::IndexNotFound(collection.into()));
         }
@@ -161,7 +184,7 @@ impl Store {
         }
         let store = self.clone();
         match self.run_chore(async move { store.drop_leftovers(space_id).await }).await {
-            // Searches do not use them any more; the rest is done when it can be.
+            // Searches no longer use them; the drop follows when it is possible.
             Err(error) if is_interruption(&error) => {
                 self.spawn_job(Job::Leftovers(space_id));
                 Ok(())
@@ -170,7 +193,7 @@ impl Store {
         }
     }
 
-    /// Takes indexes out of the registry: from then on they are leftovers, and a build of one cannot make it ready.
+    /// Removes indexes from the registry. From then on they are leftovers, and a build cannot make one ready.
     async fn unregister(&self, entry: &Entry, ids: &[i64]) -> Result<(), StoreError> {
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
@@ -185,7 +208,8 @@ impl Store {
         Ok(())
     }
 
-    /// Drops the vector indexes of an embedding space that the registry does not know. A build that runs does so at its end.
+    /// Drops the vector indexes of an embedding space that are not in the registry. A running build does this at its
+    /// end.
     pub(super) async fn drop_leftovers(&self, space_id: i64) -> Result<(), StoreError> {
         let Some(entry) = self.find_entry("s.id = $1", space_id).await? else { return Ok(()) };
         let Some(session) = self.lock_session(build_key(space_id)).await? else { return Ok(()) };
@@ -193,7 +217,7 @@ impl Store {
         self.supervise(session.pid_and_key(), dropping).await
     }
 
-    /// Forgets the jobs of a collection and stops those that run.
+    /// Ends the jobs of a collection and stops those that run.
     pub(super) async fn stop_jobs(&self, collection: &Collection, tables: &Tables) -> Result<(), StoreError> {
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
@@ -202,13 +226,15 @@ impl Store {
         transaction.begin().await?;
         let sql = format!("-- stop_jobs\n DELETE FROM {internal}.indexes WHERE space_id = $1 AND state = 'building'");
         let builds = connection.execute(&sql, &[&space_id]).await?;
-        // Not deleted, which is how a job is done.
+        // Not deleted, because a deleted row means a job that is done.
         let sql = format!(
             "-- stop_jobs
              UPDATE {internal}.metadata_index_jobs SET state = 'failed', error = 'it was stopped'
              WHERE collection_id = $1 AND state = 'running'"
         );
         let changes = connection.execute(&sql, &[&collection_id]).await?;
+        let sql = format!("-- stop_jobs\n DELETE FROM {internal}.codes WHERE space_id = $1 AND state = 'building'");
+        let codes = connection.execute(&sql, &[&space_id]).await?;
         transaction.commit().await?;
         connection.done();
         if builds > 0 {
@@ -217,23 +243,28 @@ impl Store {
         if changes > 0 {
             self.cancel_creation(metadata_key(collection_id), &[tables.quoted_metadata_index_prefix()]).await?;
         }
+        if codes > 0 {
+            self.cancel_creation(metadata_key(collection_id), &[tables.quoted_codes_index_prefix()]).await?;
+        }
         Ok(())
     }
 }
 
-/// What [`read_index`] reads.
+/// The columns for [`read_index`].
 const INDEX_COLUMNS: &str = "i.id, i.method, i.m, i.ef_construction, i.lists, i.created_at,
-                    format('embeddings_%s_%s_%s_%s', s.collection_id, s.id, i.method, i.id) AS name,
+                    coalesce(i.name, format('embeddings_%s_%s_%s_%s', s.collection_id, s.id, i.method, i.id)) AS name,
+                    i.made_by_sql,
                     i.state = 'ready' AND coalesce(x.indisvalid, false) AS ready,
                     coalesce(pg_relation_size(x.indexrelid), 0) AS size_bytes,
                     coalesce(pg_stat_get_numscans(x.indexrelid), 0) AS scan_count";
 
-/// Where the columns are.
+/// The tables of these columns.
 fn index_tables(internal: &str) -> String {
     format!(
         "FROM {internal}.indexes i JOIN {internal}.embedding_spaces s ON s.id = i.space_id
+                  JOIN {internal}.collections c ON c.id = s.collection_id
                   LEFT JOIN pg_index x ON x.indexrelid = {}",
-        index_of_row(internal)
+        index_relation(internal)
     )
 }
 
@@ -244,14 +275,15 @@ fn read_index(row: &Row) -> Result<Index, StoreError> {
         name: row.get("name"),
         kind,
         ready: row.get("ready"),
+        made_by_sql: row.get("made_by_sql"),
         size_bytes: row.get("size_bytes"),
         scan_count: row.get("scan_count"),
         created_at: row.get("created_at"),
     })
 }
 
-/// Drops indexes that a build left behind: invalid ones, replaced ones, and those of a build that was stopped. Never one
-/// that the registry knows, in whatever state.
+/// Drops indexes that a build left behind: invalid ones, replaced ones, and those of a stopped build. It never drops an
+/// index that is in the registry, whatever its state.
 async fn drop_unregistered(client: &Client, names: &schema::Names, entry: &Entry) -> Result<(), StoreError> {
     let internal = &names.internal;
     let sql = format!(
@@ -263,15 +295,15 @@ async fn drop_unregistered(client: &Client, names: &schema::Names, entry: &Entry
                              AND c.relname = format('%s_%s_%s', $3::text, i.method, i.id))"
     );
     let Entry { collection, tables, .. } = entry;
-    let rows = client.query(&sql, &[&tables.embeddings, &collection.space_id, &tables.embeddings_stem]).await?;
+    let rows = client.query(&sql, &[&tables.vectors, &collection.space_id, &tables.embeddings_stem]).await?;
     for row in rows {
-        drop_soon(client, &format!("{internal}.{}", schema::quote(row.get(0)))).await?;
+        drop_soon(client, &format!("{}.{}", tables.index_schema, schema::quote(row.get(0)))).await?;
     }
     Ok(())
 }
 
-/// Drops an index that nobody needs any more. Transactions that use its table stand in the way; when they last, the error is
-/// a conflict, and the index is left for later: whoever waited for them would keep others from their turn.
+/// Drops an index that is no longer needed. Transactions that use its table block this. If they last too long, the
+/// error is a conflict and the index is left for later: waiting for them would delay other jobs.
 async fn drop_soon(client: &Client, index: &str) -> Result<(), StoreError> {
     client.batch_execute("SET lock_timeout = '5s'").await?;
     let dropped = client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")).await;
@@ -280,22 +312,39 @@ async fn drop_soon(client: &Client, index: &str) -> Result<(), StoreError> {
 }
 
 impl IndexKind {
-    /// Why a collection cannot have this index, if it cannot.
+    /// Why a collection cannot have this index. `None` if it can.
     pub(crate) fn unsupported(self, collection: &Collection) -> Option<String> {
         let definition = &collection.definition;
         let (dimensions, vector_type) = (definition.dimensions, definition.vector_type);
         if matches!(self, Self::IvfFlat { .. }) && definition.distance == Distance::L1 {
             return Some("pgvector has no IVFFlat index for DISTANCE_L1; use HNSW".into());
         }
+        if let Some(source) = &definition.source {
+            let table = source.relation();
+            if source.partitioned {
+                return Some(format!(
+                    "the table {table} is partitioned, and Postgres builds no index of all partitions without locking it; \
+                     create the index on each partition by SQL with CONCURRENTLY, then on the table: searches use it"
+                ));
+            }
+            if !source.fixed_dimensions {
+                return Some(format!(
+                    "the column {0} of the table {table} has no fixed number of dimensions; give it one by SQL: ALTER TABLE \
+                     {table} ALTER COLUMN {0} TYPE {1}({dimensions}), then delete the collection and attach it again",
+                    schema::quote(&source.vector),
+                    vector_type.name()
+                ));
+            }
+        }
         let most = vector_type.max_indexed_dimensions();
         (dimensions > most).then(|| {
             let hint = if vector_type == VectorType::Vector {
-                "; VECTOR_TYPE_HALFVEC can be indexed up to 4,000"
+                "; VECTOR_TYPE_HALFVEC allows 4,000"
             } else {
                 "; search is exact"
             };
             format!(
-                "pgvector indexes {} up to {most} dimensions and the collection has {dimensions}{hint}",
+                "pgvector indexes {} with at most {most} dimensions, but the collection has {dimensions}{hint}",
                 vector_type.name()
             )
         })

@@ -1,19 +1,20 @@
-//! Metadata indexes of an expression that an older version of pgfox has made: they serve until those of this version are
-//! built.
+//! Metadata indexes with the expression of an older version of pgfox. They serve until this version has built new ones.
 
 use super::metadata::Written;
 use crate::store::{Store, StoreError, transaction::Transaction};
 
-/// SQL: whether the index of a row `m` of `metadata_indexes` is of an older expression than
-/// [`MetadataIndexType::version`] says.
+/// SQL: whether the index of a row `m` of `metadata_indexes` has an older expression than
+/// [`MetadataIndexType::version`].
 pub(in crate::store) const OUTDATED: &str = "m.version < CASE m.type WHEN 'time' THEN 2 ELSE 1 END";
 
-/// Most jobs that run when one is recorded to replace an outdated index: callers' jobs need not wait for all of these.
+/// A job that replaces an outdated index is recorded only while fewer jobs than this run, so that callers' jobs need
+/// not wait for all of them.
 const MAX_RENEWALS: usize = 16;
 
 impl Store {
-    /// Records jobs for collections with outdated indexes: what they have, and so of the newest expressions. Not while there
-    /// is another job, which replaces them too, nor for an hour after one that failed.
+    /// Records jobs for collections with outdated indexes. Such a job asks for the indexes that the collection has, which
+    /// creates them with the newest expressions. Skips a collection with another job, which replaces them too, and for
+    /// an hour after a failed job.
     pub(super) async fn renew_metadata_indexes(&self) -> Result<(), StoreError> {
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
@@ -25,7 +26,7 @@ impl Store {
                                WHERE j.collection_id = c.id
                                  AND (j.state = 'running' OR j.created_at > now() - interval '1 hour'))"
         );
-        // Asked first, since a standby answers but does not write.
+        // Check first, since a standby answers but does not write.
         let sql = format!(
             "-- renew_metadata_indexes
              {outdated} ORDER BY c.id LIMIT greatest(0, {MAX_RENEWALS} - (
@@ -36,7 +37,8 @@ impl Store {
             let collection_id: i64 = row.get(0);
             let transaction = Transaction::read_write(&connection);
             transaction.begin().await?;
-            // Those who change its indexes take turns. Whoever has the turn is not waited for, and may do it anyway.
+            // Callers that change its indexes take turns. If another caller has the turn, do not wait for it; it may
+            // replace them anyway.
             let lock = format!(
                 "-- renew_metadata_indexes
                  SELECT FROM {internal}.collections WHERE id = $1 FOR UPDATE SKIP LOCKED"
@@ -49,7 +51,7 @@ impl Store {
                 let mut wanted: Vec<Written> = ready.into_iter().map(|present| present.index).collect();
                 wanted.sort();
                 self.insert_metadata_job(&connection, collection_id, &wanted).await?;
-                tracing::info!(collection_id, "indexes over times are replaced by those of this version");
+                tracing::info!(collection_id, "replacing indexes on times by those of this version");
             }
             transaction.commit().await?;
         }

@@ -1,4 +1,4 @@
-//! Sessions that hold the advisory lock of an index job, and how one that carries nothing any more is noticed.
+//! Sessions that hold the advisory lock of an index job, and how a dead one is detected.
 
 use std::time::Duration;
 
@@ -10,25 +10,25 @@ use crate::store::{
     maintenance::{self, ANSWER_TIMEOUT},
 };
 
-/// How often a worker asks whether Postgres still has its session.
+/// How often a worker checks that Postgres still has its session.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long a session may hold a lock and do nothing. Between two statements a worker takes milliseconds, so longer means
-/// that it is gone, or that its connection carries nothing any more.
+/// How long a session may hold a lock and do nothing. A worker pauses for milliseconds between two statements. After a
+/// longer pause it is gone, or its connection is dead.
 const MAX_SILENCE_SECONDS: f64 = 10.0;
 
-/// A session that holds the lock of a job. Whoever holds it is the only one to create or drop the indexes of the job.
-pub(super) struct Session {
-    pub(super) client: Dedicated,
+/// A session that holds the lock of a job. Only its holder creates or drops the indexes of the job.
+pub(in crate::store) struct Session {
+    pub(in crate::store) client: Dedicated,
     pub(super) notices: Notices,
     pid: i32,
     key: i32,
 }
 
 impl Store {
-    /// A session that holds a lock, unless another one holds it. Waiting for it would be a deadlock: Postgres completes an
-    /// index only when the statements of others have ended, the waiting ones too.
-    pub(super) async fn lock_session(&self, key: i32) -> Result<Option<Session>, StoreError> {
+    /// A session that holds the lock. `None` if another session holds it. Waiting for the lock would be a deadlock:
+    /// Postgres completes an index only after the statements of others have ended, including waiting ones.
+    pub(in crate::store) async fn lock_session(&self, key: i32) -> Result<Option<Session>, StoreError> {
         let (client, notices) = maintenance::connect(&self.inner.config.direct).await?;
         let sql = "-- lock_session\n SELECT pg_try_advisory_lock($1, $2), pg_backend_pid()";
         let class = self.inner.names.lock_class;
@@ -37,9 +37,9 @@ impl Store {
         Ok(row.get::<_, bool>(0).then(|| Session { client, notices, pid: row.get(1), key }))
     }
 
-    /// Works in a session for as long as Postgres has it. A connection that was cut without a word looks like a statement
+    /// Works in a session for as long as Postgres has it. A connection that was silently cut looks like a statement
     /// that takes long.
-    pub(super) async fn supervise<T>(
+    pub(in crate::store) async fn supervise<T>(
         &self,
         pid_and_key: (i32, i32),
         work: impl Future<Output = Result<T, StoreError>>,
@@ -51,7 +51,7 @@ impl Store {
     }
 
     async fn session_ends(&self, (pid, key): (i32, i32)) {
-        // One look can be that of a moment in which the database restarts.
+        // A single check may come at the moment of a database restart.
         const LOOKS: u32 = 2;
         let mut missed = 0;
         while missed < LOOKS {
@@ -59,7 +59,7 @@ impl Store {
             match timeout(CHECK_EVERY, self.has_session(pid, key)).await {
                 Ok(Ok(false)) => missed += 1,
                 Ok(Ok(true)) => missed = 0,
-                // It does not say.
+                // Postgres does not say.
                 Ok(Err(_)) | Err(_) => {}
             }
         }
@@ -75,9 +75,9 @@ impl Store {
         Ok(row.get(0))
     }
 
-    /// Ends the sessions that hold the lock of a job and do nothing, so that others can work. None while an index is created
-    /// by a session without a lock: then there is a pooler, which gives a job one session for its lock and another one for
-    /// its statement.
+    /// Ends the sessions that hold the lock of a job and do nothing, so that others can work. Does nothing while a
+    /// session without a lock creates an index: then there is a pooler, which gives a job one session for its lock and
+    /// another for its statement.
     pub(super) async fn end_silent_sessions(&self) -> Result<(), StoreError> {
         let connection = self.connection().await?;
         let sql = format!(
@@ -100,8 +100,8 @@ impl Store {
         Ok(())
     }
 
-    /// Cancels the creation of indexes whose quoted names begin with one of `names`, until the sessions that work on them
-    /// have dropped what they made. To be called when the registry does not know the job any more. A session that does
+    /// Cancels the creation of indexes whose quoted names begin with one of `names`, until the sessions that work on
+    /// them have dropped what they made. Call it after the job has been removed from the registry. A session that does
     /// anything else is left alone.
     pub(super) async fn cancel_creation(&self, key: i32, names: &[String]) -> Result<(), StoreError> {
         const ROUNDS: u32 = 100;
@@ -129,8 +129,8 @@ impl Store {
 }
 
 impl Session {
-    /// What [`Store::supervise`] looks for.
-    pub(super) fn pid_and_key(&self) -> (i32, i32) {
+    /// The session that [`Store::supervise`] checks.
+    pub(in crate::store) fn pid_and_key(&self) -> (i32, i32) {
         (self.pid, self.key)
     }
 }
@@ -144,12 +144,12 @@ pub(super) const HELD_LOCKS: &str = "SELECT pid, CASE WHEN objid::bigint > 21474
 
 /// The lock of the vector indexes of an embedding space.
 pub(super) fn build_key(space_id: i64) -> i32 {
-    // Key 0 is the migrations'. Ids are small; two that meet after 2^31 collections would only take turns.
+    // Key 0 belongs to the migrations. Ids are small; two that collide after 2^31 collections would only take turns.
     (space_id % i64::from(i32::MAX) + 1) as i32
 }
 
 /// The lock of the metadata indexes of a collection.
-pub(super) fn metadata_key(collection_id: i64) -> i32 {
-    // Negative, since the positive keys are those of builds.
+pub(in crate::store) fn metadata_key(collection_id: i64) -> i32 {
+    // Negative, since the positive keys belong to builds.
     -(collection_id % i64::from(i32::MAX)) as i32
 }

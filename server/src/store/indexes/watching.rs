@@ -1,5 +1,4 @@
-//! How far builds have come. Whoever watches a build gets what one task asks for all of them: one query in each interval,
-//! however many watch.
+//! The progress of builds. One task asks for all watched builds: one query per interval, however many callers watch.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,20 +10,20 @@ use tokio::{sync::watch, time::timeout};
 use tokio_postgres::Row;
 
 use super::{INDEX_COLUMNS, index_tables, jobs::Job, read_index, session::HELD_LOCKS};
-use crate::store::{Index, Store, StoreError};
+use crate::store::{Index, Store, StoreError, sources::vectors_relation};
 
-/// How often progress is looked up while anyone watches.
+/// How often progress is read while anyone watches.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// How long one look may take before those who watch are told that the database does not answer.
+/// Maximum time of one query, after which watchers get an error that the database does not answer.
 const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How far a build has come.
+/// The progress of a build.
 #[derive(Clone, Debug)]
 pub(crate) enum BuildProgress {
-    /// Under way.
+    /// The build is running.
     Running {
         phase: Phase,
-        /// Share of the whole build, 0 to 1.
+        /// The finished share of the whole build, 0 to 1.
         fraction: f64,
         began: SystemTime,
         index: Index,
@@ -32,11 +31,11 @@ pub(crate) enum BuildProgress {
     },
     /// Complete.
     Ready { began: SystemTime, index: Index, warnings: Vec<String> },
-    /// Given up or stopped.
+    /// The build failed or was stopped.
     Failed { why: String },
 }
 
-/// What a build is doing.
+/// The phase of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Queued,
@@ -47,10 +46,10 @@ pub(crate) enum Phase {
     Finishing,
 }
 
-/// What was last seen of a build, or why nothing was.
+/// The last result for a build, or why there is none.
 type Seen = Option<Result<BuildProgress, Arc<StoreError>>>;
 
-/// The builds that somebody watches.
+/// The builds that are being watched.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Watched {
     watches: Mutex<Watches>,
@@ -59,21 +58,24 @@ pub(in crate::store) struct Watched {
 #[derive(Debug, Default)]
 struct Watches {
     by_id: HashMap<i64, watch::Sender<Seen>>,
-    /// Whether a task looks up their progress. It ends when nobody watches.
+    /// Whether a task reads their progress. It ends when nobody watches.
     polled: bool,
 }
 
-/// Follows one build.
+/// Watches one build.
 #[derive(Debug)]
 pub(crate) struct BuildWatch {
     seen: watch::Receiver<Seen>,
 }
 
 impl BuildWatch {
-    /// What is seen next of the build. Dropping the future loses nothing.
+    /// The next progress of the build. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<BuildProgress, StoreError> {
         loop {
-            self.seen.changed().await.map_err(|_| StoreError::Internal("nobody looks up a build".into()))?;
+            self.seen
+                .changed()
+                .await
+                .map_err(|_| StoreError::Internal("nobody reads the progress of a build".into()))?;
             match &*self.seen.borrow_and_update() {
                 Some(Ok(progress)) => return Ok(progress.clone()),
                 Some(Err(error)) => return Err(StoreError::NotReady(Arc::clone(error))),
@@ -84,7 +86,7 @@ impl BuildWatch {
 }
 
 impl Store {
-    /// Follows a build by the id of its index, whatever becomes of the name of its collection.
+    /// Watches a build by the id of its index, even if its collection is renamed.
     pub(crate) fn watch_build(&self, index_id: i64) -> BuildWatch {
         let mut watches = self.inner.watched.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = watches.by_id.entry(index_id).or_insert_with(|| watch::Sender::new(None));
@@ -108,7 +110,7 @@ impl Store {
         }
     }
 
-    /// The progress of builds. Whoever looks at a job that nobody works on takes it up.
+    /// Reads the progress of builds. If nobody works on a job, this server takes it over.
     async fn look_up(&self, ids: &[i64]) -> Result<HashMap<i64, BuildProgress>, StoreError> {
         let connection = self.connection().await?;
         let internal = &self.inner.names.internal;
@@ -122,9 +124,11 @@ impl Store {
              {tables}
              LEFT JOIN pg_stat_progress_create_index p
                     ON p.datname = current_database()
-                   AND p.relid = to_regclass(format('%s.embeddings_%s_%s', '{internal}', s.collection_id, s.id))
+                   AND p.relid = {vectors}
+                   AND coalesce(nullif(p.index_relid, 0), x.indexrelid) IS NOT DISTINCT FROM x.indexrelid
              WHERE i.id = ANY($2)",
-            tables = index_tables(internal)
+            tables = index_tables(internal),
+            vectors = vectors_relation(internal)
         );
         let statement = connection.prepare_cached(&sql).await?;
         let rows = connection.query(&statement, &[&self.inner.names.lock_class, &ids]).await?;
@@ -143,7 +147,7 @@ impl Store {
 }
 
 impl Watched {
-    /// The builds that somebody still watches; `None` ends the task that asks.
+    /// The builds that are still watched. `None` ends the task.
     fn ids(&self) -> Option<Vec<i64>> {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         watches.by_id.retain(|_, sender| sender.receiver_count() > 0);
@@ -184,7 +188,7 @@ fn read_progress(row: &Row) -> Result<BuildProgress, StoreError> {
     Ok(BuildProgress::Running { phase, fraction, began, index, warnings })
 }
 
-/// The phase that pg_stat_progress_create_index names, and the share of the whole build that is done by then.
+/// The phase named by pg_stat_progress_create_index, and the finished share of the whole build.
 fn read_phase(phase: &str, done: f64) -> (Phase, f64) {
     let within = |from: f64, to: f64| from + (to - from) * done.clamp(0.0, 1.0);
     match phase {

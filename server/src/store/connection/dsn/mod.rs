@@ -1,9 +1,9 @@
-//! The connection string, as managed providers hand it out, read with libpq's meaning.
+//! Reads the connection string in the form that managed providers give it, with libpq's meaning.
 //!
-//! Both libpq forms are read: `postgresql://user:password@host:port/db?name=value` and `host=... user=...`. What libpq
-//! knows is honoured or refused by name, never dropped in silence; hints that vendors put there for other clients
-//! (`pgbouncer=true`) are ignored with a warning. No message holds a value of the string, since it could hold a part
-//! of the password.
+//! Both libpq forms are read: `postgresql://user:password@host:port/db?name=value` and `host=... user=...`. A parameter
+//! of libpq is used or refused by name, never dropped silently. Hints that vendors add for other clients
+//! (`pgbouncer=true`) are ignored with a warning. No message contains a value of the string, since it could contain a
+//! part of the password.
 
 mod params;
 mod syntax;
@@ -19,64 +19,64 @@ use tokio_postgres::{
 
 use params::Params;
 
-/// How long opening a connection may take when the string has no `connect_timeout`.
+/// Maximum time to open a connection if the string has no `connect_timeout`.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection that carries nothing any more is noticed after about 35 seconds: by the probes when it is idle, by what the
-/// other side does not acknowledge when it is not. The parameters of libpq change that.
+/// A dead connection is detected after about 35 seconds: by the probes if it is idle, else by missing acknowledgements.
+/// The parameters of libpq change that.
 const DEFAULT_KEEPALIVES_IDLE: Duration = Duration::from_secs(20);
 const DEFAULT_KEEPALIVES_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_KEEPALIVES_COUNT: u32 = 3;
 const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(35);
 
-/// What is wrong with a connection string. The text names the parameter and never holds a value.
+/// A mistake in a connection string. The text names the parameter and never contains a value.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DsnError {
-    /// There is nothing in it.
+    /// The string is empty.
     #[error("the connection string is empty: it should look like postgresql://user:password@host:5432/database")]
     Empty,
-    /// A URL of something else.
+    /// The URL has another scheme.
     #[error("`{0}` is not a scheme of PostgreSQL: use postgresql:// or postgres://")]
     Scheme(String),
     /// Neither a URL nor `name=value` pairs.
     #[error("the connection string is malformed: {0}")]
     Syntax(&'static str),
-    /// No server is named.
+    /// No host is named.
     #[error(
         "the connection string names no host: add one, or the directory of the server's Unix socket \
          (host=/var/run/postgresql)"
     )]
     MissingHost,
-    /// No client that pgfox knows of has this parameter.
+    /// No client that pgfox knows has this parameter.
     #[error("the connection string has an unknown parameter `{0}`")]
     Unknown(String),
-    /// libpq has this parameter, pgfox does not.
+    /// libpq has this parameter, but pgfox does not.
     #[error("the connection string's parameter `{name}` is not supported: {advice}")]
     Unsupported {
         /// The parameter.
         name: &'static str,
-        /// What to do instead.
+        /// Advice.
         advice: &'static str,
     },
-    /// A parameter's value is outside of what it can be.
+    /// A parameter has a value that is not allowed.
     #[error("the connection string's `{name}` is not valid: it must be {expected}")]
     Invalid {
         /// The parameter.
         name: &'static str,
-        /// What it can be.
+        /// The allowed values.
         expected: &'static str,
     },
-    /// A certificate or key that a parameter points at cannot be used.
+    /// A certificate or key that a parameter names cannot be used.
     #[error("the connection string's `{name}` cannot be used: {path}: {reason}")]
     File {
         /// The parameter.
         name: &'static str,
         /// The file.
         path: String,
-        /// What is wrong with the file.
+        /// The reason.
         reason: String,
     },
-    /// The system's certificates are needed and there are none.
+    /// The system's certificates are needed, but there are none.
     #[error(
         "no trusted certificates found on this system (Debian: the package ca-certificates); \
          name the provider's CA file with sslrootcert"
@@ -84,41 +84,41 @@ pub enum DsnError {
     NoSystemRoots,
 }
 
-/// A parsed connection string. `Debug` and [`describe`](Dsn::describe) leave the password out.
+/// A parsed connection string. `Debug` and [`describe`](Dsn::describe) leave out the password.
 #[derive(Clone, Debug)]
 pub struct Dsn {
-    /// Everything that the driver takes care of.
+    /// The part that the driver handles.
     pub(super) config: Config,
-    /// How to do TLS; `None` when TLS is never used.
+    /// How to use TLS. `None` if TLS is never used.
     pub(super) tls: Option<TlsOptions>,
-    /// Bound for opening a connection, from name resolution to the server being ready.
+    /// Maximum time to open a connection, from name resolution until the server is ready.
     pub(super) connect_timeout: Duration,
     warnings: Vec<String>,
     hints_at_unnamed_statements: bool,
 }
 
-/// What the connection string says about TLS beyond using it.
+/// The details of TLS in the connection string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TlsOptions {
     pub(super) verify: Verify,
-    /// Certificate chain and key, PEM files.
+    /// The PEM files with the certificate chain and the key.
     pub(super) client: Option<(PathBuf, PathBuf)>,
-    /// Tell the server the host's name in the handshake; Neon and others route by it.
+    /// Send the host's name in the handshake; Neon and others route by it.
     pub(super) server_name_indication: bool,
-    /// TLS from the first byte (PostgreSQL 17 and later).
+    /// Begin with TLS at the first byte (PostgreSQL 17 and later).
     pub(super) direct: bool,
     /// Refuse TLS 1.2.
     pub(super) tls13_only: bool,
 }
 
-/// How far the server's certificate is checked.
+/// How strictly the server's certificate is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verify {
-    /// Encrypts, but anyone could be the server.
+    /// Encrypts, but any server is accepted.
     Nothing,
-    /// The certificate comes from a trusted CA.
+    /// The certificate must come from a trusted CA.
     Chain(Roots),
-    /// And it belongs to the host's name.
+    /// The certificate must also belong to the host's name.
     ChainAndName(Roots),
 }
 
@@ -132,10 +132,10 @@ pub(super) enum Roots {
 impl Dsn {
     /// Reads a connection string in libpq's URL or `name=value` form.
     ///
-    /// Differences to libpq: a host is required; without `sslrootcert`, `verify-ca` and `verify-full` trust the system's
-    /// certificates instead of `~/.postgresql/root.crt`; files in the home directory and `PG*` variables are not read;
-    /// `sslmode=allow` means `prefer`; `connect_timeout` (default 10 s) bounds the whole
-    /// attempt at a host, of which one address may use half.
+    /// Differences from libpq: a host is required. Without `sslrootcert`, `verify-ca` and `verify-full` trust the
+    /// system's certificates instead of `~/.postgresql/root.crt`. Files in the home directory and `PG*` variables are
+    /// not read. `sslmode=allow` means `prefer`. `connect_timeout` (default 10 s) limits the whole attempt at a host,
+    /// and one address may use half of it.
     ///
     /// # Errors
     /// `DsnError` for the first thing that is wrong.
@@ -157,12 +157,12 @@ impl Dsn {
         Ok(Dsn { config, tls, connect_timeout, warnings, hints_at_unnamed_statements })
     }
 
-    /// Whether it holds a secret.
+    /// Whether it contains a secret.
     pub fn has_password(&self) -> bool {
         self.config.get_password().is_some()
     }
 
-    /// `user@host:port/database`, for logs: everything but the password.
+    /// `user@host:port/database`, for logs, without the password.
     pub fn describe(&self) -> String {
         let ports = self.config.get_ports();
         let hosts = self.config.get_hosts().iter().enumerate().map(|(index, host)| {
@@ -178,12 +178,12 @@ impl Dsn {
         format!("{user}{}{database}", hosts.collect::<Vec<_>>().join(","))
     }
 
-    /// What the operator should know about the string although it works; log it once at start.
+    /// Warnings for the operator about a string that works. Log them once at start.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Whether it holds a hint for another client that a pooler keeps no prepared statements.
+    /// Whether it contains a hint for another client that a pooler keeps no prepared statements.
     pub fn hints_at_unnamed_statements(&self) -> bool {
         self.hints_at_unnamed_statements
     }
@@ -207,7 +207,7 @@ impl fmt::Display for Dsn {
 fn set_target(params: &mut Params, config: &mut Config) -> Result<(), DsnError> {
     let hosts = params.take("host");
     let addresses = params.take("hostaddr");
-    // An address without a name still has to be somebody for TLS: the address itself.
+    // TLS needs a name even for an address without one: use the address itself.
     let Some(names) = hosts.or_else(|| addresses.clone()) else {
         return Err(DsnError::MissingHost);
     };
@@ -276,7 +276,7 @@ fn set_target(params: &mut Params, config: &mut Config) -> Result<(), DsnError> 
     Ok(())
 }
 
-/// What the server is told at start-up.
+/// Settings for the server at start-up.
 fn set_session(params: &mut Params, config: &mut Config) -> Result<(), DsnError> {
     if let Some(options) = params.take("options") {
         config.options(options);
@@ -284,16 +284,16 @@ fn set_session(params: &mut Params, config: &mut Config) -> Result<(), DsnError>
     let fallback = params.take("fallback_application_name");
     let name = params.take("application_name").or(fallback);
     config.application_name(name.unwrap_or_else(|| "pgfox".to_owned()));
-    // The driver always talks UTF-8.
+    // The driver always uses UTF-8.
     let encodings = [("auto", ()), ("UTF8", ()), ("utf8", ()), ("UTF-8", ()), ("utf-8", ())];
     params.take_choice("client_encoding", "UTF8", &encodings)?;
-    // GSSAPI is never tried, which is one of the outcomes of `prefer`.
+    // GSSAPI is never tried, which `prefer` allows.
     params.take_choice("gssencmode", "disable or prefer", &[("disable", ()), ("prefer", ())])?;
     params.take_choice("gssdelegation", "0", &[("0", ())])?;
     Ok(())
 }
 
-/// Timeouts of the socket; returns the bound for opening a connection.
+/// Sets the timeouts of the socket. Returns the maximum time to open a connection.
 fn set_socket(params: &mut Params, config: &mut Config) -> Result<Duration, DsnError> {
     const SECONDS: &str = "a whole number of seconds";
     let seconds =
@@ -301,7 +301,7 @@ fn set_socket(params: &mut Params, config: &mut Config) -> Result<Duration, DsnE
     if let Some(on) = params.take_choice("keepalives", "0 or 1", &[("0", false), ("1", true)])? {
         config.keepalives(on);
     }
-    // As in libpq, what is not positive leaves the default of the system.
+    // As in libpq, a value that is not positive keeps the system's default.
     let or_default = |value: Option<i64>, default| if value.is_some() { seconds(value) } else { Some(default) };
     if let Some(idle) = or_default(params.take_parsed("keepalives_idle", SECONDS)?, DEFAULT_KEEPALIVES_IDLE) {
         config.keepalives_idle(idle);
@@ -317,13 +317,13 @@ fn set_socket(params: &mut Params, config: &mut Config) -> Result<Duration, DsnE
     let user_timeout = params.take_parsed::<u64>("tcp_user_timeout", "a whole number of milliseconds")?;
     config.tcp_user_timeout(user_timeout.map_or(DEFAULT_TCP_USER_TIMEOUT, Duration::from_millis));
     let timeout = seconds(params.take_parsed("connect_timeout", SECONDS)?).unwrap_or(DEFAULT_CONNECT_TIMEOUT);
-    // The driver's own bound is for one address, so that a dead one (often IPv6) leaves time to try the next.
+    // The driver's own limit is per address, so that a dead address (often IPv6) leaves time for the next one.
     config.connect_timeout(timeout / 2);
     let attempts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
     Ok(timeout.saturating_mul(attempts))
 }
 
-/// `sslmode` and everything around it.
+/// Reads `sslmode` and everything related to it.
 fn set_tls(
     params: &mut Params,
     config: &mut Config,
@@ -342,7 +342,7 @@ fn set_tls(
         ("allow", Mode::Prefer),
         ("prefer", Mode::Prefer),
         ("require", Mode::Require),
-        // How node-postgres spells it.
+        // The spelling of node-postgres.
         ("no-verify", Mode::Require),
         ("verify-ca", Mode::VerifyCa),
         ("verify-full", Mode::VerifyFull),
@@ -396,10 +396,10 @@ fn set_tls(
     let sni = params.take_choice("sslsni", "0 or 1", &[("0", false), ("1", true)])?;
     let versions = [("TLSv1", false), ("TLSv1.1", false), ("TLSv1.2", false), ("TLSv1.3", true)];
     let tls13_only = params.take_choice("ssl_min_protocol_version", "TLSv1.2 or TLSv1.3", &versions)?;
-    // Without effect in libpq too.
+    // It has no effect in libpq either.
     params.take("sslcompression");
 
-    // As in libpq, a Unix socket needs no TLS, whatever sslmode says.
+    // As in libpq, a Unix socket uses no TLS, whatever sslmode says.
     let sockets_only = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
     if mode == Mode::Disable || sockets_only {
         config.ssl_mode(SslMode::Disable);

@@ -1,11 +1,11 @@
-//! The parameters of a connection string while they are read: each is taken out once, and what is left is refused.
+//! The parameters of a connection string. Each is taken out as it is read, and any that are left are refused.
 
 use std::{collections::BTreeMap, str::FromStr};
 
 use super::DsnError;
 
-/// Hints for other clients (Prisma, node-postgres, JDBC, pgx, Rails, Vercel and others) that providers' pages put into
-/// connection strings. They configure the client, not the connection, so leaving them out changes nothing on the server.
+/// Hints for other clients (Prisma, node-postgres, JDBC, pgx, Rails, Vercel and others) that providers add to
+/// connection strings. They configure the client, not the connection, so ignoring them changes nothing on the server.
 /// `pool_*` belongs to them too.
 const HINTS_FOR_OTHER_CLIENTS: &[&str] = &[
     "ApplicationName",
@@ -52,7 +52,7 @@ const HINTS_FOR_OTHER_CLIENTS: &[&str] = &[
     "workaround",
 ];
 
-/// Parameters of libpq that pgfox does not have, and what to do instead. Ignoring them could weaken what was asked for.
+/// Parameters of libpq that pgfox does not have, each with advice. Ignoring them could weaken the requested security.
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("gsslib", "GSSAPI is not supported"),
     ("krbsrvname", "GSSAPI is not supported"),
@@ -72,7 +72,7 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("sslpassword", "store the key without a password, readable only by pgfox's user"),
 ];
 
-/// The parameters that are not read yet.
+/// The parameters that have not been read yet.
 pub(super) struct Params(BTreeMap<String, String>);
 
 impl Params {
@@ -80,7 +80,7 @@ impl Params {
         Params(values)
     }
 
-    /// A parameter's value; an empty one counts as absent, as in libpq.
+    /// Takes the value of a parameter. As in libpq, an empty value counts as absent.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name).filter(|value| !value.is_empty())
     }
@@ -94,7 +94,7 @@ impl Params {
         value.parse().map(Some).map_err(|_| DsnError::Invalid { name, expected })
     }
 
-    /// The value that stands for one of `choices`.
+    /// Takes a parameter whose value must be one of `choices`.
     pub(super) fn take_choice<T: Copy>(
         &mut self,
         name: &'static str,
@@ -120,7 +120,7 @@ impl Params {
         HINTS.iter().any(|(name, value)| self.0.get(*name).is_some_and(|given| given == value))
     }
 
-    /// Removes what is meant for other clients, and says so.
+    /// Removes the hints for other clients, and returns warnings about them.
     pub(super) fn take_hints(&mut self) -> Vec<String> {
         let is_hint = |name: &str| name.starts_with("pool_") || HINTS_FOR_OTHER_CLIENTS.contains(&name);
         let hints: Vec<String> = self.0.keys().filter(|name| is_hint(name)).cloned().collect();
@@ -128,7 +128,7 @@ impl Params {
         self.0.retain(|name, _| !is_hint(name));
         let mut warnings = Vec::new();
         if strict {
-            warnings.push("sslaccept=strict is not known to PostgreSQL: use sslmode=verify-full".to_owned());
+            warnings.push("PostgreSQL does not know sslaccept=strict: use sslmode=verify-full".to_owned());
         }
         if !hints.is_empty() {
             warnings.push(format!("ignored in the connection string (hints for other clients): {}", hints.join(", ")));
@@ -136,7 +136,7 @@ impl Params {
         warnings
     }
 
-    /// Refuses what is left.
+    /// Refuses the parameters that are left.
     pub(super) fn finish(mut self) -> Result<(), DsnError> {
         for &(name, advice) in UNSUPPORTED {
             if self.take(name).is_some() {

@@ -1,10 +1,10 @@
-//! The two spellings of a connection string, taken apart into names and values.
+//! Splits both forms of a connection string into names and values.
 
 use std::collections::BTreeMap;
 
 use super::DsnError;
 
-/// Takes a connection string apart; a later value of a name wins, as in libpq.
+/// Splits a connection string. As in libpq, a later value of a name overrides an earlier one.
 pub(super) fn parse(text: &str) -> Result<BTreeMap<String, String>, DsnError> {
     if text.is_empty() {
         return Err(DsnError::Empty);
@@ -81,8 +81,8 @@ const UNENCODED: DsnError = DsnError::Syntax(
      % as %25",
 );
 
-/// What to say instead of `error`: an `@` behind what was taken for the host most likely means a password that is not
-/// percent-encoded, and then every other message would mislead, and could quote a part of the password.
+/// The error to report instead of `error`. An `@` after the supposed host most likely means a password that is not
+/// percent-encoded. Any other message would then mislead, and could quote a part of the password.
 pub(super) fn suspect_password(text: &str, error: DsnError) -> DsnError {
     let Some((_, rest)) = text.split_once("://") else {
         return error;
@@ -113,7 +113,7 @@ fn decode(text: &str) -> Result<String, DsnError> {
     String::from_utf8(bytes).map_err(|_| DsnError::Syntax("a percent-encoded value is not UTF-8"))
 }
 
-/// `name = value ...`; values with spaces stand in single quotes, `\` escapes the next character.
+/// `name = value ...`; values with spaces are in single quotes, and `\` escapes the next character.
 fn parse_pairs(text: &str) -> Result<BTreeMap<String, String>, DsnError> {
     const NO_PAIRS: DsnError =
         DsnError::Syntax("it is neither a URL (postgresql://user:password@host/database) nor name=value pairs");
@@ -128,7 +128,7 @@ fn parse_pairs(text: &str) -> Result<BTreeMap<String, String>, DsnError> {
     Ok(params)
 }
 
-/// A value at the start of `text`, and what follows it.
+/// A value at the start of `text`, and the rest of the text.
 fn take_value(text: &str) -> Result<(String, &str), DsnError> {
     let quoted = text.starts_with('\'');
     let mut value = String::new();
@@ -145,7 +145,7 @@ fn take_value(text: &str) -> Result<(String, &str), DsnError> {
     if quoted { Err(DsnError::Syntax("a quoted value does not end")) } else { Ok((value, "")) }
 }
 
-/// Only what looks like a name may be quoted in messages: anything else may be a piece of the password.
+/// Messages quote only what looks like a name. Anything else may be a part of the password.
 fn parameter_name(name: &str) -> Result<String, DsnError> {
     let plausible = (1..=63).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     match plausible {

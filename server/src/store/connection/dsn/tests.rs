@@ -1,6 +1,6 @@
 use super::*;
 
-/// Parses, and names the string when that fails.
+/// Parses the string, and names it if that fails.
 fn dsn(text: &str) -> Dsn {
     Dsn::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
@@ -24,7 +24,7 @@ const NO_WARNINGS: &[String] = &[];
 
 #[test]
 fn strings_of_providers() {
-    // What each provider's console shows, with other names and passwords, and what pgfox makes of it.
+    // The strings that each provider's console shows, with other names and passwords, and how pgfox reads them.
     let cases = [
         (
             "Neon",
@@ -176,14 +176,14 @@ fn parameters_reach_the_driver() {
 }
 
 #[test]
-fn a_connection_that_was_cut_is_noticed() {
+fn a_cut_connection_is_detected() {
     let default = dsn("postgres://h/d").config;
     assert!(default.get_keepalives());
     assert_eq!(default.get_keepalives_idle(), DEFAULT_KEEPALIVES_IDLE);
     assert_eq!(default.get_keepalives_interval(), Some(DEFAULT_KEEPALIVES_INTERVAL));
     assert_eq!(default.get_keepalives_retries(), Some(DEFAULT_KEEPALIVES_COUNT));
     assert_eq!(default.get_tcp_user_timeout(), Some(&DEFAULT_TCP_USER_TIMEOUT));
-    // As in libpq, 0 is the default of the system.
+    // As in libpq, 0 means the system's default.
     let system = dsn("postgres://h/d?keepalives_interval=0&keepalives_count=0&tcp_user_timeout=0").config;
     assert_eq!(system.get_keepalives_interval(), None);
     assert_eq!(system.get_keepalives_retries(), None);
@@ -280,7 +280,7 @@ fn the_password_never_shows() {
     let good = dsn("postgres://u:SECRET@h/d");
     assert!(!format!("{good:?} {good} {}", good.describe()).contains("SECRET"));
 
-    // Each has the password where a careless reader would quote it: as host, port, database, parameter or value.
+    // Each string has the password where a careless reader would quote it: as host, port, database, parameter or value.
     for text in [
         "postgres://u:SEC@RET@h/d",
         "postgres://u:SEC/RET@h/d",
