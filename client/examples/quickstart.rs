@@ -17,7 +17,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut client = connect(&ConnectOptions { api_key, ca_pem, ..ConnectOptions::new(server) }).await?;
 
     let collection = v1::Collection { name: "foxes".into(), ..Default::default() };
-    match client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await {
+    match client
+        .create_collection(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() })
+        .await
+    {
         Err(status) if error::reason(&status) == Some(v1::ErrorReason::CollectionExists) => {}
         answer => drop(answer?),
     }

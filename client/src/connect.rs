@@ -16,45 +16,45 @@ use tonic::{
 use self::peer::{Connector, First};
 use crate::retry::{Backoff, Retry};
 
-/// Largest message in bytes, both ways: the limit of the server, 16 MiB, and a little for its frame.
+/// Maximum size of a message in bytes, both ways: the server's limit of 16 MiB and a little for its frame.
 pub const MAX_MESSAGE_BYTES: usize = (16 << 20) + (64 << 10);
-/// Longest timeout that an option takes, here and in [`crate::ingest`](mod@crate::ingest): a day.
+/// Maximum value of every timeout option, here and in [`crate::ingest`](mod@crate::ingest): one day.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
 
-/// Interval of the HTTP/2 pings that notice a server that went away without a word.
+/// Interval of the HTTP/2 pings, which detect a server that vanished without closing the connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long a ping may stay unanswered.
+/// Maximum time for the answer to a ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The calls that last as long as they have something to say, so that no deadline is put on them.
+/// Calls without a deadline, because they last as long as they have something to send.
 const LASTING_METHODS: [&str; 3] = ["IngestStream", "BuildIndex", "Watch"];
 
 /// The generated stub over [`Transport`].
 pub type Client = PgfoxServiceClient<Transport>;
 
-/// A connection that adds the API key and the deadline to every call, and repeats what may succeed later. It connects
-/// again by itself.
+/// A connection that adds the API key and the deadline to every call, and retries calls that may succeed later. It
+/// reconnects by itself.
 pub type Transport = InterceptedService<Retry<Channel>, CallSettings>;
 
-/// Where the server is and how to reach it.
+/// The address of the server, and how to connect to it.
 #[derive(Clone)]
 pub struct ConnectOptions {
-    /// `host:port`, `http://host:port` or `https://host:port`. Without a scheme: https when `ca_pem` is set, else http.
+    /// `host:port`, `http://host:port` or `https://host:port`. Without a scheme: https if `ca_pem` is set, else http.
     pub endpoint: String,
-    /// Sent as `authorization: Bearer <key>`. None or empty: nothing is sent.
+    /// Sent as `authorization: Bearer <key>`. None or empty: no key is sent.
     pub api_key: Option<String>,
-    /// Certificates, in PEM, that the server's certificate must descend from. None: those of the system.
+    /// Trusted CA certificates in PEM. None: those of the system.
     pub ca_pem: Option<Vec<u8>>,
-    /// Longest wait for the connection, in which a server that does not answer is tried again with `retry`: above 0 and at
-    /// most [`MAX_TIMEOUT`]. Default 10 s.
+    /// Maximum time to connect, above 0 and at most [`MAX_TIMEOUT`]. With `retry`, a server that does not answer is
+    /// tried again within this time. Default 10 s.
     pub connect_timeout: Duration,
-    /// Deadline of every call but IngestStream, BuildIndex and Watch, unless the request sets its own: above 0 and at most
-    /// [`MAX_TIMEOUT`]. Default 30 s.
+    /// Deadline of every call except IngestStream, BuildIndex and Watch, unless the request sets its own. Above 0 and
+    /// at most [`MAX_TIMEOUT`]. Default 30 s.
     pub call_timeout: Duration,
-    /// Repeat unary calls within their deadline, as [`Retry`] says. Default true.
+    /// Retry unary calls within their deadline, as [`Retry`] describes. Default true.
     pub retry: bool,
-    /// Compress messages both ways: for slow networks; vectors hardly get smaller. An Ingest is not repeated then. Default
-    /// false.
+    /// Compress messages both ways, for slow networks. Vectors hardly get smaller. An Ingest is not retried then.
+    /// Default false.
     pub gzip: bool,
 }
 
@@ -73,7 +73,7 @@ impl ConnectOptions {
     }
 }
 
-/// Without the API key.
+/// Leaves out the API key.
 impl std::fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ConnectOptions")
@@ -91,15 +91,15 @@ impl std::fmt::Debug for ConnectOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The endpoint cannot be read, or contradicts the other options.
-    #[error("`{endpoint}` is no server address: {reason}")]
+    #[error("`{endpoint}` is not a server address: {reason}")]
     Endpoint {
         /// The endpoint as given.
         endpoint: String,
-        /// What is wrong with it.
+        /// The mistake in it.
         reason: String,
     },
-    /// The API key has characters that cannot stand in a header.
-    #[error("the API key may have visible ASCII characters only")]
+    /// The API key has characters that a header cannot contain.
+    #[error("the API key may contain only visible ASCII characters")]
     ApiKey,
     /// A timeout is outside its range.
     #[error("{option} must be above 0 and at most {} s, not {value:?}", MAX_TIMEOUT.as_secs())]
@@ -112,21 +112,21 @@ pub enum ConnectError {
     /// The certificates of `ca_pem` cannot be used.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
-    /// Nobody answers there, or something that is not a gRPC server.
+    /// Nobody answers there, or something other than a gRPC server does.
     #[error("cannot connect to {endpoint}: {reason}")]
     Unreachable {
         /// The endpoint with its scheme.
         endpoint: String,
-        /// Who answers instead, or what the system says: a sentence.
+        /// The program that answers instead, or the error of the system, in one sentence.
         reason: String,
     },
 }
 
-/// Connects and returns the stub, set to the message sizes of the server.
+/// Connects and returns the stub, configured for the message sizes of the server.
 ///
 /// # Errors
 ///
-/// [`ConnectError`]: an option cannot be used, or nobody answers within `connect_timeout`.
+/// [`ConnectError`] if an option cannot be used, or if nobody answers within `connect_timeout`.
 pub async fn connect(options: &ConnectOptions) -> Result<Client, ConnectError> {
     let mut client = PgfoxServiceClient::new(transport(options).await?)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -142,7 +142,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<Client, ConnectError> {
 ///
 /// # Errors
 ///
-/// As [`connect`].
+/// Like [`connect`].
 pub async fn transport(options: &ConnectOptions) -> Result<Transport, ConnectError> {
     for (option, value) in [("connect_timeout", options.connect_timeout), ("call_timeout", options.call_timeout)] {
         if value.is_zero() || value > MAX_TIMEOUT {
@@ -174,13 +174,13 @@ pub async fn transport(options: &ConnectOptions) -> Result<Transport, ConnectErr
     Ok(InterceptedService::new(Retry::new(channel, options.retry), settings))
 }
 
-/// Why an attempt to connect failed, and whether another one can succeed.
+/// Why an attempt to connect failed, and whether another one may succeed.
 struct Obstacle {
     why: String,
     may_pass: bool,
 }
 
-/// Connects and waits for the first bytes of the server, which every server of HTTP/2 sends at once.
+/// Connects and waits for the first bytes of the server, which every HTTP/2 server sends at once.
 async fn connect_once(endpoint: &Endpoint, timeout: Duration) -> Result<Channel, Obstacle> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -203,7 +203,7 @@ async fn connect_once(endpoint: &Endpoint, timeout: Duration) -> Result<Channel,
     Err(Obstacle { why, may_pass })
 }
 
-/// Whether another attempt to connect can succeed: not when TLS did not like what it got.
+/// Whether another attempt to connect may succeed. Not if TLS refused what it received.
 fn may_pass(error: &tonic::transport::Error) -> bool {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = source {
@@ -222,23 +222,23 @@ fn endpoint(options: &ConnectOptions) -> Result<Endpoint, ConnectError> {
     let given = options.endpoint.trim();
     let uri = match given.split_once("://") {
         Some(("http", _)) if options.ca_pem.is_some() => {
-            return Err(invalid("http:// has no TLS, so that the CA would not be used; write https://"));
+            return Err(invalid("http:// uses no TLS, so the CA would be ignored; write https://"));
         }
         Some(("http" | "https", _)) => given.to_owned(),
-        Some(_) => return Err(invalid("the scheme is http or https")),
+        Some(_) => return Err(invalid("the scheme must be http or https")),
         None if options.ca_pem.is_some() => format!("https://{given}"),
         None => format!("http://{given}"),
     };
     let endpoint =
         Endpoint::from_shared(uri).map_err(|_| invalid("write host:port, http://host:port or https://host:port"))?;
     let parsed = endpoint.uri();
-    // A port that is no number is not an error for `Uri`; it is just not there.
+    // `Uri` does not report a port that is not a number; it is just missing.
     let authority = parsed.authority().map_or("", |authority| authority.as_str());
     let is_whole = parsed.host().is_some_and(|host| match parsed.port_u16() {
         Some(port) => authority == format!("{host}:{port}"),
         None => authority == host,
     });
-    // A name alone could mean any port.
+    // A name without a port could mean any port.
     let is_name_alone = parsed.port_u16().is_none() && !given.contains("://");
     if authority.is_empty() || is_name_alone || !is_whole || parsed.path().len() > 1 || parsed.query().is_some() {
         return Err(invalid("write host:port, http://host:port or https://host:port"));

@@ -1,4 +1,4 @@
-//! Reads what pgfox says in a [`tonic::Status`].
+//! Reads the details of pgfox's errors from a [`tonic::Status`].
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,43 +8,45 @@ use tonic_types::StatusExt as _;
 
 pub use tonic_types::FieldViolation;
 
-/// Why the call failed, for programs. None when the answer is not from pgfox, as for a lost connection, or when this
-/// client is older than the reason.
+/// Why the call failed, for programs. None if the answer is not from pgfox, as for a lost connection, or if this client
+/// is older than the reason.
 pub fn reason(status: &Status) -> Option<ErrorReason> {
     let info = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN)?;
     ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
 }
 
-/// What the reason is about, such as "collection"; [`ErrorReason`] says which. Empty when the answer is not from pgfox.
+/// The values that belong to the reason, such as "collection"; [`ErrorReason`] documents the keys. Empty if the answer
+/// is not from pgfox.
 pub fn metadata(status: &Status) -> HashMap<String, String> {
     let info = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN);
     info.map(|info| info.metadata).unwrap_or_default()
 }
 
-/// The id of the call, which the log of the server has too. None when no server has answered.
+/// The id of the call, which is also in the server's log. None if no server has answered.
 pub fn request_id(status: &Status) -> Option<&str> {
     status.metadata().get("x-request-id")?.to_str().ok()
 }
 
-/// Every field that breaks a rule; empty when the error is not about fields.
+/// Every field that breaks a rule. Empty if the error is not about fields.
 pub fn violations(status: &Status) -> Vec<FieldViolation> {
     status.get_details_bad_request().map(|details| details.field_violations).unwrap_or_default()
 }
 
-/// How long to wait before the call is worth repeating, where the server says so.
+/// How long to wait before retrying, if the server says so.
 pub fn retry_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
-/// Whether the same call may succeed later: the connection broke, the server is not there, or it says when to come back.
-/// Only for calls that do no harm when they are repeated: not CreateCollection, DeleteCollection, DropIndex and an Ingest
-/// with `if_version`, which would report an error though the first attempt did it.
+/// Whether the same call may succeed later: the connection broke, the server is unreachable, or it names a time to come
+/// back. Use it only for calls that are safe to repeat. CreateCollection, DeleteCollection, DropIndex and an Ingest
+/// with `if_version` are not: they would report an error although the first attempt succeeded.
 pub fn is_retryable(status: &Status) -> bool {
     match status.code() {
         // The client never cancels by itself, so a cancelled call was reset on its way.
         Code::Unavailable | Code::Cancelled => true,
         Code::ResourceExhausted => retry_delay(status).is_some(),
-        // Broken connections are Unknown or Internal too, and known by their source: a server's answer has none.
+        // Broken connections are Unknown or Internal too. Their source distinguishes them: an answer of a server has
+        // none.
         Code::Unknown | Code::Internal => is_transport(status),
         _ => false,
     }
@@ -55,7 +57,7 @@ pub fn is_transport(status: &Status) -> bool {
     std::error::Error::source(status).is_some()
 }
 
-/// Whether the deadline of the call is over, by the server's clock or by the client's.
+/// Whether the deadline of the call has passed, by the clock of the server or of the client.
 pub fn is_timeout(status: &Status) -> bool {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
@@ -67,18 +69,20 @@ pub fn is_timeout(status: &Status) -> bool {
     status.code() == Code::DeadlineExceeded
 }
 
-/// What the system says about a broken connection; the message of the status where there is nothing deeper.
+/// The system's error for a broken connection, or the message of the status if there is none.
 pub fn transport_cause(status: &Status) -> String {
     std::error::Error::source(status).map_or_else(|| status.message().to_owned(), root_cause)
 }
 
-/// Who has answered when it was not a gRPC server, in a sentence: a web server by HTTP/2, or a proxy before pgfox. None when a
-/// gRPC server has answered, or nobody.
+/// Describes in one sentence who answered, if it was not a gRPC server: a web server with HTTP/2, or a proxy in front
+/// of pgfox. None if a gRPC server answered, or nobody.
 pub fn foreign_answer(status: &Status) -> Option<String> {
     const HTTP: &str = "grpc-status header missing, mapped from HTTP status code ";
     if let Some(code) = status.message().strip_prefix(HTTP) {
         return Some(match code {
-            "431" => "the headers of the call are too large for the server, or for a proxy before it (HTTP 431)".into(),
+            "431" => {
+                "the headers of the call are too large for the server or for a proxy in front of it (HTTP 431)".into()
+            }
             code => format!("a web server or a proxy answers, not a gRPC server (HTTP {code})"),
         });
     }
@@ -86,7 +90,7 @@ pub fn foreign_answer(status: &Status) -> Option<String> {
     is_page.then(|| "a web server answers with a page, not a gRPC server".into())
 }
 
-/// The last error of a chain, which is where the system says what is wrong.
+/// The last error of a chain, where the system says what is wrong.
 pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
     while let Some(source) = last.source() {

@@ -1,4 +1,4 @@
-//! Filters in short.
+//! A short notation for filters.
 //!
 //! ```
 //! use pgfox_client::filter::{field, ids};
@@ -28,10 +28,10 @@ use serde::Serialize;
 
 use crate::metadata::{self, InvalidValue};
 
-/// Which documents: a test of a [`field`], [`ids`] or [`everything`], combined by `&`, `|` and `!`, or by [`all_of`] and
-/// [`any_of`].
+/// Selects documents: a test of a [`field`], [`ids`] or [`everything`], combined by `&`, `|` and `!`, or by [`all_of`]
+/// and [`any_of`].
 #[derive(Debug, Clone, PartialEq)]
-#[must_use = "`build` makes the message of it"]
+#[must_use = "`build` turns it into the message"]
 pub struct Filter(Result<Node, InvalidValue>);
 
 impl Filter {
@@ -45,7 +45,7 @@ fn message(node: Node) -> v1::Filter {
     v1::Filter { node: Some(node) }
 }
 
-/// Holds when all of the filters hold. Without filters, `build` fails: write [`everything`] where all are meant.
+/// True if all of the filters are true. Without filters `build` fails: write [`everything`] to select all documents.
 pub fn all_of(filters: impl IntoIterator<Item = Filter>) -> Filter {
     let same = |node| match node {
         Node::AllOf(list) => Ok(list),
@@ -54,7 +54,7 @@ pub fn all_of(filters: impl IntoIterator<Item = Filter>) -> Filter {
     combine("all_of", filters, same, Node::AllOf)
 }
 
-/// Holds when at least one of the filters holds. Without filters, `build` fails.
+/// True if at least one of the filters is true. Without filters `build` fails.
 pub fn any_of(filters: impl IntoIterator<Item = Filter>) -> Filter {
     combine("any_of", filters, any_of_list, Node::AnyOf)
 }
@@ -64,7 +64,7 @@ pub fn ids(ids: impl IntoIterator<Item = impl Into<String>>) -> Filter {
     Filter(Ok(Node::Ids(IdList { ids: ids.into_iter().map(Into::into).collect() })))
 }
 
-/// Every document: for DeleteDocuments, which refuses a request that does not say which ones.
+/// Every document, for calls such as DeleteDocuments that refuse a request without a selection.
 pub fn everything() -> Filter {
     Filter(Ok(Node::Everything(true)))
 }
@@ -76,8 +76,8 @@ fn any_of_list(node: Node) -> Result<FilterList, Node> {
     }
 }
 
-/// Combines filters. The parts of one of the same kind come in its place, so that a filter that grows in a loop does not
-/// grow deeper.
+/// Combines filters. Parts that are lists of the same kind are merged, so that a filter that grows in a loop does not
+/// become deeper.
 fn combine(
     name: &str,
     filters: impl IntoIterator<Item = Filter>,
@@ -128,8 +128,8 @@ impl Not for Filter {
     }
 }
 
-/// A field of the metadata, whose methods are the tests. A test of a value that is not there, or of another type, does not
-/// hold; `not_equals`, `none_of` and `is_null` hold then. Values are whatever serde serializes, as in
+/// A metadata field. Its methods are the tests. If the value is missing or has another type, a test is false;
+/// `not_equals`, `none_of` and `is_null` are then true. Values can be anything that serde serializes, as in
 /// [`metadata::encode`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -137,52 +137,52 @@ pub struct Field {
     ignore_case: bool,
 }
 
-/// Names a field: a key, keys separated by dots, such as `author.name`, or any element of a list, such as
-/// `variants[].color`. [`key`] names one whose key has a dot or a blank in it.
+/// Names a field by a key, by keys separated by dots, such as `author.name`, or as any element of a list, such as
+/// `variants[].color`. Use [`key`] for a key that contains a dot or a space.
 pub fn field(path: impl Into<String>) -> Field {
     Field { path: path.into(), ignore_case: false }
 }
 
-/// Names a field by its keys as they are, from the outside to the inside, whatever characters they have.
+/// Names a field by its keys, from the outermost to the innermost. They may contain any characters.
 pub fn key(keys: impl IntoIterator<Item = impl AsRef<str>>) -> Field {
     let keys: Vec<_> = keys.into_iter().map(|key| metadata::key_text(key.as_ref())).collect();
     field(keys.join("."))
 }
 
 impl Field {
-    /// Compares strings without regard to case: in `equals`, `not_equals`, `one_of`, `none_of`, `contains_any`,
-    /// `contains_all`, `starts_with` and `contains_text`. The server refuses it in other tests.
+    /// Ignores the case of strings in `equals`, `not_equals`, `one_of`, `none_of`, `contains_any`, `contains_all`,
+    /// `starts_with` and `contains_text`. The server refuses it in other tests.
     #[must_use]
     pub fn ignore_case(self) -> Self {
         Self { ignore_case: true, ..self }
     }
 
-    /// The value is this one; an object or a list is equal as a whole. `None` is the same as [`Field::is_null`].
+    /// The value equals this one. An object or a list is compared as a whole. `None` means [`Field::is_null`].
     pub fn equals(self, value: impl Serialize) -> Filter {
         self.value("equals", value, Test::Equals)
     }
 
-    /// The value is not this one, or there is none. `None` is the same as [`Field::exists`].
+    /// The value does not equal this one, or is missing. `None` means [`Field::exists`].
     pub fn not_equals(self, value: impl Serialize) -> Filter {
         self.value("not_equals", value, Test::NotEquals)
     }
 
-    /// The value is a number less than this one, or a string before it by code points.
+    /// The value is a number less than this one, or a string before it in code point order.
     pub fn less_than(self, value: impl Serialize) -> Filter {
         self.value("less_than", value, Test::LessThan)
     }
 
-    /// The value is less or equal.
+    /// The value is less than or equal to this one.
     pub fn at_most(self, value: impl Serialize) -> Filter {
         self.value("at_most", value, Test::AtMost)
     }
 
-    /// The value is a number greater than this one, or a string after it by code points.
+    /// The value is a number greater than this one, or a string after it in code point order.
     pub fn greater_than(self, value: impl Serialize) -> Filter {
         self.value("greater_than", value, Test::GreaterThan)
     }
 
-    /// The value is greater or equal.
+    /// The value is greater than or equal to this one.
     pub fn at_least(self, value: impl Serialize) -> Filter {
         self.value("at_least", value, Test::AtLeast)
     }
@@ -192,17 +192,17 @@ impl Field {
         self.list("one_of", values, Test::OneOf)
     }
 
-    /// The value is none of these, or there is none.
+    /// The value is none of these, or is missing.
     pub fn none_of(self, values: impl IntoIterator<Item = impl Serialize>) -> Filter {
         self.list("none_of", values, Test::NoneOf)
     }
 
-    /// The value is a list that has at least one of these: 1 to 1,000 strings, numbers and booleans.
+    /// The value is a list with at least one of these: 1 to 1,000 strings, numbers and booleans.
     pub fn contains_any(self, values: impl IntoIterator<Item = impl Serialize>) -> Filter {
         self.list("contains_any", values, Test::ContainsAny)
     }
 
-    /// The value is a list that has all of these.
+    /// The value is a list with all of these.
     pub fn contains_all(self, values: impl IntoIterator<Item = impl Serialize>) -> Filter {
         self.list("contains_all", values, Test::ContainsAll)
     }
@@ -227,12 +227,12 @@ impl Field {
         self.test(Ok(Test::Exists(false)))
     }
 
-    /// The value is a string that spells a time before this one. The times of `chrono` and `time` are taken too.
+    /// The value is a string with a time before this one. The times of `chrono` and `time` work too.
     pub fn before(self, time: impl Into<SystemTime>) -> Filter {
         self.test(Ok(Test::Before(time.into().into())))
     }
 
-    /// The value is a string that spells this time or a later one.
+    /// The value is a string with this time or a later one.
     pub fn since(self, time: impl Into<SystemTime>) -> Filter {
         self.test(Ok(Test::Since(time.into().into())))
     }

@@ -1,5 +1,6 @@
-//! Streams documents into a collection: groups them into requests, keeps a bounded number of them on the way, and after a
-//! broken connection sends again whatever was not acknowledged. Ids make that safe, so nothing is lost and nothing doubled.
+//! Streams documents into a collection. It groups them into requests, keeps a limited number of requests in flight, and
+//! after a broken connection sends everything again that was not acknowledged. Ids make that safe: nothing is lost and
+//! nothing is stored twice.
 
 mod options;
 mod requests;
@@ -20,31 +21,33 @@ pub use options::{IngestOptions, MAX_BYTES_PER_REQUEST, MAX_DOCUMENTS_PER_REQUES
 /// An error of the caller's own.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long the end of the stream is waited for once everything is acknowledged.
+/// How long to wait for the end of the stream once everything is acknowledged.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// What is acknowledged, which means committed.
+/// Everything that is acknowledged, which means committed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IngestTotals {
-    /// Documents, the skipped ones included.
+    /// Documents, including skipped ones.
     pub documents: u64,
     /// Documents that were inserted or changed.
     pub upserted: u64,
-    /// The part of `upserted` that existed before.
+    /// Documents among `upserted` that existed before.
     pub updated: u64,
-    /// Documents that were stored already just as they are; after an interruption also those that are sent twice.
+    /// Documents that were already stored unchanged. After an interruption this includes documents that were sent
+    /// twice.
     pub unchanged: u64,
     /// Documents that the server refused, with `skip_invalid`.
     pub skipped: u64,
-    /// Documents whose id existed, with `only_if_absent`; after an interruption also those that are sent twice.
+    /// Documents whose id existed, with `only_if_absent`. After an interruption this includes documents that were sent
+    /// twice.
     pub existing: u64,
-    /// Texts that were embedded: documents, or chunks of them.
+    /// Embedded texts: documents or their chunks.
     pub embedded: u64,
     /// Documents whose text is longer than the model reads.
     pub truncated: u64,
-    /// Documents stored without a vector because they have no text.
+    /// Documents that were stored without a vector because they have no text.
     pub unembedded: u64,
-    /// Documents of whose text full-text search finds the beginning only, since it is so long.
+    /// Documents whose text is so long that full-text search does not know all of it.
     pub full_text_cut: u64,
     /// Tokens that the model read.
     pub tokens: u64,
@@ -55,7 +58,7 @@ pub struct IngestTotals {
 pub struct SkippedDocument {
     /// Position in the whole stream, from 0.
     pub position: u64,
-    /// Id of the document, cut to 512 bytes.
+    /// Id of the document, cut to at most 512 bytes.
     pub id: String,
     /// The reason for programs.
     pub reason: ErrorReason,
@@ -63,91 +66,91 @@ pub struct SkippedDocument {
     pub message: String,
 }
 
-/// What happens while ingesting.
+/// An event during the ingest.
 #[derive(Debug)]
 pub enum IngestEvent<'a> {
     /// A request was committed.
     Acknowledged {
         /// Everything acknowledged so far.
         totals: &'a IngestTotals,
-        /// What was skipped of this request.
+        /// The skipped documents of this request.
         skipped: &'a [SkippedDocument],
     },
-    /// The stream broke; it is taken up again after the pause.
+    /// The stream broke. It is resumed after the pause.
     Interrupted {
-        /// What broke it.
+        /// The error that broke it.
         status: &'a Status,
         /// The pause.
         pause: Duration,
     },
 }
 
-/// Why ingesting ended early, and what is stored nevertheless.
+/// Why the ingest ended early, and what is stored.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub struct IngestError {
-    /// What went wrong.
+    /// The reason.
     pub cause: IngestCause,
-    /// What was acknowledged before: the first `acknowledged.documents` of the stream.
+    /// The totals so far: the first `acknowledged.documents` documents of the stream are stored.
     pub acknowledged: IngestTotals,
 }
 
-/// What ended an ingest.
+/// The reason why an ingest ended.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestCause {
-    /// An option is outside its range, and nothing was sent.
+    /// An option is outside its range. Nothing was sent.
     #[error("{option} must be {range}, not {value}")]
     Option {
         /// Name of the option, a field of [`IngestOptions`].
         option: &'static str,
         /// Its value.
         value: String,
-        /// What it may be.
+        /// The allowed values.
         range: String,
     },
     /// The stream of documents failed.
     #[error("{0}")]
     Source(BoxError),
-    /// The server refused; [`crate::error`] reads the reason and the violations.
+    /// The server refused. [`crate::error`] reads the reason and the violations.
     #[error("{}", .0.message())]
     Refused(Box<Status>),
     /// The interruption lasted longer than `retry_timeout`.
-    #[error("no success in {tried_for:.0?} of trying again: {}", .status.message())]
+    #[error("retried without success for {tried_for:.0?}: {}", .status.message())]
     Interrupted {
         /// The last failure.
         status: Box<Status>,
         /// Time since the interruption.
         tried_for: Duration,
     },
-    /// A document is larger than a request can be.
-    #[error("document {position} (`{id}`) has {bytes} bytes, above the {MAX_BYTES_PER_REQUEST} of one request")]
+    /// A document is larger than a request may be.
+    #[error("document {position} (`{id}`) has {bytes} bytes; a request may have at most {MAX_BYTES_PER_REQUEST}")]
     TooLarge {
         /// Position in the whole stream, from 0.
         position: u64,
         /// Id of the document.
         id: String,
-        /// Its size as a message.
+        /// Its size as a message, in bytes.
         bytes: usize,
     },
-    /// The server acknowledged something else than what was sent.
-    #[error("the server acknowledged request {actual} where {expected} was due")]
+    /// The server acknowledged another request than expected.
+    #[error("the server acknowledged request {actual} instead of {expected}")]
     OutOfOrder {
-        /// Sequence of the oldest request on the way; -1 when there is none.
+        /// Sequence number of the oldest request in flight; -1 if there is none.
         expected: i64,
-        /// Sequence of the response.
+        /// Sequence number of the response.
         actual: i64,
     },
 }
 
 /// Streams `documents` into `collection` and returns when everything is committed.
 ///
-/// `observe` hears of every acknowledgement and every interruption. It is called between messages and should be quick.
-/// At most `requests_in_flight` requests and one that is being filled are held in memory.
+/// Calls `observe` for every acknowledgement and every interruption. It runs between messages and should be quick. At
+/// most `requests_in_flight` requests, and one that is being filled, are in memory.
 ///
 /// # Errors
 ///
-/// [`IngestError`] says why the ingest ended early and what is stored nevertheless. An option outside its range is
-/// refused before anything is sent.
+/// [`IngestError`] says why the ingest ended early and what is stored. An option outside its range is refused before
+/// anything is sent.
 pub async fn ingest<E: Into<BoxError>>(
     client: &Client,
     collection: impl Into<String>,
@@ -169,9 +172,9 @@ pub async fn ingest<E: Into<BoxError>>(
     }
 }
 
-/// Why one connection ended.
+/// Why a connection ended.
 enum Broken {
-    /// Worth another connection.
+    /// Another connection may succeed.
     Interrupted(Status),
     Ended(IngestCause),
 }
@@ -201,13 +204,13 @@ where
         observe: &mut impl FnMut(IngestEvent<'_>),
     ) -> Result<(), IngestCause> {
         loop {
-            // The server may answer the call only after it has seen a request, so there must be one.
+            // The server may answer the call only after it has received a request, so send one first.
             if self.unacknowledged.is_empty() {
                 match self.requests.next().await? {
                     Some(request) => self.unacknowledged.push_back(request),
                     None => return Ok(()),
                 }
-                // Waiting for a document was no failure to store one.
+                // Waiting for a document is not a failure.
                 self.backoff.reset();
             }
             let status = match self.connection(client, options, observe).await {
@@ -224,17 +227,17 @@ where
         }
     }
 
-    /// Sends everything over one connection: first what an earlier one left unacknowledged.
+    /// Sends everything over one connection, beginning with requests that an earlier connection left unacknowledged.
     async fn connection(
         &mut self,
         client: &Client,
         options: &IngestOptions,
         observe: &mut impl FnMut(IngestEvent<'_>),
     ) -> Result<(), Broken> {
-        // As large as the window, so that sending into it never waits.
+        // As large as the window, so that sending never waits.
         let (sender, receiver) = mpsc::channel(options.requests_in_flight);
         for request in &self.unacknowledged {
-            // Fails only when the call is gone, and then its status says more.
+            // It fails only if the call is gone. The status of the call then says more.
             let _ = sender.try_send(request.clone());
         }
         let mut sender = Some(sender);
@@ -251,14 +254,14 @@ where
             if self.requests.is_done() {
                 sender = None;
                 if self.unacknowledged.is_empty() {
-                    // All is stored; the end of the stream is a courtesy.
+                    // Everything is stored. Ending the stream properly is only polite.
                     let _ = tokio::time::timeout(CLOSE_WAIT, responses.message()).await;
                     return Ok(());
                 }
             }
             let has_room = self.unacknowledged.len() < options.requests_in_flight;
             tokio::select! {
-                // Acknowledgements first: they make room and keep the totals true when the connection breaks.
+                // Acknowledgements first: they make room, and keep the totals correct if the connection breaks.
                 biased;
                 response = responses.message() => match response.map_err(broken)? {
                     Some(response) => {

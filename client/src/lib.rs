@@ -17,10 +17,11 @@
 //! # }
 //! ```
 //!
-//! What the stub does not give by itself: calls have a deadline and are repeated when that helps ([`retry`]),
-//! [`ingest`](fn@ingest) streams any number of documents with back-pressure and takes up again after a broken connection, and
-//! [`error`] reads what pgfox says in a [`tonic::Status`]. [`filter`] writes filters in short, [`metadata`](mod@metadata)
-//! makes metadata of whatever serde serializes, and [`all_documents`] goes through all pages.
+//! This crate adds to the stub: calls have a deadline and are retried if that can help ([`retry`]).
+//! [`ingest`](fn@ingest) streams any number of documents with back-pressure and resumes after a broken connection.
+//! [`error`] reads the details of pgfox's errors from a [`tonic::Status`]. [`filter`] is a short notation for filters,
+//! [`metadata`](mod@metadata) converts anything that serde serializes to metadata, and [`all_documents`] reads all
+//! pages.
 
 pub mod connect;
 pub mod error;
@@ -34,5 +35,5 @@ pub use connect::{Client, ConnectError, ConnectOptions, Transport, connect, tran
 pub use ingest::{IngestCause, IngestError, IngestEvent, IngestOptions, IngestTotals, SkippedDocument, ingest};
 pub use list::{all_collections, all_documents};
 pub use pgfox::v1;
-// Their types are in the API, so that a program needs the same versions.
+// Their types are part of the API, so a program needs the same versions.
 pub use {prost_types, tonic};

@@ -1,4 +1,4 @@
-//! Everything that a list has, page by page.
+//! Reads whole lists, page by page.
 
 use std::collections::VecDeque;
 
@@ -8,8 +8,8 @@ use tonic::Status;
 
 use crate::connect::Client;
 
-/// Every document that the request asks for, from its `page_token` on. The next page is asked for when it is needed; a
-/// failure is the last item. Each page has a deadline of its own.
+/// Every document that the request selects, beginning at its `page_token`. The next page is requested when it is
+/// needed. A failure is the last item. Each page has its own deadline.
 ///
 /// ```no_run
 /// use futures_util::TryStreamExt as _;
@@ -39,7 +39,7 @@ pub fn all_documents(
     })
 }
 
-/// Every collection, as [`all_documents`] gives documents.
+/// Every collection, in the way of [`all_documents`].
 pub fn all_collections(client: &Client) -> BoxStream<'static, Result<v1::Collection, Status>> {
     let client = client.clone();
     pages(String::new(), move |page_token| {
@@ -52,7 +52,7 @@ pub fn all_collections(client: &Client) -> BoxStream<'static, Result<v1::Collect
     })
 }
 
-/// What is on each page, until there is no token of a next one.
+/// The entries of all pages, until a page has no token for the next one.
 fn pages<T, F>(first: String, fetch: impl Fn(String) -> F + Send + 'static) -> BoxStream<'static, Result<T, Status>>
 where
     T: Send + 'static,
@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    /// Five numbers, two on a page, with an empty page between; the token is the number that comes next.
+    /// Five numbers, two per page, with an empty page between. The token is the next number.
     fn numbers(calls: &Arc<AtomicUsize>, fails_at: &'static str) -> BoxStream<'static, Result<usize, Status>> {
         let calls = calls.clone();
         pages(String::new(), move |token| {

@@ -20,19 +20,19 @@ use serde_json::{Map, json};
 
 use encoder::Encoder;
 
-/// The largest integer, 2^53; its negative is the smallest. Numbers are doubles on their way, which skip integers beyond
-/// that: send those as strings.
+/// The largest integer, 2^53; the smallest is its negative. Numbers are sent as doubles, which cannot represent every
+/// integer beyond that: send those as strings.
 pub const MAX_INTEGER: u64 = 1 << 53;
-/// How many objects and lists may be within each other, the metadata itself included.
+/// Maximum nesting of objects and lists, including the metadata itself.
 pub const MAX_DEPTH: usize = 32;
 
-/// A value that cannot be sent, or would come back as another one.
+/// A value that cannot be sent, or that would come back changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path} {rule}")]
 pub struct InvalidValue {
-    /// Where it is, such as `metadata.crew[3].born`.
+    /// The path of the value, such as `metadata.crew[3].born`.
     pub path: String,
-    /// What it must be.
+    /// The rule that it breaks.
     pub rule: String,
 }
 
@@ -41,16 +41,17 @@ impl InvalidValue {
         Self { path: String::new(), rule: rule.into() }
     }
 
-    /// The same, seen from outside of `part`.
+    /// The same error, seen from outside `part`.
     pub(crate) fn within(self, part: &str) -> Self {
         Self { path: format!("{part}{}", self.path), ..self }
     }
 }
 
-/// Makes metadata of a struct, a map, or a [`serde_json::Value`] that is an object.
+/// Converts a struct, a map, or a [`serde_json::Value`] that is an object to metadata.
 ///
-/// Times, UUIDs and decimals are what their crates serialize: strings, mostly. An integer beyond [`MAX_INTEGER`], NaN,
-/// infinities and bytes are refused by their path. `json!` itself makes null of NaN, before this function sees it.
+/// Times, UUIDs and decimals become what their crates serialize, usually strings. An integer beyond [`MAX_INTEGER`],
+/// NaN, infinities and bytes are refused, and the error names their path. `json!` itself turns NaN into null before
+/// this function sees it.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Struct, InvalidValue> {
     match encode_value(value).map_err(|error| error.within("metadata"))?.kind {
         Some(Kind::StructValue(metadata)) => Ok(metadata),
@@ -58,7 +59,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Struct, InvalidValue> 
     }
 }
 
-/// Reads metadata into a type of the caller's.
+/// Reads metadata into a type of your choice.
 pub fn decode<T: DeserializeOwned>(metadata: &Struct) -> Result<T, serde_json::Error> {
     serde_json::from_value(serde_json::Value::Object(to_json(metadata)))
 }
@@ -68,7 +69,7 @@ pub fn to_json(metadata: &Struct) -> Map<String, serde_json::Value> {
     metadata.fields.iter().map(|(key, value)| (key.clone(), value_to_json(value))).collect()
 }
 
-/// A single value in the same way, such as that of a facet.
+/// Converts a single value in the same way, such as a facet's value.
 pub fn value_to_json(value: &Value) -> serde_json::Value {
     match &value.kind {
         None | Some(Kind::NullValue(_)) => serde_json::Value::Null,
@@ -87,7 +88,7 @@ pub(crate) fn encode_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, In
     value.serialize(Encoder::default())
 }
 
-/// A key as paths have it: as it is, or in quotes.
+/// A key in the form that paths use: as it is, or in quotes.
 pub(crate) fn key_text(key: &str) -> String {
     if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
         return key.to_owned();
@@ -177,6 +178,6 @@ mod tests {
         }
         assert!(encode(&deep).is_ok());
         let refused = refusal(encode(&json!({ "in": deep })));
-        assert!(refused.ends_with("is deeper than 32 objects and lists within each other"), "{refused}");
+        assert!(refused.ends_with("is nested deeper than 32 objects and lists"), "{refused}");
     }
 }

@@ -1,4 +1,4 @@
-//! How long to wait before trying again, and when to give up.
+//! Decides how long to wait before a retry, and when to give up.
 
 mod unary;
 
@@ -10,12 +10,13 @@ use tonic::Status;
 use crate::error;
 pub use unary::Retry;
 
-/// First pause; it doubles with every failure up to [`MAX_PAUSE`].
+/// First pause. It doubles with every failure, up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause, unless the server asks for more.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Pauses between attempts: they grow, keep apart clients that failed together, and end after a time without success.
+/// Pauses between attempts. They grow, differ between clients that failed together, and end after a time without
+/// success.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     timeout: Duration,
@@ -24,12 +25,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Gives up when nothing succeeded for `timeout` after the first failure.
+    /// Gives up if nothing has succeeded for `timeout` since the first failure.
     pub fn new(timeout: Duration) -> Self {
         Self { timeout, failing_since: None, pause: MIN_PAUSE }
     }
 
-    /// Something succeeded: the next failure is a first one again.
+    /// Records a success. The next failure counts as the first one again.
     pub fn reset(&mut self) {
         self.failing_since = None;
         self.pause = MIN_PAUSE;
@@ -40,10 +41,10 @@ impl Backoff {
         self.next_pause(error::retry_delay(status).unwrap_or_default())
     }
 
-    /// The pause after a failure, at least as long as this. None: give up.
+    /// The pause after a failure, at least `at_least`. None: give up.
     pub(crate) fn next_pause(&mut self, at_least: Duration) -> Option<Duration> {
         let failing_for = self.failing_since.get_or_insert_with(Instant::now).elapsed();
-        // Half of the pause is chance, so that many clients do not come back at once.
+        // Half of the pause is random, so that many clients do not come back together.
         let pause = self.pause.mul_f64(0.5 + 0.5 * fastrand::f64());
         let pause = pause.max(at_least);
         self.pause = (self.pause * 2).min(MAX_PAUSE);

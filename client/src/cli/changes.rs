@@ -1,4 +1,4 @@
-//! `pgfox delete` and `pgfox update-metadata`: documents by id or by filter.
+//! `pgfox delete` and `pgfox update-metadata`: change documents by id or by filter.
 
 use clap::Args;
 use pgfox_client::v1;
@@ -6,33 +6,33 @@ use serde_json::json;
 
 use super::{Globals, failure::Failure, filter::Where, json::with_notes, output, search::read_argument};
 
-/// Ids per request: the server's limit.
+/// Maximum number of ids per request, the server's limit.
 pub(crate) const IDS_PER_REQUEST: usize = 1_000;
 
-/// Which documents to change. Never all of them by omission.
+/// Which documents to change. Leaving out an argument never means all of them.
 #[derive(Args)]
 struct Selection {
-    /// Ids of the documents; either these, --where or --all
+    /// Ids of the documents; give ids, --where or --all
     #[arg(value_name = "ID", conflicts_with = "expression", required_unless_present_any = ["expression", "all"])]
     ids: Vec<String>,
     #[command(flatten)]
     filter: Where,
-    /// All documents of the collection
+    /// Select all documents of the collection
     #[arg(long, conflicts_with_all = ["expression", "ids"])]
     all: bool,
-    /// Only count
+    /// Only count the documents
     #[arg(long)]
     dry_run: bool,
-    /// With --where or --all, do not ask
+    /// Do not ask before a change by --where or --all
     #[arg(short, long)]
     yes: bool,
 }
 
-/// What one request is for: ids or a filter.
+/// The selection of one request: ids or a filter.
 type Part = (Vec<String>, Option<v1::Filter>);
 
 impl Selection {
-    /// The requests: one with the filter, or as many as the ids take.
+    /// The requests: one with the filter, or as many as the ids need.
     fn requests(&self) -> Result<Vec<Part>, Failure> {
         if self.all {
             let everything = v1::Filter { node: Some(v1::filter::Node::Everything(true)) };
@@ -44,7 +44,7 @@ impl Selection {
         Ok(self.ids.chunks(IDS_PER_REQUEST).map(|ids| (ids.to_vec(), None)).collect())
     }
 
-    /// Whether to count first and ask: a filter says less about what it hits than ids do.
+    /// Whether to count and ask first. A filter shows less clearly than ids what it selects.
     fn asks(&self) -> bool {
         (self.filter.is_given() || self.all) && !self.yes && !self.dry_run
     }
@@ -60,12 +60,12 @@ fn documents(count: i64) -> String {
 #[command(after_help = "\
 Examples:
   pgfox delete films \"Heat-1995-12\"
-  pgfox delete films --where 'year < 1950' --dry-run     how many there are
+  pgfox delete films --where 'year < 1950' --dry-run     only counts them
   pgfox delete films --where 'year < 1950'               asks before
   pgfox delete films --all                               asks before; the collection stays
 
-Ids that do not exist are no error; the output counts what was deleted. What deletes the collection
-too is `pgfox collections delete`.")]
+Unknown ids are not an error; the output counts the deleted documents. Use
+`pgfox collections delete` to delete the collection itself.")]
 pub(crate) struct Delete {
     /// Name of the collection
     collection: String,
@@ -110,7 +110,7 @@ impl Delete {
     }
 }
 
-/// Change the metadata of documents by id or by filter; nothing is embedded
+/// Change the metadata of documents by id or by filter, without embedding anything
 #[derive(Args)]
 #[command(
     override_usage = "pgfox update-metadata [OPTIONS] --set <JSON> <COLLECTION> <ID... | --where <FILTER> | --all>"
@@ -121,14 +121,14 @@ Examples:
   pgfox update-metadata films --where 'year < 1950' --set '{\"era\": \"classic\", \"draft\": null}'
   pgfox update-metadata films 17 --set @metadata.json --replace
 
-The object is merged into what is there as by RFC 7396: a value replaces the one of the same name,
-null removes it, and objects are merged in turn.")]
+The object is merged into the stored metadata by RFC 7396: a value replaces the one with the same
+name, null removes it, and objects are merged recursively.")]
 pub(crate) struct UpdateMetadata {
     /// Name of the collection
     collection: String,
     #[command(flatten)]
     selection: Selection,
-    /// The metadata as a JSON object, or @FILE that holds one; @- is stdin
+    /// The metadata as a JSON object, or @FILE with the object; @- is stdin
     #[arg(long, value_name = "JSON")]
     set: String,
     /// Replace the metadata as a whole instead of merging
@@ -159,7 +159,7 @@ impl UpdateMetadata {
                 count += client.update_metadata(request(part, true)).await?.into_inner().updated_count;
             }
             if count > 0 {
-                output::confirm(&format!("Change the metadata of {} of {}?", documents(count), self.collection))?;
+                output::confirm(&format!("Change the metadata of {} in {}?", documents(count), self.collection))?;
             }
         }
         let dry_run = self.selection.dry_run;

@@ -1,5 +1,7 @@
 //! `pgfox collections`: create, list, get, update and delete collections.
 
+mod attach;
+mod follow;
 mod settings;
 mod update;
 
@@ -14,15 +16,20 @@ use super::{
     output::{self, Align},
 };
 pub(crate) use settings::Settings;
-use settings::{chunking_name, distance_name, metadata_index_name, vector_type_name};
+use settings::{chunking_name, codes_name, distance_name, full_text_name, metadata_index_name, vector_type_name};
 
-/// Create, list, show, change and delete collections
+/// Create, attach, list, show, change and delete collections
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Create(Create),
+    Attach(attach::Attach),
     List(List),
     Get(Get),
     Update(update::Update),
+    Status(follow::Status),
+    Pause(follow::Pause),
+    Resume(follow::Resume),
+    RetryFailed(follow::RetryFailed),
     Delete(Delete),
 }
 
@@ -53,7 +60,7 @@ pub(crate) struct Get {
     name: String,
 }
 
-/// Delete a collection with its documents, vectors and indexes
+/// Delete a collection with its documents, vectors and indexes; an attached table stays
 #[derive(Args)]
 pub(crate) struct Delete {
     /// Name of the collection
@@ -61,6 +68,9 @@ pub(crate) struct Delete {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// Also drop the indexes that `pgfox build-index` made on the table of an attached collection
+    #[arg(long)]
+    drop_indexes: bool,
 }
 
 impl Command {
@@ -69,9 +79,11 @@ impl Command {
         match self {
             Self::Create(create) => {
                 let collection = Some(create.settings.to_collection(&create.name));
-                let response = client.create_collection(v1::CreateCollectionRequest { collection }).await?;
+                let response =
+                    client.create_collection(v1::CreateCollectionRequest { collection, ..Default::default() }).await?;
                 print(globals, &response.into_inner().collection.unwrap_or_default())
             }
+            Self::Attach(attach) => attach.run(globals).await,
             Self::Get(get) => {
                 let response = client.get_collection(v1::GetCollectionRequest { name: get.name.clone() }).await?;
                 print(globals, &response.into_inner().collection.unwrap_or_default())
@@ -90,18 +102,36 @@ impl Command {
                 }
                 print_list(globals, &collections)
             }
+            Self::Status(status) => status.run(globals, &mut client).await,
+            Self::Pause(pause) => pause.run(globals, &mut client).await,
+            Self::Resume(resume) => resume.run(globals, &mut client).await,
+            Self::RetryFailed(retry) => retry.run(globals, &mut client).await,
             Self::Update(update) => print(globals, &update.run(&mut client).await?),
             Self::Delete(delete) => {
                 let name = delete.name.clone();
                 if !delete.yes {
                     let response = client.get_collection(v1::GetCollectionRequest { name: name.clone() }).await?;
-                    let documents = response.into_inner().collection.unwrap_or_default().document_count;
-                    let documents = output::counted(u64::try_from(documents).unwrap_or(0), "document");
-                    output::confirm(&format!("Delete the collection {name} with {documents}?"))?;
+                    let collection = response.into_inner().collection.unwrap_or_default();
+                    let question = match &collection.source {
+                        Some(source) => format!("Detach the collection {name} from the table {}?", source.table),
+                        None => {
+                            let documents = u64::try_from(collection.document_count).unwrap_or(0);
+                            format!("Delete the collection {name} with {}?", output::counted(documents, "document"))
+                        }
+                    };
+                    output::confirm(&question)?;
                 }
-                client.delete_collection(v1::DeleteCollectionRequest { name: name.clone() }).await?;
+                let request = v1::DeleteCollectionRequest { name: name.clone(), drop_indexes: delete.drop_indexes };
+                let kept = client.delete_collection(request).await?.into_inner().kept_indexes;
                 if globals.json {
-                    return output::print_json(&json!({}));
+                    let answer = if kept.is_empty() { json!({}) } else { json!({ "kept_indexes": kept }) };
+                    return output::print_json(&answer);
+                }
+                if !kept.is_empty() && !globals.quiet {
+                    output::note(&format!(
+                        "its table keeps these indexes, which you drop by SQL: {}\n",
+                        kept.join(", ")
+                    ));
                 }
                 output::print(&format!("deleted {name}\n"))
             }
@@ -120,12 +150,24 @@ fn print(globals: &Globals, collection: &v1::Collection) -> Result<(), Failure> 
         ("dimensions", embedding.dimensions.to_string()),
         ("distance", distance_name(collection.distance())),
         ("vector type", vector_type_name(collection.vector_type())),
-        ("chunking", chunking_name(collection.chunking.as_ref())),
-        ("language", collection.text_search_language.clone()),
-        ("metadata indexes", list(collection.metadata_indexes.iter().map(metadata_index_name))),
+    ];
+    let source = collection.source.as_ref();
+    pairs.extend(source.into_iter().flat_map(attach::properties));
+    if source.is_none_or(|source| source.follow.is_some()) {
+        pairs.extend([
+            ("chunking", chunking_name(collection.chunking.as_ref())),
+            ("language", collection.text_search_language.clone()),
+            ("full text", full_text_name(&collection.full_text.clone().unwrap_or_default())),
+            ("metadata indexes", list(collection.metadata_indexes.iter().map(metadata_index_name))),
+        ]);
+    }
+    pairs.extend([
         ("aliases", list(collection.aliases.iter().cloned())),
         ("documents", output::count(collection.document_count)),
-    ];
+    ]);
+    if let Some(codes) = &collection.codes {
+        pairs.push(("codes", codes_name(codes)));
+    }
     if !embedding.query_prefix.is_empty() {
         pairs.push(("query prefix", format!("{:?}", embedding.query_prefix)));
     }

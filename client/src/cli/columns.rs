@@ -1,4 +1,4 @@
-//! What a table shows of documents: what `--fields` names, a column each.
+//! The columns of a table of documents, one for each name in `--fields`.
 
 use pgfox_client::v1;
 use prost_types::value::Kind;
@@ -8,17 +8,17 @@ use super::{
     output::{self, Align},
 };
 
-/// The columns of fields.
+/// The columns for the requested fields.
 pub(crate) struct Columns {
-    /// Parts of the metadata with their titles; no path stands for the whole.
+    /// Parts of the metadata with their titles. An empty path means the whole.
     metadata: Vec<(String, Vec<String>)>,
     has_text: bool,
-    /// Nothing was named.
+    /// No fields were named.
     is_default: bool,
 }
 
 impl Columns {
-    /// Those of `--fields`; without any, the text.
+    /// The columns for `--fields`. If it is empty, the text.
     pub(crate) fn of(fields: &[String]) -> Self {
         let metadata = fields.iter().filter_map(|field| match field.as_str() {
             "metadata" => Some(("METADATA".to_owned(), Vec::new())),
@@ -28,7 +28,7 @@ impl Columns {
         Self { metadata: metadata.collect(), has_text, is_default: fields.is_empty() }
     }
 
-    /// The headers, the text last.
+    /// The headers, with the text last.
     pub(crate) fn header(&self) -> Vec<(&str, Align)> {
         let text = self.has_text.then_some(("TEXT", Align::Left));
         self.metadata.iter().map(|(title, _)| (title.as_str(), Align::Left)).chain(text).collect()
@@ -43,7 +43,7 @@ impl Columns {
         self.metadata.iter().map(show).collect()
     }
 
-    /// The text of a document, or of a chunk of it, if it is shown.
+    /// The text of a document or of its chunk, if it is shown.
     pub(crate) fn text(&self, document: &v1::Document, chunk: Option<&v1::Chunk>) -> Option<String> {
         if !self.has_text {
             return None;
@@ -52,7 +52,7 @@ impl Columns {
             return Some(chunk.text.clone());
         }
         Some(match &document.metadata {
-            // Own vectors often come without a text; then the metadata show what was found.
+            // Documents with own vectors often have no text. Their metadata then show what was found.
             Some(metadata) if self.is_default && document.text.trim().is_empty() => {
                 json::metadata(metadata).to_string()
             }
@@ -61,7 +61,7 @@ impl Columns {
     }
 }
 
-/// The keys of a path, which dots separate; a key in double quotes may hold dots.
+/// The keys of a path, separated by dots. A key in double quotes may contain dots.
 fn read_path(path: &str) -> Vec<String> {
     let mut keys = vec![String::new()];
     let mut is_quoted = false;
@@ -76,7 +76,7 @@ fn read_path(path: &str) -> Vec<String> {
     keys
 }
 
-/// The value at a path as a text; empty when there is none.
+/// The value at a path as a text. Empty if there is none.
 fn find(metadata: &prost_types::Struct, path: &[String]) -> String {
     let Some((key, rest)) = path.split_first() else { return json::metadata(metadata).to_string() };
     match (metadata.fields.get(key).and_then(|value| value.kind.as_ref()), rest) {

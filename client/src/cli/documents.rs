@@ -1,4 +1,4 @@
-//! `pgfox get`, `pgfox list` and `pgfox count`: the stored documents.
+//! `pgfox get`, `pgfox list` and `pgfox count`: show the stored documents.
 
 use clap::{Args, ValueEnum};
 use pgfox_client::v1;
@@ -13,9 +13,9 @@ use super::{
     output::{self, Align},
 };
 
-/// Ids per GetDocuments: few, so that long texts stay below the 16 MiB of a response.
+/// Ids per GetDocuments. Few, so that long texts stay below the 16 MiB of a response.
 const IDS_PER_GET: usize = 100;
-/// Documents per ListDocuments: the server's limit. A page of large ones ends earlier.
+/// Documents per ListDocuments, the server's maximum. A page of large documents has fewer.
 pub(crate) const PAGE_SIZE: i32 = 1_000;
 /// Documents of a list without `--limit`, unless it is an export.
 const DEFAULT_LISTED: u64 = 100;
@@ -27,14 +27,14 @@ Examples:
   pgfox get films \"Heat-1995-12\"
   pgfox get films 17 18 19 --include-vector --json
 
-Ids that do not exist are named on stderr, and the exit code is 1.")]
+Unknown ids are listed on stderr, and the exit code is 1.")]
 pub(crate) struct Get {
     /// Name of the collection
     collection: String,
     /// Ids of the documents
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
-    /// Show the vectors too; of a document in chunks their mean
+    /// Show the vectors too; a document with chunks has their mean
     #[arg(long)]
     include_vector: bool,
 }
@@ -46,44 +46,44 @@ Examples:
   pgfox list films --where 'year >= 2000 and genres contains \"romance\"'
   pgfox list films --order created --desc --limit 20     the newest
   pgfox list films --json --include-vector | gzip > films.jsonl.gz
-  pgfox ingest copy films.jsonl.gz                       what was exported
+  pgfox ingest copy films.jsonl.gz                       stores the export
 
-With --json every document is a line that `pgfox ingest` reads. Without --include-vector ingesting
-embeds the texts again. Of documents in chunks leave the vectors out: those of the chunks cannot be
-exported, only their mean.
+With --json each line is a document that `pgfox ingest` can read. Without --include-vector,
+ingesting embeds the texts again. Leave the vectors out for documents with chunks: only the mean of
+their vectors can be exported.
 
 Filters:
   = != < <= > >=                numbers and strings; = and != also true, false, null and JSON
-  between 1990 and 1999         both belong to it
-  in (\"a\", \"b\")  not in (1, 2)  one of several, or none of them
+  between 1990 and 1999         includes both bounds
+  in (\"a\", \"b\")  not in (1, 2)  one of these, or none of them
   starts with \"The \"            strings; ^= is the same
   contains text \"fox\"           strings; like '%fox%' and like 'fox%' work as in SQL
   contains \"a\"                  lists; also contains any (\"a\", \"b\") and contains all (...)
-  ... ignoring case             behind = != in contains, starts with and like: strings without case
+  ... ignoring case             after = != in contains, starts with and like, with strings
   before 2024-05-01             times, such as 2024-05-01T12:00+02:00; without a zone in UTC
   since 2024-05-01T12:00:00Z    that time or later
-  exists F  F is not null       whether there is a value; F is null: whether there is none
+  exists F  F is not null       there is a value; F is null: there is none
   F                             the same as F = true
   and  or  not  ( )             not binds closest, then and, then or
-Strings stand in double or single quotes. A field such as author.name leads into objects, and
-variants[].color to any element of a list; a key with other characters stands in quotes, as in
-author.\"first name\". The id of the document is id, as in id = \"a\" or id in (\"a\", \"b\"); a field of
-the metadata that is called so is written \"id\".")]
+Write strings in double or single quotes. A field such as author.name leads into objects, and
+variants[].color into any element of a list. Write a key with other characters in quotes, as in
+author.\"first name\". The id of the document is id, as in id = \"a\" or id in (\"a\", \"b\"). Write a
+metadata field with this name as \"id\".")]
 pub(crate) struct List {
     /// Name of the collection
     collection: String,
     #[command(flatten)]
     filter: Where,
-    /// Most documents [default: 100, with --json all]
+    /// Maximum number of documents [default: 100, with --json all]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// By id, compared by bytes, or in the order in which they were first stored
+    /// Sort by id (compared by bytes) or by the order in which the documents were first stored
     #[arg(long, default_value = "id")]
     order: Order,
-    /// The other way round
+    /// Reverse the order
     #[arg(long)]
     desc: bool,
-    /// Fields to return, with the id: text, metadata, or fields of it such as metadata.title [default: text,metadata]
+    /// Fields to return beside the id: text, metadata, or fields of it such as metadata.title [default: text,metadata]
     #[arg(long, value_name = "FIELD,...", value_delimiter = ',')]
     fields: Vec<String>,
     /// Return the vectors too, with --json
@@ -108,10 +108,10 @@ pub(crate) struct Count {
     collection: String,
     #[command(flatten)]
     filter: Where,
-    /// All documents, as without --where
+    /// All documents, the same as without --where
     #[arg(long, conflicts_with = "expression")]
     all: bool,
-    /// What the planner of Postgres expects: fast for any number of documents
+    /// The estimate of Postgres' planner, fast for any number of documents
     #[arg(long)]
     estimated: bool,
 }
@@ -221,12 +221,15 @@ impl List {
             output::note("no documents\n");
             globals.print_notes(&self.filter, &notes);
         } else if !request.page_token.is_empty() {
-            output::note(&format!("there are more than {}; --limit shows them, --json all\n", output::count(limit)));
+            output::note(&format!(
+                "there are more than {}; --limit shows more, --json shows all\n",
+                output::count(limit)
+            ));
         }
         Ok(())
     }
 
-    /// A document as a line of JSON. What was not asked for is not there, rather than empty.
+    /// A document as a line of JSON. Fields that were not requested are left out, not empty.
     fn line(&self, document: &v1::Document) -> String {
         let mut object = json::document(document);
         if let Value::Object(fields) = &mut object
@@ -245,7 +248,7 @@ fn table(documents: &[v1::Document], shown: &Columns, columns: usize) -> String 
     let rows: Vec<Vec<String>> = documents
         .iter()
         .map(|document| {
-            // To the second is enough to read.
+            // Seconds are precise enough for people.
             let changed = document.update_time.map(|time| prost_types::Timestamp { nanos: 0, ..time }.to_string());
             let mut row =
                 vec![output::cell(&document.id, columns), document.version.to_string(), changed.unwrap_or_default()];
@@ -254,7 +257,7 @@ fn table(documents: &[v1::Document], shown: &Columns, columns: usize) -> String 
             row
         })
         .collect();
-    // The text is last, so that lines cut to the terminal cut the text alone.
+    // The text is last, so that only the text is cut to the width of the terminal.
     output::table(&header, &rows).lines().map(|line| cut(line, columns) + "\n").collect()
 }
 

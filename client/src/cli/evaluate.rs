@@ -1,4 +1,4 @@
-//! `pgfox evaluate`: how good the search of a collection is, measured with judged queries.
+//! `pgfox evaluate`: measures search quality with judged queries.
 
 mod metrics;
 mod read;
@@ -19,20 +19,20 @@ use super::{
 };
 use metrics::{Metrics, Qrels};
 
-/// Results that recall is also measured at.
+/// The rank at which recall is also measured.
 const DEEP: usize = 100;
 
-/// Measure how good the search of a collection is, with queries whose relevant documents are known
+/// Measure search quality with queries whose relevant documents are known
 #[derive(Args)]
 #[command(after_help = "\
 Queries, one per line: {\"_id\": \"1\", \"text\": \"...\"} (or \"id\"), or the id, a tab and the text.
 Judgements, one per line: `query 0 document grade` as for trec_eval, or `query document grade`, with
-or without a header. A grade above 0 is relevant; a document that nobody judged is not.
+or without a header. A grade above 0 means relevant; a document without a judgement is not relevant.
 
 Measures, as trec_eval defines them, averaged over the queries that have a relevant document:
-  nDCG@k    grades of the first k results, each over log2(rank + 1), over the best possible sum
-  recall@k  the part of the relevant documents that is among the first k results
-  MRR@k     1 / rank of the first relevant result, 0 when it is not among the first k
+  nDCG@k    sum of grade / log2(rank + 1) over the first k results, divided by the best possible sum
+  recall@k  share of the relevant documents that are among the first k results
+  MRR@k     1 / rank of the first relevant result, 0 if it is not among the first k
 
 Examples:
   pgfox evaluate films --queries queries.jsonl --qrels qrels.tsv
@@ -41,16 +41,16 @@ Examples:
 pub(crate) struct Evaluate {
     /// Name of the collection
     collection: String,
-    /// File of queries, JSON Lines or TSV
+    /// File with the queries, JSON Lines or TSV
     #[arg(long, value_name = "FILE")]
     queries: PathBuf,
-    /// File of judgements, TREC or BEIR
+    /// File with the judgements, TREC or BEIR
     #[arg(long, value_name = "FILE")]
     qrels: PathBuf,
-    /// Results that count, 1 to 1,000; recall is told at 100 too
+    /// Number of results to judge, 1 to 1,000; recall is also shown at 100
     #[arg(short, long, default_value = "10", value_name = "K", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     k: u16,
-    /// Every grade above 0 counts the same
+    /// Count every grade above 0 the same
     #[arg(long)]
     binary: bool,
     #[command(flatten)]
@@ -69,14 +69,16 @@ impl Evaluate {
         let judged: Vec<&read::Query> =
             queries.iter().filter(|query| qrels.get(&query.id).is_some_and(metrics::has_relevant)).collect();
         if judged.is_empty() {
-            return Err(Failure::usage("no query has a relevant document: are the ids of both files the same?"));
+            return Err(Failure::usage(
+                "no query has a relevant document: check that both files use the same query ids",
+            ));
         }
 
         let mut client = globals.connect().await?;
         let request = v1::GetCollectionRequest { name: self.collection.clone() };
         let collection = client.get_collection(request).await?.into_inner().collection.unwrap_or_default();
         let mut search = self.method.request(&self.collection, limit as i32)?;
-        // Judgements are of documents.
+        // Judgements are about documents, not chunks.
         search.group_by_document |= collection.chunking.is_some_and(|chunking| {
             !matches!(chunking.method(), v1::ChunkingMethod::Unspecified | v1::ChunkingMethod::None)
         });
@@ -144,18 +146,18 @@ impl Evaluate {
         }
         if left_out > 0 {
             output::note(&format!(
-                "{left_out} of {} queries have no relevant document and are left out\n",
+                "left out {left_out} of {} queries, which have no relevant document\n",
                 queries.len()
             ));
         }
         if without_text > 0 {
-            output::note(&format!("{without_text} judged queries are not in {}\n", self.queries.display()));
+            output::note(&format!("{without_text} judged queries are missing in {}\n", self.queries.display()));
         }
         Ok(())
     }
 }
 
-/// The queries on stderr: a bar on a terminal, a line now and then elsewhere.
+/// The progress on stderr: a bar on a terminal, else a line every few seconds.
 enum Progress {
     Bar(ProgressBar),
     Lines(Throttle, usize),

@@ -1,4 +1,4 @@
-//! `pgfox facets`: how many documents have each value of a field.
+//! `pgfox facets`: counts documents by the values of a field.
 
 use clap::Args;
 use pgfox_client::v1;
@@ -12,7 +12,7 @@ use super::{
     output::{self, Align},
 };
 
-/// Widest column of values.
+/// Maximum width of the column of values.
 const MAX_VALUE_COLUMNS: usize = 60;
 
 /// Count documents by the values of a field
@@ -24,18 +24,18 @@ Examples:
   pgfox facets films year --bucket-width 10
   pgfox facets shirts 'variants[].color'
 
-Of a list each different element counts once for a document.")]
+In a list each different element counts once per document.")]
 pub(crate) struct Facets {
     /// Name of the collection
     collection: String,
-    /// The field, as in a filter
+    /// The field, written as in a filter
     field: String,
     #[command(flatten)]
     filter: Where,
-    /// How many values to show, 1 to 1,000: those that the most documents have
+    /// Number of values to show, 1 to 1,000, most frequent first
     #[arg(short, long, default_value = "10", value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1_000))]
     limit: i32,
-    /// Count numbers in buckets of this width; a bucket is shown by its lower end
+    /// Count numbers in buckets of this width; the output shows the lower end of each bucket
     #[arg(long, value_name = "WIDTH", value_parser = width)]
     bucket_width: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! Why a command failed: the message, what the server says in detail, a hint, and the exit code.
+//! Why a command failed: the message, the details from the server, a hint, and the exit code.
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Refused = 1,
     Usage = 2,
     Connect = 3,
-    /// As shells have it for a program that Ctrl-C ends.
+    /// As for a program that Ctrl-C ends in a shell.
     Interrupted = 130,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
     status: Option<Box<Status>>,
-    /// Everything is printed already.
+    /// Everything has been printed already.
     is_silent: bool,
 }
 
@@ -41,7 +41,7 @@ impl Failure {
         Self::new(Exit::Refused, message)
     }
 
-    /// Exit code 1 after the command itself has said why.
+    /// Exit code 1, after the command itself has printed the reason.
     pub(crate) fn silent() -> Self {
         Self { is_silent: true, ..Self::refused("") }
     }
@@ -50,7 +50,7 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Prints the failure to stderr and gives the exit code.
+    /// Prints the failure to stderr and returns the exit code.
     pub(crate) fn report(&self, globals: &Globals) -> ExitCode {
         if !self.is_silent {
             let text = if globals.json { self.to_json(globals).to_string() + "\n" } else { self.to_text(globals) };
@@ -62,7 +62,7 @@ impl Failure {
     fn hint(&self, globals: &Globals) -> Option<String> {
         match self.exit {
             Exit::Connect => Some(format!(
-                "the server is {}; --server or PGFOX_SERVER names another one, and `pgfox-server` starts one",
+                "the server is {}; use --server or PGFOX_SERVER for another one, or start one with `pgfox-server`",
                 globals.server
             )),
             Exit::Refused | Exit::Usage | Exit::Interrupted => self.hint.clone(),
@@ -72,7 +72,7 @@ impl Failure {
     fn to_text(&self, globals: &Globals) -> String {
         let mut text = format!("error: {}\n", self.message);
         for violation in self.status.as_deref().map(error::violations).unwrap_or_default() {
-            // The message is about the first one, or the only one.
+            // The message is about the first or the only violation.
             let is_said = self.message.contains(&violation.field) && self.message.contains(&violation.description);
             if !is_said {
                 text += &format!("  {}: {}\n", violation.field, violation.description);
@@ -119,7 +119,7 @@ impl Failure {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let failure = if error::is_timeout(&status) && error::reason(&status).is_none() {
-            Self::refused("the server did not answer in time").with_hint("--timeout sets how many seconds to wait")
+            Self::refused("the server did not answer in time").with_hint("set the seconds to wait with --timeout")
         } else if error::is_transport(&status) {
             Self::new(Exit::Connect, format!("the connection to the server broke: {}", error::transport_cause(&status)))
         } else if let Some(answer) = error::foreign_answer(&status) {
@@ -154,16 +154,16 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// What to do about an error of the server, where its message cannot know the command.
+/// A hint about an error of the server, which cannot know the command.
 fn hint(reason: ErrorReason) -> Option<&'static str> {
     match reason {
-        ErrorReason::CollectionNotFound => Some("`pgfox collections list` shows what there is"),
+        ErrorReason::CollectionNotFound => Some("`pgfox collections list` shows all collections"),
         ErrorReason::CollectionExists => Some("`pgfox collections get NAME` shows it"),
-        ErrorReason::TooFewRows => Some("use --hnsw or fewer --lists, or --allow-few-rows to build it all the same"),
+        ErrorReason::TooFewRows => Some("use --hnsw or fewer --lists, or build it anyway with --allow-few-rows"),
         ErrorReason::BuildRunning => Some("`pgfox indexes list` shows it; `pgfox indexes drop` stops it"),
-        ErrorReason::TooManyDocuments => Some("narrow --where; --dry-run counts what it selects"),
+        ErrorReason::TooManyDocuments => Some("narrow --where; --dry-run counts the documents that it selects"),
         ErrorReason::Unauthenticated => Some("set PGFOX_API_KEY or --api-key-file"),
-        ErrorReason::DeadlineExceeded => Some("--timeout sets how many seconds to wait"),
+        ErrorReason::DeadlineExceeded => Some("set the seconds to wait with --timeout"),
         _ => None,
     }
 }

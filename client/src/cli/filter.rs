@@ -1,4 +1,4 @@
-//! `--where`: filters as people write them, parsed into the message.
+//! `--where`: parses filters that people write into the message.
 //!
 //! ```text
 //! filter = all { "or" all }
@@ -17,8 +17,8 @@
 //! key    = letters, digits, "_" and "-" | string
 //! ```
 //!
-//! Words of the language may be in any letter case; `&&` and `||` are `and` and `or`. A field alone is `field = true`. The
-//! name `id` is the id of the document; a field of the metadata that is called so is written in quotes.
+//! Words of the language may be in any letter case; `&&` and `||` mean `and` and `or`. A field alone means `field =
+//! true`. The name `id` means the id of the document; a metadata field with this name is written in quotes.
 
 mod lexer;
 mod parser;
@@ -33,10 +33,10 @@ use prost_types::{Timestamp, Value, value::Kind};
 use super::failure::Failure;
 use parser::Parser;
 
-/// The flag that every command with a filter takes.
+/// The flag of every command with a filter.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct Where {
-    /// Only documents that match, such as 'year >= 2000 and lang in ("en", "de")'; `pgfox list --help` has them all
+    /// Only documents that match, such as 'year >= 2000 and lang in ("en", "de")'; `pgfox list --help` lists all tests
     #[arg(long = "where", value_name = "FILTER")]
     expression: Option<String>,
 }
@@ -46,22 +46,24 @@ impl Where {
         self.expression.is_some()
     }
 
-    /// The notes of an answer that found nothing, for people. A test of lists of a field that holds strings is pointed at.
+    /// The notes of an answer that found nothing, for people. If a test for lists meets a field with strings, the note
+    /// points at it.
     pub(crate) fn notes(&self, notes: &[String]) -> String {
         let expression = self.expression.as_deref().unwrap_or_default();
         let mut parser = Parser::new(expression);
-        // It was parsed before.
+        // The expression was parsed successfully before.
         let _ = parser.any();
         let mut text = String::new();
         for note in notes {
             let is_of = |field: &str| {
-                note.starts_with(&format!("`{field}` contains_any compares lists, and")) && note.contains("strings")
+                note.starts_with(&format!("`{field}` contains_any compares lists, ")) && note.contains("strings")
             };
             text += &match parser.list_tests.iter().find(|(field, _)| is_of(field)) {
                 Some((field, offset)) => {
                     let (line, column, caret) = lexer::point(expression, *offset);
                     format!(
-                        "note: --where: column {column}: `{field}` holds strings: write contains text\n  {line}\n  {caret}\n"
+                        "note: --where: column {column}: `{field}` contains strings: write contains text\n  \
+                         {line}\n  {caret}\n"
                     )
                 }
                 None => format!("note: {note}\n"),
@@ -78,10 +80,10 @@ impl Where {
     }
 }
 
-/// What is wrong with an expression, and where.
+/// A mistake in an expression, and its place.
 #[derive(Debug, PartialEq)]
 struct Error {
-    /// Bytes before the place.
+    /// The number of bytes before the place.
     offset: usize,
     message: String,
 }
@@ -114,7 +116,7 @@ fn test(field: String, test: Test) -> Filter {
     node(Node::Condition(Condition { field, test: Some(test), ignore_case: false }))
 }
 
-/// Lets the tests of a filter ignore case, if they are tests of strings.
+/// Makes the tests of a filter ignore case, if they are tests of strings.
 fn ignore_case(filter: &mut Filter) -> bool {
     let is_text = |value: &Value| matches!(value.kind, Some(Kind::StringValue(_)));
     match &mut filter.node {
@@ -134,7 +136,7 @@ fn ignore_case(filter: &mut Filter) -> bool {
     }
 }
 
-/// One filter is itself; several are joined.
+/// A single filter stays as it is; several are joined.
 fn join(mut filters: Vec<Filter>, list: fn(FilterList) -> Node) -> Filter {
     match filters.pop() {
         Some(only) if filters.is_empty() => only,
@@ -145,10 +147,10 @@ fn join(mut filters: Vec<Filter>, list: fn(FilterList) -> Node) -> Filter {
     }
 }
 
-/// A time in any spelling that the server reads in metadata; without a zone it is in UTC.
+/// A time in any form that the server reads in metadata. Without a zone it is in UTC.
 pub(crate) fn read_time(text: &str) -> Option<Timestamp> {
     let mut text = text.strip_suffix("UTC").map_or(text, str::trim_end).replace(',', ".");
-    // Seconds are what the parser must have.
+    // The parser requires seconds.
     const MINUTES: usize = "2024-05-01T12:00".len();
     if text.is_ascii() && text.len() >= MINUTES && text.as_bytes().get(MINUTES) != Some(&b':') {
         text.insert_str(MINUTES, ":00");
@@ -156,7 +158,7 @@ pub(crate) fn read_time(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
-/// Adds a key to a path, in quotes where it needs them.
+/// Adds a key to a path, in quotes if it needs them.
 fn push_key(field: &mut String, key: &str) {
     if !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') {
         field.push_str(key);

@@ -1,4 +1,4 @@
-//! `pgfox health`: whether the server, its database and its embedding provider work.
+//! `pgfox health`: shows whether the server, its database and its embedding provider work.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use super::{Globals, failure::Failure, output};
 
-/// What grpc.health.v1 knows of pgfox, and what each stands for.
+/// The services that grpc.health.v1 knows for pgfox, and their meaning.
 const SERVICES: [(&str, &str); 3] = [
     ("", "the server as a whole"),
     ("pgfox.v1.PgfoxService", "the database and its vector extension"),
     ("pgfox.embedder", "the embedding provider"),
 ];
 
-/// Pause before watching again after the connection broke.
+/// Pause before a new watch after the connection broke.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Show whether the server, its database and its embedding provider work
@@ -26,11 +26,11 @@ const WATCH_PAUSE: Duration = Duration::from_secs(1);
 #[command(after_help = "\
 Examples:
   pgfox health
-  pgfox health --watch    a line for every change, until stopped
+  pgfox health --watch    prints a line for every change, until stopped
 
-Exit codes: 0 when the server as a whole serves, 1 when it does not, 3 when nobody answers.")]
+Exit codes: 0 if the server is healthy, 1 if it is not, 3 if it cannot be reached.")]
 pub(crate) struct Health {
-    /// Go on, and print a line for every change
+    /// Keep running, and print a line for every change
     #[arg(long)]
     watch: bool,
 }
@@ -48,7 +48,7 @@ async fn check(globals: &Globals, transport: Transport) -> Result<(), Failure> {
     for (service, _) in SERVICES {
         let state = match client.check(HealthCheckRequest { service: service.to_owned() }).await {
             Ok(response) => response.into_inner().status().as_str_name(),
-            // A server without a provider has nothing to say about one.
+            // A server without a provider reports nothing about one.
             Err(status) if status.code() == Code::NotFound && !service.is_empty() => "SERVICE_UNKNOWN",
             Err(status) => return Err(status.into()),
         };
@@ -74,7 +74,7 @@ fn line(service: &str, state: &str) -> String {
     format!("{name:21}  {state:15}")
 }
 
-/// Prints changes until stopped. When the connection breaks it says so and comes back.
+/// Prints changes until it is stopped. If the connection breaks, says so and connects again.
 async fn watch(globals: &Globals, transport: &Transport) -> Result<(), Failure> {
     let (sender, mut changes) = mpsc::channel(SERVICES.len());
     for (service, _) in SERVICES {
@@ -88,10 +88,10 @@ async fn watch(globals: &Globals, transport: &Transport) -> Result<(), Failure> 
             output::print(&(line(service, state).trim_end().to_owned() + "\n"))?;
         }
     }
-    Err(Failure::refused("the server does not say how it is"))
+    Err(Failure::refused("the server does not report its health"))
 }
 
-/// Sends every change of one service. Ends when the server cannot watch at all.
+/// Sends every change of one service. Ends if the server cannot watch at all.
 async fn watch_one(
     mut client: HealthClient<Transport>,
     service: &'static str,

@@ -20,44 +20,44 @@ use super::{
     progress::{self, Throttle},
 };
 
-/// How long to try to attach again to a build after the connection broke.
+/// How long to try to attach to a build again after the connection broke.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
-/// The server reports at least once a second; after this silence the connection is taken for dead.
+/// After this silence the connection counts as dead. The server reports at least once a second.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 
 /// Build the vector index of a collection, which makes its searches fast
 ///
-/// The build belongs to the database: when this command is stopped or the connection breaks, the build goes on, and the
-/// same command attaches to it again. Searches and writes go on meanwhile.
+/// The build runs in the database. If this command is stopped or the connection breaks, the build continues, and the
+/// same command attaches to it again. Searches and writes continue meanwhile.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   pgfox build-index films                                HNSW with its defaults
   pgfox build-index films --m 24 --ef-construction 200   better recall, slower build
-  pgfox build-index films --ivfflat --lists 1000         faster build, when the data is in
-  pgfox build-index films --ivfflat --rebuild            again, when much of the data has changed")]
+  pgfox build-index films --ivfflat --lists 1000         faster build, after loading the data
+  pgfox build-index films --ivfflat --rebuild            builds again, after many changes")]
 pub(crate) struct BuildIndex {
     /// Name of the collection
     collection: String,
-    /// An HNSW index: better recall at the same speed; the default
+    /// HNSW index (the default): better recall at the same speed
     #[arg(long, conflicts_with = "ivfflat")]
     hnsw: bool,
-    /// An IVFFlat index: a faster build; wants the data to be in already
+    /// IVFFlat index: faster to build; load the data first
     #[arg(long)]
     ivfflat: bool,
     /// HNSW: links per element and layer, 2 to 100 [server's default: 16]
     #[arg(long, value_name = "N", conflicts_with = "ivfflat", value_parser = clap::value_parser!(i32).range(2..=100))]
     m: Option<i32>,
-    /// HNSW: candidates kept while building, 4 to 1,000 and at least 2 * m [server's default: 64]
+    /// HNSW: candidates during the build, 4 to 1,000 and at least 2 * m [server's default: 64]
     #[arg(long, value_name = "N", conflicts_with = "ivfflat", value_parser = clap::value_parser!(i32).range(4..=1_000))]
     ef_construction: Option<i32>,
     /// IVFFlat: number of lists, 1 to 32,768 [server's default: from the number of rows]
     #[arg(long, value_name = "N", requires = "ivfflat", value_parser = clap::value_parser!(i32).range(1..=32_768))]
     lists: Option<i32>,
-    /// IVFFlat: build even with fewer than 50 rows per list, where recall is poor
+    /// IVFFlat: build even with fewer than 50 rows per list, although recall will be poor
     #[arg(long, requires = "ivfflat")]
     allow_few_rows: bool,
-    /// Build again even when such an index exists
+    /// Build again even if such an index exists
     #[arg(long)]
     rebuild: bool,
 }
@@ -69,19 +69,19 @@ pub(crate) enum Command {
     Drop(Drop),
 }
 
-/// List the vector indexes of a collection, the one that is being built among them
+/// List the vector indexes of a collection, including one that is being built
 #[derive(Args)]
 pub(crate) struct List {
     /// Name of the collection
     collection: String,
 }
 
-/// Drop the vector indexes of a collection, or stop the build of one; searches are exact afterwards
+/// Drop the vector indexes of a collection, or stop a build; searches are exact afterwards
 #[derive(Args)]
 pub(crate) struct Drop {
     /// Name of the collection
     collection: String,
-    /// Name of one index, as `indexes list` shows it; all of the collection without it
+    /// Name of one index, as in `indexes list`; without it all indexes of the collection
     index: Option<String>,
     /// Do not ask
     #[arg(short, long)]
@@ -117,7 +117,7 @@ impl BuildIndex {
             last = build.run(&mut client) => last,
             _ = tokio::signal::ctrl_c() => {
                 build.progress.clear();
-                return Err(Failure::refused("stopped watching; the build goes on in the database").with_hint(format!(
+                return Err(Failure::refused("stopped watching; the build continues in the database").with_hint(format!(
                     "the same command attaches to it again; `pgfox indexes drop {}` stops it",
                     self.collection
                 )));
@@ -143,7 +143,7 @@ impl BuildIndex {
     }
 }
 
-/// One build, over as many connections as it takes.
+/// One build, over as many connections as needed.
 struct Build {
     request: v1::BuildIndexRequest,
     backoff: Backoff,
@@ -178,10 +178,10 @@ impl Build {
         loop {
             let response = tokio::time::timeout(MAX_SILENCE, responses.message())
                 .await
-                .map_err(|_| Status::unavailable("the server says nothing"))??
+                .map_err(|_| Status::unavailable("the server is silent"))??
                 .ok_or_else(|| Status::unavailable("the server ended the stream early"))?;
             self.backoff.reset();
-            // The build has begun; asking for it again would begin another one.
+            // The build has begun. Asking for it again would begin another one.
             self.request.rebuild = false;
             for warning in &response.warnings {
                 self.progress.note(&format!("warning: {warning}\n"));
@@ -208,7 +208,7 @@ fn describe(spec: Option<&v1::IndexSpec>) -> String {
     }
 }
 
-/// The build on stderr: a bar on a terminal, a line now and then elsewhere.
+/// The progress on stderr: a bar on a terminal, else a line every few seconds.
 enum Progress {
     Bar(ProgressBar),
     Lines(Throttle),
@@ -295,7 +295,7 @@ fn print_list(globals: &Globals, indexes: &[v1::Index]) -> Result<(), Failure> {
         return output::print_json(&json!({ "indexes": indexes }));
     }
     if indexes.is_empty() {
-        output::note("no index: searches compare with every vector; `pgfox build-index` makes one\n");
+        output::note("no index: searches compare every vector; `pgfox build-index` builds one\n");
         return Ok(());
     }
     let header = [

@@ -1,4 +1,4 @@
-//! `pgfox ingest`: documents from files, folders and stdin into a collection.
+//! `pgfox ingest`: stores documents from files, folders and stdin in a collection.
 
 mod prune;
 mod report;
@@ -22,23 +22,24 @@ use super::{
 use prune::Pruned;
 use report::Report;
 
-/// Documents per request where the server computes the vectors itself: few, so that the progress moves.
+/// Documents per request if the server computes the vectors itself. Few, so that the progress moves.
 const DOCUMENTS_PER_LOCAL_REQUEST: usize = 100;
-/// Bytes of documents per request there: some hundred chunks, which take about a second.
+/// Bytes of documents per request in that case: about a hundred chunks, which take about a second.
 const BYTES_PER_LOCAL_REQUEST: usize = 64 << 10;
-/// Bytes of documents per request where a provider embeds their chunks.
+/// Bytes of documents per request if a provider embeds their chunks.
 const BYTES_PER_CHUNKED_REQUEST: usize = 512 << 10;
-/// How often the progress is shown, whether or not something was acknowledged.
+/// How often the progress is shown, even if nothing was acknowledged.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Store documents from files, folders and stdin
 ///
-/// Reads JSON Lines, JSON arrays, CSV, Parquet, plain text and Markdown, all but Parquet also with gzip. A folder is read with everything
-/// below it, except hidden files and what .gitignore names; files of other formats are counted. Of a repeated id the last one wins; documents that are stored
-/// already just as they are cost nothing, so the same command can be run again at any time.
+/// Reads JSON Lines, JSON arrays, CSV, Parquet, plain text and Markdown; all but Parquet also with gzip. Reads a folder
+/// with everything below it, except hidden files and files that .gitignore excludes, and counts files of other formats.
+/// If an id repeats, the last document wins. Documents that are already stored unchanged cost nothing, so you can run
+/// the same command again at any time.
 ///
-/// Documents that cannot be read or that the server refuses are skipped and listed, and the exit code is 1. A broken
-/// connection is taken up again.
+/// Skips and lists documents that it cannot read or that the server refuses; the exit code is then 1. Continues after a
+/// broken connection.
 #[derive(Args)]
 #[command(after_help = "\
 Formats:
@@ -49,16 +50,16 @@ Formats:
   .csv .tsv       the columns id, text and vector (a JSON array); every other column becomes
                   metadata under its name without `metadata.`, as a string unless the header
                   says more: year:number, seen:time, ok:bool
-  .parquet        the same columns with the types that they have; a vector is a list of floats
+  .parquet        the same columns with their types; a vector is a list of floats
   .md .mdx        one document; its path, title, heading and front matter become metadata
   .txt .rst       one document, with its path
-The id of such a file is its path below the folder that is given, or below --root. Of a single file
+The id of such a file is its path below the given folder, or below --root. For a single file
 it is the path below the current folder.
 
 Examples:
   pgfox ingest films films.jsonl.gz --create
   pgfox ingest notes ~/notes --create --distance cosine
-  pgfox ingest notes ~/notes --prune                   what is gone; with --yes delete it
+  pgfox ingest notes ~/notes --prune                   lists files that are gone; --yes deletes them
   pgfox ingest docs . --include '*.md' --exclude drafts/
   pgfox ingest books books/*.md --create --chunking markdown
   pgfox ingest products products.csv --id-field sku --text-fields name,description
@@ -73,70 +74,70 @@ pub(crate) struct Ingest {
     /// Files and folders; - is stdin
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Format of all files, instead of what their names say
+    /// Format of all files, instead of the format that their names show
     #[arg(short, long)]
     format: Option<Format>,
-    /// Make the collection if there is none; the collection flags say how
+    /// Create the collection if it does not exist, with the options under Collection
     #[arg(long)]
     create: bool,
-    /// Id of a single text or Markdown file
+    /// Id of the document, for a single text or Markdown file
     #[arg(long)]
     id: Option<String>,
-    /// Folder that the ids of files are relative to [default: the folder that is given, for files the current one]
+    /// Folder to which the ids of files are relative [default: the given folder; for single files the current folder]
     #[arg(long, value_name = "FOLDER")]
     root: Option<PathBuf>,
-    /// Only files of folders that match, as in .gitignore, such as '*.md' or '/docs'; can be repeated
+    /// Read only matching files of folders, as in .gitignore, such as '*.md' or '/docs'; can be repeated
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
-    /// No files of folders that match; can be repeated
+    /// Skip matching files of folders; can be repeated
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Name the documents of the folder whose files are gone; with --yes delete them
+    /// List the documents of the folder whose files are gone; with --yes delete them
     #[arg(long)]
     prune: bool,
-    /// With --prune, delete
+    /// Delete the documents that --prune finds
     #[arg(short, long, requires = "prune")]
     yes: bool,
-    /// The field of JSON documents, or the column of CSV, that is the id
+    /// JSON field or CSV column with the id
     #[arg(long, alias = "id-column", default_value = "id", value_name = "NAME")]
     id_field: String,
-    /// The fields or columns that are the text; of several the texts are joined by a space
+    /// Fields or columns with the text; several are joined by a space
     #[arg(long, alias = "text-column", default_value = "text", value_name = "NAME,...", value_delimiter = ',')]
     text_fields: Vec<String>,
-    /// The field or column that is the vector, in CSV as a JSON array
+    /// Field or column with the vector; in CSV a JSON array
     #[arg(long, alias = "vector-column", default_value = "vector", value_name = "NAME")]
     vector_field: String,
-    /// The fields or columns that become metadata, of the object `metadata` too [default: every other one]
+    /// Fields or columns that become metadata, including fields of the object `metadata` [default: all others]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     metadata_fields: Option<Vec<String>>,
-    /// Keep numbers in the metadata as strings that a double would change, instead of refusing the document
+    /// Store metadata numbers that a double would change as strings, instead of refusing the document
     #[arg(long)]
     inexact_as_strings: bool,
-    /// Give records without an id the name of their file and their number as one, such as train.parquet:17
+    /// Give records without an id their file name and number as id, such as train.parquet:17
     #[arg(long)]
     number_records: bool,
-    /// Leave the character U+0000 out of texts and metadata, since Postgres cannot store it
+    /// Remove the character U+0000 from texts and metadata; Postgres cannot store it
     #[arg(long)]
     strip_nul: bool,
-    /// CSV: what separates cells [default: a comma, in .tsv files a tab]
+    /// CSV: separator of cells [default: a comma, in .tsv files a tab]
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
-    /// CSV: what stands around cells that hold a separator, or none [default: a double quote, in .tsv files none]
+    /// CSV: quote character around cells, or none [default: a double quote, in .tsv files none]
     #[arg(long, value_name = "CHAR", value_parser = quote)]
     quote: Option<Quote>,
-    /// CSV: what the cells of a column are: number, time, bool or string [default: string, or as the header says]
+    /// CSV: types of columns: number, time, bool or string [default: string, or the type in the header]
     #[arg(long, value_name = "NAME:TYPE,...", value_delimiter = ',', value_parser = read::column_type)]
     types: Vec<ColumnType>,
-    /// CSV: take the types of columns from the first 1,000 rows, and say which
+    /// CSV: infer column types from the first 1,000 rows, and print them
     #[arg(long)]
     infer_types: bool,
-    /// Store only documents whose id does not exist; the others stay as they are
+    /// Store only documents whose id does not exist yet; leave the others as they are
     #[arg(long)]
     only_if_absent: bool,
     /// Documents per request, 1 to 1,000 [default: 500, with a local model 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     batch_size: Option<u16>,
-    /// Seconds to try again after a broken connection
+    /// Seconds to retry after a broken connection
     #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = super::seconds)]
     retry_timeout: Duration,
     #[command(flatten)]
@@ -162,7 +163,7 @@ fn quote(text: &str) -> Result<Quote, String> {
 impl Ingest {
     pub(crate) async fn run(&self, globals: &Globals) -> Result<(), Failure> {
         if !self.create && !self.settings.is_empty() {
-            return Err(Failure::usage("the collection flags say how to make a collection").with_hint("add --create"));
+            return Err(Failure::usage("the options under Collection need --create").with_hint("add --create"));
         }
         let search = Search {
             format: self.format,
@@ -172,17 +173,17 @@ impl Ingest {
         };
         let found = read::find(&self.paths, &search)?;
         if self.prune && !found.has_only_folders {
-            return Err(Failure::usage("--prune is for folders: a single file says nothing about others"));
+            return Err(Failure::usage("--prune needs a folder: a single file does not show which others are gone"));
         }
         let (ignored, files, folders) = (found.ignored.clone(), found.ids(), found.folders.clone());
         if found.sources.is_empty() {
             let ignored = ignored.note().unwrap_or_default();
             return Err(Failure::usage(
-                format!("there is no file of a known format in the folder; {ignored}")
-                    .trim_end_matches(['\n', ' ', ';']),
+                format!("the folder has no file of a known format; {ignored}").trim_end_matches(['\n', ' ', ';']),
             )
             .with_hint(
-                "pgfox reads .jsonl, .json, .csv, .tsv, .parquet, .txt, .rst, .md and .mdx files; --format is for single files",
+                "pgfox reads .jsonl, .json, .csv, .tsv, .parquet, .txt, .rst, .md and .mdx files; use --format only \
+                 for single files",
             ));
         }
         let client = globals.connect().await?;
@@ -252,7 +253,7 @@ impl Ingest {
         }
         report.finish(&self.collection, &totals, globals, failure.is_some())?;
         match failure {
-            Some(failure) => Err(failure.with_hint("run the same command again: what is stored already costs nothing")),
+            Some(failure) => Err(failure.with_hint("run the same command again: stored documents cost nothing")),
             None if report.skipped > 0 => Err(Failure::silent()),
             None => Ok(()),
         }
@@ -293,7 +294,7 @@ impl Ingest {
         }
     }
 
-    /// The collection, made if need be, and whether it was.
+    /// The collection, created if necessary, and whether it was created.
     async fn collection(&self, client: &Client, globals: &Globals) -> Result<(v1::Collection, bool), Failure> {
         let mut client = client.clone();
         let name = self.collection.clone();
@@ -305,19 +306,19 @@ impl Ingest {
             }
             Err(status) if status.code() == Code::NotFound && self.create => {}
             Err(status) if status.code() == Code::NotFound => {
-                return Err(Failure::from(status).with_hint("add --create to make it"));
+                return Err(Failure::from(status).with_hint("add --create to create it"));
             }
             Err(status) => return Err(status.into()),
         }
         let collection = Some(self.settings.to_collection(&name));
-        match client.create_collection(v1::CreateCollectionRequest { collection }).await {
+        match client.create_collection(v1::CreateCollectionRequest { collection, ..Default::default() }).await {
             Ok(response) => {
                 if !globals.quiet && !globals.json {
-                    output::note(&format!("made the collection {name}\n"));
+                    output::note(&format!("created the collection {name}\n"));
                 }
                 Ok((response.into_inner().collection.unwrap_or_default(), true))
             }
-            // Somebody else was faster.
+            // Somebody else created it first.
             Err(status) if status.code() == Code::AlreadyExists => {
                 let response = client.get_collection(v1::GetCollectionRequest { name }).await?;
                 let collection = response.into_inner().collection.unwrap_or_default();
@@ -328,21 +329,22 @@ impl Ingest {
         }
     }
 
-    /// Removes the collection that was made for nothing, unless somebody else has stored something in it. When that fails,
-    /// the failure that led here says more.
+    /// Removes the collection that was just created, unless somebody else has stored something in it. If that fails,
+    /// the original failure says more.
     async fn unmake(&self, client: &Client, globals: &Globals) {
         let mut client = client.clone();
         let count = v1::CountDocumentsRequest { collection: self.collection.clone(), ..Default::default() };
         let is_empty = client.count_documents(count).await.is_ok_and(|response| response.into_inner().count == 0);
         let name = self.collection.clone();
-        let is_removed = is_empty && client.delete_collection(v1::DeleteCollectionRequest { name }).await.is_ok();
+        let is_removed = is_empty
+            && client.delete_collection(v1::DeleteCollectionRequest { name, ..Default::default() }).await.is_ok();
         if is_removed && !globals.quiet && !globals.json {
             output::note(&format!("removed the collection {} again, since nothing was stored\n", self.collection));
         }
     }
 }
 
-/// Works until the end, and calls `tick` every second. None: the user or the system wants this program to end.
+/// Works until the end, and calls `tick` every second. `None`: the user or the system asked this program to end.
 async fn unless_interrupted<T>(work: impl Future<Output = T>, mut tick: impl FnMut()) -> Option<T> {
     let mut work = std::pin::pin!(work);
     let mut interval = tokio::time::interval(TICK);
@@ -360,7 +362,7 @@ async fn unless_interrupted<T>(work: impl Future<Output = T>, mut tick: impl FnM
         tokio::select! {
             biased;
             () = &mut interrupted => {
-                // Whoever asks twice does not want to wait for what is left to do.
+                // A second interrupt means that the user does not want to wait.
                 tokio::spawn(async {
                     let _ = tokio::signal::ctrl_c().await;
                     std::process::exit(i32::from(Exit::Interrupted as u8));

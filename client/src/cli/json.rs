@@ -1,10 +1,10 @@
-//! Messages as JSON: the names of the proto, as protobuf's JSON mapping with two friendlier choices: 64-bit integers are
-//! numbers, and a vector is an array. What `get --json` prints of a document can be ingested again.
+//! Messages as JSON, with the names of the proto. This is protobuf's JSON mapping with two friendlier choices: 64-bit
+//! integers are numbers, and a vector is an array. A document printed by `get --json` can be ingested again.
 
 use pgfox_client::v1;
 use serde_json::{Map, Value, json};
 
-/// Integers up to here are exact as doubles.
+/// Integers up to this one are exact as doubles.
 pub(crate) const MAX_EXACT_INTEGER: u64 = pgfox_client::metadata::MAX_INTEGER;
 
 pub(crate) fn metadata(metadata: &prost_types::Struct) -> Value {
@@ -13,7 +13,7 @@ pub(crate) fn metadata(metadata: &prost_types::Struct) -> Value {
 
 pub(crate) use pgfox_client::metadata::value_to_json as value;
 
-/// A float in the fewest digits that give it back, rather than the digits of the double next to it.
+/// A float in the fewest digits that restore it, rather than the digits of the nearest double.
 pub(crate) fn float(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, |double| json!(double))
 }
@@ -67,8 +67,58 @@ pub(crate) fn collection(collection: &v1::Collection) -> Value {
             object["chunking"]["embed_headings"] = embed_headings.into();
         }
     }
+    if let Some(source) = &collection.source {
+        object["source"] = json!({
+            "table": source.table,
+            "id_columns": source.id_columns,
+            "text_columns": source.text_columns,
+            "text_template": source.text_template,
+            "vector_column": source.vector_column,
+            "metadata_columns": source.metadata_columns,
+        });
+        if let Some(follow) = &source.follow {
+            object["source"]["follow"] =
+                json!({ "triggers": follow.triggers, "updated_at_column": follow.updated_at_column });
+        }
+    }
+    if let Some(status) = &collection.source_status {
+        object["source_status"] = source_status(status);
+    }
+    if let Some(full_text) = &collection.full_text {
+        object["full_text"] = json!({
+            "language": full_text.language,
+            "k1": float(full_text.k1()),
+            "b": float(full_text.b()),
+            "progress": float(full_text.progress),
+        });
+    }
+    if let Some(codes) = &collection.codes {
+        object["codes"] = json!({
+            "fields": codes.fields.iter().map(metadata_index).collect::<Vec<_>>(),
+            "progress": codes.progress,
+        });
+    }
     if let Some(time) = &collection.create_time {
         object["create_time"] = time.to_string().into();
+    }
+    object
+}
+
+pub(crate) fn source_status(status: &v1::SourceStatus) -> Value {
+    let failures = status.failures.iter().map(|failure| json!({ "id": failure.id, "message": failure.message }));
+    let mut object = json!({
+        "pending_count": status.pending_count,
+        "failed_count": status.failed_count,
+        "last_error": status.last_error,
+        "rows_per_second": status.rows_per_second,
+        "paused": status.paused,
+        "failures": failures.collect::<Vec<_>>(),
+    });
+    if let Some(time) = &status.oldest_pending_time {
+        object["oldest_pending_time"] = time.to_string().into();
+    }
+    if let Some(progress) = status.compare_progress {
+        object["compare_progress"] = progress.into();
     }
     object
 }
@@ -93,13 +143,16 @@ pub(crate) fn index(index: &v1::Index) -> Value {
         "size_bytes": index.size_bytes,
         "scan_count": index.scan_count,
     });
+    if index.made_by_sql {
+        object["made_by_sql"] = true.into();
+    }
     if let Some(time) = &index.create_time {
         object["create_time"] = time.to_string().into();
     }
     object
 }
 
-/// An answer that found nothing, with why.
+/// An answer that found nothing, with the notes that explain it.
 pub(crate) fn with_notes(mut answer: Value, notes: &[String]) -> Value {
     if !notes.is_empty() {
         answer["notes"] = notes.into();
@@ -131,9 +184,12 @@ pub(crate) fn search(response: &v1::SearchResponse) -> Value {
             "rows_scanned": explanation.rows_scanned,
             "rows_filtered": explanation.rows_filtered,
             "notes": explanation.notes,
-            // JSON within JSON, unless it is none.
+            // JSON within JSON, unless it does not parse.
             "plan": serde_json::from_str(&explanation.plan_json).unwrap_or(Value::Null),
         });
+    }
+    if !response.excluded_words.is_empty() {
+        object["excluded_words"] = json!(response.excluded_words);
     }
     with_notes(object, &response.notes)
 }
@@ -154,7 +210,16 @@ fn result(result: &v1::SearchResult) -> Value {
             object.insert(name.into(), json!(rank));
         }
     }
+    if !result.highlights.is_empty() {
+        object.insert("highlights".into(), result.highlights.iter().map(highlight).collect());
+    }
     Value::Object(object)
+}
+
+fn highlight(highlight: &v1::Highlight) -> Value {
+    let v1::Highlight { start, end, text, words } = highlight;
+    let words: Vec<Value> = words.iter().map(|v1::Span { start, end }| json!({ "start": start, "end": end })).collect();
+    json!({ "start": start, "end": end, "text": text, "words": words })
 }
 
 #[cfg(test)]

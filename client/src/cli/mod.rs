@@ -1,4 +1,4 @@
-//! The arguments that every command shares, and the way from a command to its exit code.
+//! The arguments that all commands share, and the way from a command to its exit code.
 
 mod changes;
 mod collections;
@@ -37,10 +37,10 @@ Environment:
 
 Exit codes:
   0    done
-  1    the server said no, or documents were skipped
-  2    the command line or its input cannot be used
+  1    the server refused, or documents were skipped
+  2    the command line or its input is wrong
   3    the server cannot be reached
-  130  Ctrl-C ended an ingest; it says what is stored";
+  130  Ctrl-C ended an ingest; the output says what is stored";
 
 /// Semantic search on PostgreSQL and pgvector: the command line of a pgfox server.
 #[derive(Parser)]
@@ -52,11 +52,11 @@ struct Cli {
     command: Command,
 }
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 struct Globals {
-    /// The server: host:port, http://host:port or https://host:port
+    /// Address of the server: host:port, http://host:port or https://host:port
     #[arg(
         long,
         global = true,
@@ -66,19 +66,19 @@ struct Globals {
         value_name = "URL"
     )]
     server: String,
-    /// File that holds the API key; the variable PGFOX_API_KEY holds the key itself
+    /// File with the API key; PGFOX_API_KEY contains the key itself
     #[arg(long, global = true, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// Certificates in PEM to trust instead of those of the system; implies https
+    /// File with trusted CA certificates in PEM, instead of the system's; implies https
     #[arg(long, global = true, env = "PGFOX_CA", hide_env_values = true, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Seconds after which a call is given up; ingest and building an index take as long as they take
+    /// Maximum time for a call in seconds; ingest and build-index have no limit
     #[arg(long, global = true, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     timeout: Duration,
     /// Print JSON instead of text, and errors as JSON on stderr
     #[arg(long, global = true)]
     json: bool,
-    /// No progress and no notes
+    /// Print no progress and no notes
     #[arg(short, long, global = true)]
     quiet: bool,
 }
@@ -132,12 +132,12 @@ impl Globals {
             (None, _) => None,
         };
         let ca_pem = self.ca.as_deref().map(|path| read_file(path, "CA")).transpose()?;
-        // Whoever sits at the terminal wants to hear at once what is wrong.
+        // A person at a terminal should see at once what is wrong.
         let retry = false;
         Ok(ConnectOptions { api_key, ca_pem, call_timeout: self.timeout, retry, ..ConnectOptions::new(&self.server) })
     }
 
-    /// Says why an answer is empty.
+    /// Prints why an answer is empty.
     fn print_notes(&self, filter: &filter::Where, notes: &[String]) {
         if !self.quiet {
             output::note(&filter.notes(notes));
@@ -154,7 +154,7 @@ fn read_file(path: &std::path::Path, what: &str) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::usage(format!("cannot read the {what} file {}: {error}", path.display())))
 }
 
-/// Parses the arguments, runs the command and gives the exit code.
+/// Parses the arguments, runs the command and returns the exit code.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -1,4 +1,4 @@
-//! Writes to stdout and stderr, and the few formats that the commands share.
+//! Writes to stdout and stderr, and the formats that the commands share.
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
@@ -8,14 +8,14 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::failure::Failure;
 
-/// Columns of a terminal whose width is not known.
+/// The width of a terminal if it is not known.
 const DEFAULT_COLUMNS: usize = 120;
-/// Fewest columns of a table.
+/// Minimum width of a table.
 const MIN_COLUMNS: usize = 40;
-/// Columns of a cell beside the text, so that the text keeps its place on a terminal.
+/// Maximum width of a cell beside the text, so that the text has room on a terminal.
 const MAX_CELL_COLUMNS: usize = 40;
 
-/// Writes data to stdout. When the reader has seen enough, as in `pgfox ... | head`, the command ends quietly.
+/// Writes data to stdout. If the reader has closed it, as in `pgfox ... | head`, the command ends quietly.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -25,7 +25,7 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a message to stderr; there is nowhere to report that stderr is closed.
+/// Writes a message to stderr. If stderr is closed, that cannot be reported anywhere.
 pub(crate) fn note(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
@@ -35,12 +35,12 @@ pub(crate) fn print_json(value: &Value) -> Result<(), Failure> {
     if std::io::stdout().is_terminal() { print(&format!("{value:#}\n")) } else { print(&format!("{value}\n")) }
 }
 
-/// The name of a reason as google.rpc.ErrorInfo carries it.
+/// The name of a reason, as in google.rpc.ErrorInfo.
 pub(crate) fn reason_name(reason: ErrorReason) -> &'static str {
     reason.as_str_name().trim_start_matches("ERROR_REASON_")
 }
 
-/// The last part of an enum's name as people write it: `cosine` of `DISTANCE_COSINE`.
+/// The last part of an enum's name, as people write it: `cosine` for `DISTANCE_COSINE`.
 pub(crate) fn short_name(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_lowercase().replace('_', " ")
 }
@@ -79,7 +79,7 @@ pub(crate) fn seconds(value: f64) -> String {
     }
 }
 
-/// Columns that a line may take: as `COLUMNS` says, or those of the terminal. What is piped is never cut.
+/// The width of lines: `COLUMNS`, or the width of the terminal. Piped output is never cut.
 pub(crate) fn columns() -> usize {
     let stdout = std::io::stdout();
     let given = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
@@ -91,7 +91,13 @@ pub(crate) fn columns() -> usize {
     columns.max(MIN_COLUMNS)
 }
 
-/// One cell of a table that may take `columns`, but not the text.
+/// Whether stdout shows bold text. A terminal does, unless `NO_COLOR` is set.
+pub(crate) fn has_styles() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// One cell of a table beside the text, at most `columns` wide.
 pub(crate) fn cell(text: &str, columns: usize) -> String {
     one_line(text, if columns == usize::MAX { columns } else { MAX_CELL_COLUMNS })
 }
@@ -124,14 +130,14 @@ pub(crate) fn one_line(text: &str, width: usize) -> String {
     line
 }
 
-/// How the cells of a column stand.
+/// How the cells of a column are aligned.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Align {
     Left,
     Right,
 }
 
-/// A table with a header; columns are as wide as their widest cell and two spaces apart.
+/// A table with a header. Columns are as wide as their widest cell and two spaces apart.
 pub(crate) fn table(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|(title, _)| title.width()).collect();
     for row in rows {
@@ -143,7 +149,7 @@ pub(crate) fn table(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     let mut push = |cells: &mut dyn Iterator<Item = &str>| {
         let mut line = String::new();
         for (column, ((cell, (_, align)), width)) in cells.zip(header).zip(&widths).enumerate() {
-            // Nothing stands behind the last one, whose other cells can be long.
+            // Nothing follows the last column, whose other cells can be long.
             let is_last = column + 1 == header.len() && *align == Align::Left;
             let padding = " ".repeat(if is_last { 0 } else { width - cell.width() });
             let (before, after) =
@@ -160,13 +166,13 @@ pub(crate) fn table(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Lines of `name  value`, for one thing.
+/// Lines of `name  value`, for one object.
 pub(crate) fn properties(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     pairs.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }
 
-/// Asks for a yes on the terminal. Without a terminal `--yes` is required.
+/// Asks for confirmation on the terminal. Without a terminal, `--yes` is required.
 pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Err(Failure::usage(format!("{question} There is no terminal to ask on"))

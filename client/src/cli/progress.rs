@@ -1,4 +1,4 @@
-//! The progress of an ingest on stderr: a bar on a terminal, a line every few seconds elsewhere.
+//! The progress of an ingest on stderr: a bar on a terminal, else a line every few seconds.
 
 use std::{
     io::IsTerminal as _,
@@ -9,11 +9,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output;
 
-/// Time after which the first line is due, so that one sees soon that something happens.
+/// Time until the first line, so that the user soon sees that something happens.
 const FIRST_LINE: Duration = Duration::from_secs(1);
-/// Time between two lines where there is no terminal.
+/// Time between two lines without a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// The bar moves at least this often, so that one sees that it lives.
+/// The bar moves at least this often, so that the user sees that the command is alive.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Whether progress can be drawn.
@@ -21,7 +21,7 @@ pub(crate) fn is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Lets a line through now and then.
+/// Lets a line through once in a while.
 pub(crate) struct Throttle {
     due: Instant,
 }
@@ -44,20 +44,20 @@ impl Throttle {
 pub(crate) struct Progress {
     display: Display,
     started: Instant,
-    /// Size of the input. None: it is not known before the end.
+    /// Size of the input. `None`: not known before the end.
     bytes_total: Option<u64>,
 }
 
-/// How far an ingest is.
+/// The progress of an ingest.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Done {
-    /// Documents that are stored.
+    /// Stored documents.
     pub(crate) documents: u64,
-    /// Chunks of them that were embedded. None: the collection has no chunking.
+    /// Embedded chunks of the stored documents. `None`: the collection has no chunking.
     pub(crate) chunks: Option<u64>,
-    /// Documents that were read and are not stored yet.
+    /// Documents that were read but are not stored yet.
     pub(crate) waiting: u64,
-    /// Bytes of the input that led to the stored documents.
+    /// The bytes of input of the stored documents.
     pub(crate) bytes_read: u64,
 }
 
@@ -89,7 +89,7 @@ impl Progress {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Shows how far it is, when that is due. To be called every second, whatever happens.
+    /// Shows the progress if it is due. Call it every second.
     pub(crate) fn update(&mut self, done: Done) {
         let elapsed = self.started.elapsed();
         match &mut self.display {
@@ -106,7 +106,7 @@ impl Progress {
         }
     }
 
-    /// A message in between.
+    /// Prints a message between updates of the progress.
     pub(crate) fn note(&self, text: &str) {
         match &self.display {
             Display::Bar(bar) => bar.suspend(|| output::note(text)),
@@ -114,7 +114,7 @@ impl Progress {
         }
     }
 
-    /// A message that nobody needs who wants no progress.
+    /// Prints a message that is useless without progress.
     pub(crate) fn remark(&self, text: &str) {
         if !matches!(self.display, Display::Off) {
             self.note(text);

@@ -1,5 +1,5 @@
-//! Who answers at an address. The first bytes of a connection show it, so that a mistake has its own message before a call
-//! fails.
+//! Finds out who answers at an address. The first bytes of a connection show it, so that a mistake gets its own message
+//! before a call fails.
 
 use std::{
     io::{self, IoSlice},
@@ -12,27 +12,27 @@ use rustls::{AlertDescription, CertificateError};
 use tokio::{net::TcpStream, sync::watch};
 use tonic::codegen::{BoxFuture, Service, http::Uri};
 
-/// The code of HTTP/2 for a client that should have come by TLS.
+/// The HTTP/2 code for a client that should use TLS.
 const INADEQUATE_SECURITY: u8 = 0xc;
-/// How long the header of a frame of HTTP/2 is.
+/// Length of the header of an HTTP/2 frame.
 const FRAME_HEADER: usize = 9;
 
-/// What the first bytes of a connection were.
+/// The first bytes of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum First {
-    /// None yet.
+    /// None so far.
     Nothing,
-    /// Those of a server that the client can talk to.
+    /// From a server that the client can talk to.
     Fit,
-    /// Those of something else: why nothing comes of it.
+    /// From something else. The text says why it cannot work.
     Unfit(String),
-    /// The connection ended without any.
+    /// The connection ended without any bytes.
     Closed,
 }
 
 type TcpError = <HttpConnector as Service<Uri>>::Error;
 
-/// Connects by TCP and looks at the first bytes.
+/// Connects by TCP and checks the first bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     tcp: HttpConnector,
@@ -64,12 +64,12 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A connection whose first bytes are looked at.
+/// A connection whose first bytes are checked.
 #[derive(Debug)]
 pub(super) struct Observed {
     socket: TokioIo<TcpStream>,
     is_tls: bool,
-    /// Until the first bytes have come.
+    /// Present until the first bytes have come.
     first: Option<watch::Sender<First>>,
 }
 
@@ -130,13 +130,13 @@ impl hyper::rt::Write for Observed {
     }
 }
 
-/// Why nothing comes of a connection that ended without a word.
-pub(super) const CLOSED: &str = "the server closes the connection without an answer, as PostgreSQL does, or a server that \
-                                 wants TLS, or a proxy whose server is away";
+/// The message for a connection that ended without any bytes.
+pub(super) const CLOSED: &str = "the server closes the connection without an answer, as PostgreSQL does, or a server \
+    that requires TLS, or a proxy without its server";
 const WANTS_TLS: &str = "the server speaks TLS; write https://";
 const NO_TLS: &str = "the server speaks without TLS; write http://";
 
-/// Whether the first bytes that a server sends are those of TLS, or of HTTP/2 without it.
+/// Whether the first bytes from a server belong to TLS, or to HTTP/2 without it.
 fn judge(bytes: &[u8], is_tls: bool) -> First {
     let has_tls = matches!(bytes, [0x15 | 0x16, 3, ..]);
     if is_tls && has_tls || !is_tls && is_settings(bytes) && !refuses_plain(bytes) {
@@ -151,7 +151,7 @@ fn judge(bytes: &[u8], is_tls: bool) -> First {
     } else if is_tls && (is_settings(bytes) || is_http(&text)) {
         NO_TLS.into()
     } else if is_http(&text) {
-        format!("a server answers that speaks HTTP/1 only, such as a web server or a proxy; gRPC needs HTTP/2 ({line})")
+        format!("the server speaks only HTTP/1, like a web server or a proxy, but gRPC needs HTTP/2 ({line})")
     } else {
         "something answers that is not a gRPC server".into()
     })
@@ -161,24 +161,24 @@ fn is_http(text: &str) -> bool {
     text.starts_with("HTTP/")
 }
 
-/// As web servers say it, and pgfox.
+/// The wording of web servers and of pgfox.
 fn says_tls(text: &str) -> bool {
     ["HTTPS port", "HTTPS server", "speaks TLS"].iter().any(|words| text.contains(words))
 }
 
-/// The frame that HTTP/2 begins with.
+/// Whether the bytes are the first frame of HTTP/2.
 fn is_settings(bytes: &[u8]) -> bool {
     matches!(bytes, [0, _, _, 4, _, 0, 0, 0, 0, ..])
 }
 
-/// Whether GOAWAY follows, since the client came without TLS.
+/// Whether GOAWAY follows, because the client came without TLS.
 fn refuses_plain(bytes: &[u8]) -> bool {
     let length = bytes.get(2).map_or(0, |length| usize::from(*length));
     let next = bytes.get(FRAME_HEADER + length..).unwrap_or_default();
     next.get(3) == Some(&7) && next.get(FRAME_HEADER + 7) == Some(&INADEQUATE_SECURITY)
 }
 
-/// Why there is no connection, in a sentence; `host` is the name that it was for.
+/// Why there is no connection, in one sentence. `host` is the name that the connection was for.
 pub(super) fn why(error: &(dyn std::error::Error + 'static), host: &str) -> String {
     let mut last = error;
     loop {
@@ -209,13 +209,13 @@ pub(super) fn why(error: &(dyn std::error::Error + 'static), host: &str) -> Stri
     }
 }
 
-const NO_HTTP_2: &str = "the server speaks TLS, but no HTTP/2, which gRPC needs: it is a web server or a proxy";
+const NO_HTTP_2: &str = "the server speaks TLS but not HTTP/2, which gRPC needs: it is a web server or a proxy";
 
 fn why_no_tls(error: &rustls::Error, host: &str) -> String {
     use rustls::Error::{AlertReceived, InvalidCertificate};
     match error {
         InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "the certificate of the server is not trusted, since no known CA has signed it; name its CA".into()
+            "the certificate of the server is not trusted, because no known CA has signed it; name its CA".into()
         }
         InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
             format!("the certificate of the server is not for the name {host} ({error})")
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_bytes_tell_who_answers() {
+    fn first_bytes_show_who_answers() {
         let settings = b"\0\0\0\x04\0\0\0\0\0";
         let more_settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\x01\0\0\0\0\x04\x08\0\0\0\0\0\0\x0f\0\x01";
         let goaway = [&settings[..], b"\0\0\x0b\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0cTLS"].concat();
@@ -244,7 +244,7 @@ mod tests {
             (&goaway, "write https://", "write http://"),
             (b"\x16\x03\x03\0\x7a", "write https://", ""),
             (b"\x15\x03\x01\0\x02\x02\x46", "write https://", ""),
-            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1 only", "write http://"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "only HTTP/1", "write http://"),
             (b"HTTP/1.1 400 Bad Request\r\n\r\nsent to HTTPS port", "write https://", "write http://"),
             (b"SSH-2.0-OpenSSH_9.2\r\n", "an SSH server", "an SSH server"),
             (b"-ERR unknown command\r\n", "not a gRPC server", "not a gRPC server"),

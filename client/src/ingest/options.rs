@@ -1,37 +1,38 @@
-//! How to ingest.
+//! The options of an ingest.
 
 use std::time::Duration;
 
 use super::IngestCause;
 use crate::connect::MAX_TIMEOUT;
 
-/// The server takes at most this many documents in one request.
+/// Maximum number of documents in one request, the server's limit.
 pub const MAX_DOCUMENTS_PER_REQUEST: usize = 1_000;
-/// At most this many bytes of documents in one request: the server's 16 MiB less room for the rest of the message.
+/// Maximum number of bytes of documents in one request: the server's 16 MiB less room for the rest of the message.
 pub const MAX_BYTES_PER_REQUEST: usize = (16 << 20) - (64 << 10);
-/// At most this many requests are sent and not acknowledged yet.
+/// Maximum number of requests that are sent but not acknowledged.
 pub const MAX_REQUESTS_IN_FLIGHT: usize = 100;
 
-/// How to ingest. [`ingest`](fn@crate::ingest) refuses a value outside its range.
+/// The options of an ingest. [`ingest`](fn@crate::ingest) refuses a value outside its range.
 #[derive(Debug, Clone)]
 pub struct IngestOptions {
-    /// Store the good documents and report the bad ones, instead of ending with the first bad request. Default false.
+    /// Store the valid documents and report the invalid ones, instead of ending at the first invalid request. Default
+    /// false.
     pub skip_invalid: bool,
-    /// Store only documents whose id does not exist, and leave the others as they are. Default false.
+    /// Store only documents whose id does not exist yet, and leave the others as they are. Default false.
     pub only_if_absent: bool,
     /// Documents per request, 1 to [`MAX_DOCUMENTS_PER_REQUEST`]. Default 500.
     pub documents_per_request: usize,
-    /// Bytes of documents at which a request is sent, 1 to [`MAX_BYTES_PER_REQUEST`]. A larger document goes alone.
-    /// Default 2 MiB.
+    /// Number of bytes of documents at which a request is sent, 1 to [`MAX_BYTES_PER_REQUEST`]. A larger document is
+    /// sent alone. Default 2 MiB.
     pub bytes_per_request: usize,
-    /// Requests sent and not acknowledged yet, 1 to [`MAX_REQUESTS_IN_FLIGHT`]. They are kept for sending again.
-    /// Default 4.
+    /// Maximum number of requests that are sent but not acknowledged, 1 to [`MAX_REQUESTS_IN_FLIGHT`]. They are kept to
+    /// be sent again. Default 4.
     pub requests_in_flight: usize,
-    /// Longest wait for an acknowledgement over a connection that stands, above 0 and at most [`MAX_TIMEOUT`]. Default
-    /// 10 minutes: embedding 1,000 long texts on a busy machine takes minutes.
+    /// Maximum wait for an acknowledgement over an open connection, above 0 and at most [`MAX_TIMEOUT`]. Default 10
+    /// minutes: embedding 1,000 long texts on a busy machine takes minutes.
     pub acknowledge_timeout: Duration,
-    /// How long to try again after an interruption when nothing is acknowledged meanwhile, at most [`MAX_TIMEOUT`]; 0: not
-    /// at all. Default 60 s.
+    /// How long to retry after an interruption without an acknowledgement, at most [`MAX_TIMEOUT`]; 0 means no retries.
+    /// Default 60 s.
     pub retry_timeout: Duration,
 }
 

@@ -17,10 +17,10 @@ pub(super) struct Requests<'a, S> {
     only_if_absent: bool,
     max_documents: usize,
     max_bytes: usize,
-    /// The request that is being filled. It stays here while a document is waited for, so that `next` can be dropped.
+    /// The request that is being filled. It stays here while waiting for a document, so that `next` can be dropped.
     filling: Vec<Document>,
     filling_bytes: usize,
-    /// A document that did not fit any more, with its size: the first of the next request.
+    /// A document that no longer fitted, with its size. It is the first of the next request.
     carried: Option<(Document, usize)>,
     documents_read: u64,
     next_sequence: i64,
@@ -53,7 +53,7 @@ where
         self.is_exhausted && self.filling.is_empty() && self.carried.is_none()
     }
 
-    /// The next request; None at the end. Safe to drop while it waits.
+    /// The next request; None at the end. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Result<Option<IngestRequest>, IngestCause> {
         if let Some((document, bytes)) = self.carried.take() {
             self.filling.push(document);
@@ -65,7 +65,7 @@ where
                 break;
             };
             let document = document.map_err(|error| IngestCause::Source(error.into()))?;
-            // The field's tag and length come on top of the document.
+            // The field's tag and length are added to the size of the document.
             let bytes = document.encoded_len() + 6;
             if bytes > MAX_BYTES_PER_REQUEST {
                 return Err(IngestCause::TooLarge { position: self.documents_read, id: document.id, bytes });

@@ -1,4 +1,5 @@
-//! Serializes into the values of protobuf. `serde_json` would make null of NaN, and knows no path of what it refuses.
+//! Serializes into the values of protobuf. `serde_json` would turn NaN into null, and does not report the path of a
+//! refused value.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -19,7 +20,7 @@ impl ser::Error for InvalidValue {
     }
 }
 
-/// Encodes one value, which has `depth` objects and lists around it.
+/// Encodes one value inside `depth` objects and lists.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Encoder {
     depth: usize,
@@ -28,7 +29,7 @@ pub(super) struct Encoder {
 impl Encoder {
     fn inside(self) -> Result<Self, InvalidValue> {
         if self.depth >= MAX_DEPTH {
-            return Err(InvalidValue::new(format!("is deeper than {MAX_DEPTH} objects and lists within each other")));
+            return Err(InvalidValue::new(format!("is nested deeper than {MAX_DEPTH} objects and lists")));
         }
         Ok(Self { depth: self.depth + 1 })
     }
@@ -94,7 +95,7 @@ impl Serializer for Encoder {
     }
 
     fn serialize_f32(self, from: f32) -> Result<Value, InvalidValue> {
-        // 0.1 is meant as 0.1, and not as the nearest double, 0.10000000149011612.
+        // 0.1 means 0.1, not the nearest double, 0.10000000149011612.
         self.serialize_f64(from.to_string().parse().unwrap_or(f64::from(from)))
     }
 
@@ -114,7 +115,7 @@ impl Serializer for Encoder {
     }
 
     fn serialize_bytes(self, _: &[u8]) -> Result<Value, InvalidValue> {
-        Err(InvalidValue::new("must not be bytes, which JSON does not have: send a string, such as base64 of them"))
+        Err(InvalidValue::new("must not be bytes, which JSON does not have: send a string, such as base64"))
     }
 
     fn serialize_none(self) -> Result<Value, InvalidValue> {
@@ -238,7 +239,7 @@ lists! {
 pub(super) struct Object {
     variant: Option<&'static str>,
     element: Encoder,
-    /// The key whose value comes next.
+    /// The key of the next value.
     key: Option<String>,
     fields: BTreeMap<String, Value>,
 }

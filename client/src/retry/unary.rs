@@ -1,4 +1,4 @@
-//! Repeats unary calls that may succeed a little later, within their deadline.
+//! Retries unary calls that may succeed a little later, within their deadline.
 
 use std::{
     error::Error,
@@ -22,15 +22,14 @@ use tonic::{
 use super::Backoff;
 use crate::error;
 
-/// The calls that are made once. Streams are not kept for sending again. The others would report an error although the
-/// first attempt did it: that the name is taken, or that there is nothing to delete.
+/// Calls that are never retried. Streams are not kept to be sent again. The others would report an error although the
+/// first attempt succeeded: that the name is taken, or that there is nothing to delete.
 const MADE_ONCE: [&str; 6] =
     ["IngestStream", "BuildIndex", "Watch", "CreateCollection", "DeleteCollection", "DropIndex"];
 
-/// A channel that repeats unary calls whose connection breaks, or which end with UNAVAILABLE, or with RESOURCE_EXHAUSTED
-/// and a time to come back, as long as the deadline of the call allows for it. Calls without a deadline are made once, and
-/// so are those that cannot be repeated without harm: CreateCollection, DeleteCollection, DropIndex and an Ingest with
-/// `if_version`.
+/// A channel that retries unary calls within their deadline: if the connection breaks, or if they end with UNAVAILABLE,
+/// or with RESOURCE_EXHAUSTED and a time to come back. Calls without a deadline are made once. So are calls that are
+/// not safe to repeat: CreateCollection, DeleteCollection, DropIndex and an Ingest with `if_version`.
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
     channel: S,
@@ -38,7 +37,7 @@ pub struct Retry<S> {
 }
 
 impl<S> Retry<S> {
-    /// Repeats the calls over `channel`, or hands them through.
+    /// Retries the calls over `channel`, or only passes them through.
     pub fn new(channel: S, is_enabled: bool) -> Self {
         Self { channel, is_enabled }
     }
@@ -59,7 +58,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The channel that was polled to be ready is the one to use.
+        // Use the channel that was polled to be ready.
         let channel = self.channel.clone();
         let mut channel = std::mem::replace(&mut self.channel, channel);
         let deadline = timeout(request.headers()).map(|timeout| Instant::now() + timeout);
@@ -90,7 +89,7 @@ where
         let mut request = Request::from_parts(parts.clone(), Body::new(Full::new(body.clone())));
         if attempt > 1 {
             let left = (deadline - Instant::now()).as_millis();
-            // Digits and a letter are always a header.
+            // Digits and a letter are always a valid header.
             let left = HeaderValue::try_from(format!("{left}m")).expect("a header value");
             request.headers_mut().insert("grpc-timeout", left);
         }
@@ -116,33 +115,33 @@ where
 {
     std::future::poll_fn(|context| channel.poll_ready(context)).await.map_err(broken)?;
     let response = channel.call(request).await.map_err(broken)?;
-    // The server answers a unary call that fails in the headers, for there is no message they would have to wait for.
+    // The server sends the status of a failed unary call in the headers, since no message has to come before it.
     match Status::from_header_map(response.headers()) {
         Some(status) if status.code() != Code::Ok => Err(status),
         _ => Ok(response),
     }
 }
 
-/// The error of a call that got no answer. Where the client's own clock ended it, tonic would say CANCELLED.
+/// The error of a call without an answer. If the client's own clock ended it, tonic would say CANCELLED.
 fn broken(error: impl Error + Send + Sync + 'static) -> Status {
     let status = Status::from_error(error.into());
     if status.code() != Code::Cancelled || !error::is_timeout(&status) {
         return status;
     }
-    let mut late = Status::deadline_exceeded("the deadline of the call is over");
+    let mut late = Status::deadline_exceeded("the deadline of the call has passed");
     late.set_source(Arc::new(status));
     late
 }
 
-/// Whether the call does no harm when it is made again.
+/// Whether the call is safe to repeat.
 fn may_repeat(path: &str) -> bool {
     path.rsplit('/').next().is_some_and(|method| !MADE_ONCE.contains(&method))
 }
 
-/// Whether this is an Ingest that asks for versions of documents, which the first attempt may have changed. Of a compressed
-/// message it is assumed.
+/// Whether this is an Ingest that requires versions of documents, which the first attempt may have changed. Assumed for
+/// a compressed message.
 fn has_if_version(path: &str, body: &[u8]) -> bool {
-    /// The part of `IngestRequest` that tells; prost skips all the rest.
+    /// The part of `IngestRequest` that shows this. prost skips the rest.
     #[derive(prost::Message)]
     struct Conditions {
         #[prost(map = "string, int64", tag = "6")]
@@ -157,7 +156,7 @@ fn has_if_version(path: &str, body: &[u8]) -> bool {
         }
 }
 
-/// The status with what was tried before it.
+/// The status, with the number and duration of earlier attempts.
 fn after(status: Status, attempts: u32, time: Duration) -> Status {
     let message = format!("{} (attempt {attempts}, after {:.1} s)", status.message(), time.as_secs_f64());
     let details = Bytes::copy_from_slice(status.details());
@@ -168,7 +167,7 @@ fn after(status: Status, attempts: u32, time: Duration) -> Status {
     told
 }
 
-/// The timeout of a call as its header says it, such as "1500m" for 1.5 s.
+/// The timeout of a call from its header, such as "1500m" for 1.5 s.
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -201,7 +200,7 @@ mod tests {
         assert_eq!(broken(Status::cancelled("reset")).code(), Code::Cancelled);
     }
 
-    /// Answers with what it was told, and notes the time that each attempt was given.
+    /// Gives fixed answers, and records the time that each attempt had.
     #[derive(Clone)]
     struct Answers(Arc<Mutex<(Vec<Status>, Vec<Duration>)>>);
 
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_error_is_told_with_the_attempts() {
+    async fn the_last_error_is_reported_with_the_attempts() {
         let (mut client, _) = client(&vec![unavailable(); 30], true);
         let status = client.search(within(1, v1::SearchRequest::default())).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);

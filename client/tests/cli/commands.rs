@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pgfox_client::v1::{SearchParams, search_request};
+use pgfox_client::v1::{FusionMethod, SearchParams, search_request};
 use serde_json::{Value, json};
 
 use crate::{
@@ -32,7 +32,7 @@ async fn nobody_there_is_exit_code_3() {
 
 #[tokio::test]
 async fn a_wrong_command_line_is_exit_code_2() {
-    let cases: [&[&str]; 22] = [
+    let cases: [&[&str]; 25] = [
         &[],
         &["fly"],
         &["search", "films"],
@@ -44,6 +44,9 @@ async fn a_wrong_command_line_is_exit_code_2() {
         &["ingest", "films", "Cargo.toml", "--format", "text", "--distance", "l2"],
         &["search", "films", "x", "--negative", "a"],
         &["search", "films", "x", "--vector-weight", "2"],
+        &["search", "films", "x", "--fusion", "relative-score"],
+        &["search", "films", "x", "--mode", "hybrid", "--rank-constant", "2"],
+        &["search", "films", "x", "--highlight"],
         &["search", "films", "x", "--candidates", "2"],
         &["search", "films", "x", "--include-full-text"],
         &["search", "films", "x", "--where", "year >="],
@@ -60,7 +63,7 @@ async fn a_wrong_command_line_is_exit_code_2() {
         let output = pgfox("http://127.0.0.1:1", arguments).await.expect(2);
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
     }
-    pgfox("ftp://example:1", &["health"]).await.expect(2).says(&["the scheme is http or https"]);
+    pgfox("ftp://example:1", &["health"]).await.expect(2).says(&["the scheme must be http or https"]);
 }
 
 #[tokio::test]
@@ -142,6 +145,33 @@ async fn search_for_people_and_for_programs() {
     assert_eq!(requests[1].params, Some(SearchParams { ef_search: Some(80), ..Default::default() }));
     assert!(matches!(&requests[1].query, Some(search_request::Query::Vector(v)) if v.values == [1.0, 2.0, 3.0]));
     assert!(matches!(&requests[2].query, Some(search_request::Query::DocumentId(id)) if id == "a"));
+}
+
+#[tokio::test]
+async fn passages_instead_of_texts() {
+    let (server, endpoint) = films().await;
+    server.lock().notes = vec!["few words".to_owned()];
+    let arguments = ["search", "films", "\"fox\" -dog", "--mode", "full-text", "--highlight"];
+    let output = pgfox(&endpoint, &arguments).await.expect(0);
+    assert_eq!(
+        output.stdout,
+        "#  DISTANCE   SCORE  ID  TEXT\n1    0.1000  0.9091  a\n     A fox in love\n2    1.1000  0.4762  b   {\"title\":\"Silent\"}\n"
+    );
+    output.says(&["left out: texts with dog", "note: few words"]);
+    let found = pgfox(&endpoint, &[&arguments[..], &["--json"]].concat()).await.expect(0).json();
+    let highlight = json!({ "start": 0, "end": 13, "text": "A fox\nin love", "words": [{ "start": 2, "end": 5 }] });
+    assert_eq!(found["results"][0]["highlights"], json!([highlight]));
+    assert_eq!(found["excluded_words"], json!(["dog"]));
+    assert_eq!(found["results"][1]["highlights"], json!(null));
+    // Notes beside those of an explanation.
+    let output = pgfox(&endpoint, &[&arguments[..], &["--explain"]].concat()).await.expect(0);
+    output.says(&["note: few words", "note: year is never a string"]);
+
+    let arguments =
+        ["search", "films", "fox", "--mode", "hybrid", "--fusion", "reciprocal-rank", "--rank-constant", "7"];
+    pgfox(&endpoint, &arguments).await.expect(0);
+    let fusion = server.lock().search_requests.last().unwrap().fusion.unwrap();
+    assert_eq!((fusion.method(), fusion.rank_constant), (FusionMethod::ReciprocalRank, Some(7)));
 }
 
 #[tokio::test]
@@ -242,4 +272,33 @@ async fn totals_name_ids_that_come_again() {
     let output =
         run(&endpoint, &ingest, Path::new("."), b"{\"id\": \"d1\", \"vector\": [1, 2, 3]}\n", &[]).await.expect(0);
     assert!(!output.stdout.contains("replaced"), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn following_is_shown_and_controlled() {
+    let (_server, endpoint) = films().await;
+    let attach = |name: &'static str, table: &'static str| {
+        let endpoint = endpoint.clone();
+        async move {
+            let arguments = ["collections", "attach", name, "--table", table, "--text", "body", "--follow"];
+            pgfox(&endpoint, &arguments).await.expect(0)
+        }
+    };
+    assert!(attach("docs", "articles").await.stdout.contains("followed          by triggers"));
+    attach("broken", "bad_articles").await;
+    let status = pgfox(&endpoint, &["collections", "status", "docs", "--wait"]).await.expect(0);
+    assert!(status.stdout.contains("state      up to date"), "{}", status.stdout);
+    let status = pgfox(&endpoint, &["collections", "status", "broken"]).await.expect(1);
+    assert!(status.stdout.contains("failed 7: text: is too long"), "{}", status.stdout);
+    let status = pgfox(&endpoint, &["collections", "status", "broken", "--json"]).await.expect(1);
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(status["source_status"]["failures"], json!([{ "id": "7", "message": "text: is too long" }]));
+    assert_eq!(pgfox(&endpoint, &["collections", "pause", "docs"]).await.expect(0).stdout, "paused docs\n");
+    assert_eq!(pgfox(&endpoint, &["collections", "resume", "docs"]).await.expect(0).stdout, "resumed docs\n");
+    let retried = pgfox(&endpoint, &["collections", "retry-failed", "docs"]).await.expect(0);
+    assert_eq!(retried.stdout, "trying 1 row again\n");
+    // A collection that follows nothing.
+    pgfox(&endpoint, &["collections", "status", "films"]).await.expect(2).says(&["follows no table"]);
+    pgfox(&endpoint, &["collections", "pause", "films"]).await.expect(1).says(&["follows no table"]);
+    pgfox(&endpoint, &["collections", "attach", "x", "--table", "t", "--updated-at", "c"]).await.expect(2);
 }

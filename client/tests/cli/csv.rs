@@ -1,4 +1,4 @@
-//! CSV and TSV as the world writes them: quotes that do not pair, and cells with types.
+//! CSV and TSV as people write them: quotes that do not pair, and cells with types.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ fn metadata(server: &Server, id: &str) -> Value {
     fields.iter().map(|(name, field)| (name.clone(), value(field))).collect()
 }
 
-/// A row for each number, of which one has a single quote.
+/// One row per number. One of the rows has a single quote.
 fn rows(separator: &str, quoted: usize) -> Vec<u8> {
     let mut text = format!("id{separator}text\n");
     for i in 1..=1_000 {
@@ -49,7 +49,7 @@ async fn a_quote_that_never_closes_is_an_error_with_its_place() {
     output.expect(0);
     assert_eq!(ids(&server).len(), 1_000);
 
-    // In a later cell and a later line of a row, and with line ends of Windows.
+    // In a later cell and a later line of a row, and with Windows line ends.
     let csv = b"id,text,more\r\n1,a,b\r\n2,\"two\r\nlines\",\"open\r\n3,c,d\r\n";
     let (_, output) = ingest(&[("a.csv", csv)], &["a.csv"]).await;
     output.expect(1).says(&["skipped a.csv:4:8: the quote that opens here"]);
@@ -79,7 +79,7 @@ async fn lines_are_counted_as_an_editor_counts_them() {
 #[tokio::test]
 async fn another_separator_is_named() {
     let (_, output) = ingest(&[("a.csv", b"id;text\n1;a\n")], &["a.csv"]).await;
-    output.expect(1).says(&["skipped a.csv:1: there is no column `id`", "add --delimiter ';'"]);
+    output.expect(1).says(&["skipped a.csv:1: the file has no column `id`", "add --delimiter ';'"]);
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn cells_have_the_types_of_the_header_or_the_flags() {
     assert_eq!(metadata(&server, "1"), json!({ "year": "1999", "zip": 501.0 }));
     assert_eq!(metadata(&server, "4"), json!({ "year": "9007199254740993" }));
     let (_, output) = ingest(&[("a.csv", csv)], &["a.csv", "--types", "yaer:number"]).await;
-    output.expect(1).says(&["no column `yaer`, which --types names"]);
+    output.expect(1).says(&["--types names the column `yaer`"]);
     let (_, output) = ingest(&[("a.csv", csv)], &["a.csv", "--types", "year"]).await;
     output.expect(2).says(&["write NAME:TYPE"]);
 }

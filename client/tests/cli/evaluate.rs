@@ -1,4 +1,4 @@
-//! `pgfox evaluate` and `pgfox search --batch`: many searches over few calls.
+//! `pgfox evaluate` and `pgfox search --batch`: many searches in few calls.
 
 use std::path::Path;
 
@@ -42,18 +42,21 @@ async fn measures_are_means_over_the_judged_queries() {
     // (1 / log2(3) + 1 + 1) / 3, and (1 / 2 + 1 + 1) / 3.
     let expected = "queries     3\nnDCG@10     0.8770\nrecall@10   1.0000\nrecall@100  1.0000\nMRR@10      0.8333\n";
     assert_eq!(output.stdout, expected);
-    output.says(&["1 of 4 queries have no relevant document", "1 judged queries are not in queries.jsonl"]);
+    output.says(&[
+        "left out 1 of 4 queries, which have no relevant document",
+        "1 judged queries are missing in queries.jsonl",
+    ]);
     let found = evaluate(&endpoint, QRELS, &["--k", "1", "--json"], 0).await.json();
     assert_eq!((&found["queries"], &found["queries_without_relevant"]), (&json!(3), &json!(1)));
     assert!((found["recall_1"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9, "{found}");
-    // The same with grades of 2 and 1, and what has the grade 0 stays irrelevant.
+    // The same with the grades 2 and 1. A document with grade 0 stays irrelevant.
     let binary = evaluate(&endpoint, QRELS, &["--binary", "--mode", "hybrid"], 0).await;
     assert_eq!(binary.stdout, expected);
     let graded = QRELS.replace("-1\n", "1\n");
     let ndcg = async |more: &[&str]| {
         evaluate(&endpoint, &graded, &[more, &["--json"]].concat(), 0).await.json()["ndcg_10"].as_f64()
     };
-    // Of the first query, whose results have the grades 1 and 2: (1 + 2/log2(3)) / (2 + 1/log2(3)), or the best.
+    // For the first query, whose results have the grades 1 and 2: (1 + 2/log2(3)) / (2 + 1/log2(3)), or the best.
     assert!((ndcg(&[]).await.unwrap() * 3.0 - 2.0 - 0.859_718_699_852_197_2).abs() < 1e-9);
     assert_eq!(ndcg(&["--binary"]).await, Some(1.0));
     let request = server.lock().search_requests[0].clone();

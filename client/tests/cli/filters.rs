@@ -1,4 +1,4 @@
-//! `--where` on its way to the server, and the commands that take it.
+//! `--where` on its way to the server, and the commands with this flag.
 
 use std::path::Path;
 
@@ -60,9 +60,9 @@ async fn every_command_sends_its_filter() {
 #[tokio::test]
 async fn notes_go_to_stderr_or_into_the_json() {
     let (server, endpoint) = films().await;
-    let note = "`title` contains_any compares lists, and the field holds strings: nothing matches";
+    let note = "`title` contains_any compares lists, but the field contains strings: nothing matches";
     server.lock().notes = vec![note.to_owned(), "another".to_owned()];
-    let pointed = "note: --where: column 7: `title` holds strings: write contains text\n  title contains 'x'\n        ^\n\
+    let pointed = "note: --where: column 7: `title` contains strings: write contains text\n  title contains 'x'\n        ^\n\
                    note: another\n";
     let filter = ["--where", "title contains 'x'"];
     let with = |arguments: &[&'static str]| [arguments, &filter].concat();
@@ -144,7 +144,7 @@ async fn deleting_by_filter_counts_and_asks_first() {
     assert_eq!(output, json!({ "deleted_count": 1, "dry_run": true }));
     let yes = [&by_filter[..], &["--yes"]].concat();
     assert_eq!(pgfox(&endpoint, &yes).await.expect(0).stdout, "deleted 3 documents\n");
-    // Nothing matches: nothing to ask.
+    // Nothing matches, so there is nothing to ask.
     assert_eq!(pgfox(&endpoint, &by_filter).await.expect(0).stdout, "deleted 0 documents\n");
 }
 
@@ -157,7 +157,7 @@ async fn metadata_are_merged_or_replaced() {
     let output = run(&endpoint, &arguments, Path::new("."), b"{\"n\": null}", &[]).await.expect(0).json();
     assert_eq!(output, json!({ "matched_count": 3, "updated_count": 2, "dry_run": false }));
     let by_filter = ["update-metadata", "films", "--where", "seen", "--set", "{}"];
-    pgfox(&endpoint, &by_filter).await.expect(2).says(&["Change the metadata of 2 documents of films?"]);
+    pgfox(&endpoint, &by_filter).await.expect(2).says(&["Change the metadata of 2 documents in films?"]);
     let requests = server.lock().metadata_requests.clone();
     assert_eq!(requests[0].ids, ["a", "b"]);
     assert_eq!((requests[0].update(), requests[0].filter.is_some()), (MetadataUpdate::Merge, false));
@@ -178,7 +178,7 @@ c         2  2024-05-01T00:00:00Z  The moon
     assert_eq!(output.stderr, "");
     let output = pgfox(&endpoint, &["list", "films", "--limit", "1"]).await.expect(0);
     assert_eq!(output.stdout.lines().count(), 2);
-    output.says(&["there are more than 1; --limit shows them"]);
+    output.says(&["there are more than 1; --limit shows more"]);
     let requests = server.lock().list_requests.clone();
     assert_eq!((requests[0].order(), requests[0].descending), (DocumentOrder::CreateTime, true));
     assert_eq!(requests.iter().map(|r| r.page_size).collect::<Vec<_>>(), [100, 98, 1]);
@@ -217,6 +217,8 @@ async fn searches_in_every_way() {
         "fox moon",
         "--vector-weight",
         "2",
+        "--fusion",
+        "reciprocal-rank",
         "--rank-constant",
         "10",
         "--candidates",

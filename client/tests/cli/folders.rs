@@ -1,4 +1,4 @@
-//! Folders that stay in step with a collection: ids, what is left out, what files say about themselves, and --prune.
+//! Folders in step with a collection: ids, ignored files, front matter, and --prune.
 
 use std::path::Path;
 
@@ -95,7 +95,7 @@ async fn what_is_left_out_is_listed() {
     assert_eq!(output.json()["ignored_files"], json!({ ".html": 2, "links": 1 }));
     assert_eq!(ids(&server), ["a.mdx", "b.rst", "drafts/f.md"]);
     let output = ingest(&endpoint, folder.path(), &[".", "--include", "*.html"]).await;
-    output.expect(2).says(&["no file of a known format in the folder; 2 files ignored: .html 2"]);
+    output.expect(2).says(&["the folder has no file of a known format; 2 files ignored: .html 2"]);
     ingest(&endpoint, folder.path(), &[".", "--include", "a{b"]).await.expect(2).says(&["--include a{b"]);
 }
 
@@ -103,17 +103,17 @@ async fn what_is_left_out_is_listed() {
 async fn files_say_what_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let files = [
-        ("a.md", "---\ntitle: The fox\nlang: en\n---\n# Of foxes\n\ntext\n"),
+        ("a.md", "---\ntitle: The fox\nlang: en\n---\n# About foxes\n\ntext\n"),
         ("b.md", "---\nbroken: [\n---\n# B\n"),
         ("c.txt", "# no heading"),
     ];
     write(folder.path(), &files);
     let (server, endpoint) = Server::with_collection(collection("films")).await;
     let output = ingest(&endpoint, folder.path(), &["."]).await.expect(0);
-    output.says(&["./b.md: the front matter stays in the text, since it is not YAML"]);
+    output.says(&["./b.md: the front matter stays in the text, because it is not YAML"]);
     let read = |id: &str| ["path", "title", "heading", "lang"].map(|name| field(&server, id, name));
-    assert_eq!(read("a.md"), [json!("a.md"), json!("The fox"), json!("Of foxes"), json!("en")]);
-    assert_eq!(server.documents("films")["a.md"].text, "# Of foxes\n\ntext\n");
+    assert_eq!(read("a.md"), [json!("a.md"), json!("The fox"), json!("About foxes"), json!("en")]);
+    assert_eq!(server.documents("films")["a.md"].text, "# About foxes\n\ntext\n");
     assert_eq!(read("b.md")[1], json!("B"));
     assert_eq!(read("c.txt"), [json!("c.txt"), Value::Null, Value::Null, Value::Null]);
     ingest(&endpoint, folder.path(), &[".", "--metadata-fields", "title"]).await.expect(0);
@@ -131,7 +131,7 @@ async fn prune_deletes_what_is_gone_from_this_folder_alone() {
     for gone in ["one/b.md", "one/c.txt", "two/d.md"] {
         std::fs::remove_file(root.join(gone)).unwrap();
     }
-    // A dry run first, then with --yes. What is excluded stays, and so does the other folder.
+    // A dry run first, then with --yes. Excluded files stay, and so does the other folder.
     let all = ["a.md", "b.md", "c.txt", "d.md"];
     let output = ingest(&endpoint, root, &["./one", "--prune"]).await.expect(0);
     assert!(output.stdout.contains("would delete 2 documents whose files are gone: b.md, c.txt; --yes deletes"));
@@ -141,7 +141,7 @@ async fn prune_deletes_what_is_gone_from_this_folder_alone() {
     let output = ingest(&endpoint, root, &["one", "--prune", "--yes"]).await.expect(0);
     assert!(output.stdout.contains("deleted 1 document whose files are gone: c.txt"), "{}", output.stdout);
     assert_eq!(ids(&server), ["a.md", "d.md"]);
-    ingest(&endpoint, root, &["one/a.md", "--prune"]).await.expect(2).says(&["--prune is for folders"]);
+    ingest(&endpoint, root, &["one/a.md", "--prune"]).await.expect(2).says(&["--prune needs a folder"]);
     ingest(&endpoint, root, &["two", "--prune", "--yes"]).await.expect(2).says(&["no file of a known format"]);
     assert_eq!(ids(&server), ["a.md", "d.md"]);
 }

@@ -1,4 +1,4 @@
-//! Every input format, and input that is not as it should be.
+//! Every input format, and malformed input.
 
 use std::{io::Write as _, path::Path};
 
@@ -127,7 +127,7 @@ async fn what_exists_can_be_left_alone() {
     ingest(lines, &[]).await;
     let output = ingest(b"{\"id\": \"1\", \"text\": \"b\"}\n{\"id\": \"3\", \"text\": \"c\"}\n", &[]).await;
     assert!(
-        output.stdout.contains("1 document left alone, since their ids exist\n1 text embedded"),
+        output.stdout.contains("1 document not replaced, because the id exists\n1 text embedded"),
         "{}",
         output.stdout
     );
@@ -189,7 +189,7 @@ async fn csv_rows_are_judged_one_by_one() {
     let csv = b"id,text,vector\n1,a,\n2,b\n3,c,oops\n4,\xff,\n5,\"two\nlines\",[1]\n";
     let (server, output) = ingest(&[("a.csv", csv)], &["a.csv"]).await;
     output.expect(1).says(&[
-        "skipped a.csv:3: the row has 2 cells where the header has 3",
+        "skipped a.csv:3: the row has 2 cells but the header has 3",
         "skipped a.csv:4: expected an array of numbers as vector",
         "skipped a.csv:5: byte 0xff is not UTF-8",
     ]);
@@ -268,7 +268,7 @@ async fn create_makes_the_collection_or_checks_it() {
     ingest(&["--model", "local/a", "--dimensions", "4", "--distance", "ip"])
         .await
         .expect(0)
-        .says(&["made the collection films"]);
+        .says(&["created the collection films"]);
     assert_eq!(server.lock().collections["films"].0.distance(), pgfox_client::v1::Distance::InnerProduct);
     ingest(&["--model", "local/a"]).await.expect(0);
     ingest(&["--model", "local/b"])

@@ -1,5 +1,5 @@
 //! The help of every command is a golden file, so that a change to it is seen. `UPDATE=1 cargo test -p pgfox-client`
-//! writes them anew.
+//! writes the files again.
 
 use std::path::Path;
 
@@ -7,14 +7,19 @@ use crate::pgfox;
 
 #[tokio::test]
 async fn help_is_as_recorded() {
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 27] = [
         &[],
         &["collections"],
         &["collections", "create"],
+        &["collections", "attach"],
         &["collections", "list"],
         &["collections", "get"],
         &["collections", "update"],
         &["collections", "delete"],
+        &["collections", "status"],
+        &["collections", "pause"],
+        &["collections", "resume"],
+        &["collections", "retry-failed"],
         &["ingest"],
         &["build-index"],
         &["indexes"],
@@ -36,7 +41,7 @@ async fn help_is_as_recorded() {
     for command in commands {
         let mut arguments = command.to_vec();
         arguments.push("--help");
-        // The environment shows in the help, so it is always the same.
+        // The help shows the environment, so it is always the same here.
         let output = pgfox("http://127.0.0.1:50051", &arguments).await.expect(0);
         let name = if command.is_empty() { "pgfox".to_owned() } else { command.join("-") };
         let path = folder.join(format!("{name}.txt"));

@@ -31,7 +31,7 @@ async fn a_broken_build_is_attached_to_and_not_begun_twice() {
     server.lock().break_build_after = Some(2);
     pgfox(&endpoint, &["build-index", "films", "--rebuild"]).await.expect(0).says(&["attaching again"]);
     let rebuilds: Vec<bool> = server.lock().build_requests.iter().map(|request| request.rebuild).collect();
-    // Before the first message the build may not have begun; after it, asking again would begin another one.
+    // Before the first message the build may not have begun. After it, asking again would begin another one.
     assert_eq!(rebuilds, [true, true, true, false]);
 }
 

@@ -1,4 +1,4 @@
-//! JSON as the world writes it: flat records, whole files, and numbers that would change.
+//! JSON as people write it: flat records, whole files, and numbers that would change.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ async fn other_fields_become_metadata() {
     output.expect(0);
     let document = &server.documents("films")["1"];
     assert_eq!(document.metadata.as_ref().unwrap().fields.keys().collect::<Vec<_>>(), ["year"]);
-    // Without a text nothing would be found.
+    // Without a text the document could not be found.
     let (_, output) = ingest(&[("a.jsonl", line)], &["a.jsonl"]).await;
     output.expect(1).says(&["skipped a.jsonl:1:17: unknown field `title`", "add --text-fields title"]);
 }
@@ -47,7 +47,7 @@ async fn objects_may_go_over_lines_in_any_file() {
         output.expect(0);
         assert_eq!(ids(&server), ["1", "2"]);
     }
-    // A first line that is broken is no object over lines.
+    // A broken first line is not the beginning of an object over several lines.
     let lines = b"{\"id\": \"1\", \"text\": \"cut\n{\"id\": \"2\"}\n{\"id\": \"3\"}\n";
     let (server, output) = ingest(&[("a.jsonl", lines)], &["a.jsonl"]).await;
     output.expect(1).says(&["skipped a.jsonl:1:"]);
@@ -57,9 +57,9 @@ async fn objects_may_go_over_lines_in_any_file() {
 #[tokio::test]
 async fn an_object_around_the_documents_is_one_error() {
     let around: [(&[u8], &str); 4] = [
-        (b"{\"data\":[{\"id\":1},{\"id\":2}],\"total\":2}", "holds documents in `data`: take them out"),
+        (b"{\"data\":[{\"id\":1},{\"id\":2}],\"total\":2}", "contains documents in `data`: take them out"),
         (b"{\n \"total\": 2,\n \"data\": [\n  {\"id\":1},\n  {\"id\":2}\n ]\n}", "`jq -c '.[\"data\"][]' FILE |"),
-        (b"{\"a\":{\"text\":\"x\"},\"b\":{\"text\":\"y\"}}", "holds documents by their ids"),
+        (b"{\"a\":{\"text\":\"x\"},\"b\":{\"text\":\"y\"}}", "contains documents by their ids"),
         (b"{\n\"a\":\n{\"text\":\"x\"},\n\"b\":\n{\"text\":\"y\"}\n}\n", "to_entries[] | .value + {id: .key}"),
     ];
     for (json, message) in around {
@@ -85,11 +85,11 @@ async fn an_array_without_documents_is_one_error() {
         let (_, output) = ingest(&[("a.json", json)], &["a.json"]).await;
         let output = output.expect(1);
         output.says(messages);
-        // The last one is cut off, too.
+        // The last one is also cut off.
         let errors = 1 + usize::from(!json.ends_with(b"]"));
         assert_eq!(output.stderr.matches("skipped").count(), errors, "{}", output.stderr);
     }
-    // Documents beside them go in, and what stands between documents has its own place.
+    // Documents beside them are stored, and each value between them has its own place.
     let mixed = b"[\n\"a\", {\"id\": 1},\n\"b\",\n{\"id\": 2}]";
     let (server, output) = ingest(&[("a.json", mixed)], &["a.json"]).await;
     output.expect(1).says(&["a.json:2: the array begins with 1 value", "a.json:3:3: invalid type"]);
@@ -111,16 +111,16 @@ async fn what_was_made_for_nothing_is_removed() {
     let (server, endpoint) = Server::start().await;
     let arguments = ["ingest", "films", "-", "-f", "jsonl", "--create"];
     let output = run_with(&endpoint, &arguments, b"{\"name\": 1}\n").await.expect(1);
-    output.says(&["made the collection films", "removed the collection films again"]);
+    output.says(&["created the collection films", "removed the collection films again"]);
     assert!(server.lock().collections.is_empty());
     run_with(&endpoint, &arguments, b"{\"id\": 1, \"text\": \"refuse me\"}\n").await.expect(1);
     assert!(server.lock().collections.is_empty());
-    // One document is enough, and an input without any is no failure.
+    // One document is enough, and an input without documents is not a failure.
     run_with(&endpoint, &arguments, b"{\"id\": 1}\n{\"name\": 1}\n").await.expect(1);
     assert_eq!(server.documents("films").len(), 1);
     run_with(&endpoint, &["ingest", "empty", "-", "-f", "jsonl", "--create"], b"").await.expect(0);
     assert!(server.lock().collections.contains_key("empty"));
-    // What was there before stays.
+    // A collection that existed before stays.
     run_with(&endpoint, &["ingest", "empty", "-", "-f", "jsonl", "--create"], b"x\n").await.expect(1);
     assert!(server.lock().collections.contains_key("empty"));
 }

@@ -1,12 +1,12 @@
-//! Runs the `pgfox` command against a small server in memory, for what concerns the client alone: arguments, formats,
-//! exit codes, resuming. The real server is tested in the workspace's integration tests.
+//! Runs the `pgfox` command against a small server in memory, to test the client alone: arguments, formats, exit codes,
+//! resuming. The workspace's integration tests use the real server.
 
 mod commands; // exit codes, errors, search, get, delete, health
 mod csv; // quotes that do not pair, types of cells
 mod evaluate; // evaluate and search --batch
 mod filters; // --where, and what takes it: search, list, count, delete, update-metadata
-mod folders; // ids of files, what is left out, --prune
-mod formats; // every input format, and what is wrong with input
+mod folders; // ids of files, ignored files, --prune
+mod formats; // every input format, and malformed input
 mod help; // golden files of --help
 mod index; // build-index and how it attaches again
 mod json; // flat records, whole files, numbers that would change
@@ -21,7 +21,7 @@ use std::{path::Path, process::Stdio};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
-/// What a command left behind.
+/// The output of a command.
 pub(crate) struct Output {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -29,7 +29,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Panics with everything the command said unless it ended with `code`.
+    /// Panics with all output of the command unless it ended with `code`.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "\nstdout: {}\nstderr: {}", self.stdout, self.stderr);

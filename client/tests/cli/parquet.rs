@@ -17,7 +17,8 @@ use crate::{
 
 const ROWS: usize = 300;
 
-/// Three hundred questions with a vector, a picture, a time in nanoseconds as pandas writes it, and a large number in one.
+/// Three hundred questions with a vector, a picture, and a time in nanoseconds as pandas writes it. One of them has a
+/// large number.
 fn write(path: &Path, compression: Compression, large: i64) {
     let schema = "message questions {
         REQUIRED BYTE_ARRAY id (UTF8);
@@ -116,7 +117,7 @@ async fn what_cannot_be_kept_is_refused_with_its_row() {
     assert_eq!(ids(&server).len(), ROWS - 1);
     let pictures = ["--text-fields", "question", "--vector-field", "embedding"];
     let (_, output) = parquet(Compression::SNAPPY, 9, 0, &pictures).await;
-    output.expect(1).says(&["the column `picture` holds bytes that are no text", "--metadata-fields"]);
+    output.expect(1).says(&["the column `picture` contains bytes that are not text", "--metadata-fields"]);
     let (_, output) = parquet(Compression::SNAPPY, 9, 0, &[]).await;
     output.expect(1).says(&["neither a column `text` nor `vector`, only: id, question, views"]);
 }
@@ -139,7 +140,7 @@ async fn records_without_an_id_are_numbered_when_asked_for() {
     output.expect(1).says(&["skipped in/a.jsonl:2:"]);
     assert_eq!(ids(&server), ["a.jsonl:1", "a.jsonl:3", "b.csv:1", "b.csv:2", "own"]);
     let (_, output) = ingest(&files, &["in"]).await;
-    output.expect(1).says(&["a.jsonl:1: the document has no field `id`", "--number-records does without"]);
+    output.expect(1).says(&["a.jsonl:1: the document has no field `id`", "or add --number-records"]);
     let (server, output) =
         parquet(Compression::SNAPPY, 9, 0, &[&COLUMNS[..], &["--id-field", "none", "--number-records"]].concat()).await;
     output.expect(0);

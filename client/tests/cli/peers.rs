@@ -1,4 +1,4 @@
-//! Who answers instead of pgfox: each has a sentence of its own.
+//! Anything that answers instead of pgfox gets its own message.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::pgfox;
 
-/// A server that answers the first bytes of every connection with these, and closes. Gives its address.
+/// A server that answers every connection with these bytes and closes it. Returns its address.
 async fn answering(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -20,7 +20,7 @@ async fn answering(answer: &'static [u8]) -> String {
                 let _ = socket.read(&mut [0; 1024]).await;
                 let _ = socket.write_all(answer).await;
                 let _ = socket.shutdown().await;
-                // A reset would take the answer back.
+                // A reset would discard the answer.
                 let _ = tokio::time::timeout(Duration::from_secs(1), socket.read_to_end(&mut Vec::new())).await;
             });
         }
@@ -35,7 +35,7 @@ const SETTINGS_AND_GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x0b\x07\0\0\0\0\0\
 #[tokio::test]
 async fn servers_of_other_kinds_are_named() {
     for (answer, by_http, by_https) in [
-        (PAGE, "speaks HTTP/1 only", "the server speaks without TLS; write http://"),
+        (PAGE, "speaks only HTTP/1", "the server speaks without TLS; write http://"),
         (TO_HTTPS, "the server speaks TLS; write https://", "the server speaks without TLS; write http://"),
         (b"\x15\x03\x01\0\x02\x02\x46", "the server speaks TLS; write https://", ""),
         (SETTINGS_AND_GOAWAY, "the server speaks TLS; write https://", "write http://"),

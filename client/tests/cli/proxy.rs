@@ -1,4 +1,4 @@
-//! A TCP proxy that cuts every connection on demand, as a dying server or network does.
+//! A TCP proxy that cuts every connection on demand, like a dying server or network.
 
 use std::sync::{
     Arc,

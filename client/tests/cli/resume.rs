@@ -1,4 +1,5 @@
-//! Ingest over broken connections and busy servers: nothing lost, nothing doubled, and an end when it is no use.
+//! Ingest over broken connections and busy servers: nothing is lost, nothing is stored twice, and it ends if retrying
+//! does not help.
 
 use std::{
     fmt::Write as _,
@@ -16,7 +17,7 @@ use crate::{
     server::{Server, collection, failed},
 };
 
-/// Documents whose ids repeat: the last text of each id must win.
+/// Documents with repeated ids. The last text of each id must win.
 fn lines(count: usize, ids: usize) -> Vec<u8> {
     let mut text = String::new();
     for i in 0..count {
@@ -121,7 +122,7 @@ async fn a_slow_server_holds_the_reader_back() {
         let document = v1::Document { id: taken.to_string(), ..Default::default() };
         Some(Ok::<_, std::convert::Infallible>(document))
     });
-    // The endless stream stops only where the window is full.
+    // The endless stream stops only when the window is full.
     let ingest = pgfox_client::ingest(&client, "films", tokio_stream::iter(documents), &options, |_| {});
     assert!(tokio::time::timeout(Duration::from_millis(250), ingest).await.is_err());
     assert!((20..=31).contains(&taken), "{taken} documents were taken for a window of 20");
@@ -191,8 +192,8 @@ async fn an_unknown_collection_names_the_way_out() {
     output.expect(1).says(&["there is no collection `films`", "add --create"]);
 }
 
-/// Starts an ingest of 1,000 documents into a server that takes a second for 10, and kills it with `signal` once `stored`
-/// are there. Returns the exit code and what it said.
+/// Starts an ingest of 1,000 documents into a server that takes a second for 10, and kills it with `signal` once
+/// `stored` are there. Returns the exit code and the output.
 async fn interrupted(signal: &str, json: bool, stored: usize) -> (Option<i32>, String, String) {
     let mut films = collection("films");
     let method = v1::ChunkingMethod::Markdown.into();
@@ -225,7 +226,7 @@ async fn interrupted(signal: &str, json: bool, stored: usize) -> (Option<i32>, S
 async fn an_interrupted_ingest_says_what_is_stored_and_how_to_go_on() {
     let (code, stdout, stderr) = interrupted("INT", false, 20).await;
     assert_eq!(code, Some(130), "{stderr}");
-    // The first line of progress comes in the first second or so, with what is in chunks.
+    // The first line of progress, with the number of chunks, comes in about the first second.
     assert!(stderr.contains("/s; ") && stderr.contains(" chunks, "), "{stderr}");
     assert!(
         stderr.contains("error: interrupted: ") && stderr.contains(" are stored\nhint: run the same command again")

@@ -1,4 +1,4 @@
-//! A pgfox server in memory: just enough of the service for the client to have something to talk to.
+//! A pgfox server in memory, with just enough of the service for the client to talk to.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -21,27 +21,27 @@ type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) collections: BTreeMap<String, (Collection, BTreeMap<String, Document>)>,
-    /// Errors that the next IngestStream requests get, one each.
+    /// Errors for the next IngestStream requests, one each.
     pub(crate) refuse_ingest: VecDeque<Status>,
     /// Pause before a request is stored.
     pub(crate) ingest_pause: Duration,
-    /// Requests that came in and documents that were stored, repeated ones too.
+    /// Number of received requests and of stored documents, repeated ones included.
     pub(crate) ingest_requests: usize,
     pub(crate) stored: usize,
     pub(crate) build_requests: Vec<BuildIndexRequest>,
-    /// Messages after which the next BuildIndex breaks off.
+    /// Number of messages after which the next BuildIndex breaks off.
     pub(crate) break_build_after: Option<usize>,
     /// The `authorization` of the last call.
     pub(crate) authorization: Option<String>,
     pub(crate) search_requests: Vec<SearchRequest>,
-    /// Searches of each SearchBatch that came in.
+    /// Number of searches of each received SearchBatch.
     pub(crate) batches: Vec<usize>,
-    /// Searches above which a SearchBatch is refused for its size.
+    /// Number of searches above which a SearchBatch is refused for its size.
     pub(crate) batch_max: Option<usize>,
     pub(crate) list_requests: Vec<ListDocumentsRequest>,
     pub(crate) delete_requests: Vec<DeleteDocumentsRequest>,
     pub(crate) metadata_requests: Vec<UpdateMetadataRequest>,
-    /// The notes of every answer that can have some.
+    /// The notes of every answer that can have notes.
     pub(crate) notes: Vec<String>,
     pub(crate) last_facets: Option<FacetDocumentsRequest>,
     pub(crate) last_count: Option<CountDocumentsRequest>,
@@ -158,6 +158,18 @@ fn invalid(field: &str, rule: &str) -> Status {
     Status::with_error_details(Code::InvalidArgument, format!("{field}: {rule}"), details)
 }
 
+impl Server {
+    /// A collection that follows a table.
+    fn followed(&self, name: &str) -> Result<(), Status> {
+        let state = self.lock();
+        let (collection, _) = state.collections.get(name).ok_or_else(|| not_found(name))?;
+        match &collection.source_status {
+            Some(_) => Ok(()),
+            None => Err(failed(Code::FailedPrecondition, "SOURCE_NOT_FOLLOWED", "it follows no table", None)),
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl PgfoxService for Server {
     async fn create_collection(&self, request: Request<CreateCollectionRequest>) -> Reply<CreateCollectionResponse> {
@@ -170,11 +182,20 @@ impl PgfoxService for Server {
             dimensions: 3,
             ..Default::default()
         });
+        if collection.source.as_ref().is_some_and(|source| source.follow.is_some()) {
+            // A table whose name has "bad" in it has a row that fails.
+            let failures: Vec<SourceFailure> = [SourceFailure { id: "7".into(), message: "text: is too long".into() }]
+                .into_iter()
+                .filter(|_| collection.source.as_ref().is_some_and(|source| source.table.contains("bad")))
+                .collect();
+            let failed_count = failures.len() as i64;
+            collection.source_status = Some(SourceStatus { failed_count, failures, ..Default::default() });
+        }
         let entry = (collection.clone(), BTreeMap::new());
         if self.lock().collections.insert(collection.name.clone(), entry).is_some() {
             return Err(failed(Code::AlreadyExists, "COLLECTION_EXISTS", "the collection exists", None));
         }
-        Ok(Response::new(CreateCollectionResponse { collection: Some(collection) }))
+        Ok(Response::new(CreateCollectionResponse { collection: Some(collection), ..Default::default() }))
     }
 
     async fn get_collection(&self, request: Request<GetCollectionRequest>) -> Reply<GetCollectionResponse> {
@@ -199,7 +220,22 @@ impl PgfoxService for Server {
     async fn delete_collection(&self, request: Request<DeleteCollectionRequest>) -> Reply<DeleteCollectionResponse> {
         let name = request.into_inner().name;
         self.lock().collections.remove(&name).ok_or_else(|| not_found(&name))?;
-        Ok(Response::new(DeleteCollectionResponse {}))
+        Ok(Response::new(DeleteCollectionResponse::default()))
+    }
+
+    async fn retry_failed(&self, request: Request<RetryFailedRequest>) -> Reply<RetryFailedResponse> {
+        self.followed(&request.into_inner().name)?;
+        Ok(Response::new(RetryFailedResponse { retried_count: 1 }))
+    }
+
+    async fn pause_source(&self, request: Request<PauseSourceRequest>) -> Reply<PauseSourceResponse> {
+        self.followed(&request.into_inner().name)?;
+        Ok(Response::new(PauseSourceResponse {}))
+    }
+
+    async fn resume_source(&self, request: Request<ResumeSourceRequest>) -> Reply<ResumeSourceResponse> {
+        self.followed(&request.into_inner().name)?;
+        Ok(Response::new(ResumeSourceResponse {}))
     }
 
     async fn ingest(&self, request: Request<IngestRequest>) -> Reply<IngestResponse> {
@@ -289,6 +325,7 @@ impl PgfoxService for Server {
             size_bytes: 1024,
             scan_count: 1_234,
             create_time: None,
+            ..Default::default()
         };
         Ok(Response::new(ListIndexesResponse { indexes: vec![index] }))
     }
@@ -303,7 +340,8 @@ impl PgfoxService for Server {
         Ok(Response::new(UpdateCollectionResponse { collection: request.collection }))
     }
 
-    /// Two documents per page, so that the client has to turn pages. A filter holds for all but those of another source.
+    /// Two documents per page, so that the client has to turn pages. A filter excludes only documents of another
+    /// source.
     async fn list_documents(&self, request: Request<ListDocumentsRequest>) -> Reply<ListDocumentsResponse> {
         let request = request.into_inner();
         let mut state = self.lock();
@@ -379,7 +417,8 @@ impl PgfoxService for Server {
         Ok(Response::new(SearchBatchResponse { responses }))
     }
 
-    /// Finds every document in the order of the ids. A text such as `find b a` finds these.
+    /// Finds every document in the order of the ids. A text such as `find b a` finds these. With `highlight` the
+    /// word is "fox", and "dog" is excluded.
     async fn search(&self, request: Request<SearchRequest>) -> Reply<SearchResponse> {
         let request = request.into_inner();
         if request.collection == "slow" {
@@ -400,6 +439,7 @@ impl PgfoxService for Server {
             document: Some(document.clone()),
             distance: Some(i as f32 + 0.1),
             score: 1.0 / (i as f32 + 1.1),
+            highlights: highlights(&document.text, request.highlight),
             ..Default::default()
         });
         let results: Vec<SearchResult> = found.collect();
@@ -419,7 +459,19 @@ impl PgfoxService for Server {
                 ..Default::default()
             }),
             notes: state.notes.clone(),
+            excluded_words: if request.highlight { vec!["dog".into()] } else { Vec::new() },
             ..Default::default()
         }))
     }
+}
+
+fn highlights(text: &str, is_wanted: bool) -> Vec<Highlight> {
+    let place = text.find("fox").filter(|_| is_wanted).map(|at| at as i32);
+    let highlight = |start: i32| Highlight {
+        end: text.chars().count() as i32,
+        text: text.into(),
+        words: vec![Span { start, end: start + 3 }],
+        ..Default::default()
+    };
+    place.map(highlight).into_iter().collect()
 }

@@ -1,64 +1,84 @@
-//! How a collection is made: the flags of `collections create` and `ingest --create`.
+//! The settings of a new collection: the flags of `collections create` and `ingest --create`.
 
 use clap::{Args, ValueEnum};
 use pgfox_client::v1;
 
 use crate::cli::{failure::Failure, output};
 
-/// How a collection is made. What is not given is the server's choice.
+/// The settings of a new collection. For a missing flag the server uses its default.
 #[derive(Args, Default)]
 #[command(next_help_heading = "Collection")]
 pub(crate) struct Settings {
-    /// Model that turns text into vectors: openai/<model> or local/<name>; the server's default unless --dimensions
-    /// stands alone
+    /// Model that turns text into vectors: openai/<model> or local/<name> [default: the server's; none if --dimensions
+    /// is given without --model]
     #[arg(long)]
     model: Option<String>,
-    /// Elements per vector; without --model the collection has no model and takes your own vectors
+    /// Elements per vector; without --model the collection has no model, and you send your own vectors
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=16_000))]
     dimensions: Option<i32>,
-    /// How near two vectors are [server's default: l2]
+    /// Distance of two vectors [server's default: l2]
     #[arg(long)]
     distance: Option<Distance>,
-    /// How vectors are stored [server's default: vector up to 2,000 dimensions, halfvec above]
+    /// Storage of vectors [server's default: vector up to 2,000 dimensions, halfvec above]
     #[arg(long)]
     vector_type: Option<VectorType>,
-    /// Put before the text of every query, for models that want it, such as "query: "
+    /// Prefix for the text of every query, for models that need one, such as "query: "
     #[arg(long, value_name = "TEXT", requires = "model")]
     query_prefix: Option<String>,
-    /// Put before the text of every document, for models that want it, such as "passage: "
+    /// Prefix for the text of every document, for models that need one, such as "passage: "
     #[arg(long, value_name = "TEXT", requires = "model")]
     document_prefix: Option<String>,
-    /// Where long texts are split [server's default: none]
+    /// How to split long texts into chunks [server's default: none]
     #[arg(long, value_name = "METHOD")]
     chunking: Option<Chunking>,
-    /// Most characters or tokens of a chunk [server's default: 1,000 characters, or up to 512 tokens]
+    /// Maximum size of a chunk, in characters or tokens [server's default: 1,000 characters, or up to 512 tokens]
     #[arg(long, value_name = "N", requires = "chunking", value_parser = clap::value_parser!(i32).range(1..))]
     chunk_size: Option<i32>,
-    /// What the size of chunks is counted in [server's default: tokens where the model's can be counted]
+    /// Unit of the sizes of chunks [server's default: tokens if it can count those of the model, else characters]
     #[arg(long, value_name = "UNIT", requires = "chunking")]
     chunk_unit: Option<ChunkUnit>,
-    /// Characters or tokens that a chunk repeats of the one before, at most [server's default: 0]
+    /// Maximum number of characters or tokens that a chunk repeats of the previous one [server's default: 0]
     #[arg(long, value_name = "N", requires = "chunking", value_parser = clap::value_parser!(i32).range(0..))]
     chunk_overlap: Option<i32>,
-    /// Embed the headings above each chunk of Markdown with it [server's default for markdown]
+    /// Embed the headings above each Markdown chunk together with it [server's default for markdown]
     #[arg(long, requires = "chunking", overrides_with = "no_embed_headings")]
     embed_headings: bool,
-    /// Embed each chunk of Markdown without the headings above it
+    /// Embed each Markdown chunk without the headings above it
     #[arg(long, requires = "chunking", overrides_with = "embed_headings")]
     no_embed_headings: bool,
-    /// Text search configuration of Postgres for full-text search, such as german or simple [server's default: english]
+    /// Language of the texts for full-text search: a name such as german; auto to detect it for each document; simple
+    /// for neither stems nor stop words; or a text search configuration of the database [server's default: english]
     #[arg(long, value_name = "NAME")]
     language: Option<String>,
-    /// Index over metadata: gin, or FIELD:number, FIELD:string or FIELD:time; can be repeated [server's default: gin]
+    #[command(flatten)]
+    ranking: Ranking,
+    /// Index over metadata: gin, or FIELD:number, FIELD:string, FIELD:time, FIELD:boolean or FIELD:string_list; can be
+    /// repeated [server's default: gin]
     #[arg(long, value_name = "INDEX", value_parser = metadata_index)]
     metadata_index: Vec<v1::MetadataIndex>,
-    /// Another name of the collection; can be repeated
+    /// Additional name of the collection, an alias; can be repeated
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
 }
 
+/// The settings of ranking in full-text search.
+#[derive(Args, Clone, Copy, Default)]
+pub(super) struct Ranking {
+    /// How much repetitions of a word count in full-text search (BM25), 0 to 10 [server's default: 1.2]
+    #[arg(long, value_name = "NUMBER", value_parser = |text: &str| number(text, 10.0))]
+    pub(super) k1: Option<f32>,
+    /// How much the length of a text counts in full-text search (BM25), 0 to 1 [server's default: 0.75]
+    #[arg(long, value_name = "NUMBER", value_parser = |text: &str| number(text, 1.0))]
+    pub(super) b: Option<f32>,
+}
+
+fn number(text: &str, most: f32) -> Result<f32, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=most).contains(number));
+    number.ok_or_else(|| format!("must be a number from 0 to {most}"))
+}
+
 #[derive(Clone, Copy, ValueEnum)]
-enum Distance {
+pub(super) enum Distance {
     /// Euclidean distance
     L2,
     /// 1 - cosine similarity
@@ -80,11 +100,11 @@ enum VectorType {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Chunking {
-    /// Nowhere: of a text longer than the model reads the vector stands for the beginning
+    /// Not at all: if a text is longer than the model reads, its vector covers only the beginning
     None,
-    /// Between paragraphs, else sentences, words or characters
+    /// Between paragraphs, else between sentences, words or characters
     Text,
-    /// The same for Markdown: between sections, blocks and list items first
+    /// Like text, but between the sections, blocks and list items of Markdown first
     Markdown,
 }
 
@@ -96,9 +116,12 @@ enum ChunkUnit {
     Tokens,
 }
 
-/// Parses `gin`, or a field and what its index is for.
+/// Parses `gin`, or a field and the type of its index.
 pub(super) fn metadata_index(text: &str) -> Result<v1::MetadataIndex, String> {
-    let wrong = || "write gin, or FIELD:number, FIELD:string or FIELD:time, such as year:number".to_owned();
+    let wrong = || {
+        "write gin or FIELD:TYPE, such as year:number; TYPE is one of number, string, time, boolean, string_list"
+            .to_owned()
+    };
     if text == "gin" {
         return Ok(v1::MetadataIndex { field: String::new(), r#type: v1::MetadataIndexType::Gin.into() });
     }
@@ -107,6 +130,8 @@ pub(super) fn metadata_index(text: &str) -> Result<v1::MetadataIndex, String> {
         "number" => v1::MetadataIndexType::Number,
         "string" => v1::MetadataIndexType::String,
         "time" => v1::MetadataIndexType::Time,
+        "boolean" => v1::MetadataIndexType::Boolean,
+        "string_list" => v1::MetadataIndexType::StringList,
         _ => return Err(wrong()),
     };
     if field.is_empty() {
@@ -169,6 +194,11 @@ impl Settings {
             embedding,
             chunking,
             text_search_language: self.language.clone().unwrap_or_default(),
+            full_text: (self.ranking.k1.is_some() || self.ranking.b.is_some()).then(|| v1::FullText {
+                k1: self.ranking.k1,
+                b: self.ranking.b,
+                ..Default::default()
+            }),
             metadata_indexes: self.metadata_index.clone(),
             aliases: self.alias.clone(),
             distance: self.distance.map_or(0, |distance| v1::Distance::from(distance).into()),
@@ -177,7 +207,7 @@ impl Settings {
         }
     }
 
-    /// Refuses a collection that is not as these settings say.
+    /// Refuses an existing collection whose settings differ from these.
     pub(crate) fn check(&self, actual: &v1::Collection) -> Result<(), Failure> {
         let wanted = self.to_collection(&actual.name);
         let mut differences = Vec::new();
@@ -240,6 +270,12 @@ impl Settings {
             let actual = actual.text_search_language.clone();
             compare("language", wanted.text_search_language.clone(), actual);
         }
+        let full_text = actual.full_text.clone().unwrap_or_default();
+        for (what, wanted, actual) in [("k1", self.ranking.k1, full_text.k1), ("b", self.ranking.b, full_text.b)] {
+            if let Some(wanted) = wanted {
+                compare(what, wanted.to_string(), actual.unwrap_or_default().to_string());
+            }
+        }
         for index in wanted.metadata_indexes.iter().filter(|index| !actual.metadata_indexes.contains(index)) {
             differences.push(format!("no metadata index {}", metadata_index_name(index)));
         }
@@ -282,12 +318,34 @@ pub(super) fn chunking_name(chunking: Option<&v1::Chunking>) -> String {
     format!("{}, {} {}{overlap}{headings}", method_name(chunking), chunking.max_size, unit_name(chunking))
 }
 
-/// An index over metadata as `--metadata-index` takes it.
+/// The settings of ranking on one line, such as "k1 1.2, b 0.75".
+pub(super) fn full_text_name(full_text: &v1::FullText) -> String {
+    let progress = if full_text.progress < 1.0 {
+        format!(", {:.0} % of the words are of this version of pgfox", (full_text.progress * 100.0).floor())
+    } else {
+        String::new()
+    };
+    format!("k1 {}, b {}{progress}", full_text.k1(), full_text.b())
+}
+
+/// The fields that have codes, and how far these are made, such as "year:number, 40 % made".
+pub(super) fn codes_name(codes: &v1::Codes) -> String {
+    let fields: Vec<String> = codes.fields.iter().map(metadata_index_name).collect();
+    let fields = if fields.is_empty() { "of all vectors".to_owned() } else { fields.join(", ") };
+    match codes.progress {
+        ..1.0 => format!("{fields}, {:.0} % made", (codes.progress * 100.0).floor()),
+        _ => fields,
+    }
+}
+
+/// A metadata index in the form of `--metadata-index`.
 pub(super) fn metadata_index_name(index: &v1::MetadataIndex) -> String {
     if index.field.is_empty() {
         return "gin".to_owned();
     }
-    format!("{}:{}", index.field, output::short_name(index.r#type().as_str_name(), "METADATA_INDEX_TYPE_"))
+    // As `metadata_index` reads it.
+    let kind = output::short_name(index.r#type().as_str_name(), "METADATA_INDEX_TYPE_").replace(' ', "_");
+    format!("{}:{kind}", index.field)
 }
 
 #[cfg(test)]
@@ -361,8 +419,28 @@ mod tests {
     }
 
     #[test]
+    fn ranking_that_differs_is_named_and_shown() {
+        let full_text = v1::FullText { language: "english".into(), k1: Some(1.2), b: Some(0.5), progress: 1.0 };
+        let actual = v1::Collection { full_text: Some(full_text.clone()), ..films() };
+        let settings = |k1, b| Settings { ranking: Ranking { k1, b }, ..Settings::default() };
+        settings(Some(1.2), Some(0.5)).check(&actual).unwrap();
+        let message = format!("{:?}", settings(Some(2.0), None).check(&actual).unwrap_err());
+        assert!(message.contains("k1 1.2 instead of 2"), "{message}");
+        assert_eq!(full_text_name(&full_text), "k1 1.2, b 0.5");
+        let old = full_text_name(&v1::FullText { progress: 0.999, ..full_text });
+        assert_eq!(old, "k1 1.2, b 0.5, 99 % of the words are of this version of pgfox");
+    }
+
+    #[test]
+    fn codes_are_shown_with_their_progress() {
+        let fields = vec![metadata_index("year:number").unwrap(), metadata_index("genres:string_list").unwrap()];
+        assert_eq!(codes_name(&v1::Codes { fields, progress: 1.0 }), "year:number, genres:string_list");
+        assert_eq!(codes_name(&v1::Codes { fields: Vec::new(), progress: 0.456 }), "of all vectors, 45 % made");
+    }
+
+    #[test]
     fn metadata_indexes() {
-        for text in ["gin", "year:number", "author.name:string", "\"a:b\":time"] {
+        for text in ["gin", "year:number", "author.name:string", "\"a:b\":time", "seen:boolean", "genres:string_list"] {
             assert_eq!(metadata_index_name(&metadata_index(text).unwrap()), text);
         }
         for bad in ["", "year", "year:", ":number", "year:date", "gin:number:"] {

@@ -1,4 +1,4 @@
-//! `pgfox collections update`: metadata indexes and aliases.
+//! `pgfox collections update`: changes the metadata indexes, the aliases and the ranking of a collection.
 
 use std::time::Duration;
 
@@ -6,22 +6,23 @@ use clap::Args;
 use pgfox_client::{Client, v1};
 use tonic::Request;
 
-use super::settings::{metadata_index, metadata_index_name};
+use super::settings::{Ranking, metadata_index, metadata_index_name};
 use crate::cli::failure::Failure;
 
-/// Longest build of an index over metadata: as good as none, since the server answers when it is built.
+/// Maximum time to build metadata indexes. It is long enough to mean no limit, since the server answers only when they
+/// are built.
 const MAX_INDEX_BUILD: Duration = Duration::from_secs(86_400);
 
-/// Add and drop metadata indexes and aliases of a collection
+/// Change the metadata indexes, the aliases or the full-text ranking of a collection
 #[derive(Args)]
 #[command(override_usage = "pgfox collections update [OPTIONS] <NAME>")]
 #[command(after_help = "\
 Examples:
   pgfox collections update films --add-metadata-index year:number --drop-metadata-index gin
-  pgfox collections update films_2 --add-alias movies     what asks for movies gets films_2 now
+  pgfox collections update films_2 --add-alias movies     calls for movies now reach films_2
+  pgfox collections update films --k1 1.5 --b 0.5         how full-text search ranks
 
-An alias that another collection has moves here at once. A new index is built before the command
-ends.")]
+An alias of another collection moves here at once. The command ends when new indexes are built.")]
 pub(crate) struct Update {
     /// Name of the collection
     name: String,
@@ -29,25 +30,29 @@ pub(crate) struct Update {
     changes: Changes,
 }
 
+// By name, because otherwise the group would contain only the flattened struct.
 #[derive(Args)]
 #[group(required = true, multiple = true)]
+#[group(args = ["add_metadata_index", "drop_metadata_index", "add_alias", "drop_alias", "k1", "b"])]
 struct Changes {
-    /// Index to add: gin, or FIELD:number, FIELD:string or FIELD:time; can be repeated
+    /// Index to add: gin, or FIELD:number, FIELD:string, FIELD:time, FIELD:boolean or FIELD:string_list; can be repeated
     #[arg(long, value_name = "INDEX", value_parser = metadata_index)]
     add_metadata_index: Vec<v1::MetadataIndex>,
-    /// Index to drop, written the same; can be repeated
+    /// Index to drop, in the same form; can be repeated
     #[arg(long, value_name = "INDEX", value_parser = metadata_index)]
     drop_metadata_index: Vec<v1::MetadataIndex>,
-    /// Alias to add, or to move here; can be repeated
+    /// Alias to add, or to move here from another collection; can be repeated
     #[arg(long, value_name = "NAME")]
     add_alias: Vec<String>,
     /// Alias to drop; can be repeated
     #[arg(long, value_name = "NAME")]
     drop_alias: Vec<String>,
+    #[command(flatten)]
+    ranking: Ranking,
 }
 
 impl Update {
-    /// Reads the collection, changes it, and returns it as it is then.
+    /// Reads the collection, changes it, and returns the changed one.
     pub(super) async fn run(&self, client: &mut Client) -> Result<v1::Collection, Failure> {
         let response = client.get_collection(v1::GetCollectionRequest { name: self.name.clone() }).await?;
         let mut collection = response.into_inner().collection.unwrap_or_default();
@@ -64,6 +69,15 @@ impl Update {
             paths.push("aliases".to_owned());
             change(&mut collection.aliases, &changes.add_alias, &changes.drop_alias, |name| format!("alias {name}"))?;
         }
+        let full_text = collection.full_text.get_or_insert_default();
+        if let Some(k1) = changes.ranking.k1 {
+            paths.push("full_text.k1".to_owned());
+            full_text.k1 = Some(k1);
+        }
+        if let Some(b) = changes.ranking.b {
+            paths.push("full_text.b".to_owned());
+            full_text.b = Some(b);
+        }
         let mut request = Request::new(v1::UpdateCollectionRequest {
             collection: Some(collection),
             update_mask: Some(prost_types::FieldMask { paths }),
@@ -75,7 +89,7 @@ impl Update {
     }
 }
 
-/// Drops, then adds what is not there yet.
+/// Drops indexes, then adds the missing ones.
 fn change<T: PartialEq + Clone>(
     all: &mut Vec<T>,
     add: &[T],
@@ -95,4 +109,26 @@ fn change<T: PartialEq + Clone>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        update: Update,
+    }
+
+    #[test]
+    fn any_change_will_do_and_none_will_not() {
+        for change in [&["--k1", "1.5"][..], &["--b", "0"], &["--add-alias", "a"], &["--drop-metadata-index", "gin"]] {
+            let line = ["update", "films"].iter().chain(change);
+            assert!(Line::try_parse_from(line).is_ok(), "{change:?}");
+        }
+        assert!(Line::try_parse_from(["update", "films"]).is_err());
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-/// The grades of the documents that were judged for one query. Never negative: a negative one is as good as 0.
+/// The grades of the documents that were judged for one query. A negative grade is read as 0.
 pub(super) type Grades = HashMap<String, f64>;
 
 /// The grades of every query.
@@ -33,7 +33,7 @@ impl Metrics {
         Self { queries: 0, sums }
     }
 
-    /// Takes the documents found for one query, best first. The query has a relevant document.
+    /// Adds the documents found for one query, best first. The query has a relevant document.
     pub(super) fn add(&mut self, grades: &Grades, found: &[&str]) {
         self.queries += 1;
         let gains: Vec<f64> = found.iter().map(|id| grades.get(*id).copied().unwrap_or(0.0)).collect();
@@ -94,9 +94,9 @@ mod tests {
         let judged = grades(&[("a", 2.0), ("c", 3.0), ("x", 0.0), ("d", 1.0)]);
         let mut metrics = Metrics::new(&[2, 10]);
         metrics.add(&judged, &["a", "b", "c", "x"]);
-        // 2/log2(2) + 3/log2(4) = 3.5 of 3/log2(2) + 2/log2(3) + 1/log2(4) = 4.7618595071429155.
+        // 2/log2(2) + 3/log2(4) = 3.5, divided by 3/log2(2) + 2/log2(3) + 1/log2(4) = 4.7618595071429155.
         near(metrics.ndcg(10), 3.5 / 4.761_859_507_142_915_5);
-        // 2 of 3 + 2/log2(3) = 4.2618595071429155.
+        // 2, divided by 3 + 2/log2(3) = 4.2618595071429155.
         near(metrics.ndcg(2), 2.0 / 4.261_859_507_142_915_5);
         near(metrics.recall(2), 1.0 / 3.0);
         near(metrics.recall(10), 2.0 / 3.0);
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn more_relevant_documents_than_results_count() {
-        // The best possible two of three relevant documents: perfect at 2, though recall is not.
+        // The best possible two among three relevant documents: perfect at 2, although recall is not.
         let mut metrics = Metrics::new(&[2]);
         metrics.add(&grades(&[("a", 1.0), ("b", 1.0), ("c", 1.0)]), &["c", "a", "b"]);
         near(metrics.ndcg(2), 1.0);

@@ -26,12 +26,12 @@ pub(super) fn qrels(path: &Path) -> Result<Qrels, Failure> {
 
 type Lines = [(usize, String)];
 
-/// An error has its line.
+/// Parses a file. Errors name the line.
 fn parse<T>(path: &Path, parse: impl FnOnce(&Lines) -> Result<T, (usize, String)>) -> Result<T, Failure> {
     parse(&read_lines(path)?).map_err(|(number, message)| Failure::usage(format!("{}:{number}: {message}", name(path))))
 }
 
-/// JSON Lines when the first line is an object, else an id, a tab and a text.
+/// JSON Lines if the first line is an object, else an id, a tab and a text.
 fn parse_queries(lines: &Lines) -> Result<Vec<Query>, (usize, String)> {
     let is_json = lines.first().is_some_and(|(_, line)| line.trim_start().starts_with('{'));
     let mut ids = HashSet::new();
@@ -42,7 +42,7 @@ fn parse_queries(lines: &Lines) -> Result<Vec<Query>, (usize, String)> {
             return Err((*number, format!("the query {} has no text", query.id)));
         }
         if !ids.insert(query.id.clone()) {
-            return Err((*number, format!("the query {} stands there twice", query.id)));
+            return Err((*number, format!("the query {} occurs twice", query.id)));
         }
         queries.push(query);
     }
@@ -66,12 +66,12 @@ fn tsv_query(line: &str) -> Result<Query, String> {
     Ok(Query { id: id.trim().to_owned(), text: text.trim().to_owned() })
 }
 
-/// `query 0 document grade`, or `query document grade` with or without a header. A document that is judged again has the
-/// later grade.
+/// `query 0 document grade`, or `query document grade` with or without a header. If a document is judged twice, the
+/// later grade counts.
 fn parse_qrels(lines: &Lines) -> Result<Qrels, (usize, String)> {
     let mut qrels = Qrels::new();
     for (i, (number, line)) in lines.iter().enumerate() {
-        // With tabs ids may have spaces.
+        // With tabs, ids may contain spaces.
         let fields: Vec<&str> = if line.contains('\t') {
             line.split('\t').map(str::trim).collect()
         } else {

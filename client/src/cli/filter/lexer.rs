@@ -1,4 +1,4 @@
-//! The pieces of a filter expression, and the line that points at one.
+//! Splits a filter expression into its pieces, and prints the line that points at one.
 
 use prost_types::Value;
 use unicode_width::UnicodeWidthChar as _;
@@ -6,12 +6,12 @@ use unicode_width::UnicodeWidthChar as _;
 use super::Error;
 use crate::cli::read::{number, value};
 
-/// Characters of the expression shown before and after the place of an error.
+/// Number of characters of the expression that are shown before and after the place of an error.
 const SHOWN_BEFORE: usize = 50;
 const SHOWN_AFTER: usize = 20;
 
-/// Reads pieces from the front of an expression. What a piece is depends on what is asked for: `2024-05-01` can be a time
-/// or a key.
+/// Reads pieces from the front of an expression. The caller says which kind of piece it expects: `2024-05-01` can be a
+/// time or a key.
 pub(super) struct Lexer<'a> {
     expression: &'a str,
     rest: &'a str,
@@ -70,12 +70,12 @@ impl<'a> Lexer<'a> {
         is_there
     }
 
-    /// The name of the id, in small letters as the keys of metadata are told apart by them. `id.x` is a field.
+    /// The name of the id, in lower case, since keys of metadata are case-sensitive. `id.x` is a field.
     pub(super) fn eat_id(&mut self) -> bool {
         self.is_next("id") && self.eat_word("id")
     }
 
-    /// Whether the key that is next leads to another one.
+    /// Whether the next key leads to another one.
     pub(super) fn is_prefix(&self) -> bool {
         self.rest[self.key_bytes()..].trim_start().starts_with('.')
     }
@@ -88,7 +88,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// A time without quotes: everything that can be part of one.
+    /// A time without quotes: all characters that can belong to one.
     pub(super) fn time(&mut self) -> Option<&'a str> {
         let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | ':' | '.' | '+');
         match self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len()) {
@@ -102,7 +102,7 @@ impl<'a> Lexer<'a> {
         if !digits.starts_with(|c: char| c.is_ascii_digit()) {
             return Ok(None);
         }
-        // As far as a number or a time could go, so that neither ends in the middle of what was meant.
+        // Reads as far as a number or a time could go, so that the error shows the whole of it.
         let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | ':');
         let bytes = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
         let text = &self.rest[..bytes];
@@ -110,13 +110,13 @@ impl<'a> Lexer<'a> {
         let number = match text.parse::<f64>() {
             Ok(number) if number.is_finite() => number,
             _ if super::read_time(text).is_some() => {
-                return error("times are compared with `before` and `since`".to_owned());
+                return error("compare times with `before` and `since`".to_owned());
             }
-            _ => return error(format!("`{text}` is not a number; strings stand in quotes")),
+            _ => return error(format!("`{text}` is not a number; write strings in quotes")),
         };
         let digits = text.trim_start_matches(['-', '+']);
         if !number::is_exact(digits) {
-            return error(format!("the number {text} would lose digits, since numbers are doubles"));
+            return error(format!("the number {text} would lose digits, because numbers are doubles"));
         }
         self.advance(bytes);
         Ok(Some(number))
@@ -139,7 +139,7 @@ impl<'a> Lexer<'a> {
                         message: r#"expected an escape such as \", \', \\, \n or \u00e9"#.to_owned(),
                     })?;
                     text.push(c);
-                    // The characters of an escape are ASCII, one byte each; the backslash is taken already.
+                    // The characters of an escape are ASCII, one byte each. The backslash has been read already.
                     chars.by_ref().take(bytes - 1).for_each(drop);
                 }
                 c => text.push(c),
@@ -152,13 +152,13 @@ impl<'a> Lexer<'a> {
     pub(super) fn json(&mut self) -> Result<Value, Error> {
         let (value, bytes) = value::parse_value(self.rest).map_err(|(bytes, message)| Error {
             offset: self.offset() + bytes.min(self.rest.len()),
-            message: format!("{message}; lists and objects are JSON, with double quotes"),
+            message: format!("{message}; write lists and objects as JSON, with double quotes"),
         })?;
         self.advance(bytes);
         Ok(value)
     }
 
-    /// The next piece in words.
+    /// A description of the next piece.
     pub(super) fn found(&self) -> String {
         let piece = match (self.key_bytes(), self.rest.chars().next()) {
             (_, None) => return "the end".to_owned(),
@@ -170,7 +170,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// The character that an escape stands for, and the bytes of the escape.
+/// The character that an escape means, and the length of the escape in bytes.
 fn unescape(text: &str) -> Option<(char, usize)> {
     let c = match text.as_bytes().get(1)? {
         b'n' => '\n',
@@ -189,7 +189,7 @@ fn unescape(text: &str) -> Option<(char, usize)> {
             if let Some(c) = char::from_u32(first.into()) {
                 return Some((c, 6));
             }
-            // A character beyond 16 bits is written as two.
+            // A character beyond 16 bits is written as two escapes.
             let second = text.get(6..8).filter(|escape| *escape == r"\u").and_then(|_| unit(8))?;
             let c = char::decode_utf16([first, second]).next()?.ok()?;
             return Some((c, 12));

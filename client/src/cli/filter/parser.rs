@@ -1,15 +1,15 @@
-//! The parser of filter expressions; the grammar is in the parent.
+//! The parser of filter expressions. The grammar is in the parent module.
 
 use pgfox_client::v1::{Filter, FilterList, IdList, condition::Test, filter::Node};
 use prost_types::{ListValue, Timestamp, Value, value::Kind};
 
 use super::{Error, ignore_case, join, lexer::Lexer, node, push_key, read_time, slips, test, value};
 
-/// Parentheses and `not` within each other: more than the 8 filters that the server takes, since they need not each become
-/// one, and few enough for the decoders of protobuf.
+/// Maximum nesting of parentheses and `not`. It is more than the 8 levels of filters that the server accepts, since not
+/// each becomes a filter, and few enough for the decoders of protobuf.
 const MAX_NESTING: usize = 16;
 
-/// Words that a test cannot begin with: a field that is called so stands in quotes.
+/// Words that a test cannot begin with. A field with such a name is written in quotes.
 const RESERVED: [&str; 9] = ["and", "or", "not", "in", "exists", "is", "true", "false", "null"];
 
 pub(super) struct Parser<'a> {
@@ -24,13 +24,13 @@ impl<'a> Parser<'a> {
         Self { lexer: Lexer::new(expression), nesting: 0, list_tests: Vec::new() }
     }
 
-    /// An error at the next thing.
+    /// An error at the next piece.
     fn expected(&self, what: &str) -> Error {
         let found = self.lexer.found();
         Error { offset: self.lexer.offset(), message: format!("expected {what}, found {found}") }
     }
 
-    /// The same where people write what other languages have.
+    /// The same at a place where people write what other languages have.
     pub(super) fn expected_here(&self, what: &str) -> Error {
         let error = self.expected(what);
         match slips::hint(|symbol| self.lexer.is_next(symbol), |word| self.lexer.is_word(&[word])) {
@@ -62,7 +62,7 @@ impl<'a> Parser<'a> {
             return Err(Error { offset, message: "nested too deeply".to_owned() });
         }
         let filter = if self.lexer.eat_word("not") {
-            // `not (a or b)` is none of both: one level less.
+            // `not (a or b)` becomes none_of both, which saves one level.
             match self.term()?.node {
                 Some(Node::AnyOf(list)) => node(Node::NoneOf(list)),
                 other => node(Node::NoneOf(FilterList { filters: vec![Filter { node: other }] })),
@@ -93,7 +93,7 @@ impl<'a> Parser<'a> {
         if self.lexer.eat_symbol(")") { Ok(()) } else { Err(self.expected_here(what)) }
     }
 
-    /// What stands after the name of the id.
+    /// Parses the part after the name of the id.
     fn ids(&mut self, offset: usize) -> Result<Filter, Error> {
         let is_negative;
         let ids = if self.lexer.eat_symbol("!=") || self.lexer.eat_symbol("<>") {
@@ -105,8 +105,8 @@ impl<'a> Parser<'a> {
         } else {
             is_negative = self.lexer.eat_word("not");
             if !self.lexer.eat_word("in") {
-                let message = "`id` is the id of the document, which takes =, !=, in (...) and not in (...); write \
-                               a field of the metadata in quotes: \"id\"";
+                let message = "`id` is the id of the document, which can be compared with =, !=, in (...) and not in \
+                    (...); write a metadata field with this name in quotes: \"id\"";
                 return Err(Error { offset, message: message.to_owned() });
             }
             self.list(|parser| parser.string("an id in quotes"))?
@@ -130,7 +130,7 @@ impl<'a> Parser<'a> {
                             && !self.lexer.is_next(".")
                             && RESERVED.iter().any(|word| word.eq_ignore_ascii_case(key)) =>
                     {
-                        let message = format!("expected a field; write one that is called `{key}` in quotes");
+                        let message = format!("expected a field; write a field with the name `{key}` in quotes");
                         return Err(Error { offset, message });
                     }
                     Some(key) => key.to_owned(),
@@ -149,8 +149,8 @@ impl<'a> Parser<'a> {
         match field.strip_prefix("metadata.") {
             Some(rest) if has_prefix => {
                 let message = format!(
-                    "every field is one of the metadata: write {rest}, or \"metadata\".{rest} for a field within one that \
-                     is called metadata"
+                    "every field belongs to the metadata: write {rest}, or \"metadata\".{rest} for a field inside a \
+                     field named metadata"
                 );
                 Err(Error { offset: start, message })
             }
@@ -158,7 +158,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What may stand behind a test of strings.
+    /// Parses the part after a test of strings.
     fn ignoring_case(&mut self, mut filter: Filter) -> Result<Filter, Error> {
         let offset = self.lexer.offset();
         if !self.lexer.eat_word("ignoring") {
@@ -170,7 +170,7 @@ impl<'a> Parser<'a> {
         if ignore_case(&mut filter) {
             return Ok(filter);
         }
-        let message = "`ignoring case` stands behind =, !=, in, not in, contains, starts with and like, with strings";
+        let message = "`ignoring case` may follow =, !=, in, not in, contains, starts with and like, with strings";
         Err(Error { offset, message: message.to_owned() })
     }
 
@@ -228,11 +228,11 @@ impl<'a> Parser<'a> {
             if !self.lexer.eat_word("null") {
                 let what = if exists { "`null`" } else { "`null` or `not null`" };
                 let error = self.expected(what);
-                return Err(Error { message: error.message + "; other values stand behind =", ..error });
+                return Err(Error { message: error.message + "; write other values after =", ..error });
             }
             Test::Exists(exists)
         } else {
-            // A field alone, if the filter can go on like that. The error is here, where the test is missing.
+            // A field alone, if the filter can continue like that. The error is here, where the test is missing.
             let goes_on = self.lexer.is_at_end()
                 || [")", "&&", "||"].iter().any(|symbol| self.lexer.is_next(symbol))
                 || self.lexer.is_word(&["and", "or"]);
@@ -246,7 +246,7 @@ impl<'a> Parser<'a> {
         Ok(test(field, found))
     }
 
-    /// The filter that a pattern of LIKE stands for.
+    /// The filter for a pattern of LIKE.
     fn like(&mut self, field: String, word: &str) -> Result<Filter, Error> {
         let offset = self.lexer.offset();
         let pattern = self.string(&format!("a string in quotes after `{word}`"))?;
@@ -257,7 +257,7 @@ impl<'a> Parser<'a> {
         Ok(filter)
     }
 
-    /// The bounds belong to it, as in SQL.
+    /// The range includes both bounds, as in SQL.
     fn between(&mut self, field: String) -> Result<Filter, Error> {
         let least = self.comparison(field.clone(), ">=")?;
         if !self.lexer.eat_word("and") {
@@ -269,7 +269,7 @@ impl<'a> Parser<'a> {
 
     fn comparison(&mut self, field: String, symbol: &str) -> Result<Filter, Error> {
         let what = match self.lexer.is_next(">") || self.lexer.is_next("<") {
-            true if symbol == "=" => "a value after =; >= and <= begin with the other sign".to_owned(),
+            true if symbol == "=" => "a value after =; write >= and <=, not => and =<".to_owned(),
             _ => format!("a value after {symbol}"),
         };
         if symbol == "^=" {
@@ -348,7 +348,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Any value; objects and lists as JSON.
+    /// Any value. Objects and lists are JSON.
     fn value(&mut self, what: &str) -> Result<Value, Error> {
         if let Some(text) = self.lexer.string()? {
             return Ok(value(Kind::StringValue(text)));
@@ -367,7 +367,7 @@ impl<'a> Parser<'a> {
             }
         }
         let error = self.expected(what);
-        let hint = if self.lexer.is_key() && !self.lexer.is_word(&RESERVED) { "; strings stand in quotes" } else { "" };
+        let hint = if self.lexer.is_key() && !self.lexer.is_word(&RESERVED) { "; write strings in quotes" } else { "" };
         Err(Error { message: error.message + hint, ..error })
     }
 }

@@ -12,9 +12,9 @@ use crate::cli::{
     read::{Globs, text},
 };
 
-/// Ids that a message names.
+/// Maximum number of ids in a message.
 const MAX_LISTED: usize = 10;
-/// Widest id in a message.
+/// Maximum width of an id in a message.
 const MAX_ID_COLUMNS: usize = 80;
 
 /// Documents whose files are gone.
@@ -24,7 +24,8 @@ pub(super) struct Pruned {
     pub(super) is_deleted: bool,
 }
 
-/// Finds the documents of the folders that none of the files became. What `--include` and `--exclude` leave out stays.
+/// Finds the documents of the folders that no longer have a file. Documents of files that `--include` and `--exclude`
+/// leave out stay.
 pub(super) async fn find(
     client: &Client,
     collection: &str,

@@ -1,4 +1,4 @@
-//! What the user hears of an ingest: progress, what was skipped and where it stands, and the totals.
+//! Reports an ingest to the user: progress, skipped documents with their places, and totals.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -17,42 +17,43 @@ use crate::cli::{
     read::{Ignored, Place, Problem},
 };
 
-/// Skipped documents that are listed one by one; with --json all are.
+/// Maximum number of skipped documents that are listed; with --json all are.
 const MAX_LISTED: u64 = 20;
-/// Ids that are remembered to count those that come again, 8 bytes of each; further ones count within their request only.
+/// Maximum number of ids that are remembered to count repeated ones, 8 bytes each. Beyond it, ids count as repeated
+/// only within a request.
 const MAX_REMEMBERED: usize = 4_000_000;
-/// Notes in JSON.
+/// Maximum number of notes in JSON.
 const MAX_NOTES: usize = 1_000;
-/// Widest id in a message.
+/// Maximum width of an id in a message.
 const MAX_ID_COLUMNS: usize = 80;
 
-/// What the user hears: progress, what was skipped and where it stands, and the totals.
+/// The report for the user: progress, skipped documents with their places, and totals.
 pub(super) struct Report {
     pub(super) progress: Progress,
     is_json: bool,
-    /// Where the documents stand that are not acknowledged yet, oldest first.
+    /// The places of documents that are not acknowledged yet, oldest first.
     places: VecDeque<Place>,
-    /// Hashes of the ids so far, and how many have come again.
+    /// Hashes of the ids so far, and the number of repeated ones.
     ids: HashSet<u64>,
     hasher: RandomState,
     repeated: u64,
-    /// What is acknowledged so far.
+    /// Everything acknowledged so far.
     pub(super) totals: IngestTotals,
-    /// Bytes of the input that led to it.
+    /// The bytes of input of the acknowledged documents.
     bytes_read: u64,
     /// Whether texts are embedded in chunks.
     has_chunks: bool,
     pub(super) skipped: u64,
     /// Files of folders that are not read.
     ignored: Ignored,
-    /// What the user should know, for JSON.
+    /// Notes for the user, for JSON.
     notes: Vec<String>,
-    /// What `--prune` found.
+    /// The result of `--prune`.
     pub(super) pruned: Option<Pruned>,
 }
 
 impl Report {
-    /// With JSON the list of what is skipped is written as it grows, since it can be longer than memory.
+    /// With JSON, the list of skipped documents is written as it grows, since it can be larger than memory.
     pub(super) fn new(is_json: bool, has_chunks: bool, progress: Progress, ignored: Ignored) -> Result<Self, Failure> {
         if is_json {
             output::print("{\"skipped\":[")?;
@@ -77,7 +78,7 @@ impl Report {
         })
     }
 
-    /// A document is about to be sent.
+    /// Records a document that is about to be sent.
     pub(super) fn begin(&mut self, id: &str, place: Place) {
         self.places.push_back(place);
         let hash = self.hasher.hash_one(id);
@@ -88,11 +89,11 @@ impl Report {
         }
     }
 
-    /// Documents that a later one with the same id has replaced.
+    /// The number of documents that a later one with the same id has replaced.
     fn repeated(&self, totals: &IngestTotals) -> u64 {
         let counted = totals.upserted + totals.unchanged + totals.existing + totals.skipped;
         let within_requests = totals.documents.saturating_sub(counted);
-        // One that is left alone replaces nothing.
+        // A document that is left as it was replaces nothing.
         if totals.existing > 0 { within_requests } else { within_requests.max(self.repeated) }
     }
 
@@ -120,7 +121,7 @@ impl Report {
         }
     }
 
-    /// Shows how far it is.
+    /// Shows the progress.
     pub(super) fn tick(&mut self) {
         self.progress.update(Done {
             documents: self.totals.documents,
@@ -130,7 +131,7 @@ impl Report {
         });
     }
 
-    /// What the user should know without anything being wrong.
+    /// Reports something that is not an error.
     pub(super) fn note(&mut self, text: &str) {
         self.progress.remark(text);
         if self.notes.len() < MAX_NOTES {
@@ -154,7 +155,7 @@ impl Report {
                 "reason": reason,
                 "message": message,
             });
-            // Whatever keeps stdout from being written shows again at the end.
+            // If stdout cannot be written, the end of the command reports it.
             let _ = output::print(&format!("{separator}{skipped}"));
             return;
         }
@@ -206,7 +207,7 @@ impl Report {
             if let Some(pruned) = &self.pruned {
                 summary["pruned"] = json!({ "ids": pruned.ids, "deleted": pruned.is_deleted });
             }
-            // The object that `new` began goes on with the fields of this one.
+            // Continues the object that `new` began.
             return output::print(&format!("],{}\n", &summary.to_string()[1..]));
         }
         if globals.quiet {
@@ -234,21 +235,23 @@ fn summary(collection: &str, totals: &IngestTotals, skipped: u64, repeated: u64,
         text += &format!("{} replaced by a later one with the same id\n", output::counted(repeated, "document"));
     }
     if totals.existing > 0 {
-        text += &format!("{} left alone, since their ids exist\n", output::counted(totals.existing, "document"));
+        text += &format!("{} not replaced, because the id exists\n", output::counted(totals.existing, "document"));
     }
     if totals.unembedded > 0 {
-        text +=
-            &format!("{} without a text: search does not find them\n", output::counted(totals.unembedded, "document"));
+        text += &format!(
+            "{} without a vector: only a search by words can find them\n",
+            output::counted(totals.unembedded, "document")
+        );
     }
     if totals.truncated > 0 {
         text += &format!(
-            "{} longer than the model reads: their vectors stand for the beginning\n",
+            "{} longer than the model reads: their vectors cover only the beginning\n",
             output::counted(totals.truncated, "document")
         );
     }
     if totals.full_text_cut > 0 {
         text += &format!(
-            "{} with so long a text that full-text search knows the beginning only\n",
+            "{} with a text so long that full-text search does not know all of it\n",
             output::counted(totals.full_text_cut, "document")
         );
     }

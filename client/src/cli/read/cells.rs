@@ -1,11 +1,11 @@
-//! Cells of CSV as values: strings, unless the header, `--types` or `--infer-types` says more.
+//! Converts CSV cells to values: strings, unless the header, `--types` or `--infer-types` names another type.
 
 use prost_types::{Timestamp, Value, value::Kind};
 
 use super::number;
 use crate::cli::filter::read_time;
 
-/// What the cells of a column are.
+/// The type of the cells of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Type {
     String,
@@ -14,7 +14,7 @@ pub(crate) enum Type {
     Time,
 }
 
-/// The type of one column, as `--types` names it.
+/// The type of one column, from `--types`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ColumnType {
     pub(crate) column: String,
@@ -50,7 +50,7 @@ impl Type {
             Self::Number => Kind::NumberValue(parse_number(cell)?),
             Self::Bool => Kind::BoolValue(parse_bool(cell).ok_or("neither true nor false")?),
             Self::Time => {
-                Kind::StringValue(parse_time(cell).ok_or("no time such as 2024-05-01T12:00:00Z")?.to_string())
+                Kind::StringValue(parse_time(cell).ok_or("not a time such as 2024-05-01T12:00:00Z")?.to_string())
             }
         };
         Ok(Value { kind: Some(kind) })
@@ -73,7 +73,7 @@ fn parse_number(cell: &str) -> Result<f64, &'static str> {
     if number::is_exact(cell.trim_start_matches('+')) {
         Ok(number)
     } else {
-        Err("a number that would lose digits as a double; the type string keeps it")
+        Err("a number that would lose digits as a double; the type string keeps them")
     }
 }
 
@@ -85,7 +85,7 @@ fn parse_bool(cell: &str) -> Option<bool> {
     }
 }
 
-/// A date or a time as filters take it; without an offset it is UTC.
+/// A date or a time as in filters. Without an offset it is UTC.
 fn parse_time(cell: &str) -> Option<Timestamp> {
     read_time(cell.trim())
 }
@@ -93,7 +93,7 @@ fn parse_time(cell: &str) -> Option<Timestamp> {
 /// Finds the type that all cells of a column have.
 #[derive(Debug, Clone)]
 pub(super) struct Guess {
-    /// The types that no cell has ruled out.
+    /// The types that no cell has excluded.
     possible: Vec<Type>,
     has_cells: bool,
 }
@@ -115,7 +115,7 @@ impl Guess {
     }
 }
 
-/// Whether a cell is written as only this type is: 007 and +49 are codes, and 1 is no truth.
+/// Whether a cell has the usual form of a type: 007 and +49 are codes, not numbers, and 1 is not a boolean.
 fn is_written_as(kind: Type, cell: &str) -> bool {
     match kind {
         Type::String => true,

@@ -19,26 +19,26 @@ use super::{
     utf8,
 };
 
-/// Rows that types are inferred from.
+/// Number of rows from which types are inferred.
 const SAMPLE_ROWS: usize = 1_000;
-/// Bytes of cells at which the sample ends before.
+/// Maximum number of bytes of cells in this sample.
 const SAMPLE_BYTES: usize = 8 << 20;
 
 /// How cells are separated and quoted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dialect {
     pub(super) delimiter: u8,
-    /// None: quotes are ordinary characters.
+    /// `None`: quotes are ordinary characters.
     pub(super) quote: Option<u8>,
 }
 
-/// What the cells of a column become.
+/// The target of the cells of a column.
 struct Column {
     role: Role,
-    /// The field of the metadata.
+    /// The metadata field.
     name: String,
     kind: Type,
-    /// Nobody has said the type.
+    /// Whether the type was inferred, not given.
     is_inferred: bool,
 }
 
@@ -97,12 +97,12 @@ pub(super) fn read(
     }
 }
 
-/// The rows of a file, each with its line, and with quotes that pair.
+/// The rows of a file, each with its line number, and with quotes that pair.
 struct Rows {
     reader: Reader<Watched<Box<dyn BufRead>>>,
     window: Rc<RefCell<Window>>,
     dialect: Dialect,
-    /// Nothing comes after the last error.
+    /// Nothing follows the last error.
     is_broken: bool,
 }
 
@@ -118,14 +118,14 @@ impl Rows {
         Self { reader: builder.from_reader(watched), window, dialect, is_broken: false }
     }
 
-    /// Reads a row and gives its line. An error names its line too.
+    /// Reads a row and returns its line number. An error has its line number too.
     fn next(&mut self, row: &mut ByteRecord) -> Result<Option<u64>, (u64, Flaw)> {
         let mut line = self.reader.position().line();
         let read = self.reader.read_byte_record(row);
         let end = self.reader.position().byte();
         let mut window = self.window.borrow_mut();
         let written = if read.is_ok() { window.take(end) } else { window.rest() };
-        // The line end of the row before, and empty lines.
+        // Skips the line end of the previous row, and empty lines.
         let blank = written.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
         line += newlines(&written[..blank]);
         let written = &written[blank..];
@@ -139,7 +139,7 @@ impl Rows {
                 self.is_broken = true;
                 Err((line, failed(&error)))
             }
-            // A closed quote in a row without an end says nothing.
+            // A closed quote in a row without an end means nothing.
             (Err(error), Err(Unpaired::Continued { .. })) => {
                 self.is_broken = true;
                 Err((line, failed(&error)))
@@ -182,9 +182,9 @@ fn column(bytes: &[u8], at: usize) -> usize {
 
 fn failed(error: &csv::Error) -> Flaw {
     match error.kind() {
-        ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            Flaw::new("a row has more than 32 MiB: is a quote left open? The rest of the file is left out")
-        }
+        ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => Flaw::new(
+            "a row has more than 32 MiB, so the rest of the file is left out: check for a quote that is not closed",
+        ),
         ErrorKind::Io(error) => unreadable(error),
         _ => Flaw::new(error.to_string()),
     }
@@ -194,7 +194,7 @@ fn columns(header: &ByteRecord, options: &Options, dialect: Dialect) -> Result<V
     let names = &options.names;
     let headers = header.iter().map(utf8).collect::<Result<Vec<_>, _>>()?;
     let is_own = |name: &str| !matches!(names.role(name), Role::Metadata | Role::LeftOut);
-    // `year:number` is the column `year`, unless the whole is the name that was asked for.
+    // `year:number` means the column `year`, unless the user named the whole as a column.
     let typed: Vec<(&str, Option<Type>)> =
         headers.iter().map(|header| if is_own(header) { (*header, None) } else { Type::of_header(header) }).collect();
     let plain: Vec<&str> = typed.iter().map(|(name, _)| *name).collect();
@@ -208,14 +208,14 @@ fn columns(header: &ByteRecord, options: &Options, dialect: Dialect) -> Result<V
     let missing = |wanted: &str| !plain.contains(&wanted);
     if let Some(column) = options.types.iter().map(|named| &named.column).find(|column| missing(column)) {
         return Err(Flaw::new(format!(
-            "there is no column `{column}`, which --types names, only: {}",
+            "--types names the column `{column}`, but the file has only: {}",
             plain.join(", ")
         )));
     }
     let picked = names.metadata.iter().flatten();
     if let Some(column) = picked.map(String::as_str).find(|column| missing(column)) {
         return Err(Flaw::new(format!(
-            "there is no column `{column}`, which --metadata-fields names, only: {}",
+            "--metadata-fields names the column `{column}`, but the file has only: {}",
             plain.join(", ")
         )));
     }
@@ -231,7 +231,7 @@ fn columns(header: &ByteRecord, options: &Options, dialect: Dialect) -> Result<V
     Ok(typed.iter().map(column).collect())
 }
 
-/// What probably separates the cells of a header that came out as a single one.
+/// The probable separator of the cells, if the header was read as a single cell.
 fn separator(headers: &[&str], dialect: Dialect) -> Option<&'static str> {
     let [header] = headers else { return None };
     let separators = [(b';', ";"), (b'\t', "\\t"), (b'|', "|"), (b',', ",")];
@@ -242,7 +242,7 @@ fn infer<'a>(columns: &mut [Column], rows: impl Iterator<Item = &'a ByteRecord>)
     let mut guesses = vec![Guess::new(); columns.len()];
     for row in rows.filter(|row| row.len() == columns.len()) {
         for (cell, guess) in row.iter().zip(&mut guesses) {
-            // What is no UTF-8 is refused later.
+            // Text that is not UTF-8 is refused later.
             guess.see(std::str::from_utf8(cell).unwrap_or("?"));
         }
     }
@@ -257,16 +257,16 @@ fn inferred(source: &Source, columns: &[Column]) -> String {
         .filter(|column| column.kind != Type::String)
         .map(|column| format!("{}:{}", column.name, column.kind.name()))
         .collect();
-    let found = if typed.is_empty() { "nothing but strings".to_owned() } else { typed.join(",") };
+    let found = if typed.is_empty() { "only strings".to_owned() } else { typed.join(",") };
     let strings = metadata().filter(|column| column.kind == Type::String).count();
     let rest = if typed.is_empty() || strings == 0 { "" } else { "; the other columns stay strings" };
     format!("{}: inferred {found}{rest}\n", source.name())
 }
 
-/// An empty cell is no field.
+/// Converts a row. Empty cells are left out.
 fn to_document(row: &ByteRecord, columns: &[Column], options: &Options) -> Result<Document, Flaw> {
     if row.len() != columns.len() {
-        return Err(Flaw::new(format!("the row has {} cells where the header has {}", row.len(), columns.len())));
+        return Err(Flaw::new(format!("the row has {} cells but the header has {}", row.len(), columns.len())));
     }
     let mut draft = Draft::new(&options.names);
     for (cell, column) in row.iter().zip(columns) {

@@ -1,4 +1,4 @@
-//! Parses one JSON document: the fields of a [`Names`], and every other field as metadata.
+//! Parses one JSON document: the fields named in [`Names`], and every other field as metadata.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,15 +13,19 @@ use super::{
     value::{Metadata, Nested, message},
 };
 
-/// What `get` and `list` print beside the document, always together, and nobody can set.
+/// Fields that `get` and `list` always print together beside the document, and that nobody can set.
 const OUTPUT_ONLY: [&str; 3] = ["version", "create_time", "update_time"];
+/// The columns of the view of a collection, which `row_to_json` writes together.
+const VIEW: [&str; 6] = ["id", "chunk", "content", "metadata", "embedding", "words"];
 
-/// Parses `{"id": ..., "text": ..., "vector": [...], "metadata": {...}}`, or with other names for the first three. Fields
-/// beside these become metadata too.
+/// Parses `{"id": ..., "text": ..., "vector": [...], "metadata": {...}}`, or other names for the first three. All other
+/// fields become metadata too. A row of the view of a collection is the document that it was made of.
 pub(super) fn parse(json: &str, options: &Options) -> Result<Document, Flaw> {
     let names = &options.names;
     let Fields(fields) = serde_json::from_str(json).map_err(|error| flaw(&error))?;
-    let is_output = OUTPUT_ONLY.iter().all(|name| fields.iter().any(|(field, _)| field == name));
+    let has_all = |names: &[&str]| names.iter().all(|name| fields.iter().any(|(field, _)| field == name));
+    let is_output = has_all(&OUTPUT_ONLY);
+    let is_view = fields.len() == VIEW.len() && has_all(&VIEW) && names.are_default();
     let mut draft = Draft::new(names);
     let mut has_id = false;
     let mut other = None;
@@ -29,10 +33,20 @@ pub(super) fn parse(json: &str, options: &Options) -> Result<Document, Flaw> {
         let at = offset(json, raw.get());
         let wrong = |message: String| Flaw::within(json, at, message);
         if fields[..i].iter().any(|(before, _)| before == name) {
-            return Err(wrong(format!("the field `{name}` stands there twice")));
+            return Err(wrong(format!("the field `{name}` occurs twice")));
         }
         let is_null = raw.get() == "null";
-        match names.role(name) {
+        let role = match name.as_ref() {
+            "content" if is_view => Role::Text(0),
+            "embedding" if is_view => Role::Vector,
+            "chunk" if is_view && !matches!(raw.get(), "0" | "null") => {
+                let message = "it is a chunk of a document: export the documents with `pgfox list --json`";
+                return Err(wrong(message.to_owned()));
+            }
+            "chunk" | "words" if is_view => Role::LeftOut,
+            name => names.role(name),
+        };
+        match role {
             Role::Id => {
                 draft.document.id = id(raw.get()).map_err(wrong)?;
                 has_id = true;
@@ -65,7 +79,7 @@ pub(super) fn parse(json: &str, options: &Options) -> Result<Document, Flaw> {
         return Err(no_id(&fields, names));
     }
     match other {
-        // A document without a text and a vector is never found.
+        // A document without a text and a vector can never be found.
         Some((name, at)) if !draft.has_text() && draft.document.vector.is_none() && names.metadata.is_none() => {
             let message = format!("unknown field `{name}`: {}; {}", described(names), hint(name));
             Err(Flaw::within(json, at, message))
@@ -74,14 +88,14 @@ pub(super) fn parse(json: &str, options: &Options) -> Result<Document, Flaw> {
     }
 }
 
-/// The error of one record, whose own position says more than the parser's.
+/// The error of one record. Its own position says more than the parser's.
 pub(super) fn flaw(error: &serde_json::Error) -> Flaw {
     let flaw = Flaw::new(message(error));
     let lines = (error.line() as u64).saturating_sub(1);
     Flaw { column: (error.column() > 0).then_some(error.column()), lines, ..flaw }
 }
 
-/// The bytes of a text before a part of it.
+/// The number of bytes before a part of a text.
 fn offset(json: &str, part: &str) -> usize {
     (part.as_ptr() as usize).saturating_sub(json.as_ptr() as usize).min(json.len())
 }
@@ -104,7 +118,7 @@ fn no_id(fields: &[(Cow<'_, str>, &RawValue)], names: &Names) -> Flaw {
     let list = if list.is_empty() { "it is empty".to_owned() } else { format!("it has {}", list.join(", ")) };
     let hint = match guess.iter().find(|guess| fields.iter().any(|(name, _)| name == *guess)) {
         Some(found) => format!("if that is the id, add --id-field {found}"),
-        None => "--id-field names the one that is the id, and --number-records does without".to_owned(),
+        None => "name the field with the id with --id-field, or add --number-records".to_owned(),
     };
     Flaw::new(match around(fields) {
         Some(around) => around,
@@ -112,7 +126,7 @@ fn no_id(fields: &[(Cow<'_, str>, &RawValue)], names: &Names) -> Flaw {
     })
 }
 
-/// What to do about an object that is no document but holds some.
+/// Advice about an object that is not a document but contains some.
 fn around(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<String> {
     let is_object = |raw: &RawValue| raw.get().starts_with('{');
     let is_list = |raw: &RawValue| {
@@ -122,16 +136,16 @@ fn around(fields: &[(Cow<'_, str>, &RawValue)]) -> Option<String> {
         |jq: String| format!("take them out, for example with `jq -c {jq} FILE | pgfox ingest ... - --format jsonl`");
     if let Some((name, _)) = fields.iter().find(|(_, raw)| is_list(raw)) {
         let path = format!("'.[{}][]'", serde_json::Value::from(name.as_ref()));
-        return Some(format!("it is one object that holds documents in `{name}`: {}", take_out(path)));
+        return Some(format!("it is one object that contains documents in `{name}`: {}", take_out(path)));
     }
     if fields.is_empty() || !fields.iter().all(|(_, raw)| is_object(raw)) {
         return None;
     }
     let jq = "'to_entries[] | .value + {id: .key}'".to_owned();
-    Some(format!("it is one object that holds documents by their ids: {}", take_out(jq)))
+    Some(format!("it is one object that contains documents by their ids: {}", take_out(jq)))
 }
 
-/// Metadata, whose numbers are doubles, without a number that they do not keep.
+/// Metadata, whose numbers are doubles. A number that a double cannot represent is refused or becomes a string.
 fn exact<T: de::DeserializeOwned>(json: &str, raw: &RawValue, options: &Options) -> Result<T, Flaw> {
     let text = raw.get();
     let text = match number::first_inexact(text) {
@@ -139,7 +153,7 @@ fn exact<T: de::DeserializeOwned>(json: &str, raw: &RawValue, options: &Options)
         Some(_) if options.keeps_digits => number::quote_inexact(text),
         Some(number) => {
             let message = format!(
-                "the number {} in the metadata would lose digits, since its numbers are doubles: write it as a string, \
+                "the number {} in the metadata would lose digits, because numbers are doubles: write it as a string, \
                  or add --inexact-as-strings",
                 text[number.clone()].chars().take(60).collect::<String>()
             );
@@ -187,14 +201,14 @@ fn id(raw: &str) -> Result<String, String> {
         return if digits.bytes().all(|byte| byte.is_ascii_digit()) {
             Ok(raw.to_owned())
         } else {
-            // There is more than one way to write it.
+            // Such a number can be written in more than one way.
             Err("the id is a number that is not whole: write it as a string".to_owned())
         };
     }
     Err(format!("expected a string or a whole number as id, not {}", short(raw)))
 }
 
-/// A string, or a number as it is written; null is no text.
+/// A string, or a number as it is written. null means no text.
 fn text(name: &str, raw: &str) -> Result<String, String> {
     match raw.as_bytes().first() {
         Some(b'"') => serde_json::from_str(raw).map_err(|error| message(&error)),
@@ -261,8 +275,8 @@ impl<'de> Deserialize<'de> for Floats {
     }
 }
 
-/// Parses a vector that stands alone, as in a CSV cell or on the command line: a JSON array, which is how pgvector writes a
-/// vector too, or `{0.1,0.2}` as Postgres writes an array.
+/// Parses a single vector, as in a CSV cell or on the command line: a JSON array, which is also how pgvector writes a
+/// vector, or `{0.1,0.2}` as Postgres writes an array.
 pub(crate) fn parse_vector(text: &str) -> Result<Vector, String> {
     let text = text.trim();
     let array =
@@ -308,6 +322,21 @@ mod tests {
             document,
             Document { id: "a".into(), vector: Some(Vector { values: vec![1.0] }), ..Default::default() }
         );
+    }
+
+    #[test]
+    fn rows_of_a_view_are_documents() {
+        let row =
+            r#"{"id":"a","chunk":0,"content":"Füchse","metadata":{"y":1},"embedding":"[1,2]","words":"'fuchs':1"}"#;
+        let document = parse(row).unwrap();
+        assert_eq!((document.text.as_str(), document.vector.unwrap().values), ("Füchse", vec![1.0, 2.0]));
+        assert_eq!(crate::cli::json::metadata(&document.metadata.unwrap()).to_string(), r#"{"y":1}"#);
+        let row = r#"{"id":"a","chunk":null,"content":"","metadata":{},"embedding":null,"words":null}"#;
+        assert_eq!(parse(row).unwrap(), Document { id: "a".into(), ..Default::default() });
+        let row = r#"{"id":"a","chunk":1,"content":"x","metadata":{},"embedding":"[1]","words":""}"#;
+        assert!(message(row).contains("pgfox list --json"));
+        // Another table of the user's.
+        assert!(message(r#"{"id":"a","chunk":0,"content":"x"}"#).contains("unknown field"));
     }
 
     #[test]

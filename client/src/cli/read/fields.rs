@@ -1,21 +1,21 @@
-//! Which field of a record becomes what: one rule for JSON, CSV and Parquet.
+//! Maps the fields of a record to the parts of a document: one rule for JSON, CSV and Parquet.
 
 use pgfox_client::v1::Document;
 use prost_types::{Struct, Value};
 
 use super::Flaw;
 
-/// Names that a vector often has; a list of numbers under such a name is not taken for metadata unasked.
+/// Usual names of a vector. A list of numbers under such a name does not become metadata unless the user asks for it.
 const VECTOR_NAMES: [&str; 6] = ["embedding", "embeddings", "vector", "vectors", "values", "vec"];
 
-/// How the fields of JSON documents, and the columns of CSV and Parquet, are called.
-#[derive(Debug, Clone)]
+/// The names of the fields of JSON documents, and of the columns of CSV and Parquet.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Names {
     pub(crate) id: String,
-    /// What becomes the text, joined by spaces.
+    /// The fields that become the text, joined by spaces.
     pub(crate) texts: Vec<String>,
     pub(crate) vector: String,
-    /// The fields that become metadata. None: every other one.
+    /// The fields that become metadata. `None`: all others.
     pub(crate) metadata: Option<Vec<String>>,
 }
 
@@ -25,11 +25,11 @@ impl Default for Names {
     }
 }
 
-/// What a field becomes.
+/// The part of a document that a field becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Id,
-    /// One of `Names::texts`.
+    /// An element of `Names::texts`.
     Text(usize),
     Vector,
     Metadata,
@@ -37,6 +37,10 @@ pub(super) enum Role {
 }
 
 impl Names {
+    pub(super) fn are_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     pub(super) fn role(&self, name: &str) -> Role {
         if name == self.id {
             Role::Id
@@ -51,50 +55,51 @@ impl Names {
         }
     }
 
-    /// Whether a field of the metadata was asked for.
+    /// Whether a metadata field is wanted.
     pub(super) fn takes(&self, name: &str) -> bool {
         self.metadata.as_ref().is_none_or(|picked| picked.iter().any(|field| field == name))
     }
 
-    /// Refuses to take for metadata what is likely the vector.
+    /// Refuses a field as metadata if it is probably the vector.
     pub(super) fn check_list(&self, name: &str) -> Result<(), Flaw> {
         if self.metadata.is_none() && VECTOR_NAMES.contains(&name) {
             return Err(Flaw::new(format!(
-                "the field `{name}` looks like the vector: add --vector-field {name}, or name the fields that are \
-                 metadata with --metadata-fields"
+                "the field `{name}` looks like the vector: add --vector-field {name}, or name the metadata fields \
+                 with --metadata-fields"
             )));
         }
         Ok(())
     }
 
-    /// Refuses the columns of a file that lack the id, or both the text and the vector.
+    /// Refuses a file whose columns lack the id, or both the text and the vector.
     pub(super) fn check_columns(&self, columns: &[&str], is_numbered: bool) -> Result<(), Flaw> {
         let has = |name: &str| columns.contains(&name);
         let list = columns.join(", ");
         if !has(&self.id) && !is_numbered {
             return Err(Flaw::new(format!(
-                "there is no column `{}`, only: {list}; --id-field names the one with the ids, and \
-                 --number-records does without",
+                "the file has no column `{}`, only: {list}; name the column with the ids with --id-field, or add \
+                 --number-records",
                 self.id
             )));
         }
         let missing = self.texts.iter().find(|name| !has(name));
-        // Own vectors need no text, unless the user asked for one.
+        // Documents with own vectors need no text, unless the user asked for one.
         if let Some(missing) = missing.filter(|_| self.texts.len() > 1 || !has(&self.vector)) {
             return Err(Flaw::new(format!(
-                "there is neither a column `{missing}` nor `{}`, only: {list}; --text-fields names those with the texts",
+                "the file has neither a column `{missing}` nor `{}`, only: {list}; name the columns with the texts \
+                 with --text-fields",
                 self.vector
             )));
         }
         let twice = columns.iter().enumerate().find_map(|(i, name)| columns[..i].contains(name).then_some(name));
         if let Some(twice) = twice {
-            return Err(Flaw::new(format!("the column `{twice}` is there twice: rename one of them")));
+            return Err(Flaw::new(format!("the column `{twice}` occurs twice: rename one of them")));
         }
         Ok(())
     }
 }
 
-/// A document that is being put together.
+/// A document that is being built.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) document: Document,
@@ -111,7 +116,7 @@ impl Draft {
         self.texts[i] = Some(text);
     }
 
-    /// Whether a field of the text was there, be it empty.
+    /// Whether a text field was present, even if it was empty.
     pub(super) fn has_text(&self) -> bool {
         self.texts.iter().any(Option::is_some)
     }
@@ -131,7 +136,7 @@ impl Draft {
     }
 }
 
-/// The parts of a text that are not empty, with a space between them.
+/// The parts of a text that are not empty, joined by spaces.
 fn join(parts: impl Iterator<Item = String>) -> String {
     let mut text = String::new();
     for part in parts.filter(|part| !part.is_empty()) {

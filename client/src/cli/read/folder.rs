@@ -1,4 +1,4 @@
-//! Which files of a folder are read, and what the others are.
+//! Finds the files of a folder to read, and counts the others.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ impl Globs {
         Ok(Self { include: build("--include", include)?, exclude: build("--exclude", exclude)? })
     }
 
-    /// Whether a file is asked for, by its path relative to the folder.
+    /// Whether a file is wanted, by its path relative to the folder.
     pub(crate) fn take(&self, relative: &str) -> bool {
         let matches = |globs: &Gitignore| globs.matched_path_or_any_parents(relative, false).is_ignore();
         (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
@@ -44,11 +44,11 @@ pub(super) struct Entry {
     pub(super) bytes: Option<u64>,
 }
 
-/// The files below a folder in the order of their paths. As git does, hidden files and those that a .gitignore or .ignore
-/// names are left out; links are not followed, but counted.
+/// The files below a folder in the order of their paths. Like git, it leaves out hidden files and files that a
+/// .gitignore or .ignore names. Links are not followed, but counted.
 pub(super) fn files_below(folder: &Path, globs: &Globs, ignored: &mut Ignored) -> Result<Vec<Entry>, Failure> {
     let mut files = Vec::new();
-    // A .gitignore counts in an export of a repository too.
+    // A .gitignore counts even in an export of a repository.
     for entry in ignore::WalkBuilder::new(folder).require_git(false).sort_by_file_path(Ord::cmp).build() {
         let entry = entry.map_err(|error| Failure::usage(format!("cannot read {}: {error}", folder.display())))?;
         let Some(kind) = entry.file_type() else { continue };
@@ -66,7 +66,7 @@ pub(super) fn files_below(folder: &Path, globs: &Globs, ignored: &mut Ignored) -
     Ok(files)
 }
 
-/// How many files were left out, by their ending.
+/// The number of files that were left out, by their extension.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Ignored {
     pub(crate) counts: BTreeMap<String, u64>,
@@ -84,7 +84,7 @@ impl Ignored {
         });
     }
 
-    /// A line for the user. None: no file was left out.
+    /// A line for the user. `None`: no file was left out.
     pub(crate) fn note(&self) -> Option<String> {
         const MAX_LISTED: usize = 10;
         let total: u64 = self.counts.values().sum();
@@ -100,7 +100,7 @@ impl Ignored {
     }
 }
 
-/// The path from the root of the file system, without `.` and `..`, as it is typed.
+/// The absolute path, without `.` and `..`, otherwise as it was typed.
 pub(super) fn absolute(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
@@ -113,7 +113,7 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
     plain
 }
 
-/// The path of a file below a folder, in the way it is typed or, with links, where they lead.
+/// The path of a file relative to a folder, either as typed or with links resolved.
 pub(super) fn relative_to(folder: &Path, path: &Path) -> Option<String> {
     let typed = absolute(path).strip_prefix(absolute(folder)).map(slashes).ok();
     typed.or_else(|| {

@@ -1,5 +1,5 @@
-//! Reads JSON as the world writes it: a document per line, an array of documents, or objects over several lines. The first
-//! lines tell which, whatever the file is called.
+//! Reads JSON in its usual forms: one document per line, an array of documents, or objects over several lines. The
+//! first lines decide, whatever the name of the file.
 
 use std::{
     cell::Cell,
@@ -44,7 +44,7 @@ pub(super) fn read(
         lines.push(&first)?;
         return lines.read(reader);
     }
-    // Either the first line is broken, or the object goes on below it.
+    // Either the first line is broken, or the object continues on the next line.
     lines.line += 1;
     let second = lines.take(&mut reader)?;
     if second.as_deref().is_none_or(is_object) {
@@ -59,7 +59,7 @@ pub(super) fn read(
     Whole { source, options, records, position: Rc::new(Position::new(line)) }.objects(reader)
 }
 
-/// Whether the JSON of a line is right as far as it goes, and goes on.
+/// Whether a line is the beginning of valid JSON that continues.
 fn is_cut(line: &[u8]) -> bool {
     !line.is_empty() && serde_json::from_slice::<IgnoredAny>(line).is_err_and(|error| error.is_eof())
 }
@@ -68,17 +68,17 @@ fn is_object(line: &[u8]) -> bool {
     line.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(line).is_ok()
 }
 
-/// One document per line; empty lines are nothing.
+/// One document per line. Empty lines are skipped.
 struct Lines<'a> {
     source: &'a Source,
     options: &'a Options,
     records: &'a mut Records,
-    /// The line that was read last.
+    /// The number of the last line read.
     line: u64,
 }
 
 impl Lines<'_> {
-    /// The next line. What cannot be read is reported, and None is the end.
+    /// The next line, or `None` at the end. Reports what cannot be read.
     fn take(&mut self, reader: &mut Box<dyn BufRead>) -> Result<Option<Vec<u8>>, Stopped> {
         let mut line = Vec::new();
         match reader.take(MAX_RECORD_BYTES as u64 + 1).read_until(b'\n', &mut line) {
@@ -90,7 +90,7 @@ impl Lines<'_> {
                 return Ok(None);
             }
         }
-        // Not kept for the lines after it.
+        // Do not keep the large buffer for the next lines.
         drop(line);
         let flaw = match reader.skip_until(b'\n') {
             Ok(_) => Flaw::new(format!("the line has more than 32 MiB; a text has at most 8 MiB{TAKE_OUT}")),
@@ -107,7 +107,7 @@ impl Lines<'_> {
             Err(flaw) => Err(flaw),
         };
         let parsed = parsed.map_err(|flaw| match flaw.message.starts_with("the JSON ends too early") {
-            true => Flaw { message: flaw.message + ": each line is one whole object", ..flaw },
+            true => Flaw { message: flaw.message + ": each line must be a complete object", ..flaw },
             false => flaw,
         });
         self.records.push(parsed, self.source.place(Some(self.line)))
@@ -124,10 +124,10 @@ impl Lines<'_> {
     }
 }
 
-/// What to do about one object around all documents.
+/// Advice about one object around all documents.
 const TAKE_OUT: &str = ". If it is one object around the documents, take them out, for example with `jq -c '.data[]'`";
 
-/// Values that may go over lines, read by the parser itself.
+/// Values that may span several lines, read by the parser itself.
 struct Whole<'a> {
     source: &'a Source,
     options: &'a Options,
@@ -151,7 +151,7 @@ impl Whole<'_> {
         outcome.or_else(|error| self.broken(&error))
     }
 
-    /// Objects one after the other.
+    /// Objects, one after another.
     fn objects(mut self, reader: impl Read) -> Result<(), Stopped> {
         let position = Rc::clone(&self.position);
         let parser = serde_json::Deserializer::from_reader(Tracked { inner: reader, position });
@@ -168,7 +168,7 @@ impl Whole<'_> {
         let position = &self.position;
         position.record_bytes.set(0);
         let newlines = raw.get().bytes().filter(|byte| *byte == b'\n').count() as u64;
-        // The column where the value starts, if its line is the parser's.
+        // The column where the value starts, if it is on the parser's line.
         let start = (newlines == 0).then(|| position.column.get().saturating_sub(raw.get().len()));
         let parsed = document::parse(raw.get(), self.options).map_err(|flaw| match (flaw.lines, start) {
             (0, start) => Flaw { column: start.and_then(|start| Some(start + flaw.column?)), ..flaw },
@@ -178,7 +178,7 @@ impl Whole<'_> {
         self.records.push(parsed, self.source.place(Some(line)))
     }
 
-    /// Refuses values of an array with one sentence: there can be millions of them.
+    /// Refuses values of an array with a single error: there can be millions of them.
     fn refuse(&mut self, values: &Values) -> Result<(), Stopped> {
         let Values { line, kind, count } = values;
         let jq = |field: &str| {
@@ -198,8 +198,8 @@ impl Whole<'_> {
         let values = counted(*count, "value");
         let document = r#"{"id": "1", "text": "..."}"#;
         let message = format!(
-            "the array begins with {values} in place of documents, the first of them {kind}, and a document is an object \
-             such as {document}{remedy}"
+            "the array begins with {values} instead of documents, the first of them {kind}, but a document is an \
+             object such as {document}{remedy}"
         );
         self.records.push(Err(Flaw::new(message)), self.source.place(Some(*line)))
     }
@@ -216,12 +216,12 @@ impl Whole<'_> {
     }
 }
 
-/// Where the parser is.
+/// The position of the parser.
 struct Position {
     line: Cell<u64>,
-    /// Bytes of the line so far.
+    /// Number of bytes of the line so far.
     column: Cell<usize>,
-    /// Bytes since the last value ended.
+    /// Number of bytes since the last value ended.
     record_bytes: Cell<usize>,
 }
 
@@ -231,8 +231,8 @@ impl Position {
     }
 }
 
-/// Counts lines and ends the reading at a value that is too large, before it fills the memory. The parser reads byte by
-/// byte, so that the counts are exact only right above it.
+/// Counts lines, and stops at a value that is too large before it fills the memory. The parser reads byte by byte, so
+/// the counts are exact only directly below it.
 struct Tracked<R> {
     inner: R,
     position: Rc<Position>,
@@ -261,7 +261,7 @@ impl<R: Read> Read for Tracked<R> {
 /// Hands over the elements of an array one at a time.
 struct Elements<'a, 'b> {
     whole: &'a mut Whole<'b>,
-    /// Those before the first object.
+    /// The values before the first object.
     values: Option<Values>,
     has_objects: bool,
     stopped: bool,
@@ -302,7 +302,7 @@ impl<'de> Visitor<'de> for &mut Elements<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        // An element is taken raw first, so that one that is no document does not end the file.
+        // Each element is read raw first, so that one that is not a document does not end the file.
         while let Some(raw) = elements.next_element::<Box<RawValue>>()? {
             if self.take(&raw).is_err() {
                 self.stopped = true;

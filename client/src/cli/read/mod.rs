@@ -1,5 +1,5 @@
-//! Reads documents out of files, folders and stdin, of any size in constant memory: one thread parses and hands over chunks
-//! through a bounded channel. What cannot be read is a [`Problem`] with its place, and reading goes on.
+//! Reads documents from files, folders and stdin of any size in constant memory. One thread parses and passes chunks
+//! through a bounded channel. What cannot be read becomes a [`Problem`] with its place, and reading continues.
 
 mod cells;
 mod csv;
@@ -26,22 +26,22 @@ pub(crate) use fields::Names;
 pub(crate) use folder::{Globs, Ignored};
 pub(crate) use source::{Search, Source, find};
 
-/// Largest record of a file in bytes, such as one line: a text of 8 MiB in which every character is escaped, and room for
+/// Maximum size of a record in bytes, such as one line: a text of 8 MiB with every character escaped, and room for
 /// metadata and vector.
 pub(crate) const MAX_RECORD_BYTES: usize = 32 << 20;
-/// Largest text in bytes: the limit of the server.
+/// Maximum size of a text in bytes, the limit of the server.
 const MAX_TEXT_BYTES: usize = 8 << 20;
-/// Largest document as a message in bytes, below the 16 MiB of a request.
+/// Maximum size of a document as a message in bytes, below the 16 MiB of a request.
 const MAX_DOCUMENT_BYTES: usize = 15 << 20;
 
-/// Records handed over at once, since one at a time costs more than parsing it.
+/// Number of records that are passed on together. One at a time would cost more than parsing it.
 const CHUNK_RECORDS: usize = 128;
-/// Bytes of documents at which a chunk is handed over before it is full.
+/// Number of bytes of documents at which a chunk is passed on before it is full.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Chunks that wait for the network.
+/// Maximum number of chunks that wait for the network.
 const CHUNKS_WAITING: usize = 4;
 
-/// How a file is written.
+/// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// JSON Lines: one document per line
@@ -58,57 +58,57 @@ pub(crate) enum Format {
     Markdown,
 }
 
-/// How to read what is in the files.
+/// How to read the contents of files.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     pub(crate) names: Names,
-    /// What separates the cells of CSV. None: a comma, or a tab in a file named .tsv.
+    /// The separator of CSV cells. `None`: a comma, or a tab in a file named .tsv.
     pub(crate) delimiter: Option<u8>,
-    /// What stands around cells of CSV. None: a double quote, or nothing in a file named .tsv.
+    /// The quote character of CSV cells. `None`: a double quote, or nothing in a file named .tsv.
     pub(crate) quote: Option<Quote>,
     /// The types of CSV columns.
     pub(crate) types: Vec<ColumnType>,
-    /// Whether the first rows tell the types of the other columns.
+    /// Whether to infer the types of the other columns from the first rows.
     pub(crate) infers_types: bool,
-    /// Whether numbers that a double does not keep become strings. Else they are refused.
+    /// Whether numbers that a double cannot represent become strings. Otherwise they are refused.
     pub(crate) keeps_digits: bool,
-    /// Whether records without an id get the name of their file and their number as one.
+    /// Whether records without an id get their file name and number as id.
     pub(crate) numbers_records: bool,
-    /// Whether U+0000, which Postgres cannot store, is left out of texts and metadata.
+    /// Whether to remove U+0000, which Postgres cannot store, from texts and metadata.
     pub(crate) strips_nul: bool,
 }
 
 impl Options {
-    /// Refuses the columns of a file that lack what is needed.
+    /// Refuses a file that lacks required columns.
     fn check_columns(&self, columns: &[&str]) -> Result<(), Flaw> {
         self.names.check_columns(columns, self.numbers_records)
     }
 }
 
-/// What stands around cells of CSV.
+/// The quote character of CSV cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quote {
-    /// Nothing: a quote is an ordinary character.
+    /// A quote is an ordinary character.
     None,
     Byte(u8),
 }
 
-/// Where a record stands.
+/// The place of a record.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    /// The file as the user knows it.
+    /// The name of the file, as the user knows it.
     pub(crate) source: Arc<str>,
-    /// Its line, from 1. None: the whole file.
+    /// Its line, from 1. `None`: the whole file.
     pub(crate) line: Option<u64>,
-    /// Bytes of all input that were read up to here, as they are on disk.
+    /// Number of bytes of all input read up to here, as they are on disk.
     pub(crate) bytes_read: u64,
 }
 
-/// What cannot become a document.
+/// Something that cannot become a document.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) place: Place,
-    /// Column in bytes, from 1, where it is known.
+    /// Column in bytes, from 1, if it is known.
     pub(crate) column: Option<usize>,
     pub(crate) message: String,
 }
@@ -118,7 +118,7 @@ pub(crate) struct Problem {
 pub(crate) enum Record {
     Document(Document, Place),
     Problem(Problem),
-    /// What the user should know, a line.
+    /// A line for the user.
     Note(String),
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn start(sources: Vec<Source>, options: Options) -> std::io::Result<m
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
         let mut records = Records::new(sender, &options);
-        // The only error is that nobody listens any more.
+        // Sending fails only if nobody listens any more.
         let _ = sources
             .iter()
             .try_for_each(|source| read_source(source, &options, &mut records))
@@ -136,30 +136,31 @@ pub(crate) fn start(sources: Vec<Source>, options: Options) -> std::io::Result<m
     Ok(receiver)
 }
 
-/// A reader that panics must not look like the end of the file.
+/// Reads a source. A panic of the reader must not look like the end of the file.
 fn read_source(source: &Source, options: &Options, records: &mut Records) -> Result<(), Stopped> {
     records.begin(source.id());
     let read = std::panic::AssertUnwindSafe(|| source.read(options, records));
     std::panic::catch_unwind(read).unwrap_or_else(|_| {
-        let flaw = Flaw::new("a fault in the reader, so the rest of the file is left out: is the file damaged?");
+        let flaw =
+            Flaw::new("the reader failed, so the rest of the file is left out: check whether the file is damaged");
         records.push(Err(flaw), source.place(None))
     })
 }
 
-/// Nobody wants more records.
+/// Nobody reads more records.
 #[derive(Debug)]
 pub(crate) struct Stopped;
 
-/// Takes the records of the readers and hands them over in chunks.
+/// Takes records from the readers and passes them on in chunks.
 pub(crate) struct Records {
     sender: mpsc::Sender<Vec<Record>>,
     chunk: Vec<Record>,
     chunk_bytes: usize,
     strips_nul: bool,
     numbers_records: bool,
-    /// The file that is read.
+    /// The current file.
     file: String,
-    /// Its records so far.
+    /// The number of its records so far.
     count: u64,
 }
 
@@ -170,13 +171,13 @@ impl Records {
         Self { sender, chunk, chunk_bytes: 0, strips_nul, numbers_records, file, count: 0 }
     }
 
-    /// A file begins.
+    /// Begins a file.
     fn begin(&mut self, file: &str) {
         file.clone_into(&mut self.file);
         self.count = 0;
     }
 
-    /// Takes one parsed record. Refuses what the server is known to refuse and what would not fit into a request.
+    /// Takes one parsed record. Refuses what the server would refuse and what would not fit into a request.
     fn push(&mut self, parsed: Result<Document, Flaw>, place: Place) -> Result<(), Stopped> {
         self.count += 1;
         let amend = |mut document: Document| {
@@ -198,7 +199,7 @@ impl Records {
         self.add(record)
     }
 
-    /// Hands over what the user should know before the next record.
+    /// Passes on a note for the user before the next record.
     fn note(&mut self, text: String) -> Result<(), Stopped> {
         self.add(Record::Note(text))
     }
@@ -227,17 +228,17 @@ fn check_size(document: Document) -> Result<Document, Flaw> {
     }
     let bytes = document.encoded_len();
     if bytes > MAX_DOCUMENT_BYTES {
-        return Err(Flaw::new(format!("the document has {bytes} bytes, more than a request can carry")));
+        return Err(Flaw::new(format!("the document has {bytes} bytes, more than fit into a request")));
     }
     Ok(document)
 }
 
-/// What is wrong with a record.
+/// A mistake in a record.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Flaw {
     message: String,
     column: Option<usize>,
-    /// Lines below the first one of the record.
+    /// Number of lines below the first one of the record.
     lines: u64,
 }
 

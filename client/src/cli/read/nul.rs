@@ -1,9 +1,9 @@
-//! Leaves U+0000 out, which Postgres cannot store.
+//! Removes U+0000, which Postgres cannot store.
 
 use pgfox_client::v1::Document;
 use prost_types::{Struct, Value, value::Kind};
 
-/// A document without U+0000 in its text and metadata. The id stays as it is, since two ids could become one.
+/// A document without U+0000 in its text and metadata. The id stays as it is, since two ids could become the same.
 pub(super) fn strip(mut document: Document) -> Document {
     strip_text(&mut document.text);
     document.metadata.iter_mut().for_each(strip_fields);

@@ -1,12 +1,11 @@
-//! Numbers that would change in silence. Metadata holds doubles, which are not enough for every number that JSON and CSV can
-//! write.
+//! Finds numbers that would change silently. Metadata stores doubles, which cannot represent every number of JSON and
+//! CSV.
 
 use std::{borrow::Cow, ops::Range};
 
 use crate::cli::json::MAX_EXACT_INTEGER;
 
-/// Whether a double keeps a number in JSON's notation: every digit of an integer, and as many digits of a fraction as are
-/// written.
+/// Whether a double represents a JSON number: every digit of an integer, and all written digits of a fraction.
 pub(crate) fn is_exact(token: &str) -> bool {
     let is_integer = token.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     if is_integer {
@@ -17,7 +16,7 @@ pub(crate) fn is_exact(token: &str) -> bool {
     if digits.is_empty() || !value.is_finite() {
         return digits.is_empty();
     }
-    // Rust writes the double's own digits, as many as are asked for.
+    // Rust writes the double's own digits, as many as requested.
     let written = format!("{:.*e}", digits.len() - 1, value);
     decimal(&written).is_some_and(|same| same == (digits, exponent))
 }
@@ -34,7 +33,7 @@ fn decimal(token: &str) -> Option<(String, i64)> {
     Some((digits, exponent))
 }
 
-/// Where the first number is in a JSON text that a double does not keep.
+/// The place of the first number in a JSON text that a double cannot represent.
 pub(crate) fn first_inexact(json: &str) -> Option<Range<usize>> {
     let bytes = json.as_bytes();
     let mut at = 0;
@@ -67,7 +66,7 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
     bytes.len()
 }
 
-/// The JSON text with every number in quotes that a double does not keep.
+/// The JSON text, with quotes around every number that a double cannot represent.
 pub(crate) fn quote_inexact(json: &str) -> Cow<'_, str> {
     let mut quoted = String::new();
     let mut rest = json;

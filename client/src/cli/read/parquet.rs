@@ -55,16 +55,16 @@ pub(super) fn read(source: &Source, path: &Path, options: &Options, records: &mu
         return records.push(Err(flaw), source.place(Some(number)));
     }
     if number != expected {
-        let flaw = Flaw::new(format!("the file has {expected} rows, of which {number} can be read"));
+        let flaw = Flaw::new(format!("the file has {expected} rows, but only {number} can be read"));
         return records.push(Err(flaw), source.place(None));
     }
     Ok(())
 }
 
-/// A column whose numbers are times, though their type does not say so to the reader.
+/// A column whose numbers are times although their type does not show it to the reader.
 struct Column {
     name: String,
-    /// Parts of a second. None: the values are what they seem.
+    /// Number of parts per second. `None`: the values are plain numbers.
     unit: Option<i64>,
 }
 
@@ -80,7 +80,7 @@ fn columns(schema: &SchemaDescriptor) -> Vec<Column> {
     schema.columns().iter().map(|column| Column { name: column.path().string(), unit: unit(column) }).collect()
 }
 
-/// The columns that are needed; the others, such as pictures, are not even read.
+/// The needed columns. Others, such as pictures, are not even read.
 fn projection(schema: &SchemaDescriptor, options: &Options) -> Result<Option<Type>, Flaw> {
     let root = schema.root_schema();
     let names: Vec<&str> = root.get_fields().iter().map(|field| field.name()).collect();
@@ -119,7 +119,7 @@ fn to_document(row: &Row, columns: &[Column], options: &Options) -> Result<Docum
     Ok(draft.finish())
 }
 
-/// A string, or a number as its digits; null is no text. The error completes "the column".
+/// A string, or a number as its digits. null means no text. The error completes "the column".
 fn text(field: &Field) -> Result<String, String> {
     match field {
         Field::Null => Ok(String::new()),
@@ -134,12 +134,13 @@ fn text(field: &Field) -> Result<String, String> {
         | Field::UInt(_)
         | Field::ULong(_)
         | Field::Decimal(_) => Ok(field.to_string()),
-        _ => Err("holds neither strings nor whole numbers".to_owned()),
+        _ => Err("contains neither strings nor whole numbers".to_owned()),
     }
 }
 
 fn utf8(bytes: &[u8]) -> Result<String, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "holds bytes that are no text; --metadata-fields leaves it out");
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| "contains bytes that are not text; leave it out with --metadata-fields");
     Ok(text?.to_owned())
 }
 
@@ -147,7 +148,7 @@ fn vector(field: &Field) -> Result<Vector, String> {
     let elements = match field {
         Field::ListInternal(list) => list.elements(),
         Field::Str(text) => return document::parse_vector(text),
-        _ => return Err("holds no lists of numbers, so it is no vector".to_owned()),
+        _ => return Err("does not contain lists of numbers, so it cannot be the vector".to_owned()),
     };
     let element = |field: &Field| match field {
         Field::Float(value) => Some(*value),
@@ -163,10 +164,10 @@ fn vector(field: &Field) -> Result<Vector, String> {
     let values: Option<Vec<f32>> = values.collect();
     values
         .map(|values| Vector { values })
-        .ok_or_else(|| "has a vector with an element that is no 4-byte float".to_owned())
+        .ok_or_else(|| "has a vector with an element that does not fit a 4-byte float".to_owned())
 }
 
-/// A value of metadata; None is no value, as pandas writes a number that is missing.
+/// A metadata value. `None` means no value, which is how pandas writes a missing number.
 fn value(field: &Field, keeps_digits: bool) -> Result<Option<Value>, String> {
     let exact = |digits: String| match digits.parse() {
         Ok(number) if number::is_exact(&digits) => Ok(Kind::NumberValue(number)),
@@ -198,7 +199,7 @@ fn value(field: &Field, keeps_digits: bool) -> Result<Option<Value>, String> {
         | Field::UInt(_)
         | Field::ULong(_)
         | Field::Decimal(_) => exact(field.to_string())?,
-        // The digits that give the float back, rather than those of the double next to it.
+        // The digits that restore the float, rather than those of the nearest double.
         Field::Float(value) => double(value.to_string().parse().unwrap_or(f64::from(*value)))?,
         Field::Float16(value) => double(value.to_f64())?,
         Field::Double(value) => double(*value)?,

@@ -1,4 +1,5 @@
-//! Quotes of CSV that do not pair. The parser goes on in silence, and takes the rows up to the next quote for one cell.
+//! Finds CSV quotes that do not pair. The parser ignores them silently and reads all rows up to the next quote as one
+//! cell.
 
 use std::{
     cell::RefCell,
@@ -8,21 +9,21 @@ use std::{
 
 use super::MAX_RECORD_BYTES;
 
-/// Bytes behind the current row that are kept before they are dropped together.
+/// Number of bytes before the current row that are kept before they are dropped together.
 const SLACK_BYTES: usize = 256 << 10;
 
-/// The bytes of the current row and of what was read beyond it.
+/// The bytes of the current row, and those read beyond it.
 #[derive(Default)]
 pub(super) struct Window {
     bytes: Vec<u8>,
-    /// Where the current row starts in `bytes`.
+    /// The start of the current row in `bytes`.
     row: usize,
-    /// Bytes of the input before the current row.
+    /// Number of input bytes before the current row.
     offset: u64,
 }
 
 impl Window {
-    /// The row that ends before the byte `end` of the input, which becomes the start of the next row.
+    /// The row that ends before the byte `end` of the input. The next row starts there.
     pub(super) fn take(&mut self, end: u64) -> &[u8] {
         if self.row > SLACK_BYTES {
             self.bytes.drain(..self.row);
@@ -35,13 +36,13 @@ impl Window {
         &self.bytes[start..self.row]
     }
 
-    /// Everything from the start of the current row on.
+    /// Everything from the start of the current row.
     pub(super) fn rest(&self) -> &[u8] {
         &self.bytes[self.row..]
     }
 }
 
-/// Keeps what is read in a window, and ends the reading at a row that is too large, before it fills the memory.
+/// Keeps a window of what is read, and stops at a row that is too large before it fills the memory.
 pub(super) struct Watched<R> {
     pub(super) inner: R,
     pub(super) window: Rc<RefCell<Window>>,
@@ -59,16 +60,16 @@ impl<R: Read> Read for Watched<R> {
     }
 }
 
-/// What is wrong with the quotes of a row; the numbers are bytes from its start.
+/// A mistake in the quotes of a row. The numbers are bytes from the start of the row.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unpaired {
-    /// The quote opens a cell and nothing closes it.
+    /// The quote opens a cell, but nothing closes it.
     Open { opened: usize },
-    /// The closing quote is followed by more of the cell.
+    /// More of the cell follows the closing quote.
     Continued { opened: usize, at: usize },
 }
 
-/// Checks a row as it is written, with its line end.
+/// Checks a raw row with its line end.
 pub(super) fn check(row: &[u8], delimiter: u8, quote: u8) -> Result<(), Unpaired> {
     let mut at = 0;
     while at < row.len() {

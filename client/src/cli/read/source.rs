@@ -1,4 +1,4 @@
-//! Finds the files to read, recognises their format, and opens them: gzip or not, with a byte order mark or without.
+//! Finds the files to read, recognizes their format, and opens them, with or without gzip and byte order mark.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,39 +30,39 @@ const ADD_FORMAT: &str = "add --format jsonl, json, csv, parquet, text or markdo
 pub(crate) struct Source {
     path: PathBuf,
     format: Format,
-    /// What a text becomes.
+    /// The id and the metadata of a text.
     origin: Origin,
-    /// How messages name it.
+    /// Its name in messages.
     name: Arc<str>,
-    /// Counts the bytes that were read of all sources.
+    /// Counts the bytes read from all sources.
     bytes_read: Arc<AtomicU64>,
 }
 
-/// What to look for.
+/// The files to look for.
 #[derive(Debug)]
 pub(crate) struct Search {
-    /// Format of all files, instead of what their names say.
+    /// Format of all files, instead of the format that their names show.
     pub(crate) format: Option<Format>,
     /// Id of a single text.
     pub(crate) id: Option<String>,
-    /// The folder that ids are relative to. None: the folder that is given, for files the current one.
+    /// The folder to which ids are relative. `None`: the given folder; for single files the current folder.
     pub(crate) root: Option<PathBuf>,
-    /// Which files of folders.
+    /// Which files of folders to read.
     pub(crate) globs: Globs,
 }
 
-/// What there is to read.
+/// The files to read.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// In the order they are read: as given, folders by path.
+    /// In the order of reading: as given, and folders by path.
     pub(crate) sources: Vec<Source>,
-    /// Bytes of all sources, when that is known.
+    /// Size of all sources in bytes, if it is known.
     pub(crate) bytes_total: Option<u64>,
     /// Files of folders that are not read.
     pub(crate) ignored: Ignored,
-    /// The folders, as the metadata of their documents name them.
+    /// The folders, as they are named in the metadata of their documents.
     pub(crate) folders: Vec<String>,
-    /// Whether all that was given are folders.
+    /// Whether all arguments are folders.
     pub(crate) has_only_folders: bool,
 }
 
@@ -73,7 +73,7 @@ impl Found {
     }
 }
 
-/// Finds what there is to read.
+/// Finds the files to read.
 pub(crate) fn find(paths: &[PathBuf], search: &Search) -> Result<Found, Failure> {
     let found = Found { bytes_total: Some(0), has_only_folders: true, ..Found::default() };
     let mut finder = Finder { search, found, seen: HashSet::new(), bytes_read: Arc::default() };
@@ -109,7 +109,7 @@ impl Finder<'_> {
         if !metadata.is_dir() {
             self.found.has_only_folders = false;
             let format = self.search.format.or_else(|| format_of(path)).ok_or_else(|| {
-                Failure::usage(format!("the name {} does not tell the format", path.display())).with_hint(ADD_FORMAT)
+                Failure::usage(format!("the name {} does not show the format", path.display())).with_hint(ADD_FORMAT)
             })?;
             let relative = id_of(path, root)?;
             let id = self.search.id.clone().unwrap_or_else(|| relative.clone());
@@ -131,7 +131,7 @@ impl Finder<'_> {
 
     fn add(&mut self, path: &Path, format: Format, origin: Origin, bytes: Option<u64>) {
         let is_stdin = path.as_os_str() == STDIN;
-        // A file that is given twice, such as by itself and with its folder, is read once.
+        // A file that is given twice, for example alone and with its folder, is read once.
         if !is_stdin && path.canonicalize().is_ok_and(|canonical| !self.seen.insert(canonical)) {
             return;
         }
@@ -152,17 +152,16 @@ fn stdin(search: &Search) -> Result<(Format, String), Failure> {
         .format
         .ok_or_else(|| Failure::usage("the name of stdin does not show the format").with_hint(ADD_FORMAT))?;
     if format == Format::Parquet {
-        return Err(
-            Failure::usage("Parquet cannot be read from stdin, since its end comes first").with_hint("name a file")
-        );
+        return Err(Failure::usage("Parquet cannot be read from stdin, because its end must be read first")
+            .with_hint("name a file"));
     }
     if is_text(format) && search.id.is_none() {
-        return Err(Failure::usage("a text from stdin has no name to be its id").with_hint("add --id ID"));
+        return Err(Failure::usage("a text from stdin has no name that could be its id").with_hint("add --id ID"));
     }
     Ok((format, search.id.clone().unwrap_or_default()))
 }
 
-/// The path of a file relative to the root, else to the current folder, else from the root of the file system.
+/// The path of a file relative to the root, else to the current folder, else the absolute path.
 fn id_of(path: &Path, root: Option<&Path>) -> Result<String, Failure> {
     match (relative_to(root.unwrap_or(Path::new(".")), path), root) {
         (Some(relative), _) => Ok(relative),
@@ -171,7 +170,7 @@ fn id_of(path: &Path, root: Option<&Path>) -> Result<String, Failure> {
     }
 }
 
-/// Two files must not become the same document unnoticed.
+/// Two files must not silently become the same document.
 fn check_ids(sources: &[Source], id: Option<&str>) -> Result<(), Failure> {
     let texts: Vec<&Source> = sources.iter().filter(|source| is_text(source.format)).collect();
     if id.is_some() && (sources.len() != 1 || texts.len() != 1) {
@@ -214,7 +213,7 @@ impl Source {
         Place { source: Arc::clone(&self.name), line, bytes_read: self.bytes_read.load(Ordering::Relaxed) }
     }
 
-    /// The id of the text, or the name of the file in those of its records.
+    /// The id of the text; for records, the name of the file.
     pub(super) fn id(&self) -> &str {
         if self.origin.id.is_empty() { &self.name } else { &self.origin.id }
     }
@@ -224,7 +223,7 @@ impl Source {
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// How messages name it.
+    /// Its name in messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -295,7 +294,7 @@ impl Source {
     }
 }
 
-/// A read error in words; a broken gzip file is the usual one.
+/// A read error in words. A broken gzip file is the most frequent one.
 pub(super) fn unreadable(error: &io::Error) -> Flaw {
     match error.kind() {
         io::ErrorKind::IsADirectory => Flaw::new("it is a folder"),

@@ -1,4 +1,4 @@
-//! Reads a plain text or Markdown file: one document, with its path, heading and front matter as metadata.
+//! Reads a plain text or Markdown file as one document, with its path, heading and front matter as metadata.
 
 use std::io::{BufRead, Read as _};
 
@@ -9,22 +9,22 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use super::{Flaw, Format, MAX_TEXT_BYTES, Names, fields::Draft, number, source::unreadable, utf8};
 
-/// Fields of the metadata that say where a document comes from.
+/// Metadata fields that show where a document comes from.
 pub(crate) const PATH: &str = "path";
 pub(crate) const SOURCE: &str = "source";
 
-/// Where a file belongs.
+/// The origin of a file.
 #[derive(Debug)]
 pub(super) struct Origin {
     /// The id of its document.
     pub(super) id: String,
-    /// Its path below the folder that the user named. None: stdin.
+    /// Its path below the folder that the user named. `None`: stdin.
     pub(super) path: Option<String>,
     /// The folder, as `--prune` knows it.
     pub(super) source: Option<String>,
 }
 
-/// The document of a file, and what the user should know about it.
+/// The document of a file, and notes for the user.
 pub(super) fn read(
     reader: Box<dyn BufRead>,
     format: Format,
@@ -32,7 +32,7 @@ pub(super) fn read(
     names: &Names,
 ) -> Result<(Document, Vec<String>), Flaw> {
     let mut bytes = Vec::new();
-    // One byte more than the limit tells a text at the limit from one above it.
+    // One byte above the limit distinguishes a text at the limit from a longer one.
     reader.take(MAX_TEXT_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() > MAX_TEXT_BYTES {
         return Err(Flaw::new("the text has more than 8 MiB: split it"));
@@ -41,7 +41,7 @@ pub(super) fn read(
     let mut notes = Vec::new();
     let mut draft = Draft::default();
     let mut put = |name: &str, value: Value, notes: &mut Vec<String>| {
-        // Whatever is picked, `--prune` finds its documents.
+        // `--prune` finds the documents whatever fields are picked.
         if (names.takes(name) || name == SOURCE) && draft.set_metadata(name.to_owned(), value).is_err() {
             notes.push(format!("the front matter has a field `{name}`, which is left out"));
         }
@@ -59,7 +59,7 @@ pub(super) fn read(
             body = text[outline.body..].trim_start_matches(['\n', '\r']);
             fields = front_matter;
         }
-        Some(Err(problem)) => notes.push(format!("the front matter stays in the text, since {problem}")),
+        Some(Err(problem)) => notes.push(format!("the front matter stays in the text, because {problem}")),
         None => {}
     }
     for name in ["title", "heading"] {
@@ -79,16 +79,16 @@ fn string(text: String) -> Value {
     Value { kind: Some(Kind::StringValue(text)) }
 }
 
-/// What a Markdown text says about itself.
+/// The metadata in a Markdown text.
 #[derive(Default)]
 struct Outline {
     heading: Option<String>,
     front_matter: Option<String>,
-    /// Where the text begins behind the front matter.
+    /// The place where the text begins, after the front matter.
     body: usize,
 }
 
-/// Reads as far as the first heading.
+/// Reads up to the first heading.
 fn outline(text: &str) -> Outline {
     let mut outline = Outline::default();
     let mut collected: Option<String> = None;
@@ -96,7 +96,7 @@ fn outline(text: &str) -> Outline {
         match event {
             Event::Start(Tag::Heading { .. } | Tag::MetadataBlock(_)) => collected = Some(String::new()),
             Event::End(TagEnd::MetadataBlock(_)) => {
-                // Elsewhere in the text it is none.
+                // Elsewhere in the text it is not front matter.
                 if text[..range.start].trim().is_empty() {
                     (outline.front_matter, outline.body) = (collected.take(), range.end);
                 }
@@ -125,7 +125,7 @@ fn outline(text: &str) -> Outline {
     outline
 }
 
-/// The fields of front matter. The error completes "since".
+/// The fields of front matter. The error completes "because".
 fn parse_front_matter(yaml: &str) -> Result<Struct, String> {
     let documents = YamlLoader::load_from_str(yaml).map_err(|error| format!("it is not YAML: {error}"))?;
     match documents.into_iter().next().map(value) {
@@ -135,7 +135,7 @@ fn parse_front_matter(yaml: &str) -> Result<Struct, String> {
     }
 }
 
-/// YAML as metadata; a number that a double does not keep is a string.
+/// YAML as metadata. A number that a double cannot represent becomes a string.
 fn value(yaml: Yaml) -> Value {
     let number = |digits: &str| match digits.parse() {
         Ok(number) if number::is_exact(digits) => Kind::NumberValue(number),
@@ -180,10 +180,10 @@ mod tests {
     #[test]
     fn front_matter_and_headings_become_metadata() {
         let (text, metadata, notes) = read(
-            "---\ntitle: The fox\ntags: [a, b]\nyear: 1999\nbig: 9007199254740993\ndate: 2024-05-01\n---\n\n# Of `foxes`\n\nx\n",
+            "---\ntitle: The fox\ntags: [a, b]\nyear: 1999\nbig: 9007199254740993\ndate: 2024-05-01\n---\n\n# About `foxes`\n\nx\n",
         );
-        assert_eq!(text, "# Of `foxes`\n\nx\n");
-        let expected = r#"{"big":"9007199254740993","date":"2024-05-01","heading":"Of foxes","path":"a.md","tags":["a","b"],"title":"The fox","year":1999}"#;
+        assert_eq!(text, "# About `foxes`\n\nx\n");
+        let expected = r#"{"big":"9007199254740993","date":"2024-05-01","heading":"About foxes","path":"a.md","tags":["a","b"],"title":"The fox","year":1999}"#;
         assert_eq!((metadata.as_str(), notes), (expected, vec![]));
         let (text, metadata, _) = read("```\n# no\n```\n\nFoxes\n=====\n\n## Later\n");
         assert!(text.starts_with("```"));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_front_matter_stays() {
+    fn other_text_between_dashes_stays() {
         for text in ["---\nnot: [yaml\n---\nx", "---\njust text\n---\nx"] {
             let (kept, _, notes) = read(text);
             assert_eq!((kept.as_str(), notes.len()), (text, 1), "{notes:?}");

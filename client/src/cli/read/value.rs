@@ -1,4 +1,4 @@
-//! Parses JSON values straight into those of protobuf.
+//! Parses JSON values directly into those of protobuf.
 
 use std::fmt;
 
@@ -8,11 +8,12 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Seq
 use super::number;
 use crate::cli::json::MAX_EXACT_INTEGER;
 
-/// Nested messages that the protobuf decoders of most languages take: 100, less those around the metadata. An object in
-/// an object costs three (Struct, map entry, Value), a list two.
+/// Maximum nesting of messages: 100 in the protobuf decoders of most languages, less the messages around the metadata.
+/// An object in an object takes three levels (Struct, map entry, Value), a list two.
 const MAX_NESTING: usize = 90;
 
-/// Parses the JSON value at the front of a text. Returns it with its size in bytes; an error with the bytes before it.
+/// Parses the JSON value at the front of a text. Returns it with its size in bytes; an error has the number of bytes
+/// before it.
 pub(crate) fn parse_value(json: &str) -> Result<(Value, usize), (usize, String)> {
     struct Any(Value);
     impl<'de> Deserialize<'de> for Any {
@@ -34,7 +35,7 @@ pub(crate) fn parse_value(json: &str) -> Result<(Value, usize), (usize, String)>
     }
 }
 
-/// Parses metadata that stand alone, as on the command line.
+/// Parses metadata on its own, as on the command line.
 pub(crate) fn parse_metadata(json: &str) -> Result<Struct, String> {
     if let Some(number) = number::first_inexact(json) {
         return Err(inexact(&json[number]));
@@ -43,7 +44,7 @@ pub(crate) fn parse_metadata(json: &str) -> Result<Struct, String> {
 }
 
 fn inexact(number: &str) -> String {
-    format!("the number {number} would lose digits, since metadata has doubles: write it as a string")
+    format!("the number {number} would lose digits, because numbers are doubles: write it as a string")
 }
 
 /// A JSON object as metadata.
@@ -59,7 +60,7 @@ impl<'de> Deserialize<'de> for Metadata {
     }
 }
 
-/// The value of one field of the metadata.
+/// The value of one metadata field.
 pub(super) struct Nested(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Nested {
@@ -78,7 +79,7 @@ impl ValueSeed {
     fn below<E: de::Error>(self, cost: usize) -> Result<Self, E> {
         let nesting = self.nesting + cost;
         if nesting > MAX_NESTING {
-            return Err(E::custom("the metadata is nested too deeply, about 30 levels is the limit"));
+            return Err(E::custom("the metadata is nested too deeply; the limit is about 30 levels"));
         }
         Ok(Self { nesting })
     }
@@ -88,12 +89,13 @@ fn kind(kind: Kind) -> Value {
     Value { kind: Some(kind) }
 }
 
-/// An integer as the double that it is exactly.
+/// An integer as a double, if that is exact.
 fn integer<E: de::Error>(is_negative: bool, digits: u64) -> Result<Value, E> {
     let sign = if is_negative { "-" } else { "" };
     if digits > MAX_EXACT_INTEGER {
         return Err(E::custom(format!(
-            "the integer {sign}{digits} in the metadata would lose digits, since its numbers are doubles: write it as a string"
+            "the integer {sign}{digits} in the metadata would lose digits, because numbers are doubles: write it as a \
+             string"
         )));
     }
     let value = digits as f64;
@@ -157,7 +159,7 @@ impl<'de> Visitor<'de> for ValueSeed {
         let mut fields = Struct::default();
         while let Some(name) = map.next_key::<String>()? {
             if fields.fields.contains_key(&name) {
-                return Err(de::Error::custom(format!("the field `{name}` stands there twice")));
+                return Err(de::Error::custom(format!("the field `{name}` occurs twice")));
             }
             fields.fields.insert(name, map.next_value_seed(seed)?);
         }
@@ -165,7 +167,7 @@ impl<'de> Visitor<'de> for ValueSeed {
     }
 }
 
-/// What is wrong with a JSON text, without the place.
+/// Describes a mistake in a JSON text, without its place.
 pub(super) fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let message = text.split_once(" at line ").map_or(text.as_str(), |(message, _)| message);

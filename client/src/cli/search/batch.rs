@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::cli::{Globals, failure::Failure, json, output};
 
-/// Searches per call, of the 100 that the server takes: few enough that a call ends well before its deadline.
+/// Number of searches per call, of the 100 that the server accepts: few enough that a call ends well before its
+/// deadline.
 const SEARCHES_PER_CALL: usize = 32;
 
 /// Runs the searches in order and hands over each answer with its position.
@@ -39,7 +40,7 @@ pub(crate) async fn run(
                     done += 1;
                 }
             }
-            // Long texts: the answers do not fit into one message.
+            // If the texts are long, the answers do not fit into one message.
             Err(status) if chunk.len() > 1 && error::reason(&status) == Some(v1::ErrorReason::MessageTooLarge) => {
                 per_call = chunk.len() / 2;
             }
@@ -49,7 +50,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// One line of a batch.
+/// A line of a batch.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -111,7 +112,7 @@ pub(crate) fn read_lines(path: &Path) -> Result<Vec<(usize, String)>, Failure> {
     Ok(lines)
 }
 
-/// How messages name a file.
+/// The name of a file in messages.
 pub(crate) fn name(path: &Path) -> String {
     if path.as_os_str() == "-" { "stdin".to_owned() } else { path.display().to_string() }
 }

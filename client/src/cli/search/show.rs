@@ -1,4 +1,6 @@
-//! What a search found, for people.
+//! Shows the results of a search to people.
+
+mod passage;
 
 use std::fmt::Write as _;
 
@@ -10,7 +12,11 @@ use crate::cli::{
     output::{self, Align},
 };
 
-pub(super) fn table(results: &[v1::SearchResult], shown: &Columns, columns: usize) -> String {
+/// Maximum number of columns of a word in a remark.
+const MAX_WORD_COLUMNS: usize = 60;
+
+/// One row for each result. If a result has passages, they are shown below it instead of its text.
+pub(super) fn table(results: &[v1::SearchResult], shown: &Columns, columns: usize, has_styles: bool) -> String {
     let has_chunks = results.iter().any(|result| result.chunk.is_some());
     let mut header =
         vec![("#", Align::Right), ("DISTANCE", Align::Right), ("SCORE", Align::Right), ("ID", Align::Left)];
@@ -37,7 +43,7 @@ pub(super) fn table(results: &[v1::SearchResult], shown: &Columns, columns: usiz
             row
         })
         .collect();
-    // The text takes what the other columns leave.
+    // The text gets the columns that the others leave.
     let width = |column: usize, title: &str| {
         rows.iter().map(|row| row[column].width()).max().unwrap_or(0).max(title.width()) + 2
     };
@@ -45,13 +51,24 @@ pub(super) fn table(results: &[v1::SearchResult], shown: &Columns, columns: usiz
     let taken: usize = header.iter().take(others).enumerate().map(|(column, (title, _))| width(column, title)).sum();
     let text_columns = columns.saturating_sub(taken + 1).max(20);
     for (row, result) in rows.iter_mut().zip(results) {
-        let text = shown.text(result.document.as_ref().unwrap_or(&nothing), result.chunk.as_ref());
+        let mut text = shown.text(result.document.as_ref().unwrap_or(&nothing), result.chunk.as_ref());
+        if !result.highlights.is_empty() {
+            text = text.map(|_| String::new());
+        }
         row.extend(text.map(|text| output::one_line(&text, text_columns)));
     }
-    output::table(&header, &rows)
+    let mut lines = output::table(&header, &rows).lines().map(str::to_owned).collect::<Vec<_>>().into_iter();
+    let mut text = lines.next().unwrap_or_default() + "\n";
+    for (line, result) in lines.zip(results) {
+        text += &(line + "\n");
+        for highlight in &result.highlights {
+            text += &passage::lines(highlight, columns, has_styles);
+        }
+    }
+    text
 }
 
-/// What the results stand for, and why there are so few.
+/// How complete the results are, and why there are so few.
 pub(super) fn remarks(response: &v1::SearchResponse, limit: i32) -> String {
     let found = response.results.len();
     let mut text = match response.short_reason() {
@@ -60,13 +77,21 @@ pub(super) fn remarks(response: &v1::SearchResponse, limit: i32) -> String {
             format!("{found} of {limit}: the collection has no more documents with a vector\n")
         }
         ShortReason::FewMatches => format!("{found} of {limit}: no more documents match\n"),
-        ShortReason::MaxDistance => format!("{found} of {limit}: the others are farther than the largest distance\n"),
+        ShortReason::MaxDistance => format!("{found} of {limit}: the others are farther than --max-distance\n"),
         ShortReason::OutOfTime => {
             format!(
-                "{found} of {limit}: the time was over before every vector was compared; a longer --timeout finds more\n"
+                "{found} of {limit}: time ran out before every vector was compared; a longer --timeout finds more\n"
             )
         }
     };
+    if !response.excluded_words.is_empty() {
+        let quoted = |word: &String| {
+            let word = output::one_line(word, MAX_WORD_COLUMNS);
+            if word.contains(' ') { format!("\"{word}\"") } else { word }
+        };
+        let words: Vec<String> = response.excluded_words.iter().map(quoted).collect();
+        let _ = writeln!(text, "left out: texts with {}", words.join(", "));
+    }
     text += match response.completeness() {
         Completeness::Unspecified => "",
         Completeness::Exact => "exact: nothing nearer is missing\n",
@@ -76,7 +101,7 @@ pub(super) fn remarks(response: &v1::SearchResponse, limit: i32) -> String {
     text
 }
 
-/// How the search was done.
+/// How the search ran.
 pub(super) fn explanation(response: &v1::SearchResponse) -> String {
     let Some(explanation) = &response.explanation else { return String::new() };
     let timing = response.timing.unwrap_or_default();
@@ -118,7 +143,7 @@ mod tests {
 
     #[test]
     fn rows_fit_the_terminal() {
-        let text = table(&[result("狐-1", &"ein Fuchs\n".repeat(50)), result("b", "")], &Columns::of(&[]), 60);
+        let text = table(&[result("狐-1", &"ein Fuchs\n".repeat(50)), result("b", "")], &Columns::of(&[]), 60, false);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "#  DISTANCE   SCORE  ID    TEXT");
         assert!(lines[1].starts_with("1    0.2500  0.7500  狐-1  ein Fuchs ein Fuchs"), "{}", lines[1]);
@@ -131,10 +156,34 @@ mod tests {
     fn chunks_show_their_own_text() {
         let chunk = v1::Chunk { ordinal: 3, text: "the passage".into(), start: 100, end: 111 };
         let found = v1::SearchResult { chunk: Some(chunk), distance: None, ..result("a", "") };
-        let text = table(&[found, result("b", "whole")], &Columns::of(&[]), 80);
+        let text = table(&[found, result("b", "whole")], &Columns::of(&[]), 80, false);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "#  DISTANCE   SCORE  ID  CHUNK  TEXT");
         assert_eq!(lines[1], "1         -  0.7500  a       3  the passage");
         assert_eq!(lines[2], "2    0.2500  0.7500  b       -  whole");
+    }
+
+    #[test]
+    fn passages_are_below_their_row() {
+        let highlight = v1::Highlight {
+            start: 4,
+            end: 13,
+            text: "the\nfox 狐".into(),
+            words: vec![v1::Span { start: 8, end: 11 }, v1::Span { start: 12, end: 13 }],
+        };
+        let found = v1::SearchResult { highlights: vec![highlight; 2], ..result("a", "not the fox 狐") };
+        let results = [found, result("b", "whole")];
+        let rows = |has_styles| table(&results, &Columns::of(&[]), 80, has_styles);
+        let wanted = "#  DISTANCE   SCORE  ID  TEXT\n1    0.2500  0.7500  a\n     the fox 狐\n     the fox 狐\n2    0.2500  0.7500  b   whole\n";
+        assert_eq!(rows(false), wanted);
+        let bold = wanted.replace("fox 狐", "\u{1b}[1mfox\u{1b}[0m \u{1b}[1m狐\u{1b}[0m");
+        assert_eq!(rows(true), bold);
+    }
+
+    #[test]
+    fn what_was_left_out_is_named() {
+        let excluded_words = vec!["dog".to_owned(), "lazy  cat".to_owned()];
+        let response = v1::SearchResponse { excluded_words, ..Default::default() };
+        assert_eq!(remarks(&response, 0), "left out: texts with dog, \"lazy cat\"\n");
     }
 }
