@@ -79,17 +79,43 @@ start tls env DATABASE_URL="$("$server" database-url)" PGFOX_API_KEYS=story-key-
 tls=$address
 dead=127.0.0.1:$(free_port)
 
+# The table that a story attaches: SQL makes it before the story and reads it after. Its key has two columns.
+database=$("$server" database-url)
+sql() {
+    psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 "$database" --command "$1"
+}
+make_table() {
+    sql "CREATE TABLE $1 (id int, lang text, content text, year int, embedding vector(3), PRIMARY KEY (id, lang));
+         INSERT INTO $1 VALUES
+             (1, 'en', 'Foxes are omnivores: predators of small animals that also eat fruit', 1990, '[1,0,0]'),
+             (2, 'en', 'Foxes can make over 40 different sounds', 2000, '[0,1,0]'),
+             (3, 'en', 'Foxes use the magnetic field of the Earth when they hunt', 2010, '[0,0,1]'),
+             (4, 'en', 'Baby foxes are called kits', 2020, '[0,1,1]')"
+}
+# Fails unless the table has its rows after the story, and the one that the story wrote.
+check_table() {
+    local expected='1 1990,2 2000,3 2010,4 2020,5 2024 Foxes climb trees [1,1,1]' rows
+    rows=$(sql "SELECT string_agg(concat_ws(' ', id, year, CASE id WHEN 5 THEN content || ' ' || embedding END), ',' ORDER BY id)
+                FROM $1")
+    [ "$rows" = "$expected" ] || { echo "FAILED attached: the table has the rows $rows, not $expected"; return 1; }
+}
+
 passed=0 failed=0 left_out=()
 for language in "${languages[@]}"; do
     start "cut-$language" python3 "$here/cut_proxy.py" "$plain"
     log=$logs/$language.log
     began=$SECONDS
     code=0
+    table=story_table_$language
+    make_table "$table"
     PGFOX_SERVER=$plain PGFOX_CUT_SERVER=$address PGFOX_DEAD_SERVER=$dead PGFOX_TLS_SERVER=$tls \
-        PGFOX_CA=$work/ca.pem PGFOX_API_KEY=story-key-of-many-characters STORY_COLLECTION=story_$language \
+        PGFOX_CA=$work/ca.pem PGFOX_API_KEY=story-key-of-many-characters STORY_COLLECTION=story_$language STORY_TABLE=$table \
         timeout 900 "$here/$language/run.sh" >"$log" 2>&1 </dev/null || code=$?
+    if [ "$code" = 0 ] && grep -qx 'ok attached' "$log"; then
+        check_table "$table" >>"$log" 2>&1 || code=1
+    fi
     steps=$(grep -c '^ok ' "$log" || true)
-    # One that tells nothing proves nothing.
+    # A story without steps proves nothing.
     if [ "$code" = 0 ] && [ "$steps" = 0 ]; then code=1; fi
     case $code in
     0)

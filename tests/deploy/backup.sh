@@ -44,7 +44,7 @@ ask() {
         "${fox[@]}" indexes list notes &&
         "${fox[@]}" indexes list guides
 }
-# Without what differs between any two calls, and the size of indexes, which are built anew.
+# Without values that differ between any two calls, and without the size of indexes, which are built again.
 lasting() {
     sed -E 's/"(timing|usage)":\{[^}]*\}//g; s/"(scan_count|size_bytes)":[0-9]+//g'
 }
@@ -73,7 +73,7 @@ rows='SELECT count(*), count(DISTINCT embedding) FROM pgfox.notes'
 [ "$(psql -At "$alone" -c "$rows")" = "$(psql -At "$restored" -c "$rows")" ] || fail "the schemas alone hold something else"
 ok "the schemas alone: as much"
 
-# The counters of ids go on where they were.
+# The counters of ids continue where they were.
 fox=("$bin/pgfox" --quiet --server "$address")
 echo '{"id": "new", "text": "A badger sleeps"}' | "${fox[@]}" ingest notes - --format jsonl
 echo '{"id": "1", "text": "An otter swims"}' | "${fox[@]}" ingest otters - --format jsonl --create
@@ -81,4 +81,4 @@ echo '{"id": "1", "text": "An otter swims"}' | "${fox[@]}" ingest otters - --for
 [[ $("${fox[@]}" search notes 'badger' --limit 1) == *badger* ]] || fail "the new document is not found"
 "${fox[@]}" build-index notes >/dev/null
 stop_server "$server"
-ok "it goes on: new documents, a new collection, a new index"
+ok "it continues: new documents, a new collection, a new index"

@@ -7,6 +7,7 @@ fox=("$bin/pgfox" --quiet --server "$address")
 echo '{"id": "1", "text": "Foxes can make over 40 different sounds"}' | "${fox[@]}" ingest foxes - --format jsonl --create
 "${fox[@]}" search foxes sounds >/dev/null
 "${fox[@]}" build-index foxes >/dev/null
+! "${fox[@]}" count wolves 2>/dev/null
 metrics=$(sed -n 's|.*metrics are at ||p' "$scratch/server.log")
 curl --silent --show-error --fail --max-time 10 --output "$scratch/metrics" "$metrics"
 

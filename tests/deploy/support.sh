@@ -32,7 +32,7 @@ fail() {
     exit 1
 }
 
-# What cannot run here is no failure, but it is never silent.
+# A check that cannot run here is not a failure, but it is never silent.
 skip() {
     echo "SKIPPED $(basename "$0"): $*" >&2
     exit 77

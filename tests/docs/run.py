@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--bin-dir", type=Path, help="folder of pgfox and pgfox-server; default: target/release or target/debug")
     parser.add_argument("--skip-missing", action="store_true", help="leave out blocks whose program is not installed")
     options = parser.parse_args()
-    # Whoever stops the tests stops the server and the blocks with them.
+    # A signal that stops the tests also stops the server and the blocks.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
 
     names = options.pages or sorted({str(p.relative_to(ROOT)) for glob in PAGES for p in ROOT.glob(glob)} - ignored())

@@ -115,7 +115,7 @@ class Session:
             # A group of its own, so that what a page leaves running ends with it.
             start_new_session=True,
         )
-        # What still runs would hold the output open.
+        # A process that still runs would keep the output open.
         threading.Thread(target=lambda: (self.process.wait(), self.kill()), daemon=True).start()
 
     def run(self, text: str) -> str:
@@ -156,7 +156,7 @@ class Session:
             self.process.stdin.write(text)
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # the end of the output tells
+            pass  # the end of the output shows it
 
     def kill(self) -> None:
         try:

@@ -1,4 +1,4 @@
-//! The processes of Postgres that serve the pool stay small, however many collections there are.
+//! The Postgres processes that serve the pool stay small, however many collections there are.
 
 use std::{
     fs,
@@ -12,8 +12,7 @@ use crate::{
     support::{Client, Server, vector_document, vectors},
 };
 
-/// Memory of the largest of the pool's backends that it shares with no other process, in kB. `None` where the system
-/// does not tell.
+/// The private memory of the largest backend of the pool in kB. `None` if the system does not report it.
 async fn largest(sql: &tokio_postgres::Client) -> Option<u64> {
     let backends = "SELECT pid FROM pg_stat_activity
                     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
@@ -34,7 +33,7 @@ async fn create(client: &mut Client, name: &str) {
     ingest(client, name, vec![vector_document("a", &[1.0, 2.0, 3.0])]).await;
 }
 
-/// Creates, uses and deletes so many collections, one after the other; returns the size of the largest backend.
+/// Creates, uses and deletes `collections` collections, one after another. Returns the size of the largest backend.
 async fn create_and_delete(server: &Server, collections: usize) -> u64 {
     let sql = server.sql().await;
     let mut client = server.client();
@@ -49,7 +48,7 @@ async fn create_and_delete(server: &Server, collections: usize) -> u64 {
         if number % 10 == 9 {
             most = most.max(largest(&sql).await.unwrap_or_default());
         }
-        client.delete_collection(v1::DeleteCollectionRequest { name }).await.unwrap();
+        client.delete_collection(v1::DeleteCollectionRequest { name, ..Default::default() }).await.unwrap();
     }
     most
 }
@@ -58,11 +57,11 @@ async fn create_and_delete(server: &Server, collections: usize) -> u64 {
 async fn collections_that_come_and_go_leave_nothing() {
     let server = Server::start_with(18, |setup| (setup.pool_size, setup.max_collections) = (1, 30)).await;
     let most = create_and_delete(&server, 100).await;
-    // Where nothing was closed or replaced, each left about 0.2 MB, and 400 of them 84 MB.
+    // If nothing was closed or replaced, each collection left about 0.2 MB, and 400 of them 84 MB.
     assert!(most < 14_000, "{most} kB");
 }
 
-/// For figures by hand: `cargo test --release --test it -- --ignored --nocapture backends::`, in about five minutes.
+/// Prints figures, in about five minutes: `cargo test --release --test it -- --ignored --nocapture backends::`.
 #[tokio::test]
 #[ignore = "takes minutes"]
 async fn no_backend_passes_60_mb() {
@@ -79,7 +78,7 @@ async fn no_backend_passes_60_mb() {
     let url = server.database_url.clone();
     drop(server);
     let mut random = 1_u64;
-    // In turns, without replacing connections and with.
+    // Alternates between runs with and without replaced connections.
     for (turn, max_collections) in [750, usize::MAX, 750, usize::MAX, 750, usize::MAX].into_iter().enumerate() {
         let mut setup = crate::support::Setup::new(url.clone());
         (setup.pool_size, setup.max_collections) = (1, max_collections);

@@ -1,4 +1,4 @@
-//! Documents that break the rules: each is refused with its place and reason, stores nothing and breaks nothing.
+//! Invalid documents: each is refused with its place and reason, stores nothing and breaks nothing.
 
 use pgfox::v1::{self, Distance, ErrorReason, VectorType};
 use prost_types::{ListValue, Struct, Value, value::Kind};
@@ -26,7 +26,7 @@ fn with_metadata(id: &str, key: &str, kind: Kind) -> v1::Document {
     v1::Document { metadata: Some(Struct { fields }), ..vector_document(id, &[1.0, 2.0]) }
 }
 
-/// Lists or objects within each other: `depth` of them with the metadata.
+/// A document with `depth` nested lists or objects, including the metadata.
 fn nested(depth: usize, list: bool) -> v1::Document {
     let mut kind = Kind::StringValue("bottom".into());
     for _ in 1..depth {
@@ -98,7 +98,7 @@ async fn tiny_and_huge_vectors_never_break_a_search(#[values(16, 18)] major: u32
         let skip = v1::IngestRequest { skip_invalid: true, ..request(&name, documents) };
         let response = client.ingest(skip).await.unwrap().into_inner();
         let refused: Vec<i32> = response.errors.iter().map(|error| error.index).collect();
-        // pgvector takes the square of a length in 4-byte floats, and so cannot tell where these point.
+        // pgvector squares lengths in 4-byte floats, so it cannot tell the direction of these vectors.
         assert_eq!(refused, if distance == Distance::Cosine { vec![0, 1, 4, 5] } else { vec![] });
         for indexed in [false, true] {
             if indexed {
@@ -174,7 +174,7 @@ async fn metadata_that_is_no_json(#[values(16, 18)] major: u32) {
         ("k", Kind::StringValue("a\0".into())),
         ("k\0", Kind::NullValue(0)),
         ("k", list(Kind::StringValue("\0".into()))),
-        // Short to send, and 300 digits each to read.
+        // Short on the wire, but 300 digits long as text.
         ("k", Kind::ListValue(ListValue { values: vec![Value { kind: Some(Kind::NumberValue(1e300)) }; 4_000] })),
         ("k", Kind::StringValue(wide.clone())),
         (&wide, Kind::BoolValue(true)),
@@ -184,12 +184,13 @@ async fn metadata_that_is_no_json(#[values(16, 18)] major: u32) {
     for list in [false, true] {
         invalid(client.ingest(request("c", vec![nested(33, list)])).await, &["documents[0].metadata"]);
         ingest(&mut client, "c", vec![nested(32, list)]).await;
-        // What one reads all can read: a result of a search is nested deeper than a document to ingest.
+        // Whatever can be ingested can also be read by every client: a search result is nested deeper than a document
+        // to ingest.
         assert_eq!(get(&mut client, "c", &[&format!("32 {list}")]).await[0].metadata, nested(32, list).metadata);
     }
     let found = search(&mut client, near("c", &[1.0, 2.0], 10)).await;
     assert_eq!(ids(&found), ["32 false", "32 true"]);
-    // No library reads these.
+    // No client library can read these.
     for depth in [34, 60, 200] {
         for list in [false, true] {
             let (code, reason, _) = refusal(client.ingest(request("c", vec![nested(depth, list)])).await);
@@ -222,11 +223,11 @@ async fn all_violations_at_once(#[values(16, 18)] major: u32) {
     };
     let fields = ["id", "text", "vector", "metadata"].map(|field| format!("documents[1].{field}"));
     let fields: Vec<&str> = fields.iter().map(String::as_str).chain(["documents[2].vector"]).collect();
-    let without = v1::Document { id: "b".into(), ..Default::default() };
-    let documents = vec![vector_document("a", &[1.0, 2.0]), worst.clone(), without];
+    let longer = vector_document("b", &[1.0, 2.0, 3.0]);
+    let documents = vec![vector_document("a", &[1.0, 2.0]), worst.clone(), longer];
     invalid(client.ingest(request("c", documents)).await, &fields);
 
-    // However many there are, the error reaches the client.
+    // However many violations there are, the error reaches the client.
     for bad in [worst, text_document(&"🦊".repeat(2_000), "no vector"), vector_document("", &[1.0])] {
         let status = client.ingest(request("c", vec![bad; 1_000])).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
@@ -259,10 +260,10 @@ async fn the_good_ones_are_stored_on_demand(#[values(16, 18)] major: u32) {
     let request = v1::IngestRequest { skip_invalid: true, sequence: -7, ..request("c", documents) };
     let response = client.ingest(request.clone()).await.unwrap().into_inner();
     assert_eq!((response.sequence, counts(&response)), (-7, (2, 0, 0)));
-    let told: Vec<(i32, &str, ErrorReason)> =
+    let reported: Vec<(i32, &str, ErrorReason)> =
         response.errors.iter().map(|error| (error.index, error.id.as_str(), error.reason())).collect();
     assert_eq!(
-        told,
+        reported,
         [
             (1, "b", ErrorReason::DimensionMismatch),
             (2, &long[..511], ErrorReason::InvalidField),
@@ -311,7 +312,7 @@ async fn a_vector_of_ones_own_is_not_embedded() {
     let response = ingest(&mut client, "c", vec![document.clone()]).await;
     assert_eq!((counts(&response), response.usage.unwrap().tokens, provider.texts()), ((1, 0, 0), 0, probes));
     assert_eq!(get(&mut client, "c", &["a"]).await, [document]);
-    // Without it the text is embedded.
+    // Without a vector the text is embedded.
     assert_eq!(counts(&ingest(&mut client, "c", vec![text_document("a", "a fox")]).await), (1, 1, 0));
     assert_eq!(provider.texts(), probes + 1);
     let (_, reason, _) = refusal(client.ingest(request("c", vec![vector_document("a", &[1.0])])).await);

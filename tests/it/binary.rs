@@ -9,7 +9,7 @@ use crate::{
     support::{cluster, create_database, eventually},
 };
 
-/// What a program printed, and its exit code.
+/// The output of a program, and its exit code.
 #[derive(Debug)]
 struct Ran {
     code: Option<i32>,
@@ -25,7 +25,7 @@ async fn run(mut command: tokio::process::Command, input: &str) -> Ran {
         .spawn()
         .expect("the program starts");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // A program that reads nothing may be gone already.
+    // A program that reads no input may have ended already.
     let _ = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
     let output = tokio::time::timeout(std::time::Duration::from_secs(60), child.wait_with_output()).await;
@@ -46,7 +46,7 @@ async fn pgfox(address: &str, arguments: &[&str], input: &str) -> Ran {
     run(command, input).await
 }
 
-/// A server on a database of its own that is ready.
+/// A ready server on its own database.
 async fn start() -> (ServerProcess, String) {
     let database_url = create_database(&cluster(18).postgres).await;
     let server = ServerProcess::start(&database_url, "127.0.0.1:0").await;
@@ -96,11 +96,11 @@ async fn help_names_every_setting() {
 }
 
 #[tokio::test]
-async fn wrong_settings_are_told_all_at_once() {
+async fn wrong_settings_are_reported_all_at_once() {
     let ran = pgfox_server(&["--database-url", "mysql://x", "--tls-cert", "/none.pem", "--schema", "a b"]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
     for named in ["database", "--tls-key", "--schema"] {
-        assert!(ran.stderr.to_lowercase().contains(named), "{named} is not told:\n{}", ran.stderr);
+        assert!(ran.stderr.to_lowercase().contains(named), "{named} is not named:\n{}", ran.stderr);
     }
     let ran = pgfox_server(&["--no-such-flag"]).await;
     assert_eq!(ran.code, Some(2));
@@ -140,7 +140,7 @@ async fn without_a_default_model_callers_send_vectors() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_told() {
+async fn an_address_in_use_is_reported() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ran = pgfox_server(&["--listen", &address, "--database-url", "postgres://127.0.0.1:1/none"]).await;
@@ -149,7 +149,7 @@ async fn an_address_in_use_is_told() {
 }
 
 #[tokio::test]
-async fn migrate_sets_up_and_healthcheck_tells() {
+async fn migrate_sets_up_and_healthcheck_reports() {
     let database_url = create_database(&cluster(18).postgres).await;
     for _ in 0..2 {
         let ran = pgfox_server(&["migrate", "--database-url", &database_url]).await;
@@ -232,7 +232,7 @@ async fn the_command_line_does_the_whole_walk() {
     server.kill().await;
 }
 
-/// What `pgfox` printed, which must have gone well.
+/// The output of `pgfox`, which must have succeeded.
 async fn printed(address: &str, arguments: &[&str], input: &str) -> String {
     let ran = pgfox(address, arguments, input).await;
     assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
@@ -287,7 +287,7 @@ async fn documents_are_listed_counted_changed_and_deleted_by_filters() {
     let newest = ["list", "films", "--where", "year < 2000", "--order", "created", "--desc", "--limit", "2"];
     let table = printed(address, &newest, "").await;
     let ids: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
-    // Those of one request are stored in the order of their ids.
+    // The documents of one request are stored in the order of their ids.
     assert_eq!(ids, ["d9", "d8"], "{table}");
 
     let arguments = ["update-metadata", "films", "--where", "year < 1965", "--set", r#"{"old": true, "tags": null}"#];
@@ -303,7 +303,7 @@ async fn documents_are_listed_counted_changed_and_deleted_by_filters() {
     assert_eq!(printed(address, &[&delete[..], &["--yes"]].concat(), "").await, "deleted 5 documents\n");
     assert_eq!(printed(address, &["count", "films"], "").await, "55\n");
 
-    // An export, and back: nothing is embedded for it.
+    // An export, and back: nothing is embedded.
     let export = printed(address, &["list", "films", "--json", "--include-vector"], "").await;
     assert_eq!(export.lines().count(), 55);
     let again = printed(address, &["ingest", "films", "-", "-f", "jsonl", "--only-if-absent", "--json"], &export).await;

@@ -1,6 +1,6 @@
 //! Building vector indexes: parameters, progress, attaching, replacing, refusals.
 //!
-//! The modules below interrupt builds. A build of few rows is over at once; [`Hold`] makes one last.
+//! The modules below interrupt builds. A build of few rows ends at once; [`Hold`] makes one last.
 
 mod crowd;
 mod cut;
@@ -44,7 +44,7 @@ fn request(kind: Kind) -> v1::BuildIndexRequest {
     v1::BuildIndexRequest { collection: "points".into(), spec: Some(spec), rebuild: false }
 }
 
-/// Reads the progress of a build to its end and checks what holds for every build.
+/// Reads the progress of a build to its end, and checks what is true for every build.
 async fn finish(mut progress: Streaming<v1::BuildIndexResponse>) -> Result<v1::Index, Status> {
     let (mut fraction, mut elapsed) = (0.0, Duration::ZERO);
     let mut last: Option<v1::BuildIndexResponse> = None;
@@ -75,7 +75,7 @@ async fn list(client: &mut Client) -> Vec<v1::Index> {
     client.list_indexes(request).await.unwrap().into_inner().indexes
 }
 
-/// Names and validity of the vector indexes that Postgres has, and how the registry counts them.
+/// The names and the validity of Postgres' vector indexes, and their number in the registry.
 async fn in_postgres(server: &Server) -> (Vec<(String, bool)>, i64) {
     let sql = server.sql().await;
     let indexes = "SELECT c.relname, x.indisvalid FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
@@ -85,7 +85,7 @@ async fn in_postgres(server: &Server) -> (Vec<(String, bool)>, i64) {
     (indexes, sql.query_one(jobs, &[]).await.unwrap().get(0))
 }
 
-/// The one index that is there is the one that is told.
+/// Checks that the database has exactly this index.
 async fn assert_only(server: &Server, index: &v1::Index) {
     assert_eq!(in_postgres(server).await, (vec![(index.name.clone(), true)], 0));
     assert_eq!(list(&mut server.client()).await[0].name, index.name);
@@ -103,13 +103,13 @@ async fn search(client: &mut Client, x: f32, limit: i32) -> (Vec<String>, v1::Co
     (response.results.into_iter().map(|result| result.document.unwrap().id).collect(), completeness)
 }
 
-/// A session that keeps builds from ending, until it is dropped.
+/// A session that keeps builds from ending until it is dropped.
 struct Hold {
     client: tokio_postgres::Client,
 }
 
 impl Hold {
-    /// As an open transaction that writes to the table does: a build waits before it begins.
+    /// Like an open transaction that writes to the table: a build waits before it begins.
     async fn writers(server: &Server) -> Self {
         let table = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
                      WHERE schemaname = 'pgfox_internal' AND tablename LIKE 'embeddings\\_%'";
@@ -119,7 +119,7 @@ impl Hold {
         Self { client }
     }
 
-    /// As a long report does: a build waits before it is complete. Nothing keeps it from being undone.
+    /// Like a long report: a build waits before it is complete. The build can still be undone.
     async fn snapshot(server: &Server) -> Self {
         let client = server.sql().await;
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
@@ -131,7 +131,7 @@ impl Hold {
     }
 }
 
-/// Waits until Postgres waits for a [`Hold`], and reads until that is told; returns the index.
+/// Waits until Postgres waits for a [`Hold`], and reads until the progress shows that. Returns the index.
 async fn until_waiting(server: &Server, progress: &mut Streaming<v1::BuildIndexResponse>) -> v1::Index {
     let sql = server.sql().await;
     let waits = "SELECT count(*) FROM pg_stat_progress_create_index
@@ -164,7 +164,7 @@ async fn parameters_reach_postgres(#[values(16, 18)] major: u32) {
         assert_eq!(index.spec.as_ref().unwrap().kind, Some(kind));
         let stored = "SELECT array_to_string(reloptions, ',') FROM pg_class WHERE relname = $1";
         assert_eq!(sql.query_one(stored, &[&index.name]).await.unwrap().get::<_, String>(0), options);
-        // The one before is gone.
+        // The previous one is gone.
         assert_only(&server, &index).await;
         let (ids, completeness) = search(&mut client, 41.2, 3).await;
         assert_eq!(
@@ -193,7 +193,7 @@ async fn the_same_again_is_ready_at_once_and_rebuild_replaces(#[values(16, 18)] 
 
 #[rstest]
 #[tokio::test]
-async fn a_build_is_told_attached_to_and_survives_its_caller(#[values(16, 18)] major: u32) {
+async fn a_build_reports_progress_and_survives_its_caller(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
     fill(&mut client).await;
@@ -201,19 +201,19 @@ async fn a_build_is_told_attached_to_and_survives_its_caller(#[values(16, 18)] m
 
     let mut first = client.build_index(hnsw(8, 0)).await.unwrap().into_inner();
     let index = until_waiting(&server, &mut first).await;
-    // The stream goes on while nothing happens, with a message a second.
-    let mut told = Vec::new();
+    // The stream sends a message every second even if nothing happens.
+    let mut reported = Vec::new();
     for _ in 0..4 {
         let message = first.message().await.unwrap().expect("a build that lasts");
-        told.push(Duration::try_from(message.elapsed.unwrap()).unwrap());
+        reported.push(Duration::try_from(message.elapsed.unwrap()).unwrap());
     }
-    assert!(told[3] - told[0] > Duration::from_secs(2), "{told:?}");
+    assert!(reported[3] - reported[0] > Duration::from_secs(2), "{reported:?}");
 
     let mut second = client.build_index(hnsw(8, 0)).await.unwrap().into_inner();
     let message = second.message().await.unwrap().unwrap();
     assert_eq!(message.index.unwrap().name, index.name);
     let elapsed = Duration::try_from(message.elapsed.unwrap()).unwrap();
-    assert!(elapsed >= told[3], "the time of the build, not of the call: {elapsed:?}");
+    assert!(elapsed >= reported[3], "the time of the build, not of the call: {elapsed:?}");
     drop(first);
 
     for other in [hnsw(9, 0), ivf_flat(2)] {
@@ -243,7 +243,7 @@ async fn two_servers_build_one_index(#[values(16, 18)] major: u32) {
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(one.name, two.name);
     assert_only(&server, &one).await;
-    // The server that did not build it learns of it by its next search.
+    // A server that did not build the index learns of it with its next search.
     search(&mut other.client(), 7.1, 1).await;
     assert_eq!(search(&mut other.client(), 7.1, 1).await, (vec!["p7".into()], v1::Completeness::Approximate));
 }
@@ -302,7 +302,7 @@ async fn scans_are_counted(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
     fill(&mut client).await;
-    // So many that Postgres prefers the index.
+    // Enough rows that Postgres prefers the index.
     for thousand in 0..3 {
         ingest(&mut client, thousand * 1_000..(thousand + 1) * 1_000).await;
     }

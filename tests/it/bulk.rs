@@ -1,4 +1,4 @@
-//! Deleting and changing what a filter selects: how many at most, and whom it holds up.
+//! Deleting and changing documents that a filter selects: the maximum number, and which calls are delayed.
 
 use std::time::Duration;
 
@@ -44,13 +44,13 @@ async fn a_filter_that_selects_too_many_changes_nothing(#[values(16, 18)] major:
     let by_ids = with_ids(&ids.iter().map(String::as_str).collect::<Vec<_>>());
     for filter in [below(many), by_ids.clone(), all_of(vec![by_ids, below(many)])] {
         let status = client.delete_documents(delete(filter.clone())).await.expect_err("too many");
-        let told = info(&status);
-        assert_eq!((told["limit"].as_str(), told["collection"].as_str()), ("20", "c"));
+        let reported = info(&status);
+        assert_eq!((reported["limit"].as_str(), reported["collection"].as_str()), ("20", "c"));
         assert!(status.message().contains("--max-bulk-documents"), "{status:?}");
         let refused = (Code::ResourceExhausted, "TOO_MANY_DOCUMENTS".to_owned(), vec![]);
         assert_eq!(refusal::<()>(Err(status)), refused);
         assert_eq!(refusal(client.update_metadata(update(filter.clone())).await), refused);
-        // Counting them is how to find out.
+        // Counting them is the way to find out.
         let dry = v1::DeleteDocumentsRequest { dry_run: true, ..delete(filter.clone()) };
         assert_eq!(client.delete_documents(dry).await.unwrap().into_inner().deleted_count, many as i64);
         let dry = v1::UpdateMetadataRequest { dry_run: true, ..update(filter) };
@@ -69,7 +69,7 @@ async fn store(client: &mut Client, collection: &str) {
     ingest(client, collection, vec![vector_document("a", &[1.0])]).await;
 }
 
-/// Row locks of one collection, however many calls wait for them, are nobody else's concern.
+/// Row locks of one collection do not affect other collections, however many calls wait for them.
 #[tokio::test]
 async fn a_change_that_waits_holds_up_no_other_collection() {
     for pool_size in [4, 8] {

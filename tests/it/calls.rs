@@ -27,7 +27,7 @@ pub(crate) async fn ingest(client: &mut Client, collection: &str, documents: Vec
     client.ingest(request(collection, documents)).await.expect("ingested").into_inner()
 }
 
-/// What an ingest did: inserted or changed, of these changed, unchanged.
+/// The result of an ingest: inserted or changed, changed among these, unchanged.
 pub(crate) fn counts(response: &v1::IngestResponse) -> (i32, i32, i32) {
     (response.upserted_count, response.updated_count, response.unchanged_count)
 }
@@ -44,7 +44,7 @@ pub(crate) async fn get(client: &mut Client, collection: &str, ids: &[&str]) -> 
     documents.into_iter().map(sent).collect()
 }
 
-/// A document without what only the server says of it.
+/// A document without the fields that only the server sets.
 pub(crate) fn sent(document: v1::Document) -> v1::Document {
     assert!(document.version > 0 && document.update_time.is_some());
     v1::Document { version: 0, create_time: None, update_time: None, ..document }
@@ -57,19 +57,19 @@ pub(crate) async fn count(client: &mut Client, collection: &str) -> i64 {
     collection.expect("a collection").document_count
 }
 
-/// A search for what is near a vector.
+/// A search for the neighbours of a vector.
 pub(crate) fn near(collection: &str, values: &[f32], limit: i32) -> v1::SearchRequest {
     let query = Query::Vector(v1::Vector { values: values.to_vec() });
     v1::SearchRequest { collection: collection.into(), query: Some(query), limit, ..Default::default() }
 }
 
-/// A search for what is near a text.
+/// A search for a text.
 pub(crate) fn about(collection: &str, text: &str, limit: i32) -> v1::SearchRequest {
     let query = Query::Text(text.into());
     v1::SearchRequest { collection: collection.into(), query: Some(query), limit, ..Default::default() }
 }
 
-/// A search for what is similar to a document.
+/// A search for documents similar to a document.
 pub(crate) fn similar(collection: &str, id: &str, limit: i32) -> v1::SearchRequest {
     let query = Query::DocumentId(id.into());
     v1::SearchRequest { collection: collection.into(), query: Some(query), limit, ..Default::default() }
@@ -123,17 +123,17 @@ pub(crate) fn invalid<T: Debug>(result: Result<Response<T>, Status>, fields: &[&
     assert_eq!((code, named), (Code::InvalidArgument, fields.iter().map(|field| (*field).to_owned()).collect()));
 }
 
-/// What a refusal tells programs.
+/// The metadata of an error.
 pub(crate) fn info(status: &Status) -> HashMap<String, String> {
     status.get_error_details().error_info().expect("an ErrorInfo").metadata.clone()
 }
 
-/// gRPC's libraries for C++, Java and Python read 8 KiB of headers, and with more than that lose the error.
+/// gRPC's libraries for C++, Java and Python accept 8 KiB of headers. With more than that they lose the error.
 #[track_caller]
 pub(crate) fn fits_headers(status: &Status) {
     let response = Status::with_details(status.code(), status.message(), status.details().to_vec().into());
     let response = response.into_http::<()>();
-    // As HTTP/2 counts.
+    // Counted as in HTTP/2.
     let bytes: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
     assert!(bytes < 8 * 1024 - 256, "{bytes} bytes of headers: {}", status.message());
 }

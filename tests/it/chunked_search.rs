@@ -14,11 +14,9 @@ use crate::{
 
 const ANIMALS: [&str; 8] = ["fox", "owl", "bee", "elk", "hen", "cow", "bat", "ant"];
 
-/// A passage that is a chunk of its own: two do not fit into 100 characters.
+/// A passage that becomes its own chunk: two do not fit into 100 characters.
 fn passage(animal: &str, number: usize) -> String {
-    format!(
-        "This passage é{number} is about the {animal}; it tells what a {animal} does all day, and why the {animal}."
-    )
+    format!("This passage é{number} is about the {animal}; it says what a {animal} does all day, and why the {animal}.")
 }
 
 /// One document of very many passages about foxes, and many others of a few passages.
@@ -82,7 +80,7 @@ async fn passages_and_documents(#[values(16, 18)] major: u32) {
                 assert!(document.vector.is_some());
             }
 
-            // By document: each once, with its best passage, though one has nearly all the best ones.
+            // Each document appears once, with its best passage, although one of them has nearly all the best passages.
             for (limit, wanted) in [(5, 5), (42, if mode == SearchMode::FullText { 17 } else { 42 })] {
                 let grouped = v1::SearchRequest { group_by_document: true, limit, ..request.clone() };
                 let grouped = search(&mut client, grouped).await;
@@ -93,7 +91,7 @@ async fn passages_and_documents(#[values(16, 18)] major: u32) {
                 }
                 assert!(grouped.results.is_sorted_by(|a, b| a.score >= b.score));
                 if mode != SearchMode::Hybrid {
-                    // All passages, best first: the first one of each document is its best.
+                    // All passages, best first. The first passage of each document is its best one.
                     let params = Some(v1::SearchParams { exact: true, ..Default::default() });
                     let all = v1::SearchRequest { limit: 1_000, params, ..request.clone() };
                     let all = search(&mut client, all).await;
@@ -116,14 +114,14 @@ async fn passages_and_documents(#[values(16, 18)] major: u32) {
                 (filtered.completeness(), filtered.short_reason()),
                 (Completeness::Exact, ShortReason::FewMatches)
             );
-            // No passage when nobody wants texts.
+            // No passage is returned without the field text.
             let mask = prost_types::FieldMask { paths: vec!["metadata".into()] };
             let masked = v1::SearchRequest { read_mask: Some(mask), ..request.clone() };
             let masked = search(&mut client, masked).await.results.remove(0);
             assert_eq!(masked.chunk.unwrap().text, "");
         }
 
-        // A document in chunks stands for their mean, and is left out as a whole.
+        // The vector of a document with chunks is their mean, and the whole document is left out of the results.
         let alike = search(&mut client, similar("c", "foxes", 500)).await;
         assert_eq!(alike.results.len(), 40 * 3 + 1);
         assert!(!ids(&alike).contains(&"foxes"));

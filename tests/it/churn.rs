@@ -1,4 +1,4 @@
-//! Everything at once on one name, through two servers: whatever comes of it, the answers fit what the caller did.
+//! Everything at once on one name, through two servers: whatever happens, the answers fit the calls.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,18 @@ use crate::{
     support::{Client, Server, Setup, reason, vector_document, vectors},
 };
 
-/// How long each test goes on.
+/// How long each test continues.
 const TIME: Duration = Duration::from_millis(1_500);
 
 /// One call, chosen by `dice`.
 async fn call(client: &mut Client, dice: usize) -> Result<(), Status> {
     let name = "c".to_owned();
-    // Each time another number of dimensions, so that every cache is wrong most of the time.
+    // A different number of dimensions each time, so that every cache is wrong most of the time.
     let dimensions = dice % 3 + 1;
     let values = vec![1.0; dimensions];
     match dice / 3 % 11 {
         0 | 9 | 10 => client.create_collection(vectors("c", dimensions as i32, Distance::L2)).await.map(drop),
-        1 => client.delete_collection(v1::DeleteCollectionRequest { name }).await.map(drop),
+        1 => client.delete_collection(v1::DeleteCollectionRequest { name, ..Default::default() }).await.map(drop),
         2 | 3 => {
             let documents = (0..100).map(|i| vector_document(&(i % 80).to_string(), &values)).collect();
             client.ingest(request("c", documents)).await.map(drop)
@@ -69,12 +69,12 @@ async fn no_call_breaks_another(#[values(16, 18)] major: u32) {
                 let expected = [
                     (Code::NotFound, "COLLECTION_NOT_FOUND"),
                     (Code::NotFound, "DOCUMENT_NOT_FOUND"),
-                    // The build was of a collection that is gone.
+                    // The collection of the build is gone.
                     (Code::NotFound, "INDEX_NOT_FOUND"),
                     (Code::Aborted, "BUILD_FAILED"),
                     (Code::AlreadyExists, "COLLECTION_EXISTS"),
                     (Code::InvalidArgument, "DIMENSION_MISMATCH"),
-                    // Replaced several times while the call went on.
+                    // Replaced several times during the call.
                     (Code::ResourceExhausted, "DATABASE_BUSY"),
                 ];
                 let (reason, _) = reason(&status);

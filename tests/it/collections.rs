@@ -1,4 +1,4 @@
-//! Collections: creating, getting, listing and deleting them, and every way to get that wrong.
+//! Collections: creating, getting, listing and deleting them, and every way to do that wrong.
 
 use pgfox::v1::{self, Distance, VectorType};
 use pgfox_server::OpenAiConfig;
@@ -15,7 +15,7 @@ use crate::{
 fn with_model(name: &str, model: &str, dimensions: i32) -> v1::CreateCollectionRequest {
     let embedding = v1::Embedding { model: model.into(), dimensions, ..Default::default() };
     let collection = v1::Collection { name: name.into(), embedding: Some(embedding), ..Default::default() };
-    v1::CreateCollectionRequest { collection: Some(collection) }
+    v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() }
 }
 
 async fn create(client: &mut Client, request: v1::CreateCollectionRequest) -> v1::Collection {
@@ -26,7 +26,7 @@ async fn delete(
     client: &mut Client,
     name: &str,
 ) -> Result<tonic::Response<v1::DeleteCollectionResponse>, tonic::Status> {
-    client.delete_collection(v1::DeleteCollectionRequest { name: name.into() }).await
+    client.delete_collection(v1::DeleteCollectionRequest { name: name.into(), ..Default::default() }).await
 }
 
 /// The names on a page, and the token of the next.
@@ -57,7 +57,7 @@ async fn created_got_listed_and_deleted(#[values(16, 18)] major: u32) {
     );
     let (first, token) = page(&mut client, 2, "").await;
     assert_eq!(first, ["a", "a_1"]);
-    // The page goes on where it ended, whatever is created or deleted meanwhile.
+    // The next page continues where this one ended, whatever is created or deleted meanwhile.
     delete(&mut client, "a_1").await.unwrap();
     create(&mut client, vectors("aa", 1, Distance::L1)).await;
     create(&mut client, vectors("bb", 1, Distance::L1)).await;
@@ -73,7 +73,7 @@ async fn created_got_listed_and_deleted(#[values(16, 18)] major: u32) {
     delete(&mut client, "points").await.unwrap();
     let (code, reason, _) = refusal(delete(&mut client, "points").await);
     assert_eq!((code, reason.as_str()), (Code::NotFound, "COLLECTION_NOT_FOUND"));
-    // Created again it is another one, and empty.
+    // After it is created again, it is a different, empty collection.
     create(&mut client, vectors("points", 5, Distance::Cosine)).await;
     assert_eq!(count(&mut client, "points").await, 0);
     for page_size in [-1, 1_001, i32::MAX] {
@@ -171,10 +171,16 @@ async fn every_violation_is_named_at_once(#[values(16, 18)] major: u32) {
     ];
     let mut fields: Vec<String> = fields.iter().map(|field| format!("collection.{field}")).collect();
     fields.push("collection".into());
-    let (code, reason, named) =
-        refusal(client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await);
+    let (code, reason, named) = refusal(
+        client
+            .create_collection(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() })
+            .await,
+    );
     assert_eq!((code, reason.as_str(), named), (Code::InvalidArgument, "INVALID_FIELD", fields));
-    invalid(client.create_collection(v1::CreateCollectionRequest { collection: None }).await, &["collection"]);
+    invalid(
+        client.create_collection(v1::CreateCollectionRequest { collection: None, ..Default::default() }).await,
+        &["collection"],
+    );
 }
 
 #[rstest]
@@ -231,7 +237,7 @@ async fn the_view_is_for_sql(#[values(16, 18)] major: u32) {
     let row = &rows[0];
     let values: (String, String, i32, String, bool) = (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
     assert_eq!((rows.len(), values), (1, ("mine".into(), "a fox".into(), 0, "{}".into(), true)));
-    // What has no vector is there too.
+    // Documents without a vector are included.
     assert_eq!(sql.query("SELECT FROM pgfox.documents WHERE embedding IS NULL", &[]).await.unwrap().len(), 1);
 
     sql.batch_execute("CREATE VIEW public.mine AS SELECT id FROM pgfox.documents").await.unwrap();
@@ -242,7 +248,7 @@ async fn the_view_is_for_sql(#[values(16, 18)] major: u32) {
     assert_eq!(search(&mut client, about("documents", "a fox", 1)).await.results.len(), 1);
     sql.batch_execute("DROP VIEW public.mine").await.unwrap();
     delete(&mut client, "documents").await.unwrap();
-    // Nothing is left but what is the user's own.
+    // Only the user's own objects are left.
     let tables = "SELECT count(*) FROM pg_class
                   WHERE relname ~ '^(documents|embeddings)_[0-9]' OR relnamespace = 'pgfox'::regnamespace";
     assert_eq!(sql.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 0);

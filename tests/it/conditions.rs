@@ -78,7 +78,7 @@ async fn versions_are_checked(#[values(16, 18)] major: u32) {
     let mut client = server.client();
     client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
     let document = |id: &str, value: f32| vector_document(id, &[value]);
-    // 0 must not exist.
+    // 0 means that it must not exist.
     let new = at(&[("a", 0), ("b", 0)], vec![document("a", 1.0), document("b", 1.0)]);
     assert_eq!(counts(client.ingest(new.clone()).await.unwrap().get_ref()), (2, 0, 0));
     let (code, reason, _) = refusal(client.ingest(new.clone()).await);
@@ -86,7 +86,7 @@ async fn versions_are_checked(#[values(16, 18)] major: u32) {
     let status = client.ingest(new).await.unwrap_err();
     assert_eq!((info(&status)["collection"].as_str(), info(&status)["ids"].as_str()), ("c", "a,b"));
 
-    // The one that fits is not stored either.
+    // The document with the right version is not stored either.
     let mixed = at(&[("a", 1), ("b", 7)], vec![document("a", 2.0), document("b", 2.0), document("c", 2.0)]);
     let status = client.ingest(mixed.clone()).await.unwrap_err();
     assert_eq!(info(&status)["ids"], "b");
@@ -98,7 +98,7 @@ async fn versions_are_checked(#[values(16, 18)] major: u32) {
     assert_eq!((error.index, error.id.as_str(), error.reason()), (1, "b", v1::ErrorReason::VersionMismatch));
     assert_eq!((version(&server, "a").await, version(&server, "b").await), (2, 1));
 
-    // What is the same stays the same; a change of metadata alone is one too.
+    // An unchanged document keeps its version. A change of metadata alone is a change.
     let same = at(&[("a", 2)], vec![document("a", 2.0)]);
     assert_eq!(counts(client.ingest(same.clone()).await.unwrap().get_ref()), (0, 0, 1));
     assert_eq!(version(&server, "a").await, 2);
@@ -146,7 +146,7 @@ async fn of_many_writers_of_a_version_one_wins(#[values(16, 18)] major: u32) {
                 };
                 let stored = client.get_documents(request).await.unwrap().into_inner().documents.remove(0);
                 let value = stored.vector.unwrap().values[0];
-                // The version is the number of writes, and so the number.
+                // The version is the number of writes, and so it equals the number.
                 let document = vector_document("n", &[value + 1.0]);
                 let document = if writer % 2 == 0 { document } else { tagged(document, &writer.to_string()) };
                 match client.ingest(at(&[("n", value as i64 + 1)], vec![document])).await {
@@ -163,7 +163,7 @@ async fn of_many_writers_of_a_version_one_wins(#[values(16, 18)] major: u32) {
     assert_eq!(version(&server, "n").await, 61);
 }
 
-/// Another writer comes after the versions were looked at and before they are written.
+/// Another writer comes between the check of the versions and the write.
 #[tokio::test]
 async fn versions_are_checked_when_they_are_written() {
     let provider = Provider::start().await;
@@ -207,7 +207,7 @@ async fn versions_are_checked_when_they_are_written() {
 }
 
 #[tokio::test]
-async fn nothing_is_embedded_in_vain() {
+async fn refused_documents_are_not_embedded() {
     let provider = Provider::start().await;
     let server = Server::start_with(16, with_provider(&provider)).await;
     let mut client = server.client();

@@ -10,10 +10,10 @@ use std::{
 
 use crate::{process::binary, support::cache};
 
-/// The longest that anything here may take; the first run fetches.
+/// Maximum time for each test; the first run downloads.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// pgfox-server with `variables` instead of those that the environment of the tests has for it.
+/// pgfox-server with `variables` instead of those in the environment of the tests.
 fn command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(binary("pgfox-server"));
     for (name, _) in std::env::vars_os() {
@@ -106,7 +106,7 @@ fn the_demo_answers_and_can_be_run_again() {
     let flags = embedded(dir.path());
     let arguments: Vec<&str> =
         ["demo", "--exit", "--listen", "127.0.0.1:0"].into_iter().chain(flags.iter().map(String::as_str)).collect();
-    // What the environment says about databases, providers and keys is not for the demo.
+    // The demo ignores databases, providers and keys in the environment.
     let variables = [
         ("DATABASE_URL", "postgresql://nobody@192.0.2.1/none"),
         ("OPENAI_API_KEY", "none"),
@@ -123,13 +123,13 @@ fn the_demo_answers_and_can_be_run_again() {
         assert_eq!(content, "Content: Foxes can make over 40 different sounds\n");
         let distance: f32 = distance.parse().unwrap();
         assert!((distance - 0.4542).abs() < 0.001, "{distance}");
-        assert!(stderr.contains("recall needs data"), "{stderr}");
+        assert!(stderr.contains("good recall needs more data"), "{stderr}");
         assert!(!postgres_runs(dir.path()), "it stopped");
     }
 }
 
 #[test]
-fn the_demo_serves_on_until_a_signal() {
+fn the_demo_serves_until_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = busy.local_addr().unwrap().to_string();
@@ -137,7 +137,7 @@ fn the_demo_serves_on_until_a_signal() {
     let arguments: Vec<&str> =
         ["demo", "--listen", &address].into_iter().chain(flags.iter().map(String::as_str)).collect();
     let demo = Running::start(command(&arguments, &[]));
-    assert!(demo.wait_for(" is in use, taking ").contains("127.0.0.1:"));
+    assert!(demo.wait_for(" is in use, so the demo listens on ").contains("127.0.0.1:"));
     let served = demo.wait_for("serves on http://");
     let address = served.split(' ').next().unwrap();
     let psql = demo.line_with("bin/psql ");
@@ -160,7 +160,7 @@ fn the_demo_serves_on_until_a_signal() {
 #[test]
 fn a_server_that_was_killed_can_be_started_again() {
     let dir = tempfile::tempdir().unwrap();
-    // A model of another name, so that no weights are needed.
+    // The model has another name, so that no weights are needed.
     let mut flags = embedded(dir.path());
     flags.extend(["--listen", "127.0.0.1:0", "--openai-base-url", "http://127.0.0.1:9/v1"].map(str::to_owned));
     let arguments: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -218,7 +218,7 @@ fn healthcheck_knows_the_certificate() {
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    // Its name is not that of this machine.
+    // The certificate names another machine.
     let pair = rcgen::generate_simple_self_signed(["fox.test".to_owned()]).unwrap();
     let (certificate, key) = (write("cert.pem", pair.cert.pem()), write("key.pem", pair.signing_key.serialize_pem()));
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

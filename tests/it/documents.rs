@@ -1,4 +1,4 @@
-//! GetDocuments and DeleteDocuments, and strings that break careless programs in every place of a document.
+//! GetDocuments and DeleteDocuments, and strings that break careless programs, in every place of a document.
 
 use std::time::{Duration, SystemTime};
 
@@ -57,7 +57,7 @@ async fn got_in_the_order_asked_for(#[values(16, 18)] major: u32) {
     let response = client.get_documents(wanted(&["d7", "d3", "d7", "d999", "d3"])).await.unwrap().into_inner();
     assert_eq!((got(&response), response.missing_ids.len()), (vec!["d7", "d3", "d999"], 0));
     assert!(response.documents.iter().all(|document| document.vector.is_none()));
-    // As 2-byte floats have it.
+    // As 2-byte floats store it.
     assert_eq!(
         get(&mut client, "c", &["d7"]).await[0].vector.as_ref().unwrap().values,
         [7.0, 0.099_975_586, -65_504.0]
@@ -124,7 +124,7 @@ async fn deleted_is_gone(#[values(16, 18)] major: u32) {
     assert_eq!(refusal(client.search(similar("c", "1", 1)).await).1, "DOCUMENT_NOT_FOUND");
     let rows = server.sql().await.query("SELECT id FROM pgfox.c WHERE id IN ('1', '3')", &[]).await.unwrap();
     assert!(rows.is_empty());
-    // What was deleted is new when it comes again.
+    // A deleted document is new when it comes again.
     assert_eq!(counts(&ingest(&mut client, "c", documents()).await), (2, 0, 8));
     assert_eq!(ids(&search(&mut client, near("c", &[1.0], 1)).await), ["1"]);
 }
@@ -140,7 +140,7 @@ async fn deleted_by_a_filter(#[values(16, 18)] major: u32) {
     let sql = server.sql().await;
     sql.batch_execute(
         "INSERT INTO pgfox_internal.embeddings_1_1 SELECT document_key, 1, embedding FROM pgfox_internal.embeddings_1_1;
-         INSERT INTO pgfox_internal.chunks_1 SELECT document_key, 1, 0, 0, 0, NULL, '', ''
+         INSERT INTO pgfox_internal.chunks_1 SELECT document_key, 1, 0, 0, 0, NULL, '', '', 1, 0
          FROM pgfox_internal.embeddings_1_1 ON CONFLICT DO NOTHING",
     )
     .await
@@ -171,7 +171,8 @@ async fn deleted_by_a_filter(#[values(16, 18)] major: u32) {
     assert_eq!([0, 1, 2].map(|column| rows.get::<_, i64>(column)), [15, 30, 15]);
 }
 
-/// Whoever writes and whoever deletes first: a document has its vector and its words, and what is gone has neither.
+/// Whichever comes first, the write or the delete: a document has its vector and its words, and a deleted one has
+/// neither.
 #[rstest]
 #[tokio::test]
 async fn nothing_is_left_of_what_is_deleted_while_it_is_written(#[values(16, 18)] major: u32) {
@@ -211,7 +212,7 @@ async fn nothing_is_left_of_what_is_deleted_while_it_is_written(#[values(16, 18)
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 0));
 }
 
-/// Nothing selected is a mistake, not everything.
+/// Selecting nothing is an error and does not select everything.
 #[rstest]
 #[tokio::test]
 async fn all_is_never_deleted_by_omission(#[values(16, 18)] major: u32) {
@@ -237,7 +238,7 @@ async fn all_is_never_deleted_by_omission(#[values(16, 18)] major: u32) {
 
 #[rstest]
 #[tokio::test]
-async fn versions_and_times_are_told(#[values(16, 18)] major: u32) {
+async fn versions_and_times_are_returned(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
     fill(&mut client, vec![document("a", &json!({}))]).await;
@@ -261,7 +262,7 @@ async fn versions_and_times_are_told(#[values(16, 18)] major: u32) {
     assert_eq!((found.version, found.create_time, found.update_time), (0, None, None));
 }
 
-/// The vector of a document in chunks is the mean of theirs.
+/// The vector of a document with chunks is the mean of their vectors.
 #[rstest]
 #[tokio::test]
 async fn the_vector_of_chunks_is_their_mean(#[values(16, 18)] major: u32) {
@@ -322,7 +323,7 @@ async fn naughty_strings_come_back_as_they_were(#[values(16, 18)] major: u32) {
         client.delete_documents(doomed(NAUGHTY)).await.unwrap().into_inner().deleted_count,
         NAUGHTY.len() as i64
     );
-    // They are keys, not patterns or numbers: none is another.
+    // Each is a key, not a pattern or a number, and no two are the same.
     ingest(&mut client, "c", vec![text_document("%", "x"), text_document("1", "x"), text_document("é", "x")]).await;
     let others = v1::GetDocumentsRequest { allow_missing: true, ..wanted(&["_", "01", "1 ", "e\u{301}", "%%"]) };
     assert_eq!(client.get_documents(others).await.unwrap().into_inner().documents, []);

@@ -1,4 +1,4 @@
-//! The edges of the service: callers without gRPC or without TLS, headers and answers that are nearly too large.
+//! The edges of the service: callers without gRPC or TLS, and headers and answers that are nearly too large.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
     support::{Client, Server, Setup, cluster, create_database, in_time, reason, vector_document, vectors},
 };
 
-/// What comes back for bytes on a connection of their own, to its end.
+/// Sends bytes over a new connection, and returns everything that comes back.
 async fn answer(address: &str, request: &[u8]) -> String {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(request).await.unwrap();
@@ -72,18 +72,18 @@ async fn strangers_by_http_1_take_no_room() {
         setup.limits.max_connections = 8;
     })
     .await;
-    // One after the other, each of which asks to stay.
+    // One after another, each asking to keep the connection.
     for _ in 0..50 {
         let answer = answer(&server.address, b"GET / HTTP/1.1\r\nhost: x\r\nconnection: keep-alive\r\n\r\n").await;
         assert!(answer.contains("connection: close"), "{answer}");
     }
-    // Half a request, and one whose body does not come.
+    // Half a request, and one whose body never comes.
     for begun in [&b"GET / HTTP/1.1\r\nhost"[..], b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{"] {
         answer(&server.address, begun).await;
     }
     let endless = [b"GET / HTTP/1.1\r\nx: ".to_vec(), vec![b'x'; 1_000_000]].concat();
     let mut socket = TcpStream::connect(&server.address).await.unwrap();
-    // The server may close before all of it is sent.
+    // The server may close before everything is sent.
     let _ = in_time("an end", socket.write_all(&endless)).await;
     let _ = in_time("an end", socket.read_to_end(&mut Vec::new())).await;
     server.client().list_collections(v1::ListCollectionsRequest::default()).await.expect("there is room");
@@ -96,7 +96,7 @@ async fn a_port_with_tls_says_so() {
     assert!(said.starts_with("HTTP/1.1 400 ") && said.ends_with("this port speaks TLS: use https://\n"), "{said}");
     let said = answer(&server.address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     assert!(said.ends_with("this port speaks TLS: use https://"), "{said}");
-    // What is neither gets an alert of TLS.
+    // Bytes that are neither get a TLS alert.
     let said = answer(&server.address, b"\0\0\0\x08\x04\xd2\x16\x2f").await;
     assert!(!said.contains("HTTP"), "{said}");
 
@@ -107,7 +107,7 @@ async fn a_port_with_tls_says_so() {
     }
 }
 
-/// A call with a header of so many bytes.
+/// A call with a header of `bytes` bytes.
 async fn call_with_header(client: &mut Client, bytes: usize) -> Result<(), tonic::Status> {
     let mut request = Request::new(v1::ListCollectionsRequest::default());
     request.metadata_mut().insert("x-large", MetadataValue::try_from("x".repeat(bytes)).unwrap());
@@ -130,10 +130,10 @@ async fn headers_that_are_too_large_are_answered() {
         assert_eq!(info.metadata["limit"], "16384");
         assert!(info.metadata["bytes"].parse::<usize>().unwrap() >= bytes, "{info:?}");
         assert!(status.get_details_retry_info().is_none());
-        // The connection stays good.
+        // The connection can still be used.
         call_with_header(&mut client, 10).await.unwrap();
     }
-    // HTTP/2 itself refuses this one, which is a status of HTTP.
+    // HTTP/2 itself refuses this one, with an HTTP status.
     let status = call_with_header(&mut client, 100_000).await.expect_err("too large");
     assert!(status.message().contains("431"), "{status:?}");
     call_with_header(&mut client, 10).await.unwrap();
@@ -144,7 +144,7 @@ async fn errors_fit_into_what_clients_read_of_headers() {
     let server = Server::start(18).await;
     let mut client = server.client();
     client.create_collection(vectors("c", 1, v1::Distance::L2)).await.unwrap();
-    // As many violations as there are, with as many bytes as they have, in letters that headers escape.
+    // As many and as large violations as possible, in letters that headers escape.
     let name = "🦊".repeat(300);
     let documents: Vec<v1::Document> =
         (0..1_000).map(|i| vector_document(&format!("{i}{name}"), &[f32::NAN, 1.0])).collect();
@@ -165,7 +165,7 @@ async fn errors_fit_into_what_clients_read_of_headers() {
         let headers = status.metadata().clone().into_headers();
         let others: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
         let bytes = message + status.details().len().div_ceil(3) * 4 + others + 3 * 32;
-        // 500 are left for a long id of the call and what pages get.
+        // 500 bytes are left for a long id of the call and for headers of web pages.
         assert!(bytes < 8_192 - 500, "{bytes} {}", status.code());
     }
 }
@@ -189,7 +189,7 @@ async fn pages(client: &mut Client, mut request: v1::ListDocumentsRequest) -> Ve
 async fn pages_are_below_what_clients_receive() {
     let server = Server::start(18).await;
     let mut client = server.client();
-    // Sizes so that the documents of a page come near to the limit from both sides, and one that is beyond it.
+    // Sizes that bring the documents of a page close to the limit from both sides, and one above it.
     for (name, dimensions, count, sizes) in [
         ("quarters", 1, 12, 1_048_400..1_048_580),
         ("thousandths", 1, 1_100, 3_600..3_720),
@@ -219,7 +219,7 @@ async fn pages_are_below_what_clients_receive() {
             };
             let pages = pages(&mut client, request).await;
             assert_eq!(pages.iter().sum::<usize>(), count, "{name}: {pages:?}");
-            // Full pages, not merely small ones.
+            // The pages are full, not merely small.
             let fewest = match name {
                 "alone" => 1,
                 "quarters" => 3,
@@ -228,7 +228,7 @@ async fn pages_are_below_what_clients_receive() {
             assert!(pages[..pages.len() - 1].iter().all(|page| *page >= fewest), "{name}: {pages:?}");
         }
     }
-    // Metadata is larger as a message than it is stored.
+    // Metadata is larger in a message than in storage.
     client.create_collection(vectors("metadata", 1, v1::Distance::L2)).await.unwrap();
     for i in 0..40 {
         let metadata = Some(object(&json!({ "zeros": vec![0; 20_000 + i] })));
@@ -238,13 +238,13 @@ async fn pages_are_below_what_clients_receive() {
     let request = v1::ListDocumentsRequest { collection: "metadata".into(), ..Default::default() };
     assert_eq!(pages(&mut client, request).await.iter().sum::<usize>(), 40);
 
-    // A client that has set nothing.
+    // A client with default settings.
     let mut default = PgfoxServiceClient::new(server.channel.clone());
     let request = v1::ListDocumentsRequest { collection: "quarters".into(), page_size: 1_000, ..Default::default() };
     assert!(pages(&mut default, request).await.len() >= 3);
 }
 
-/// What `pgfox` says on stderr when it lists the collections of the server at `endpoint`.
+/// The stderr of `pgfox` when it lists the collections of the server at `endpoint`.
 async fn cli(endpoint: &str, arguments: &[&str]) -> String {
     let mut command = command("pgfox");
     command.args(["--server", endpoint, "collections", "list"]).args(arguments);
@@ -254,13 +254,13 @@ async fn cli(endpoint: &str, arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn mistakes_of_tls_are_told_apart() {
+async fn mistakes_of_tls_have_different_messages() {
     let (plain, tls) = tokio::join!(Server::start(18), with_tls());
     let said = cli(&format!("https://{}", plain.address), &[]).await;
     assert!(said.contains("the server speaks without TLS; write http://"), "{said}");
     let said = cli(&format!("http://{}", tls.address), &[]).await;
     assert!(said.contains("the server speaks TLS; write https://"), "{said}");
-    // The name of the certificate is localhost, and nobody vouches for it.
+    // The name in the certificate is localhost, and no known CA has signed it.
     let said = cli(&format!("https://{}", tls.address), &[]).await;
     assert!(said.contains("is not trusted"), "{said}");
     let folder = tempfile::tempdir().unwrap();

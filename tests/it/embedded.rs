@@ -10,7 +10,7 @@ use pgfox_server::{Cache, EmbeddedError, EmbeddedOptions, EmbeddedPostgres, Prog
 
 use crate::support::remove_at_exit;
 
-/// A private PostgreSQL in `dir`, small and without waiting for disks.
+/// A small private PostgreSQL in `dir` that does not wait for disks.
 fn options(dir: &Path, major: u32) -> EmbeddedOptions {
     let cache_dir = std::env::var_os("PGFOX_CACHE_DIR")
         .map_or_else(|| pgfox_server::default_dirs().expect("a home folder").cache, PathBuf::from);
@@ -45,7 +45,7 @@ async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// This test binary, also when it was built again while it runs.
+/// This test binary, even if it was rebuilt while it runs.
 fn this_program() -> PathBuf {
     let linux = PathBuf::from("/proc/self/exe");
     if linux.exists() { linux } else { std::env::current_exe().unwrap() }
@@ -81,7 +81,7 @@ async fn data_is_kept_over_a_restart(major: u32) {
     postgres.stop().await;
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it has ended");
 
-    // An existing database keeps its version, whatever is asked for.
+    // An existing database keeps its version, whatever version is requested.
     let again = EmbeddedPostgres::start(&EmbeddedOptions { major: 18, ..options }).await.unwrap();
     assert_eq!(psql(&again, "SELECT v FROM fox").as_deref(), Ok("[1,2]"));
     assert_eq!(psql(&again, "SHOW server_version").unwrap(), version);
@@ -131,7 +131,7 @@ async fn letters_beyond_ascii_are_letters_16() {
 #[tokio::test]
 async fn runs_as_a_normal_user() {
     if !is_root() {
-        return; // Then every other test shows it.
+        return; // Every other test shows the same.
     }
     // This test binary again, as nobody, from a folder that nobody can enter.
     let dir = tempfile::tempdir().unwrap();
@@ -142,11 +142,11 @@ async fn runs_as_a_normal_user() {
     let exe = dir.path().join("it");
     std::fs::copy(this_program(), &exe).unwrap();
     open(&exe);
-    // Under this process's own folder for temporary files nobody may have no rights.
+    // nobody may have no rights in this process's own folder for temporary files.
     let temporary = dir.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
     std::os::unix::fs::chown(&temporary, Some(65534), Some(65534)).unwrap();
-    // Fetches before, as the cache may be writable for root only.
+    // Downloads first, since only root may be able to write the cache.
     let warm = EmbeddedPostgres::start(&options(&dir.path().join("warm"), 18)).await.unwrap();
     warm.stop().await;
     let output = Command::new("setpriv")
@@ -200,7 +200,7 @@ async fn postgres_is_started_again_when_it_dies() {
     postgres.stop().await;
 }
 
-/// A child of this test that is killed while its PostgreSQL runs; does nothing in an ordinary run.
+/// A child of another test, which is killed while its PostgreSQL runs. It does nothing in an ordinary run.
 #[tokio::test]
 async fn child_that_waits_to_be_killed() {
     let Some(dir) = std::env::var_os("PGFOX_TEST_CHILD_DIR").map(PathBuf::from) else {
@@ -216,7 +216,7 @@ async fn child_that_waits_to_be_killed() {
     tokio::time::sleep(Duration::from_secs(60)).await;
 }
 
-/// Starts the child, kills it as soon as its PostgreSQL runs, and returns the process id of that.
+/// Starts the child, kills it as soon as its PostgreSQL runs, and returns the process id of that PostgreSQL.
 async fn orphan(dir: &Path, remove: bool) -> String {
     let mut command = Command::new(this_program());
     command.args(["--exact", "embedded::child_that_waits_to_be_killed"]).env("PGFOX_TEST_CHILD_DIR", dir);

@@ -1,4 +1,4 @@
-//! Explained searches: the plans that searches must have. They fail when a search stops using its index.
+//! Explained searches: the plans that searches must have. The tests fail if a search stops using its index.
 
 use pgfox::v1::{self, Completeness, Distance, SearchMode, condition::Test, index_spec::Kind};
 use rstest::rstest;
@@ -17,7 +17,7 @@ fn values(i: usize) -> Vec<f32> {
     (0..DIMENSIONS).map(|j| ((i * 31 + j * 17) % 101) as f32 + (i * j % 13) as f32).collect()
 }
 
-/// Enough rows that no index is the longer way.
+/// Enough rows that an index is always faster.
 async fn load(client: &mut Client) {
     client.create_collection(vectors("c", DIMENSIONS as i32, Distance::L2)).await.unwrap();
     for part in 0..8_usize {
@@ -86,15 +86,18 @@ async fn searches_use_their_indexes(#[values(16, 18)] major: u32) {
         assert_eq!(shape(&plain), ("Index Scan", name), "{plain:?}");
         assert!(plain.rows_scanned < 200, "{plain:?}");
 
-        // Few documents match: they are found by the index over the metadata, and their vectors by their keys.
+        // Few documents match: the metadata index finds them, and their keys find their vectors.
         let selective = v1::SearchRequest { filter: Some(equals("n", &json!(7))), ..near("c", &query, 10) };
         let selective = explained(&mut client, selective).await;
         assert_eq!(shape(&selective).1, "pkey", "{selective:?}");
         assert!(uses(&selective, "Bitmap Index Scan", "metadata"), "{}", selective.plan_json);
-        assert_eq!(selective.no_index_reason, "few documents match the filter, so all their vectors were compared");
+        assert_eq!(
+            selective.no_index_reason,
+            "few documents match the filter, so the search compared all their vectors"
+        );
         assert!(selective.rows_scanned < 200, "{selective:?}");
 
-        // Many match: the vector index leads.
+        // Many match: the vector index comes first.
         let broad = v1::SearchRequest { filter: Some(equals("half", &json!(1))), ..near("c", &query, 10) };
         let broad = explained(&mut client, broad).await;
         assert_eq!(shape(&broad), ("Index Scan", name), "{}", broad.plan_json);
@@ -108,7 +111,7 @@ async fn searches_use_their_indexes(#[values(16, 18)] major: u32) {
 
         let exact = v1::SearchParams { exact: true, ..Default::default() };
         let exact = explained(&mut client, v1::SearchRequest { params: Some(exact), ..near("c", &query, 10) }).await;
-        assert_eq!(exact.no_index_reason, "the search was asked to be exact");
+        assert_eq!(exact.no_index_reason, "the request asked for an exact search");
     }
     let texts = explained(&mut client, words("c", "word7 word8", 10)).await;
     assert_eq!(shape(&texts), ("Bitmap Heap Scan", "words"), "{texts:?}");
@@ -120,7 +123,7 @@ async fn searches_use_their_indexes(#[values(16, 18)] major: u32) {
 
 #[rstest]
 #[tokio::test]
-async fn comparisons_that_never_hold_are_told(#[values(16, 18)] major: u32) {
+async fn comparisons_that_are_never_true_are_reported(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
     load(&mut client).await;
@@ -135,8 +138,8 @@ async fn comparisons_that_never_hold_are_told(#[values(16, 18)] major: u32) {
     assert_eq!(
         notes,
         [
-            "`year` less_than compares strings, and the field holds numbers: nothing matches",
-            "`title` at_least compares numbers, and the field holds strings: nothing matches",
+            "`year` less_than compares strings, but the field contains numbers: nothing matches",
+            "`title` at_least compares numbers, but the field contains strings: nothing matches",
             "`titel` has no value in any document",
         ]
     );
@@ -146,7 +149,7 @@ async fn comparisons_that_never_hold_are_told(#[values(16, 18)] major: u32) {
     );
 }
 
-/// An index over few rows is the longer way, so that the planner leaves it.
+/// An index on few rows is slower, so the planner does not use it.
 #[tokio::test]
 async fn a_scan_of_all_vectors_is_exact() {
     let server = Server::start(18).await;

@@ -60,7 +60,7 @@ async fn documents_are_counted_by_value(#[values(16, 18)] major: u32) {
     let some = v1::FacetDocumentsRequest { filter: Some(equals("v", &json!("a"))), ..of("tags") };
     has(&facet(&mut client, some).await, &[(json!("x"), 2), (json!(7), 1), (json!("y"), 1)], 0, 0);
 
-    // Buckets are in the order of the numbers, and the fullest of them are shown.
+    // Buckets are in the order of the numbers, and the fullest ones are shown.
     let buckets = |bucket_width, limit| v1::FacetDocumentsRequest { bucket_width, limit, ..of("n") };
     let tens = [(json!(-10), 2), (json!(0), 2), (json!(20), 1), (json!(30), 1)];
     has(&facet(&mut client, buckets(10.0, 0)).await, &tens, 0, 3);
@@ -85,7 +85,7 @@ async fn nothing_to_count_is_explained() {
     assert_eq!(absent.notes, ["`w` has no value in any document"]);
     let filter = Some(field("v", Test::StartsWith("x".into())));
     let mistaken = facet(&mut client, v1::FacetDocumentsRequest { filter, ..of("v") }).await;
-    assert_eq!(mistaken.notes, ["`v` starts_with compares strings, and the field holds numbers: nothing matches"]);
+    assert_eq!(mistaken.notes, ["`v` starts_with compares strings, but the field contains numbers: nothing matches"]);
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn requests_are_checked() {
     }
 }
 
-/// Many different values take neither the memory of the server nor more than the limit.
+/// Many different values neither fill the memory of the server nor exceed the limit.
 #[tokio::test]
 async fn many_values_are_counted() {
     let server = Server::start(18).await;

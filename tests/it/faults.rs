@@ -1,4 +1,4 @@
-//! What happens when something beneath the server fails: its database, its provider, itself.
+//! Faults beneath the server: its database, its provider, or the server itself fails.
 
 mod database;
 mod health;
@@ -17,8 +17,8 @@ use tonic_types::StatusExt as _;
 
 use crate::support::{Client, Server, eventually, reason};
 
-/// The code, the reason, and whether repeating is said to help.
-fn told(status: &Status) -> (Code, String, bool) {
+/// The code, the reason, and whether the error suggests a retry.
+fn reported(status: &Status) -> (Code, String, bool) {
     (status.code(), reason(status).0, status.get_error_details().retry_info().is_some())
 }
 
@@ -26,11 +26,11 @@ fn expected(code: Code, reason: &str, retry: bool) -> (Code, String, bool) {
     (code, reason.into(), retry)
 }
 
-/// What the server says of its health.
+/// The health that the server reports.
 async fn health(server: &Server, service: &str) -> ServingStatus {
     let mut client = HealthClient::new(server.channel.clone());
     let request = HealthCheckRequest { service: service.into() };
-    client.check(request).await.expect("health is always told").into_inner().status()
+    client.check(request).await.expect("health is always reported").into_inner().status()
 }
 
 async fn becomes(server: &Server, serving: bool) {

@@ -1,4 +1,5 @@
-//! Searches with a filter: as many as asked for and the right ones, whatever share of the documents matches.
+//! Searches with a filter return as many results as requested, and the right ones, whatever share of the documents
+//! matches.
 
 use pgfox::v1::{self, Completeness, Distance, ShortReason, condition::Test, index_spec::Kind};
 use prost_types::Value;
@@ -27,11 +28,11 @@ impl Numbers {
     }
 }
 
-/// Points around centres, as the vectors of texts about a number of topics lie.
+/// Points around centres, like the vectors of texts about several topics.
 struct Point {
     values: Vec<f32>,
     cluster: usize,
-    /// The document is among the first so many of 1,000.
+    /// The document is among the first `share` of 1,000.
     share: u32,
 }
 
@@ -87,7 +88,7 @@ fn queries(points: &[Point]) -> Vec<Query> {
     (0..CLUSTERS).step_by(3).map(query).collect()
 }
 
-/// The mean share of the true nearest ten among those found.
+/// The mean share of the true nearest ten among the results.
 async fn recall(
     client: &mut Client,
     queries: &[Query],
@@ -127,7 +128,7 @@ async fn finds_what_matches(client: &mut Client, points: &[Point]) {
         let matching = with(&|point| point.share < below);
         recall(client, &queries, name, |_| (equals(name, &json!(1)), matching.clone())).await;
     }
-    // By comparisons, which no index serves.
+    // With comparisons, which no index serves.
     for below in [500, 10] {
         let less = || field("share", Test::LessThan(value(&json!(below))));
         let matching = with(&|point| point.share < below);
@@ -194,7 +195,7 @@ async fn filters_distances_and_fields(#[values(16, 18)] major: u32) {
         if indexed {
             build_index(&mut client, "c", Kind::Hnsw(v1::Hnsw::default())).await;
         }
-        // A filter, fewer matches than asked for, and none at all.
+        // A filter, fewer matches than requested, and none at all.
         let filtered =
             |value, limit| v1::SearchRequest { filter: Some(equals("n", &json!(value))), ..near("c", &[0.2], limit) };
         let found = search(&mut client, filtered(3.0, 3)).await;
@@ -210,13 +211,13 @@ async fn filters_distances_and_fields(#[values(16, 18)] major: u32) {
         };
         assert_eq!(ids(&search(&mut client, not).await), ["002", "003", "004"]);
 
-        // What is similar to a document is not that document.
+        // A document is not similar to itself.
         let alike = v1::SearchRequest { filter: Some(equals("n", &json!(3))), ..similar("c", "013", 2) };
         let mut found = ids(&search(&mut client, alike).await).into_iter().map(str::to_owned).collect::<Vec<_>>();
         found.sort();
         assert_eq!(found, ["003", "023"]);
 
-        // A largest distance, alone and with a filter.
+        // A maximum distance, alone and with a filter.
         let within = |most, limit| v1::SearchRequest { max_distance: Some(most), ..near("c", &[10.0], limit) };
         let found = search(&mut client, within(1.5, 10)).await;
         assert_eq!((found.results.len(), found.short_reason()), (3, ShortReason::MaxDistance));
@@ -350,7 +351,7 @@ async fn results_that_differ_do_not_repeat_a_text() {
             collection.distance = distance.into();
             collection.chunking = method.map(|method| v1::Chunking { method: method.into(), ..Default::default() });
             client.create_collection(created).await.unwrap();
-            // Near to the query six times, and four texts that are farther.
+            // Six texts near the query, and four that are farther away.
             let stored = std::iter::repeat_n("a fox in the snow", 6).chain(["hens", "a boat", "the sea", "an owl"]);
             let documents = stored.enumerate().map(|(i, text)| text_document(&format!("{i:02}"), text));
             ingest(&mut client, &name, documents.collect()).await;

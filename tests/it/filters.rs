@@ -1,4 +1,4 @@
-//! Filters: what each test means for every kind of value, and how filters combine.
+//! Filters: the meaning of each test for every kind of value, and how filters combine.
 
 mod elements;
 mod random;
@@ -113,7 +113,7 @@ async fn tests_mean_what_the_proto_says(#[values(16, 18)] major: u32) {
             of(Test::AtMost(value(&json!("7")))),
             [vec!["s", "s7"], times().filter(|id| *id != "t9999").collect()].concat(),
         ),
-        // Upper case before lower case, and code points rather than words of UTF-16.
+        // Upper case comes before lower case, and code points count, not words of UTF-16.
         (of(Test::GreaterThan(value(&json!("B")))), vec!["sa", "sab%", "sé", "s\u{ffff}", "s🦊"]),
         (of(Test::GreaterThan(value(&json!("\u{ffff}")))), vec!["s🦊"]),
         (of(Test::AtLeast(value(&json!("é")))), vec!["sé", "s\u{ffff}", "s🦊"]),
@@ -141,7 +141,7 @@ async fn tests_mean_what_the_proto_says(#[values(16, 18)] major: u32) {
             of(Test::Before(at(253_402_300_799, 999_999_000))),
             times().filter(|id| !not_times.contains(id) && *id != "t9999").collect(),
         ),
-        // Within objects only, not within lists.
+        // Through objects only, not through lists.
         (equals("v.k", &json!("a")), vec!["ok", "ok0"]),
         (field("v.0", Test::OneOf(list(&json!(["a", 1, 2, 3, 4, 5, 6, 7, 8, 9])))), vec![]),
         (field("v.0", Test::OneOf(list(&json!(["b", 1, 2, 3, 4, 5, 6, 7, 8, 9])))), vec!["ok0"]),
@@ -160,7 +160,7 @@ async fn tests_mean_what_the_proto_says(#[values(16, 18)] major: u32) {
         let mut wanted: Vec<String> = wanted.iter().map(|id| (*id).to_owned()).collect();
         wanted.sort();
         assert_eq!(selected(&mut client, filter).await, wanted, "{filter:?}");
-        // What is negative holds exactly where its contrary does not, whatever is there.
+        // A negative test is true exactly if its opposite is false, whatever the value is.
         let found: Vec<&str> = wanted.iter().map(String::as_str).collect();
         let mut rest = others(&found);
         rest.sort();
@@ -222,7 +222,7 @@ async fn naughty_strings_are_keys_and_values(#[values(16, 18)] major: u32) {
 
 #[rstest]
 #[tokio::test]
-async fn what_is_wrong_is_told_with_its_place(#[values(16, 18)] major: u32) {
+async fn violations_are_reported_with_their_place(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
     fill(&mut client, vec![document("a", &json!({"v": 1}))]).await;
@@ -264,7 +264,8 @@ async fn indexes_serve_filters(#[values(16, 18)] major: u32) {
     let mut client = server.client();
     let metadata = |i: i32| {
         let time = format!("2024-05-01T{:02}:{:02}:{:02}Z", i / 3600, i / 60 % 60, i % 60);
-        json!({"a": {"n": i, "s": format!("s{i:05}"), "t": time}, "list": [i, "x"], "o": {"i": i}})
+        let a = json!({"n": i, "s": format!("s{i:05}"), "t": time, "b": i == 4_321});
+        json!({"a": a, "list": [i, "x"], "words": [format!("w{i}"), "x"], "o": {"i": i}})
     };
     fill(&mut client, (0..10_000).map(|i| document(&format!("d{i:05}"), &metadata(i))).collect()).await;
     let index =
@@ -274,6 +275,8 @@ async fn indexes_serve_filters(#[values(16, 18)] major: u32) {
         index("a.n", v1::MetadataIndexType::Number),
         index("a.s", v1::MetadataIndexType::String),
         index("a.t", v1::MetadataIndexType::Time),
+        index("a.b", v1::MetadataIndexType::Boolean),
+        index("words", v1::MetadataIndexType::StringList),
     ];
     let request = v1::UpdateCollectionRequest {
         collection: Some(v1::Collection { name: "c".into(), metadata_indexes: indexes, ..Default::default() }),
@@ -281,7 +284,7 @@ async fn indexes_serve_filters(#[values(16, 18)] major: u32) {
     };
     client.update_collection(request).await.unwrap();
     let sql = server.sql().await;
-    // What the indexes hold back is merged, and without sequential scans an index is the only way.
+    // VACUUM merges the pending entries of the indexes. Without sequential scans an index is the only way.
     sql.batch_execute("VACUUM ANALYZE pgfox_internal.documents_1").await.unwrap();
     let database = server.database_url.rsplit_once('/').unwrap().1;
     sql.batch_execute(&format!("ALTER DATABASE {database} SET enable_seqscan = off")).await.unwrap();
@@ -294,7 +297,7 @@ async fn indexes_serve_filters(#[values(16, 18)] major: u32) {
     let mut client = server.client();
 
     let since = Test::Since(at(NOON - 12 * 3600 + 9_998, 0));
-    let table: [(v1::Filter, Vec<i32>, &str); 10] = [
+    let table: [(v1::Filter, Vec<i32>, &str); 14] = [
         (equals("a.n", &json!(77)), vec![77], "jsonb_path_ops"),
         (equals("o", &json!({"i": 78})), vec![78], "jsonb_path_ops"),
         (field("a.n", Test::OneOf(list(&json!([5, 7])))), vec![5, 7], "jsonb_path_ops"),
@@ -305,6 +308,10 @@ async fn indexes_serve_filters(#[values(16, 18)] major: u32) {
         (field("a.s", Test::AtLeast(value(&json!("s09999")))), vec![9_999], "string_at"),
         (field("a.s", Test::StartsWith("s0123".into())), (1_230..1_240).collect(), "string_at"),
         (field("a.t", since), vec![9_998, 9_999], "time_at"),
+        (equals("a.b", &json!(true)), vec![4_321], "boolean_at"),
+        (field("words", Test::ContainsAny(list(&json!(["w8", "w9"])))), vec![8, 9], "#>"),
+        (field("words", Test::ContainsAll(list(&json!(["w8", "x"])))), vec![8], "#>"),
+        (equals("words[]", &json!("w7")), vec![7], "#>"),
     ];
     for (filter, wanted, definition) in table {
         let scans = format!(
@@ -314,7 +321,7 @@ async fn indexes_serve_filters(#[values(16, 18)] major: u32) {
         let before: i64 = sql.query_one(&scans, &[]).await.unwrap().get(0);
         let wanted: Vec<String> = wanted.into_iter().map(|i| format!("d{i:05}")).collect();
         assert_eq!(selected(&mut client, &filter).await, wanted, "{filter:?}");
-        // A session tells what it did when it has nothing to do, at the latest after 10 seconds.
+        // A session reports what it did when it is idle, after at most 10 seconds.
         crate::support::eventually("the index is used", async || {
             sql.query_one(&scans, &[]).await.unwrap().get::<_, i64>(0) > before
         })

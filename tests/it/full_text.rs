@@ -1,4 +1,4 @@
-//! Full-text search: any word counts, phrases and exclusions hold, and every text is looked at.
+//! Full-text search: any word is enough, phrases and exclusions work, and every text is scanned.
 
 use pgfox::v1::{self, Completeness, SearchMode, ShortReason};
 use rstest::rstest;
@@ -36,7 +36,7 @@ fn sorted(mut ids: Vec<String>) -> Vec<String> {
 async fn any_word_counts(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
-    // Without a model: full-text search needs none.
+    // Without a model, since full-text search needs none.
     client.create_collection(vectors("c", 1, v1::Distance::L2)).await.unwrap();
     let document = |id: &str, text: &str, n: f64| v1::Document {
         vector: Some(v1::Vector { values: vec![n as f32] }),
@@ -54,7 +54,7 @@ async fn any_word_counts(#[values(16, 18)] major: u32) {
 
     assert_eq!(found(&mut client, "fox dog").await[0], "both");
     assert_eq!(sorted(found(&mut client, "fox dog").await), ["both", "dog", "foxes"]);
-    // Another form, and words that stand for nothing.
+    // Another form of the word, and words without meaning.
     assert_eq!(found(&mut client, "the run").await, ["foxes"]);
     assert_eq!(found(&mut client, "who are the unicorn friends?").await, ["both"]);
     // Phrases and exclusions.
@@ -65,8 +65,8 @@ async fn any_word_counts(#[values(16, 18)] major: u32) {
     assert_eq!(found(&mut client, "known").await, ["compound"]);
     assert_eq!(found(&mut client, "well-known").await, ["compound"]);
     assert_eq!(found(&mut client, "story-fox \"quick brown\"").await.len(), 3);
-    // Nothing that could be looked for.
-    for nothing in ["the", "-fox", "the -fox", "\"the of\"", "-", "\"\"", "&|!:*()", "unicorn"] {
+    // Queries without anything to search for.
+    for nothing in ["the", "the -fox", "\"the of\"", "-", "\"\"", "&|!:*()", "unicorn"] {
         let response = search(&mut client, words("c", nothing, 10)).await;
         assert_eq!(
             (ids(&response), response.completeness(), response.short_reason()),

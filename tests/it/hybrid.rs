@@ -1,4 +1,4 @@
-//! Hybrid search: both results fused by their ranks, in one statement.
+//! Hybrid search: both results are fused in one statement.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ fn hybrid(request: v1::SearchRequest) -> v1::SearchRequest {
     v1::SearchRequest { mode: SearchMode::Hybrid.into(), ..request }
 }
 
-/// However many vectors are nearer.
+/// It is found even if many vectors are nearer.
 #[rstest]
 #[tokio::test]
 async fn what_only_words_find_is_found(#[values(16, 18)] major: u32) {
@@ -54,7 +54,14 @@ async fn ranks_are_fused(#[values(16, 18)] major: u32) {
             let with_filter = |request| v1::SearchRequest { filter: filter.clone(), ..request };
             let nearest = search(&mut client, with_filter(about("c", "a fox with an owl", 100))).await;
             let matches = search(&mut client, with_filter(words("c", "a fox with an owl", 100))).await;
-            let fused = search(&mut client, with_filter(hybrid(about("c", "a fox with an owl", 20)))).await;
+            let by_rank = v1::Fusion {
+                method: v1::FusionMethod::ReciprocalRank.into(),
+                vector_weight: Some(1.5),
+                candidates: Some(100),
+                ..Default::default()
+            };
+            let fused = with_filter(hybrid(about("c", "a fox with an owl", 20)));
+            let fused = search(&mut client, v1::SearchRequest { fusion: Some(by_rank), ..fused }).await;
             assert_eq!(fused.results.len(), 20);
             let mut scores: HashMap<&str, f64> = HashMap::new();
             for (weight, response) in [(1.5, &nearest), (1.0, &matches)] {
@@ -76,7 +83,7 @@ async fn ranks_are_fused(#[values(16, 18)] major: u32) {
             assert_eq!(fused.completeness(), wanted);
         }
 
-        // One of the two only.
+        // Only one of the two.
         let weights = |vector, full_text| v1::Fusion {
             vector_weight: Some(vector),
             full_text_weight: Some(full_text),
@@ -89,7 +96,7 @@ async fn ranks_are_fused(#[values(16, 18)] major: u32) {
         let matches = search(&mut client, words("c", "a fox with an owl", 10)).await;
         assert_eq!(ids(&search(&mut client, request(weights(0.0, 1.0))).await), ids(&matches));
 
-        // The words can be others than the text, or stand beside a document.
+        // The words can differ from the text, or accompany the id of a document.
         let owls = v1::SearchRequest { full_text: "owl".into(), ..hybrid(similar("c", "0", 10)) };
         let owls = search(&mut client, v1::SearchRequest { fusion: Some(weights(0.0, 1.0)), ..owls }).await;
         assert!(owls.results.iter().all(|result| result.document.as_ref().unwrap().text.contains("owl")));
@@ -97,7 +104,7 @@ async fn ranks_are_fused(#[values(16, 18)] major: u32) {
         let without = search(&mut client, without).await;
         assert_eq!((without.results.len(), without.short_reason()), (199, ShortReason::FewDocuments));
         assert!(!ids(&without).contains(&"0"));
-        // What is too far is found by its words only.
+        // A document that is too far is found only by its words.
         let near_only = v1::SearchRequest { max_distance: Some(-1.0), ..hybrid(about("c", "owl", 100)) };
         let near_only = search(&mut client, near_only).await;
         assert_eq!((near_only.results.len(), near_only.short_reason()), (38, ShortReason::MaxDistance));
@@ -108,6 +115,7 @@ async fn ranks_are_fused(#[values(16, 18)] major: u32) {
         full_text_weight: Some(f32::NAN),
         rank_constant: Some(0),
         candidates: Some(1_001),
+        ..Default::default()
     };
     let bad = v1::SearchRequest { fusion: Some(bad), ..hybrid(near("c", &[1.0], 1)) };
     let fields = [
@@ -125,4 +133,29 @@ async fn ranks_are_fused(#[values(16, 18)] major: u32) {
     let vector_mode =
         v1::SearchRequest { full_text: "fox".into(), fusion: Some(v1::Fusion::default()), ..about("c", "fox", 1) };
     invalid(client.search(vector_mode).await, &["full_text", "fusion"]);
+}
+
+/// Relative scores of the vectors of a model do not depend on the distance.
+#[rstest]
+#[tokio::test]
+async fn l2_and_cosine_make_the_same_scores(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    let mut found = Vec::new();
+    for distance in [v1::Distance::L2, v1::Distance::Cosine] {
+        let name = distance.as_str_name().to_lowercase();
+        let mut create = texts(&name);
+        create.collection.as_mut().unwrap().distance = distance.into();
+        client.create_collection(create).await.unwrap();
+        let nouns = ["fox", "dog", "cat", "owl", "bee"];
+        let document = |i: usize| {
+            text_document(&i.to_string(), &format!("the {} and the {} {i}", nouns[i % 5], nouns[(i / 5) % 5]))
+        };
+        ingest(&mut client, &name, (0..25).map(document).collect()).await;
+        let response = search(&mut client, hybrid(about(&name, "a fox with an owl", 25))).await;
+        let ids: Vec<String> = ids(&response).into_iter().map(str::to_owned).collect();
+        found.push((ids, response.results.iter().map(|result| result.score).collect::<Vec<_>>()));
+    }
+    assert_eq!(found[0].0, found[1].0);
+    assert!(found[0].1.iter().zip(&found[1].1).all(|(one, other)| (one - other).abs() < 1e-4), "{found:?}");
 }

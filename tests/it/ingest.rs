@@ -1,14 +1,13 @@
-//! Ingest and IngestStream: what counts as a change, what it costs, and what many writers at once leave behind.
+//! Ingest and IngestStream: what counts as a change, what it costs, and what many concurrent writers leave behind.
 
 use std::collections::HashMap;
 
 use pgfox::v1::{self, Distance};
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use rstest::rstest;
-use tonic::Code;
 
 use crate::{
-    calls::{about, count, counts, get, ids, ingest, invalid, near, refusal, request, search, with_provider},
+    calls::{about, count, counts, get, ids, ingest, invalid, near, request, search, with_provider},
     provider::{DIMENSIONS, Provider, vector},
     support::{Client, Server, text_document, texts, vector_document, vectors},
 };
@@ -52,7 +51,7 @@ async fn the_last_of_a_repeated_id_wins(#[values(16, 18)] major: u32) {
     assert_eq!(get(&mut client, "c", &["a"]).await, [vector_document("a", &[3.0, 0.0])]);
     assert_eq!(count(&mut client, "c").await, 2);
 
-    // A bad one does not win.
+    // An invalid one does not win.
     let documents = vec![vector_document("a", &[4.0, 0.0]), vector_document("a", &[4.0])];
     let skip = v1::IngestRequest { skip_invalid: true, ..request("c", documents) };
     let response = client.ingest(skip).await.unwrap().into_inner();
@@ -111,7 +110,7 @@ async fn a_mixed_request_changes_what_changed(#[values(16, 18)] major: u32) {
     ];
     assert_eq!(counts(&ingest(&mut client, "c", after.clone()).await), (5, 4, 1));
     assert_eq!(get(&mut client, "c", &["vector", "text", "metadata", "same", "all", "new"]).await, after);
-    // Nothing but metadata, nothing at all, and no metadata any more.
+    // Only metadata changes, then nothing, then the metadata is removed.
     let tagged = tagged(after[0].clone(), "newer");
     assert_eq!(counts(&ingest(&mut client, "c", vec![tagged.clone()]).await), (1, 1, 0));
     assert_eq!(counts(&ingest(&mut client, "c", vec![tagged.clone()]).await), (0, 0, 1));
@@ -187,7 +186,7 @@ async fn writers_of_the_same_ids_leave_one_of_them_whole(#[values(16, 18)] major
         tokio::spawn(async move {
             for round in 0..8 {
                 let version = writer * 100 + round;
-                // Overlapping parts in different orders; some rounds change the metadata only, some take the rows away.
+                // Overlapping parts in different orders. Some rounds change only the metadata, some delete the rows.
                 let start = (version * 7) % 60;
                 let mut part: Vec<&String> = names[start..start + 60].iter().collect();
                 if writer % 2 == 0 {
@@ -228,59 +227,30 @@ async fn writers_of_the_same_ids_leave_one_of_them_whole(#[values(16, 18)] major
     assert_eq!(orphans(&server).await, 0);
 }
 
+/// In a collection without a model only words find such documents.
 #[rstest]
 #[tokio::test]
-async fn one_response_per_request_in_order(#[values(16, 18)] major: u32) {
+async fn documents_without_a_vector(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
-    client.create_collection(vectors("a", 1, Distance::L2)).await.unwrap();
-    client.create_collection(texts("b")).await.unwrap();
-    let requests: Vec<v1::IngestRequest> = (0..40)
-        .map(|i| {
-            let id = (i / 2).to_string();
-            let part = if i % 2 == 0 {
-                request("a", vec![vector_document(&id, &[i as f32])])
-            } else {
-                request("b", vec![text_document(&id, "a fox")])
-            };
-            v1::IngestRequest { sequence: 100 - i, ..part }
-        })
-        .collect();
-    let mut stream = client.ingest_stream(tokio_stream::iter(requests)).await.unwrap().into_inner();
-    for i in 0..40 {
-        let response = stream.message().await.unwrap().expect("a response for each request, though the client is done");
-        assert_eq!((response.sequence, counts(&response)), (100 - i, (1, 0, 0)));
-    }
-    assert_eq!(stream.message().await.unwrap(), None);
-    assert_eq!((count(&mut client, "a").await, count(&mut client, "b").await), (20, 20));
-    let mut empty = client.ingest_stream(tokio_stream::empty()).await.unwrap().into_inner();
-    assert_eq!(empty.message().await.unwrap(), None);
-}
-
-#[rstest]
-#[tokio::test]
-async fn a_refused_request_ends_the_stream(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
-    let mut client = server.client();
-    client.create_collection(vectors("c", 1, Distance::L2)).await.unwrap();
-    let good = |id: &str| request("c", vec![vector_document(id, &[1.0])]);
-    let refused = [
-        (request("c", vec![vector_document("x", &[1.0]), vector_document("y", &[])]), Code::InvalidArgument),
-        (request("unknown", vec![vector_document("x", &[1.0])]), Code::NotFound),
-        (request("", vec![]), Code::InvalidArgument),
-    ];
-    for (position, (bad, code)) in refused.into_iter().enumerate() {
-        let (before, after) = (format!("{position} before"), format!("{position} after"));
-        let requests = tokio_stream::iter([good(&before), bad, good(&after)]);
-        let mut stream = client.ingest_stream(requests).await.unwrap().into_inner();
-        assert_eq!(counts(&stream.message().await.unwrap().unwrap()), (1, 0, 0));
-        assert_eq!(refusal::<()>(Err(stream.message().await.unwrap_err())).0, code);
-    }
-    assert_eq!(count(&mut client, "c").await, 3);
-    let skip = v1::IngestRequest { skip_invalid: true, ..request("c", vec![vector_document("", &[])]) };
-    let mut stream = client.ingest_stream(tokio_stream::iter([skip, good("last")])).await.unwrap().into_inner();
-    assert_eq!(stream.message().await.unwrap().unwrap().errors.len(), 1);
-    assert_eq!(counts(&stream.message().await.unwrap().unwrap()), (1, 0, 0));
+    client.create_collection(vectors("c", 2, Distance::L2)).await.unwrap();
+    let with_vector = v1::Document { text: "a fox".into(), ..vector_document("a", &[1.0, 2.0]) };
+    let empty = v1::Document { id: "e".into(), ..Default::default() };
+    let documents = vec![with_vector, text_document("b", "an owl"), empty];
+    let response = ingest(&mut client, "c", documents.clone()).await;
+    assert_eq!((counts(&response), response.unembedded_count, response.embedded_count), ((3, 0, 0), 2, 0));
+    assert_eq!(counts(&ingest(&mut client, "c", documents).await), (0, 0, 3));
+    assert_eq!(ids(&search(&mut client, near("c", &[1.0, 2.0], 10)).await), ["a"]);
+    let owls = v1::SearchRequest { mode: v1::SearchMode::FullText.into(), ..about("c", "owls", 10) };
+    assert_eq!(ids(&search(&mut client, owls).await), ["b"]);
+    // A vector comes and goes.
+    let owl = v1::Document { text: "an owl".into(), ..vector_document("b", &[2.0, 1.0]) };
+    assert_eq!(counts(&ingest(&mut client, "c", vec![owl]).await), (1, 1, 0));
+    assert_eq!(ids(&search(&mut client, near("c", &[2.0, 1.0], 10)).await), ["b", "a"]);
+    let response = ingest(&mut client, "c", vec![text_document("b", "an owl")]).await;
+    assert_eq!((counts(&response), response.unembedded_count), ((1, 1, 0), 1));
+    assert_eq!(ids(&search(&mut client, near("c", &[2.0, 1.0], 10)).await), ["a"]);
+    assert_eq!(orphans(&server).await, 0);
 }
 
 #[rstest]
@@ -293,9 +263,9 @@ async fn a_collection_replaced_through_another_server(#[values(16, 18)] major: u
     here.create_collection(vectors("c", 2, Distance::Cosine)).await.unwrap();
     ingest(&mut here, "c", vec![vector_document("a", &[1.0, 2.0])]).await;
     for dimensions in [3, 4, 1] {
-        there.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+        there.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
         there.create_collection(vectors("c", dimensions, Distance::L2)).await.unwrap();
-        // Neither its dimensions nor its distance are the old ones.
+        // Its dimensions and its distance are new.
         let zero = vec![0.0; dimensions as usize];
         assert_eq!(counts(&ingest(&mut here, "c", vec![vector_document("b", &zero)]).await), (1, 0, 0));
         invalid(here.ingest(request("c", vec![vector_document("b", &[1.0, 2.0])])).await, &["documents[0].vector"]);
@@ -303,7 +273,7 @@ async fn a_collection_replaced_through_another_server(#[values(16, 18)] major: u
     }
 }
 
-/// The texts that the provider was asked for, but for those that asked for its dimensions.
+/// The texts that the provider received, except those that asked for its dimensions.
 fn asked(provider: &Provider) -> Vec<String> {
     let bodies = provider.bodies();
     let texts = bodies.iter().flat_map(|body| body["input"].as_array().unwrap().clone());
@@ -336,7 +306,7 @@ async fn only_changed_texts_are_embedded() {
     assert_eq!(change(&mut client, text_document("0", "")).await, (0, 0, 1));
     assert_eq!(change(&mut client, text_document("0", "fox number 0")).await, (1, 1, 0));
     assert_eq!(asked(&provider)[100..], ["a new text", "fox number 0"]);
-    // Of a repeated id only the last is embedded.
+    // If an id is repeated, only the last document is embedded.
     ingest(&mut client, "c", vec![text_document("z", "first"), text_document("z", "last")]).await;
     assert_eq!(asked(&provider)[102..], ["last"]);
     assert_eq!(orphans(&server).await, 0);

@@ -26,7 +26,7 @@ fn ids(page: &v1::ListDocumentsResponse) -> Vec<&str> {
     page.documents.iter().map(|document| document.id.as_str()).collect()
 }
 
-/// The ids of all pages; every page but the last has `page_size` documents.
+/// The ids of all pages. Every page except the last has `page_size` documents.
 async fn walk(client: &mut Client, mut request: v1::ListDocumentsRequest) -> Vec<String> {
     let mut walked = Vec::new();
     loop {
@@ -45,7 +45,7 @@ async fn walk(client: &mut Client, mut request: v1::ListDocumentsRequest) -> Vec
 async fn pages_have_every_document_once(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
-    // Stored in an order of their own.
+    // Stored in an order that differs from the ids.
     let mut stored: Vec<&str> = NAUGHTY.to_vec();
     stored.reverse();
     fill(&mut client, vec![]).await;
@@ -110,7 +110,7 @@ async fn a_token_belongs_to_its_request(#[values(16, 18)] major: u32) {
     let page_token = list(&mut client, &first).await.next_page_token;
     let second = v1::ListDocumentsRequest { page_token: page_token.clone(), ..first.clone() };
     assert_eq!(ids(&list(&mut client, &second).await), ["d2", "d3"]);
-    // Another size is fine, and so is asking again.
+    // A different page size is fine, and so is asking again.
     let larger = v1::ListDocumentsRequest { page_size: 4, ..second.clone() };
     assert_eq!(ids(&list(&mut client, &larger).await), ["d2", "d3", "d4", "d5"]);
 
@@ -128,7 +128,7 @@ async fn a_token_belongs_to_its_request(#[values(16, 18)] major: u32) {
     for other in others {
         invalid(client.list_documents(other).await, &["page_token"]);
     }
-    // Of another collection with the same documents, also when it has the same name or alias.
+    // From another collection with the same documents, even if it has the same name or alias.
     client.create_collection(vectors("b", 1, v1::Distance::L2)).await.unwrap();
     let other = v1::ListDocumentsRequest { collection: "b".into(), ..second.clone() };
     invalid(client.list_documents(other).await, &["page_token"]);
@@ -144,7 +144,7 @@ async fn a_token_belongs_to_its_request(#[values(16, 18)] major: u32) {
     assert_eq!(ids(&list(&mut client, &by_alias).await), ["d2", "d3"]);
     set_alias("b").await;
     invalid(client.list_documents(by_alias).await, &["page_token"]);
-    client.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+    client.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
     assert_eq!(refusal(client.list_documents(second.clone()).await).1, "COLLECTION_NOT_FOUND");
     fill(&mut client, (0..10).map(|i| document(&format!("d{i}"), &json!({"i": i}))).collect()).await;
     invalid(client.list_documents(second).await, &["page_token"]);
@@ -213,7 +213,7 @@ async fn a_page_of_large_documents_ends_earlier(#[values(16, 18)] major: u32) {
     let page = list(&mut client, &fields(&["id", "metadata.i"])).await;
     assert!(page.documents.iter().all(|document| document.metadata.is_some() && document.text.is_empty()));
 
-    // Metadata that compresses well, and is five times larger as a message.
+    // Metadata that compresses well, and is five times larger in a message.
     let zeros = metadata::object(&json!({"zeros": vec![0; 500_000]}));
     for i in 0..7 {
         let document = v1::Document { metadata: Some(zeros.clone()), ..vector_document(&format!("d{i}"), &[1.0]) };

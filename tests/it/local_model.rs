@@ -1,11 +1,11 @@
-//! The local model with its real weights, against vectors that onnxruntime gave (`tests/data/all-MiniLM-L6-v2`).
+//! The local model with its real weights, compared with vectors from onnxruntime (`tests/data/all-MiniLM-L6-v2`).
 
 use std::path::Path;
 
 use pgfox_server::LocalModel;
 use serde_json::Value;
 
-/// What a text's vector may be off by: 1 - cosine.
+/// The maximum deviation of a vector: 1 - cosine.
 const MAX_DISTANCE: f64 = 1e-5;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Answers that are empty, or change nothing, say why.
+//! Answers that are empty, or that change nothing, say why.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     support::{Client, Server, Setup},
 };
 
-/// The notes of every call that takes a filter, which are the same.
+/// The notes of every call with a filter, which must be the same.
 async fn notes(client: &mut Client, filter: Option<v1::Filter>) -> Vec<String> {
     let collection = || "c".to_owned();
     let searched = search(client, v1::SearchRequest { filter: filter.clone(), ..near("c", &[1.0], 3) }).await;
@@ -66,31 +66,31 @@ async fn every_answer_says_why_nothing_matches(#[values(16, 18)] major: u32) {
     let cases = [
         (
             equals("year", &json!("2001")),
-            "`year` equals compares strings, and the field holds numbers: nothing matches",
+            "`year` equals compares strings, but the field contains numbers: nothing matches",
         ),
         (
             text("title"),
-            "`title` contains_any compares lists, and the field holds strings: nothing matches; contains_text looks into \
+            "`title` contains_any compares lists, but the field contains strings: nothing matches; contains_text searches \
              strings",
         ),
         (
             field("day", Test::Since(at(NOON, 0))),
-            "`day` since compares times, and no string of the field spells one: nothing matches",
+            "`day` since compares times, but no string in the field is a time: nothing matches",
         ),
-        (field("at", Test::Since(at(NOON, 0))), "`at` since holds for no value in any document"),
+        (field("at", Test::Since(at(NOON, 0))), "`at` since is true for no value in any document"),
         (equals("titel", &json!("T1")), "`titel` has no value in any document"),
         (equals("v[].sise", &json!(1)), "`v[].sise` has no value in any document"),
         (
             equals("v[].size", &json!("1")),
-            "`v[].size` equals compares strings, and the field holds numbers: nothing matches",
+            "`v[].size` equals compares strings, but the field contains numbers: nothing matches",
         ),
         (
             field("v[].names", Test::ContainsText("a".into())),
-            "`v[].names` contains_text compares strings, and the field holds lists: nothing matches",
+            "`v[].names` contains_text compares strings, but the field contains lists: nothing matches",
         ),
         (
             all_of(vec![equals("title", &json!("T1")), equals("year", &json!(1_999))]),
-            "`year` equals holds for no value in any document",
+            "`year` equals is true for no value in any document",
         ),
     ];
     for (filter, note) in cases {
@@ -101,12 +101,12 @@ async fn every_answer_says_why_nothing_matches(#[values(16, 18)] major: u32) {
     assert!(notes(&mut client, Some(both)).await.is_empty());
     assert!(notes(&mut client, Some(none_of(vec![everything()]))).await.is_empty());
     assert!(notes(&mut client, Some(with_ids(&["nobody"]))).await.is_empty());
-    // What was found needs no notes.
+    // A result with documents needs no notes.
     let found = any_of(vec![equals("titel", &json!(1)), equals("title", &json!("T1"))]);
     assert!(notes(&mut client, Some(found)).await.is_empty());
 }
 
-/// What is looked at is bounded, and so is the time: without it the answer comes all the same.
+/// The number of documents that are checked is limited, and so is the time. Without time the answer still comes.
 #[tokio::test]
 async fn notes_are_bounded() {
     let server = Server::start(18).await;

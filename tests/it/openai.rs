@@ -112,7 +112,7 @@ async fn dimensions_are_probed_once_and_asked_for_only_where_needed() {
     assert!(matches!(error, EmbedError::Dimensions { expected: 8, actual: DIMENSIONS, .. }), "{error}");
     let error = embedders.resolve("openai/missing", None).await.unwrap_err();
     assert!(matches!(&error, EmbedError::Refused { why } if why.contains("does not exist")), "{error}");
-    assert!(works(&embedders), "a caller's typo is no outage");
+    assert!(works(&embedders), "a caller's typo is not an outage");
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn a_long_retry_after_is_the_callers() {
     let error = in_time("the wait is not ours", embedders.embed(&model(), &["fox"])).await.unwrap_err();
     assert!(matches!(error, EmbedError::RateLimited { retry_after, .. } if retry_after.as_secs() == 3600), "{error}");
     assert_eq!(provider.requests(), 1);
-    assert!(works(&embedders), "a rate limit is no outage");
+    assert!(works(&embedders), "a rate limit is not an outage");
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn refusals_are_not_retried_and_show_neither_key_nor_page() {
             provider.script(Answer::Raw(status, vec![], body), 1);
             let error = embedders.embed(&model(), &["fox"]).await;
             let error = match (status, error) {
-                // It takes the next text, so that this one was refused. A search says the same.
+                // It takes the next text, so it refused this one. A search reports the same.
                 (400, Ok(embeddings)) => EmbedError::Refused { why: embeddings.refused[0].1.clone() },
                 (_, error) => error.unwrap_err(),
             };

@@ -1,4 +1,4 @@
-//! Requests that take much of the server, by mistake or on purpose.
+//! Requests that demand much of the server, by mistake or on purpose.
 
 mod counts;
 mod gzip;
@@ -14,7 +14,7 @@ use hyper_util::{
 };
 use tonic::{Status, body::Body};
 
-/// A client that sends whatever bytes it is given.
+/// A client that sends any bytes.
 struct RawClient {
     transport: legacy::Client<HttpConnector, Body>,
     address: String,
@@ -26,7 +26,7 @@ impl RawClient {
         Self { transport, address: address.to_owned() }
     }
 
-    /// The error that a method answers a body with.
+    /// The error of a method for a body.
     async fn refusal(&self, method: &str, body: Body) -> Status {
         let request = hyper::Request::post(format!("http://{}/pgfox.v1.PgfoxService/{method}", self.address))
             .header("content-type", "application/grpc")
@@ -56,7 +56,7 @@ fn gzip(message: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
-/// The beginning of a message, and nothing more for ever.
+/// The beginning of a message, with nothing after it.
 fn stalled(length: u32) -> Body {
     use tokio_stream::StreamExt as _;
     let mut beginning = vec![0];

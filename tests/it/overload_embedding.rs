@@ -53,7 +53,7 @@ async fn a_search_finds_the_provider_free_while_documents_wait() {
         let found = in_time("a search", search(&mut client, about("foxes", &format!("query {query}"), 1))).await;
         assert_eq!(found.results.len(), 1);
     }
-    // Nothing was asked but the documents that hang, and the queries.
+    // Only the documents that hang were sent, and the queries.
     assert_eq!((provider.under_way(), provider.requests() - asked), (FOR_DOCUMENTS, FOR_DOCUMENTS + 5));
 
     held.iter().for_each(|held| held.notify_one());

@@ -11,7 +11,7 @@ use crate::{
     support::{Client, Server, Setup, cluster, create_database, sql, text_document, texts, vector_document, vectors},
 };
 
-/// A server on a database of its own through a pooler; the URL is the one through it.
+/// A server on its own database through a pooler, with the URL that leads through the pooler.
 async fn start(sessions: usize) -> Option<(Pooler, String, Server)> {
     let database_url = create_database(&cluster(18).postgres).await;
     let pooler = Pooler::start(&database_url, sessions)?;
@@ -29,8 +29,7 @@ async fn start_through(database_url: &str, pooled_url: &str, schema: &str) -> Se
     server
 }
 
-/// Fails when a session behind the pooler has a prepared statement. Transactions that are open together get different
-/// sessions.
+/// Fails if a session behind the pooler has a prepared statement. Concurrent transactions get different sessions.
 async fn nothing_is_prepared(pooled_url: &str, sessions: usize) {
     let mut open = Vec::new();
     for _ in 0..sessions {
@@ -92,12 +91,12 @@ async fn every_kind_of_call_goes_through() {
     nothing_is_prepared(&pooled_url, SESSIONS).await;
 }
 
-/// What a caller does, several times. Each caller has documents of its own.
+/// The calls of one caller, several times. Each caller has its own documents.
 async fn calls(mut client: Client, caller: usize) {
     let text = "Foxes are small to medium-sized mammals. They have a flattened skull. They hunt alone at night.";
     for round in 0..5 {
         let id = |number: usize| format!("{caller}-{round}-{number}");
-        // Many enough for a COPY, were statements prepared.
+        // Enough documents for a COPY if statements were prepared.
         for collection in ["points", "halves"] {
             let documents =
                 (0..80).map(|number| vector_document(&id(number), &[number as f32, round as f32, 1.0])).collect();
@@ -136,7 +135,7 @@ async fn calls(mut client: Client, caller: usize) {
 #[tokio::test]
 async fn two_servers_share_a_pooler() {
     let Some((_pooler, pooled_url, first)) = start(3).await else { return };
-    // In the same database, so that the pooler lends both the same sessions.
+    // Both use the same database, so that the pooler lends them the same sessions.
     let second = start_through(&first.database_url, &pooled_url, "other").await;
     let mut callers = JoinSet::new();
     for (server, dimensions) in [(&first, 2), (&second, 5)] {

@@ -1,5 +1,5 @@
-//! PgBouncer in transaction mode: it lends a session of the database for one transaction, then to someone else, and loses
-//! what is prepared in it.
+//! PgBouncer in transaction mode. It lends a session of the database for one transaction, then to another client, and
+//! loses prepared statements.
 
 use std::{
     collections::HashMap,
@@ -13,10 +13,10 @@ use std::{
     time::Duration,
 };
 
-/// Has every test server of a shared cluster go through a pooler.
+/// If set, every test server of a shared cluster goes through a pooler.
 const VARIABLE: &str = "PGFOX_TEST_POOLER";
 
-/// A PgBouncer in front of one Postgres. It ends when this is dropped, or this process in whatever way.
+/// A PgBouncer in front of one Postgres. It ends when this is dropped, or when this process ends in any way.
 pub(crate) struct Pooler {
     port: u16,
     /// A shell that ends PgBouncer when its input closes.
@@ -31,12 +31,12 @@ impl Drop for Pooler {
 }
 
 impl Pooler {
-    /// Starts one that holds at most `sessions` of each database. `None` where there is no PgBouncer, unless all tests are
-    /// to go through one.
+    /// Starts one with at most `sessions` sessions per database. `None` if PgBouncer is not installed. Panics instead
+    /// if all tests must use it.
     pub(crate) fn start(database_url: &str, sessions: usize) -> Option<Pooler> {
         let Some((program, version)) = find() else {
-            assert!(std::env::var_os(VARIABLE).is_none(), "{VARIABLE} is set and there is no pgbouncer");
-            eprintln!("skipped: there is no pgbouncer here");
+            assert!(std::env::var_os(VARIABLE).is_none(), "{VARIABLE} is set, but pgbouncer is not installed");
+            eprintln!("skipped: pgbouncer is not installed");
             return None;
         };
         let (login, address, _) = parts(database_url);
@@ -87,11 +87,11 @@ impl Pooler {
     }
 }
 
-/// With the variable: the database through a pooler that all tests share.
+/// If the variable is set: the URL of the database through the pooler that all tests share.
 pub(crate) fn in_front_of_all(database_url: &str) -> Option<String> {
     static POOLERS: Mutex<Option<HashMap<String, Pooler>>> = Mutex::new(None);
     std::env::var_os(VARIABLE)?;
-    // Only the shared clusters last as long as their poolers.
+    // Only the shared clusters live as long as their poolers.
     let shared = crate::support::shared_urls();
     let (_, address, _) = parts(database_url);
     shared.iter().find(|url| parts(url).1 == address)?;

@@ -23,13 +23,14 @@ pub(crate) fn binary(name: &str) -> PathBuf {
         let folder = this.ancestors().nth(2).expect("a profile's folder").to_owned();
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        // With this test, since its dependencies decide on the features that everything was built with.
+        // Built with this test, because its dependencies decide on the features of the build.
         build.args(["build", "--quiet", "--workspace", "--bins", "--test", "it", "--target-dir"]);
         build.arg(folder.parent().expect("the target folder")).current_dir(env!("CARGO_MANIFEST_DIR"));
         if folder.ends_with("release") {
             build.arg("--release");
         }
-        // Set for this test, not for a build: with them ring is built again, and much after it.
+        // These variables are for this test, not for a build. With them cargo would rebuild ring and everything above
+        // it.
         for (name, _) in std::env::vars_os() {
             let set_by_cargo = |prefix: &&str| name.to_string_lossy().starts_with(prefix);
             if ["CARGO_MANIFEST_", "CARGO_PKG_", "OUT_DIR"].iter().any(set_by_cargo) {
@@ -42,7 +43,7 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     folder.join(name).with_extension(std::env::consts::EXE_EXTENSION)
 }
 
-/// A command with nothing of the environment that could change what it does.
+/// A command without any part of the environment that could change what it does.
 pub(crate) fn command(name: &str) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(binary(name));
     command.env_clear().env("PGFOX_CACHE_DIR", support::cache().dir).stdin(Stdio::null()).kill_on_drop(true);
@@ -98,12 +99,12 @@ impl ServerProcess {
         Self { address, child, log }
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// Bytes of memory that it has now, and the most that it ever had.
+    /// The memory in bytes: current and maximum so far.
     pub(crate) fn memory(&self) -> (usize, usize) {
         let pid = self.child.id().expect("the server runs");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
@@ -114,7 +115,7 @@ impl ServerProcess {
         (kilobytes("VmRSS:") * 1024, kilobytes("VmHWM:") * 1024)
     }
 
-    /// As kill -9 does.
+    /// Kills it like kill -9.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("the server runs");
     }
@@ -123,7 +124,7 @@ impl ServerProcess {
         self.child.id().expect("the server runs")
     }
 
-    /// As `kill`, a service manager or Kubernetes does.
+    /// Terminates it like `kill`, a service manager or Kubernetes.
     pub(crate) fn terminate(&self) {
         self.signal("TERM");
     }

@@ -1,6 +1,7 @@
-//! A small OpenAI-shaped embedding server on 127.0.0.1, whose answers a test can choose.
+//! A small embedding server with OpenAI's API on 127.0.0.1, whose answers a test can choose.
 //!
-//! Unscripted, it embeds: `POST /v1/embeddings` gives [`vector`]s. [`Provider::script`] puts other answers before that.
+//! Without a script it embeds: `POST /v1/embeddings` returns [`vector`]s. [`Provider::script`] puts other answers
+//! first.
 
 use std::{
     collections::VecDeque,
@@ -24,10 +25,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
-/// Dimensions of every model that is not asked for others.
+/// Default dimensions of every model.
 pub(crate) const DIMENSIONS: usize = 32;
 
-/// An answer in place of embeddings.
+/// An answer instead of embeddings.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     /// This status with an OpenAI-shaped error.
@@ -42,9 +43,9 @@ pub(crate) enum Answer {
     Slow(Duration),
     /// Embeddings, when the test notifies.
     Held(Arc<Notify>),
-    /// Embeddings without the last text's.
+    /// Embeddings without that of the last text.
     TooFew,
-    /// Embeddings of this many dimensions, whatever was asked for.
+    /// Embeddings with this many dimensions, whatever was requested.
     Dimensions(usize),
     /// The connection is closed without an answer.
     Hangup,
@@ -72,13 +73,13 @@ struct State {
     /// 0 = no limit.
     max_text_bytes: AtomicUsize,
     max_texts: AtomicUsize,
-    /// How limits are refused.
+    /// The form in which limits are refused.
     refusal: Mutex<Option<Refusal>>,
-    /// A word that no text may have.
+    /// A word that no text may contain.
     forbidden: Mutex<Option<String>>,
 }
 
-/// Makes the status and the body of a refusal from what there is and what may be: bytes of a text, or texts.
+/// Makes the status and the body of a refusal from the actual and the maximum number: bytes of a text, or texts.
 pub(crate) type Refusal = fn(actual: usize, max: usize) -> (u16, String);
 
 impl Provider {
@@ -90,7 +91,7 @@ impl Provider {
         Self { address, state, server }
     }
 
-    /// What goes into `OPENAI_BASE_URL`.
+    /// The value for `OPENAI_BASE_URL`.
     pub(crate) fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
@@ -113,17 +114,17 @@ impl Provider {
         self.state.max_text_bytes.store(max, Ordering::SeqCst);
     }
 
-    /// Refuses more texts in a request, as TEI does.
+    /// Refuses more texts in a request, like TEI.
     pub(crate) fn limit_texts(&self, max: usize) {
         self.state.max_texts.store(max, Ordering::SeqCst);
     }
 
-    /// Refuses what is beyond the limits in other words.
+    /// Changes the wording of refusals beyond the limits.
     pub(crate) fn refuse_with(&self, refusal: Refusal) {
         *self.state.refusal.lock().unwrap() = Some(refusal);
     }
 
-    /// Refuses texts that have this word.
+    /// Refuses texts that contain this word.
     pub(crate) fn forbid(&self, word: &str) {
         *self.state.forbidden.lock().unwrap() = Some(word.to_owned());
     }
@@ -133,7 +134,7 @@ impl Provider {
         self.state.addresses.lock().unwrap().last().expect("a request").clone()
     }
 
-    /// Requests so far, whatever the answer.
+    /// Number of requests so far, whatever the answer.
     pub(crate) fn requests(&self) -> usize {
         self.state.requests.lock().unwrap().len()
     }
@@ -143,12 +144,12 @@ impl Provider {
         self.state.texts.load(Ordering::SeqCst)
     }
 
-    /// Requests that are being answered; one whose client has gone is not.
+    /// Number of requests that are being answered, without those whose client has gone.
     pub(crate) fn under_way(&self) -> usize {
         self.state.under_way.load(Ordering::SeqCst)
     }
 
-    /// Most requests at a time so far.
+    /// Maximum number of requests at a time so far.
     pub(crate) fn most_under_way(&self) -> usize {
         self.state.most_under_way.load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! A TCP proxy before a database, with which a test makes the network fail as networks do: without a word.
+//! A TCP proxy in front of a database. A test uses it to make the network fail silently, as networks do.
 
 use std::net::SocketAddr;
 
@@ -12,12 +12,12 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// What happens to bytes now.
+/// The current fault of the proxy.
 #[derive(Clone, Copy, Debug, Default)]
 struct Weather {
-    /// They stay where they are, on every connection.
+    /// Bytes stay where they are, on every connection.
     is_frozen: bool,
-    /// How often connections were lost: those from before never move a byte again, and nobody says so.
+    /// How often connections were lost. Earlier connections then never move a byte again, and nobody reports it.
     losses: u64,
 }
 
@@ -47,7 +47,7 @@ impl Proxy {
         Self { address, weather, task }
     }
 
-    /// Where it listens.
+    /// The address where it listens.
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
     }
@@ -59,7 +59,7 @@ impl Proxy {
         format!("{user}@{}/{name}", self.address)
     }
 
-    /// Holds back all that is sent, on new connections too.
+    /// Holds back everything that is sent, on new connections too.
     pub(crate) fn freeze(&self) {
         self.weather.send_modify(|weather| weather.is_frozen = true);
     }
@@ -69,7 +69,7 @@ impl Proxy {
         self.weather.send_modify(|weather| weather.is_frozen = false);
     }
 
-    /// Leaves the connections that are there open, and moves no byte on them any more: both ends take them for alive.
+    /// Leaves the open connections open but moves no byte on them any more, so that both ends think they are alive.
     pub(crate) fn lose(&self) {
         self.weather.send_modify(|weather| weather.losses += 1);
     }

@@ -1,5 +1,5 @@
-//! The pages docs/reference.md and docs/errors.md are made of the protos and their comments, so that they always agree.
-//! `UPDATE=1 cargo test --workspace --test it reference::` writes them anew.
+//! Generates docs/reference.md and docs/errors.md from the protos and their comments, so that they always agree.
+//! `UPDATE=1 cargo test --workspace --test it reference::` writes them again.
 
 use std::{collections::HashMap, fmt::Write as _, path::Path};
 
@@ -12,7 +12,7 @@ use prost_types::{
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-// Numbers of fields in descriptor.proto: comments are found by paths of them.
+// Field numbers in descriptor.proto: the paths of comments consist of them.
 const MESSAGES: i32 = 4;
 const ENUMS: i32 = 5;
 const SERVICES: i32 = 6;
@@ -22,7 +22,7 @@ const MEMBERS: i32 = 2;
 /// The oneofs within a message.
 const ONEOFS: i32 = 8;
 
-/// Where the types are described that are not pgfox's.
+/// The description of types that are not pgfox's.
 const WELL_KNOWN: &str = "https://protobuf.dev/reference/protobuf/google.protobuf/#";
 
 #[test]
@@ -30,7 +30,8 @@ fn reference_is_as_recorded() {
     let mut page = String::from(
         "# API reference\n\n\
          <!-- Made of proto/ by tests/it/reference.rs; change the comments there. -->\n\n\
-         Everything that [the protos](../proto/pgfox/v1) define. [Errors](errors.md) explains the reasons of errors.\n",
+         This page describes every call, message and field of [the protos](../proto/pgfox/v1). [Errors](errors.md) lists \
+         the reasons of errors.\n",
     );
     let mut files = files();
     files.sort_by_key(|file| file.0.service.is_empty());
@@ -59,15 +60,16 @@ fn errors_are_as_recorded() {
     let mut page = String::from(
         "# Errors\n\n\
          <!-- Made of proto/pgfox/v1/errors.proto by tests/it/reference.rs; change the comments there. -->\n\n\
-         Every error has a code of gRPC, a message for people, and a reason for programs: exactly one \
-         `google.rpc.ErrorInfo` with the\n\
-         domain `pgfox`, whose `reason` is a name of the table and whose `metadata` has the keys given there. \
-         `INVALID_ARGUMENT` carries a\n\
-         `google.rpc.BadRequest` too, with every field that breaks a rule. The clients read all this: see \
+         This page lists every error of pgfox: what it means, and what to do about it.\n\n\
+         Every error has a gRPC code, a message for people, and a reason for programs. The reason is in a \
+         `google.rpc.ErrorInfo` with\n\
+         the domain `pgfox`. Its `reason` is a name of the table, and its `metadata` has the keys in the table. \
+         `INVALID_ARGUMENT` also has\n\
+         a `google.rpc.BadRequest` with every field that breaks a rule. The clients read all of this: see \
          [Clients](clients.md#errors).\n\n\
-         \"Retried\" says whether the clients make a unary call again by themselves: when the code is \
+         \"Retried\" says whether the clients repeat a unary call by themselves. They do so if the code is \
          `UNAVAILABLE`, or\n\
-         `RESOURCE_EXHAUSTED` with a `google.rpc.RetryInfo`, which says how long to wait at least.\n\n\
+         `RESOURCE_EXHAUSTED` with a `google.rpc.RetryInfo`, which has the minimum time to wait.\n\n\
          | reason | code | meaning | what to do | metadata | retried |\n|---|---|---|---|---|---|\n",
     );
     let files = files();
@@ -93,14 +95,14 @@ fn errors_are_as_recorded() {
         .unwrap();
     }
     page.push_str(
-        "\nAn error without a reason does not come from pgfox but from what lies between: a connection that broke, \
-         a proxy, or gRPC itself, as\n\
+        "\nAn error without a reason does not come from pgfox. It comes from a broken connection, a proxy, or gRPC \
+         itself, for example\n\
          for a method that does not exist.\n",
     );
     golden("docs/errors.md", &page);
 }
 
-/// What the caller can do. A match, so that nobody adds a reason without saying it.
+/// The advice for the caller. A match, so that nobody adds a reason without advice.
 fn remedy(reason: ErrorReason) -> &'static str {
     match reason {
         ErrorReason::Unspecified => unreachable!("it is never sent"),
@@ -108,33 +110,39 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::DimensionMismatch => {
             "Send vectors of the model that the collection was made for, or create another collection."
         }
-        ErrorReason::CollectionNotFound => "Create it, or look at ListCollections for its name.",
+        ErrorReason::CollectionNotFound => "Create it, or call ListCollections to see its name.",
         ErrorReason::DocumentNotFound => "Send ids that exist; GetDocuments takes `allow_missing`.",
-        ErrorReason::IndexNotFound => "Look at ListIndexes. If it only had to go, all is well.",
-        ErrorReason::CollectionExists => "Use it, or take another name.",
+        ErrorReason::IndexNotFound => {
+            "Call ListIndexes to see the names. If you wanted to drop it, nothing is left to do."
+        }
+        ErrorReason::CollectionExists => "Use it, or choose another name.",
         ErrorReason::ModelUnavailable => "Name a model that the server has, or configure its provider.",
         ErrorReason::DocumentWithoutVector => "Store the document with a text or a vector.",
-        ErrorReason::TooFewRows => "Build HNSW, ingest more first, ask for fewer lists, or set `allow_few_rows`.",
+        ErrorReason::TooFewRows => {
+            "Build HNSW, ingest more documents first, request fewer lists, or set `allow_few_rows`."
+        }
         ErrorReason::IndexUnsupported => {
-            "Build the other kind, or leave the search exact. The message says what is possible."
+            "Build the other kind, or search without an index. The message says what is possible."
         }
         ErrorReason::BuildRunning => "Wait for it, or stop it with DropIndex.",
         ErrorReason::BuildFailed => "Remove the cause and call BuildIndex again.",
-        ErrorReason::ExtensionMissing => "Run what the message says as an owner of the database.",
-        ErrorReason::DatabaseUnavailable => "Try again. If it lasts, look at the database and at the server's log.",
+        ErrorReason::ExtensionMissing => "Run the command in the message as an owner of the database.",
+        ErrorReason::DatabaseUnavailable => "Try again. If it lasts, check the database and the log of the server.",
         ErrorReason::DatabaseBusy => "Try again. If it lasts, raise `--pool-size`, or send fewer calls at a time.",
-        ErrorReason::DatabaseRefused => "Grant the role the privilege that the log names.",
-        ErrorReason::ProviderUnavailable => "Try again. If it lasts, look at the provider and at `--openai-base-url`.",
+        ErrorReason::DatabaseRefused => "Grant the role the privilege that the log, or the message, names.",
+        ErrorReason::ProviderUnavailable => "Try again. If it lasts, check the provider and `--openai-base-url`.",
         ErrorReason::ProviderRateLimited => "Try again later, or raise the limit at the provider.",
         ErrorReason::ProviderQuotaExhausted => "Raise the quota at the provider.",
-        ErrorReason::ProviderRefused => "Correct the key that the server has for it, or take a model that it offers.",
+        ErrorReason::ProviderRefused => {
+            "Correct the provider's key in the settings of the server, or choose a model that the provider offers."
+        }
         ErrorReason::TextRefused => {
             "Shorten the text, or use a collection with chunking. `skip_invalid` stores the other documents."
         }
-        ErrorReason::DeadlineExceeded => "Allow more time, or ask for less at once.",
-        ErrorReason::MessageTooLarge => "Send or ask for less at once; the limits are settings of the server.",
+        ErrorReason::DeadlineExceeded => "Allow more time, or request less at once.",
+        ErrorReason::MessageTooLarge => "Send or request less at once. The limits are settings of the server.",
         ErrorReason::HeadersTooLarge => {
-            "Send less metadata, such as a shorter token or less baggage; a proxy on the way may add some too."
+            "Send less metadata, such as a shorter token or less baggage. A proxy may add some, too."
         }
         ErrorReason::TooManyDocuments => {
             "Narrow the filter, send ids from ListDocuments, or raise `--max-bulk-documents`."
@@ -142,29 +150,32 @@ fn remedy(reason: ErrorReason) -> &'static str {
         ErrorReason::Unauthenticated => "Send a key of the server as `authorization: Bearer <key>`.",
         ErrorReason::ShuttingDown => "Try again.",
         ErrorReason::Internal => "Report it, with the lines of the log that have this id.",
-        ErrorReason::CollectionInUse => "Drop what depends on it; the message names it.",
-        ErrorReason::DatabaseReadOnly => "Try again. If it lasts, look whether `--database-url` names the primary.",
-        ErrorReason::QueryCancelled => "Ask who stopped it, then send it again.",
+        ErrorReason::CollectionInUse => "Drop the objects that depend on it, such as views.",
+        ErrorReason::DatabaseReadOnly => "Try again. If it lasts, check whether `--database-url` names the primary.",
+        ErrorReason::QueryCancelled => "Find out who cancelled it, then send it again.",
         ErrorReason::SchemaMissing => {
             "Restore the schema from a backup, or run `pgfox-server migrate` for an empty one."
         }
         ErrorReason::CollectionDamaged => {
-            "Restore what is missing from a backup, or delete the collection and create it again; the log of the server names it."
+            "Restore the missing part from a backup, or delete the collection and create it again. The log of the server names the part."
         }
         ErrorReason::ServerBusy => "Try again. If it lasts, send fewer calls at a time, or run more servers.",
         ErrorReason::TooManyBytes => {
             "Try again, with smaller requests and fewer at a time. If it lasts, raise `--max-bytes-in-flight`."
         }
-        ErrorReason::VersionMismatch => "Read the document again, decide anew, and send its version.",
+        ErrorReason::CollectionAttached => "Do what the message says, for example by SQL, or change the row.",
+        ErrorReason::SourceChanged => "Undo the change of the table, or delete the collection and attach it again.",
+        ErrorReason::SourceNotFollowed => "Attach the collection with `source.follow`.",
+        ErrorReason::VersionMismatch => "Read the document again, repeat your change on it, and send its new version.",
     }
 }
 
-/// Whether clients repeat a call that ends like this: the Rust client is asked, and the others do the same.
+/// Whether clients retry a call that ends like this. The Rust client is asked; the others do the same.
 fn is_retried(code: &str, with_retry_info: bool) -> bool {
     let code = (0..17)
         .map(Code::from_i32)
         .find(|known| format!("{known:?}").to_uppercase() == code.replace('_', ""))
-        .unwrap_or_else(|| panic!("{code} is no code of gRPC"));
+        .unwrap_or_else(|| panic!("{code} is not a gRPC code"));
     let delay = with_retry_info.then(|| std::time::Duration::from_secs(1));
     let details = delay.map_or_else(ErrorDetails::new, |delay| ErrorDetails::with_retry_info(Some(delay)));
     pgfox_client::error::is_retryable(&Status::with_error_details(code, "", details))
@@ -277,7 +288,7 @@ fn link(full_name: &str) -> String {
     format!("[{name}](#{})", name.to_lowercase())
 }
 
-/// Comments as Markdown: outside of backticks `<key>` would be taken for HTML.
+/// Comments as Markdown: outside backticks `<key>` would be taken for HTML.
 fn markdown(text: &str) -> String {
     let parts = text.split('`').enumerate();
     let parts: Vec<String> =

@@ -19,7 +19,7 @@ async fn create(client: &mut Client, name: &str) -> Result<(), Status> {
 }
 
 async fn delete(client: &mut Client, name: &str) -> Result<(), Status> {
-    client.delete_collection(v1::DeleteCollectionRequest { name: name.into() }).await.map(drop)
+    client.delete_collection(v1::DeleteCollectionRequest { name: name.into(), ..Default::default() }).await.map(drop)
 }
 
 async fn set_aliases(client: &mut Client, name: &str, aliases: &[&str]) -> Result<(), Status> {
@@ -61,7 +61,7 @@ async fn a_deletion_that_waits_for_a_reader_keeps_nobody_else_waiting() {
     let reader = server.sql().await;
     reader.batch_execute("BEGIN; SELECT FROM pgfox.doomed").await.unwrap();
 
-    let mut request = tonic::Request::new(v1::DeleteCollectionRequest { name: "doomed".into() });
+    let mut request = tonic::Request::new(v1::DeleteCollectionRequest { name: "doomed".into(), ..Default::default() });
     request.set_timeout(Duration::from_secs(4));
     let deleting = tokio::spawn(async move { client.delete_collection(request).await });
     eventually("the deletion waits", async || waiting_for_locks(&server.database_url).await >= 1).await;
@@ -73,7 +73,7 @@ async fn a_deletion_that_waits_for_a_reader_keeps_nobody_else_waiting() {
         set_aliases(&mut client, ["first", "second"][rounds % 2], &["current"]).await.unwrap();
         delete(&mut client, &format!("new_{rounds}")).await.unwrap();
         assert!(round.elapsed() < Duration::from_secs(1), "{:?}", round.elapsed());
-        // Those of the collection itself wait for one attempt at most.
+        // Calls for the collection itself wait for at most one attempt.
         assert_eq!(crate::calls::search(&mut client, near("doomed", &[1.0, 2.0], 1)).await.results.len(), 1);
         assert!(round.elapsed() < Duration::from_secs(3), "{:?}", round.elapsed());
         rounds += 1;
@@ -114,7 +114,7 @@ async fn a_deletion_finds_its_moment_among_searches() {
 }
 
 #[tokio::test]
-async fn a_held_registry_is_told() {
+async fn a_locked_registry_is_reported() {
     let server = Server::start(18).await;
     let mut client = server.client();
     create(&mut client, "points").await.unwrap();
@@ -125,11 +125,11 @@ async fn a_held_registry_is_told() {
     create.set_timeout(timeout);
     let status = client.create_collection(create).await.expect_err("a lock");
     assert_eq!((reason(&status).0.as_str(), info(&status)["collection"].as_str()), ("DATABASE_BUSY", "more"));
-    let mut delete = tonic::Request::new(v1::DeleteCollectionRequest { name: "points".into() });
+    let mut delete = tonic::Request::new(v1::DeleteCollectionRequest { name: "points".into(), ..Default::default() });
     delete.set_timeout(timeout);
     let status = client.delete_collection(delete).await.expect_err("a lock");
     assert_eq!((reason(&status).0.as_str(), info(&status)["collection"].as_str()), ("DATABASE_BUSY", "points"));
-    // Who only looks has nothing to do with it.
+    // A caller that only reads is not affected.
     assert!(client.get_collection(v1::GetCollectionRequest { name: "points".into() }).await.is_ok());
 }
 
@@ -149,7 +149,7 @@ async fn many_at_a_time_create_and_delete() {
         created.unwrap();
     }
 
-    // Each by both servers, while aliases move over all of them.
+    // Both servers do this with each collection, while aliases move over all of them.
     let moving: JoinSet<_> = (0..8)
         .map(|number| {
             let mut client = servers[number % 2].client();
@@ -179,7 +179,7 @@ async fn many_at_a_time_create_and_delete() {
 }
 
 #[tokio::test]
-async fn one_of_those_who_want_a_name_gets_it() {
+async fn one_of_many_callers_gets_a_name() {
     let server = Server::start(18).await;
     let other = second(&server).await;
     create(&mut server.client(), "holder").await.unwrap();
@@ -205,7 +205,7 @@ async fn one_of_those_who_want_a_name_gets_it() {
 }
 
 #[tokio::test]
-async fn a_deletion_is_of_what_its_name_stood_for() {
+async fn a_deletion_keeps_to_its_collection() {
     let server = Server::start(18).await;
     let mut client = server.client();
     create(&mut client, "old").await.unwrap();
@@ -216,7 +216,7 @@ async fn a_deletion_is_of_what_its_name_stood_for() {
     reader.batch_execute("BEGIN; SELECT FROM pgfox.old").await.unwrap();
     let deleting = tokio::spawn(async move { delete(&mut client, "old").await });
     eventually("the deletion waits", async || waiting_for_locks(&server.database_url).await >= 1).await;
-    // Meanwhile the name becomes an alias, as when another server deletes the collection and sets it.
+    // Meanwhile the name becomes an alias, as if another server deleted the collection and set the alias.
     let moved = "BEGIN; DELETE FROM pgfox_internal.collections WHERE name = 'old';
                  INSERT INTO pgfox_internal.aliases SELECT 'old', id FROM pgfox_internal.collections WHERE name = 'new'; COMMIT";
     server.sql().await.batch_execute(moved).await.unwrap();

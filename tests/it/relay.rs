@@ -1,4 +1,4 @@
-//! A line to Postgres that counts round trips, and can spoil the beginning of a transaction.
+//! A line to Postgres that counts round trips, and can make the beginning of a transaction fail.
 
 use std::{
     sync::{
@@ -14,7 +14,8 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-/// How late answers arrive while round trips are counted. What is sent without waiting for an answer is sent by then.
+/// The delay of answers while round trips are counted. Everything that is sent without waiting for an answer is sent
+/// within this time.
 const DELAY: Duration = Duration::from_millis(100);
 
 /// How a transaction that writes begins.
@@ -55,7 +56,7 @@ impl Relay {
         self.count.round_trips.load(Ordering::SeqCst)
     }
 
-    /// Makes the BEGIN of the next write fail. What is sent behind it arrives as it is.
+    /// Makes the BEGIN of the next write fail. Everything after it arrives unchanged.
     pub(crate) fn spoil_begin(&self) {
         self.count.spoils_begin.store(true, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! Keys and certificates that change while a server runs, and what signals, terminals and command lines have to do with it.
+//! Keys and certificates that change while a server runs, and the effect of signals, terminals and command lines.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 
@@ -71,14 +71,14 @@ async fn keys_are_read_again() {
     assert_eq!(call(&mut client, FIRST).await, Code::Unauthenticated, "by the same connection");
     log_has(&server, "API keys: read again").await;
 
-    // What cannot be used leaves the old in use, whatever is wrong with it.
-    for (text, mode, told) in
-        [("# none\n", 0o600, "there is no key"), ("short", 0o600, "openssl rand"), (FIRST, 0o644, "chmod 640")]
+    // If the new contents cannot be used, the old ones stay in use, whatever is wrong.
+    for (text, mode, reported) in
+        [("# none\n", 0o600, "contains no key"), ("short", 0o600, "openssl rand"), (FIRST, 0o644, "chmod 640")]
     {
         std::fs::write(&keys, text).unwrap();
         std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(mode)).unwrap();
         server.signal("HUP");
-        log_has(&server, told).await;
+        log_has(&server, reported).await;
         assert_eq!(
             (call(&mut client, SECOND).await, call(&mut client, FIRST).await),
             (Code::Ok, Code::Unauthenticated)
@@ -117,10 +117,10 @@ async fn the_password_of_the_database_is_read_again() {
     write_secret(&file, &url("two", place));
     eventually("the new password is in use", async || call(&mut client, FIRST).await == Code::Ok).await;
 
-    // Not another database in its place.
+    // Another database is not used instead.
     write_secret(&file, postgres.database_url());
     server.signal("HUP");
-    log_has(&server, "another database takes a restart").await;
+    log_has(&server, "restart the server to use another database").await;
     assert_eq!(call(&mut client, FIRST).await, Code::Ok);
     assert!(!server.log().contains("two@"), "{}", server.log());
     server.kill().await;
@@ -140,7 +140,10 @@ async fn the_key_of_the_provider_is_read_again() {
     eventually("the server is ready", async || call(&mut client, FIRST).await == Code::Ok).await;
     let embedding = Some(v1::Embedding { model: "openai/text-embedding-3-small".into(), ..Default::default() });
     let collection = v1::Collection { name: "c".into(), embedding, ..Default::default() };
-    client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await.unwrap();
+    client
+        .create_collection(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() })
+        .await
+        .unwrap();
     let mut texts = 0;
     let mut authorization = async || {
         texts += 1;
@@ -155,10 +158,10 @@ async fn the_key_of_the_provider_is_read_again() {
     eventually("the new key is in use", async || authorization().await == format!("Bearer {SECOND}")).await;
     log_has(&server, "the key of the provider: read again").await;
 
-    // What cannot be used leaves the old in use.
+    // If the new contents cannot be used, the old ones stay in use.
     write_secret(&file, " \n");
     server.signal("HUP");
-    log_has(&server, "the old stays in use").await;
+    log_has(&server, "the old ones stay in use").await;
     assert_eq!(authorization().await, format!("Bearer {SECOND}"));
     assert!(!server.log().contains(FIRST) && !server.log().contains(SECOND), "{}", server.log());
     server.kill().await;
@@ -189,16 +192,16 @@ async fn certificates_are_read_again() {
     // The certificate alone does not fit its key.
     std::fs::write(&certificate, &second).unwrap();
     server.signal("HUP");
-    log_has(&server, "the private key is not that of the certificate").await;
+    log_has(&server, "the private key does not belong to the certificate").await;
     connect(&server.address, &first).await.expect("the old one is in use");
     write_secret(&key, &second_key);
     eventually("the new one is in use", async || connect(&server.address, &second).await.is_ok()).await;
     connect(&server.address, &first).await.expect_err("another certificate");
-    assert_eq!(call(&mut old, FIRST).await, Code::Ok, "open connections go on");
+    assert_eq!(call(&mut old, FIRST).await, Code::Ok, "open connections continue");
 
     std::fs::write(&certificate, "nonsense").unwrap();
     server.signal("HUP");
-    log_has(&server, "holds no certificate in PEM").await;
+    log_has(&server, "contains no certificate in PEM").await;
     connect(&server.address, &second).await.expect("the old one is in use");
     server.kill().await;
 }
@@ -218,13 +221,13 @@ async fn a_hangup_ends_no_service() {
     assert_eq!(server.exit_code().await, Some(0));
 }
 
-/// Runs a program on a terminal of its own, which closes when the first line comes. Then it waits for the program, and
-/// prints how it has ended.
+/// Runs a program on its own terminal, which closes when the first line comes. Then it waits for the program and prints
+/// how it ended.
 const ON_A_TERMINAL: &str = r#"
 import os, pty, signal, sys
 program, terminal = pty.fork()
 if program == 0:
-    # Whoever runs the tests may ignore it, as nohup does.
+    # The environment of the tests may ignore it, as nohup does.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.execv(sys.argv[1], sys.argv[1:])
 print(program, flush=True)
@@ -262,7 +265,7 @@ async fn a_terminal_that_closes_ends_the_server_and_its_postgres() {
     })
     .await;
 
-    // Its log goes to the terminal that is gone then.
+    // Its log goes to the terminal, which is gone then.
     drop(python.stdin.take());
     let code = in_time("the program ends", lines.next_line()).await.unwrap();
     assert_eq!(code.as_deref(), Some("0"));
@@ -285,7 +288,7 @@ async fn passwords_leave_the_command_line() {
     assert!(log.contains("WARN") && log.contains("DATABASE_URL") && log.contains("--database-url-file"), "{log}");
     assert!(!log.contains("hunter"), "{log}");
 
-    // Without a password there is nothing to say.
+    // Without a password there is nothing to report.
     let mut without = command("pgfox-server");
     without.args(["--listen", "127.0.0.1:0", "--default-model", "none"]);
     without.args(["--database-url", "postgresql://fox@127.0.0.1:1/none"]);

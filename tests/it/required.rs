@@ -1,4 +1,4 @@
-//! Parts of messages that are missing are refused. None is taken for null, or for a default that changes data.
+//! Missing parts of messages are refused. None is read as null, or as a default that changes data.
 
 use pgfox::v1::{self, condition::Test, filter::Node};
 use prost_types::{ListValue, Struct, Value, value::Kind};
@@ -10,7 +10,7 @@ use crate::{
     support::{Client, Server},
 };
 
-/// What a client sends that has not said which kind of value it means.
+/// A value whose kind the client did not set.
 fn nothing() -> Value {
     Value { kind: None }
 }
@@ -19,7 +19,7 @@ fn within(kind: Kind) -> Value {
     Value { kind: Some(kind) }
 }
 
-/// Metadata with such a value in each place where there can be one.
+/// Metadata with such a value in each possible place.
 fn incomplete() -> Vec<Struct> {
     let object = |value| Struct { fields: [("k".to_owned(), value)].into() };
     let list = |value| within(Kind::ListValue(ListValue { values: vec![within(Kind::NullValue(0)), value] }));
@@ -57,7 +57,7 @@ async fn a_value_has_a_kind() {
             };
             invalid(client.update_metadata(update).await, &["metadata"]);
         }
-        // As null it would be true of every document without the field.
+        // As null it would match every document without the field.
         let value = within(Kind::StructValue(metadata));
         let filter = field("x", Test::NotEquals(value));
         let delete = v1::DeleteDocumentsRequest { collection: "c".into(), filter: Some(filter), ..Default::default() };

@@ -1,4 +1,4 @@
-//! SearchBatch: what the searches give one by one, embedded with one call.
+//! SearchBatch: the same results as single searches, embedded with one call.
 
 use pgfox::v1::{self, SearchMode, search_request::Query};
 use rstest::rstest;
@@ -108,7 +108,7 @@ async fn all_answers_together_have_a_limit(#[values(16, 18)] major: u32) {
 
 #[rstest]
 #[tokio::test]
-async fn a_collection_that_is_replaced_is_noticed(#[values(16, 18)] major: u32) {
+async fn a_replaced_collection_is_detected(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let other = Setup::new(server.database_url.clone()).start().await;
     other.ready().await;
@@ -117,7 +117,7 @@ async fn a_collection_that_is_replaced_is_noticed(#[values(16, 18)] major: u32) 
     ingest(&mut here, "c", vec![vector_document("old", &[1.0])]).await;
     let searches = |values: &[f32]| batch("c", vec![near("", values, 1), near("", values, 1)]);
     here.search_batch(searches(&[1.0])).await.unwrap();
-    there.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+    there.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
     there.create_collection(vectors("c", 1, v1::Distance::L2)).await.unwrap();
     ingest(&mut there, "c", vec![vector_document("new", &[1.0])]).await;
     for response in here.search_batch(searches(&[1.0])).await.unwrap().into_inner().responses {

@@ -1,4 +1,5 @@
-//! Search: the same nearest as a computation by hand, every limit and setting, and honest words about what was found.
+//! Search: the same neighbours as a computation by hand, every limit and setting, and correct statements about the
+//! result.
 
 use pgfox::v1::{self, Completeness, Distance, ShortReason, VectorType, index_spec::Kind};
 use rstest::rstest;
@@ -47,7 +48,7 @@ fn distance(metric: Distance, a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-/// Searches, checks what must always hold, and returns the share of the true nearest that was found.
+/// Searches, checks what must always be true, and returns the share of the true nearest that was found.
 async fn recall(client: &mut Client, request: v1::SearchRequest, metric: Distance, points: &[Vec<f32>]) -> f64 {
     let Some(v1::search_request::Query::Vector(query)) = request.query.clone() else { panic!("a vector") };
     let limit = request.limit as usize;
@@ -60,16 +61,16 @@ async fn recall(client: &mut Client, request: v1::SearchRequest, metric: Distanc
     truth.sort_by(f64::total_cmp);
     let worst = truth[limit - 1];
     for (result, own) in response.results.iter().zip(own) {
-        let told = f64::from(result.distance.unwrap());
-        assert!((told - own).abs() < 1e-4 * own.abs().max(1.0), "{told} is not {own}");
+        let reported = f64::from(result.distance.unwrap());
+        assert!((reported - own).abs() < 1e-4 * own.abs().max(1.0), "{reported} is not {own}");
         let score = match metric {
-            Distance::Cosine => 1.0 - told,
-            Distance::InnerProduct => -told,
-            _ => 1.0 / (1.0 + told),
+            Distance::Cosine => 1.0 - reported,
+            Distance::InnerProduct => -reported,
+            _ => 1.0 / (1.0 + reported),
         };
         assert!((f64::from(result.score) - score).abs() < 1e-5 * score.abs().max(1.0));
-        assert!(told >= last, "in order");
-        last = told;
+        assert!(reported >= last, "in order");
+        last = reported;
         found += usize::from(own <= worst + 1e-6);
     }
     found as f64 / limit as f64
@@ -100,7 +101,7 @@ async fn load(client: &mut Client, collection: &str, points: &[Vec<f32>]) {
     }
 }
 
-/// Every kind of index over a collection finds what a computation by hand finds.
+/// Every kind of index on a collection finds what a computation by hand finds.
 async fn finds_the_nearest(mut client: Client, metric: Distance, vector_type: VectorType, points: Vec<Vec<f32>>) {
     let name = format!("c{}{}", metric as i32, vector_type as i32);
     let mut collection = vectors(&name, DIMENSIONS as i32, metric);
@@ -167,15 +168,18 @@ async fn settings_have_ranges_and_effects(#[values(16, 18)] major: u32) {
     let few = mean_recall(&mut client, &probes(1), Distance::L2, &points).await;
     let many = mean_recall(&mut client, &probes(40), Distance::L2, &points).await;
     assert!(few < 0.8 && many == 1.0, "{few} {many}");
-    // More probes than lists, and a setting of the other kind, are harmless.
+    // More probes than lists, or a setting of another index type, do no harm.
     assert_eq!(mean_recall(&mut client, &probes(32_768), Distance::L2, &points).await, 1.0);
     mean_recall(&mut client, &ef_search(1), Distance::L2, &points).await;
 
-    let bad = v1::SearchParams { exact: true, ef_search: Some(0), probes: Some(0) };
+    let bad = v1::SearchParams { exact: true, ef_search: Some(0), probes: Some(0), rerank_candidates: Some(10_001) };
     let bad = v1::SearchRequest { limit: -1, ..with_params("c", 10, bad) };
-    invalid(client.search(bad).await, &["limit", "params.ef_search", "params.probes", "vector"]);
+    invalid(
+        client.search(bad).await,
+        &["limit", "params.ef_search", "params.probes", "params.rerank_candidates", "vector"],
+    );
     for (ef_search, probes) in [(1_001, 32_769), (-1, -1), (i32::MAX, i32::MIN)] {
-        let params = v1::SearchParams { exact: false, ef_search: Some(ef_search), probes: Some(probes) };
+        let params = v1::SearchParams { ef_search: Some(ef_search), probes: Some(probes), ..Default::default() };
         let request = v1::SearchRequest { params: Some(params), ..near("c", &points[0], 10) };
         invalid(client.search(request).await, &["params.ef_search", "params.probes"]);
     }
@@ -209,7 +213,7 @@ async fn limits(#[values(16, 18)] major: u32) {
             invalid(client.search(near("c", &points[0], limit)).await, &["limit"]);
         }
     }
-    // The nearest go, and the search still gives as many as asked for.
+    // The nearest are deleted, and the search still returns as many results as requested.
     let mut nearest: Vec<usize> = (0..1_200).collect();
     nearest.sort_by(|a, b| {
         distance(Distance::L2, &points[*a], &points[0]).total_cmp(&distance(Distance::L2, &points[*b], &points[0]))
@@ -321,7 +325,7 @@ async fn a_response_has_a_limit(#[values(16, 18)] major: u32) {
 
 #[rstest]
 #[tokio::test]
-async fn what_another_server_does_is_noticed_at_once(#[values(16, 18)] major: u32) {
+async fn changes_by_another_server_are_detected_at_once(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let other = Setup::new(server.database_url.clone()).start().await;
     other.ready().await;
@@ -334,17 +338,17 @@ async fn what_another_server_does_is_noticed_at_once(#[values(16, 18)] major: u3
         assert_eq!(search(client, query.clone()).await.completeness(), Completeness::Exact);
     }
     build_index(&mut there, "c", Kind::Hnsw(v1::Hnsw::default())).await;
-    // The first one learns of it, and still gives the nearest.
+    // The first search detects it, and still returns the nearest documents.
     assert_eq!(ids(&search(&mut here, query.clone()).await)[0], "5");
     assert_eq!(search(&mut here, query.clone()).await.completeness(), Completeness::Approximate);
     there.drop_index(v1::DropIndexRequest { collection: "c".into(), name: String::new() }).await.unwrap();
     assert_eq!(search(&mut here, query.clone()).await.completeness(), Completeness::Exact);
 
-    there.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+    there.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
     assert_eq!(refusal(here.search(query.clone()).await).1, "COLLECTION_NOT_FOUND");
     here.create_collection(vectors("c", 2, Distance::L2)).await.unwrap();
     for dimensions in [3, 4] {
-        there.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+        there.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
         there.create_collection(vectors("c", dimensions, Distance::L2)).await.unwrap();
         let values = vec![1.0; dimensions as usize];
         ingest(&mut there, "c", vec![vector_document("new", &values)]).await;
@@ -355,7 +359,7 @@ async fn what_another_server_does_is_noticed_at_once(#[values(16, 18)] major: u3
 }
 
 #[tokio::test]
-async fn a_query_is_embedded_for_the_collection_that_is_there() {
+async fn a_query_is_embedded_for_the_current_collection() {
     let provider = Provider::start().await;
     let server = Server::start_with(18, with_provider(&provider)).await;
     let mut setup = Setup::new(server.database_url.clone());
@@ -367,7 +371,7 @@ async fn a_query_is_embedded_for_the_collection_that_is_there() {
     here.ingest(request("c", vec![text_document("old", "a fox")])).await.unwrap();
     search(&mut here, about("c", "a fox", 1)).await;
 
-    there.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+    there.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
     let mut prefixed = texts("c");
     let embedding = v1::Embedding { model: "openai/e5".into(), query_prefix: "query: ".into(), ..Default::default() };
     prefixed.collection.as_mut().unwrap().embedding = Some(embedding);
@@ -376,8 +380,8 @@ async fn a_query_is_embedded_for_the_collection_that_is_there() {
     assert_eq!(ids(&search(&mut here, about("c", "a fox", 1)).await), ["new"]);
     assert_eq!(provider.last_body()["input"][0], "query: a fox");
 
-    // Without a model the text cannot be embedded, and the vector is what counts.
-    there.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+    // Without a model the text cannot be embedded, so only the vector counts.
+    there.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
     there.create_collection(vectors("c", 2, Distance::L2)).await.unwrap();
     invalid(here.search(about("c", "a fox", 1)).await, &["text"]);
 }

@@ -1,4 +1,4 @@
-//! Connections without a call: silent ones, unfinished handshakes, more than there is room for, too few descriptors.
+//! Connections without a call: silent ones, unfinished handshakes, too many connections, and too few descriptors.
 
 use std::{process::Command, time::Duration};
 
@@ -27,7 +27,7 @@ async fn connect(address: &str, begin: &[u8]) -> TcpStream {
 /// Reads until the server closes.
 async fn closed(mut socket: TcpStream) {
     let mut rest = Vec::new();
-    // A reset is an end too.
+    // A reset counts as an end too.
     let _ = in_time("the server closes the connection", socket.read_to_end(&mut rest)).await;
 }
 
@@ -74,7 +74,7 @@ async fn connections_without_a_call_are_closed() {
         closed(other).await;
     }
     assert_eq!(metric(&server, "pgfox_connections_closed_total{reason=\"silent\"}").await, 6, "one kind is no HTTP/2");
-    // Its connection is older than they were.
+    // The connection of the caller is older than those of the strangers.
     kept.list_collections(v1::ListCollectionsRequest::default()).await.unwrap();
     eventually("only the callers are left", async || metric(&server, "pgfox_connections").await == 2).await;
 }
@@ -102,7 +102,7 @@ async fn a_call_without_a_key_keeps_no_connection() {
     with_key.list_collections(call()).await.unwrap();
     let silent = "pgfox_connections_closed_total{reason=\"silent\"}";
     eventually("the stranger's connection is closed", async || metric(&server, silent).await == 1).await;
-    // Those with a key, and with health, stay.
+    // Connections with a key, and with health calls, stay.
     assert_eq!(metric(&server, "pgfox_connections").await, 2);
 }
 
@@ -114,7 +114,7 @@ async fn handshakes_that_do_not_end_are_closed() {
     setup.tls = Some(certificate.unwrap());
     setup.limits.first_call = Duration::from_secs(1);
     let server = setup.start().await;
-    // Nothing, and the beginning of a hello that says it has 508 bytes.
+    // Nothing, and the beginning of a hello that announces 508 bytes.
     for begin in [b"".as_slice(), &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]] {
         let strangers = [connect(&server.address, begin).await, connect(&server.address, begin).await];
         for stranger in strangers {
@@ -170,12 +170,12 @@ async fn strangers_do_not_keep_prometheus_out() {
     }
     let began = std::time::Instant::now();
     metric(&server, "pgfox_connections").await;
-    // One that had to wait for them to be given up would take ten.
+    // If it had to wait until they are given up, it would take ten.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn idle_callers_are_asked_to_leave_and_no_call_notices() {
+async fn idle_callers_are_asked_to_leave_and_no_call_fails() {
     let server = Server::start_with(18, |setup| {
         setup.metrics = true;
         setup.limits.first_call = Duration::from_millis(300);
@@ -187,7 +187,7 @@ async fn idle_callers_are_asked_to_leave_and_no_call_notices() {
         metric(&server, idle).await == 1 && metric(&server, "pgfox_connections").await == 0
     })
     .await;
-    // A call that is longer than that is not cut.
+    // A longer call is not cut off.
     let mut client = server.client();
     client.create_collection(crate::support::vectors("points", 3, v1::Distance::L2)).await.unwrap();
     let lock = server.sql().await;
@@ -221,7 +221,7 @@ fn limit_files(pid: u32, limit: &str) {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_want_of_descriptors_is_logged_and_passes() {
+async fn a_lack_of_descriptors_is_logged_and_passes() {
     let server = ServerProcess::start(&create_database(&cluster(18).postgres).await, "127.0.0.1:0").await;
     let mut known = caller(&server.address).await;
     let pid = server.pid();

@@ -15,8 +15,8 @@ use std::{
 
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
 use pgfox_server::{
-    ApiKeys, Cache, Certificate, Connector, Dsn, EmbeddedOptions, EmbeddedPostgres, EmbeddingConfig, Limits,
-    LocalConfig, Migrate, OpenAiConfig, Origin, PoolOptions, Progress, ServeConfig, StoreConfig,
+    ApiKeys, Cache, Certificate, Connector, Dsn, EmbeddedOptions, EmbeddedPostgres, EmbeddingConfig, FollowLimits,
+    Limits, LocalConfig, Migrate, OpenAiConfig, Origin, PoolOptions, Progress, ServeConfig, StoreConfig,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Status, transport::Channel};
@@ -32,7 +32,7 @@ const MAJORS: [u32; 2] = [16, 18];
 /// A cluster that lives as long as the test run.
 pub(crate) struct Cluster {
     pub(crate) postgres: EmbeddedPostgres,
-    /// Keeps the supervisor of Postgres going, which no test's runtime could.
+    /// Keeps the supervisor of Postgres running. The runtime of a single test could not.
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -54,12 +54,12 @@ pub(crate) fn cluster(major: u32) -> &'static Cluster {
     })
 }
 
-/// Where the shared clusters are that run.
+/// The URLs of the shared clusters that are running.
 pub(crate) fn shared_urls() -> Vec<&'static str> {
     CLUSTERS.iter().filter_map(|cluster| Some(cluster.get()?.postgres.database_url())).collect()
 }
 
-/// Starts a small Postgres of its own for a test that kills it; see [`cluster`] for the shared ones.
+/// Starts a small separate Postgres for a test that kills it. See [`cluster`] for the shared ones.
 pub(crate) async fn start_postgres(major: u32) -> EmbeddedPostgres {
     let folder = tempfile::tempdir().expect("a folder").keep();
     let postgres = start_postgres_in(&folder, major).await;
@@ -67,8 +67,8 @@ pub(crate) async fn start_postgres(major: u32) -> EmbeddedPostgres {
     postgres
 }
 
-/// Starts a small process that, when this process has ended in whatever way, kills the Postgres of a data folder and
-/// removes `folder`: destructors do not run for statics, nor after kill -9.
+/// Starts a small process that cleans up when this process has ended in any way: it kills the Postgres of a data folder
+/// and removes `folder`. Destructors do not run for statics, nor after kill -9.
 pub(crate) fn remove_at_exit(data_dir: &Path, folder: &Path) -> io::Result<()> {
     // The pipe closes when this process ends. By then PostgreSQL may have another process id than now.
     let script = r#"read -r _
@@ -86,7 +86,7 @@ pub(crate) fn remove_at_exit(data_dir: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a small Postgres in a folder of the caller's, who stops it too.
+/// Starts a small Postgres in the caller's folder. The caller also stops it.
 pub(crate) async fn start_postgres_in(folder: &Path, major: u32) -> EmbeddedPostgres {
     let settings = [("fsync", "off"), ("logging_collector", "off"), ("max_connections", "300")];
     let options = EmbeddedOptions {
@@ -98,14 +98,14 @@ pub(crate) async fn start_postgres_in(folder: &Path, major: u32) -> EmbeddedPost
     EmbeddedPostgres::start(&options).await.expect("Postgres starts")
 }
 
-/// Where fetched binaries and weights are kept between runs.
+/// The folder that keeps fetched binaries and weights between runs.
 pub(crate) fn cache() -> Cache {
     let dir = std::env::var_os("PGFOX_CACHE_DIR")
         .map_or_else(|| pgfox_server::default_dirs().expect("a home folder").cache, PathBuf::from);
     Cache { dir, timeout: Duration::from_secs(1800), progress: Progress::Silent }
 }
 
-/// A connection for looking into a database, and for meddling with it.
+/// A connection for inspecting and changing a database.
 pub(crate) async fn sql(database_url: &str) -> tokio_postgres::Client {
     let (client, connection) =
         tokio_postgres::connect(database_url, tokio_postgres::NoTls).await.expect("a connection");
@@ -113,7 +113,7 @@ pub(crate) async fn sql(database_url: &str) -> tokio_postgres::Client {
     client
 }
 
-/// Creates a database of its own for a test; returns its DSN.
+/// Creates a database for a test; returns its DSN.
 pub(crate) async fn create_database(postgres: &EmbeddedPostgres) -> String {
     static CREATED: AtomicUsize = AtomicUsize::new(0);
     let name = format!("test_{}", CREATED.fetch_add(1, Ordering::Relaxed));
@@ -122,7 +122,7 @@ pub(crate) async fn create_database(postgres: &EmbeddedPostgres) -> String {
     format!("{server}/{name}")
 }
 
-/// How a test wants its server.
+/// The settings of a test's server.
 pub(crate) struct Setup {
     pub(crate) database_url: String,
     pub(crate) openai: OpenAiConfig,
@@ -143,7 +143,7 @@ pub(crate) struct Setup {
     pub(crate) health_timeout: Duration,
     /// Different collections after which a connection is replaced.
     pub(crate) max_collections: usize,
-    /// The same database through a pooler, for what may go through one.
+    /// The same database through a pooler, for connections that may use one.
     pub(crate) pooled_url: Option<String>,
     pub(crate) unnamed_statements: bool,
 }
@@ -157,8 +157,13 @@ impl Setup {
             unnamed_statements: false,
             max_collections: PoolOptions::default().max_collections,
             openai: OpenAiConfig::default(),
-            // Longer than any machine takes, so that what they say does not depend on it.
-            limits: Limits { notes: Duration::from_secs(20), ..Limits::default() },
+            // Longer than any machine takes, so that results do not depend on it.
+            limits: Limits {
+                notes: Duration::from_secs(20),
+                // So that tests need not wait.
+                follow: FollowLimits { look_every: Duration::from_millis(100), ..Limits::default().follow },
+                ..Limits::default()
+            },
             api_keys: ApiKeys::default(),
             tls: None,
             metrics: false,
@@ -239,7 +244,7 @@ impl Setup {
 /// A server in this process. Aborted when dropped.
 pub(crate) struct Server {
     pub(crate) address: String,
-    /// Where the metrics are, if the test asked for them.
+    /// The address of the metrics, if the test asked for them.
     pub(crate) metrics_address: Option<SocketAddr>,
     pub(crate) database_url: String,
     pub(crate) channel: Channel,
@@ -254,12 +259,12 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// A ready server on a database of its own, with the tiny model as default.
+    /// A ready server on its own database, with the tiny model as default.
     pub(crate) async fn start(major: u32) -> Self {
         Self::start_with(major, |_| {}).await
     }
 
-    /// The same, changed.
+    /// The same with changed settings.
     pub(crate) async fn start_with(major: u32, change: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = Setup::new(create_database(&cluster(major).postgres).await);
         change(&mut setup);
@@ -292,15 +297,15 @@ impl Server {
         in_time("the server ends", &mut self.task).await.expect("the server does not panic")
     }
 
-    /// Shuts down as SIGTERM does, and waits for the end.
+    /// Shuts down like SIGTERM, and waits for the end.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.shutdown.take());
         in_time("the server stops", &mut self.task).await?
     }
 }
 
-/// Sessions of a database that wait for a lock. Asked by a session of its own: a transaction that holds the lock would
-/// see for ever what it saw when it first looked.
+/// The sessions of a database that wait for a lock. A separate session asks: a transaction that holds the lock would
+/// always see what it saw at its first query.
 pub(crate) async fn waiting_for_locks(database_url: &str) -> i64 {
     let waiting = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND state = 'active' AND wait_event_type = 'Lock'";
@@ -317,13 +322,13 @@ pub(crate) async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) 
     .await;
 }
 
-/// Waits for what always takes far less than a minute, so that a test that would hang fails.
+/// Waits for something that takes far less than a minute, so that a test fails instead of hanging.
 pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     let limit = Duration::from_secs(60);
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| panic!("not in {limit:?}: {what}"))
 }
 
-/// For a limit of the server that a test must not meet: far more than [`in_time`] waits.
+/// For a limit of the server that a test must not reach: much longer than the wait of [`in_time`].
 pub(crate) const AN_HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// The reason of an error, and the fields that it names.
@@ -344,12 +349,14 @@ pub(crate) fn vectors(name: &str, dimensions: i32, distance: v1::Distance) -> v1
             distance: distance.into(),
             ..Default::default()
         }),
+        ..Default::default()
     }
 }
 
 /// A collection with the default model.
 pub(crate) fn texts(name: &str) -> v1::CreateCollectionRequest {
-    v1::CreateCollectionRequest { collection: Some(v1::Collection { name: name.into(), ..Default::default() }) }
+    let collection = v1::Collection { name: name.into(), ..Default::default() };
+    v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() }
 }
 
 /// A document with a vector.

@@ -1,4 +1,5 @@
-//! What every gRPC client relies on: reflection, health, deadlines, cancelling, compression, keys, TLS, a clean end.
+//! Things that every gRPC client relies on: reflection, health, deadlines, cancellation, compression, keys, TLS, a
+//! clean shutdown.
 
 mod calls;
 mod ending;
@@ -30,7 +31,7 @@ fn search_request() -> v1::SearchRequest {
     }
 }
 
-/// Asks the reflection service as grpcurl does, by either version of its protocol: one stream, one question at a time.
+/// Asks the reflection service like grpcurl, with either version of its protocol: one stream, one question at a time.
 macro_rules! reflect {
     ($version:ident, $channel:expr) => {{
         use tonic_reflection::pb::$version::{
@@ -97,6 +98,9 @@ async fn reflection_gives_everything_that_a_call_needs() {
         "ListCollections",
         "UpdateCollection",
         "DeleteCollection",
+        "RetryFailed",
+        "PauseSource",
+        "ResumeSource",
         "Ingest",
         "IngestStream",
         "GetDocuments",
@@ -142,8 +146,8 @@ async fn check(server: &Server, service: &str) -> Result<ServingStatus, Status> 
 }
 
 #[tokio::test]
-async fn health_tells_what_is_served_and_its_end() {
-    // That a watch kept the server from its end would be noticed.
+async fn health_reports_what_is_served_and_its_end() {
+    // A watch that kept the server from ending would be detected here.
     let server = Server::start_with(18, |setup| setup.limits.drain = AN_HOUR).await;
     for service in ["", "pgfox.v1.PgfoxService", "pgfox.embedder", "pgfox.process"] {
         assert_eq!(check(&server, service).await.unwrap(), ServingStatus::Serving, "{service:?}");
@@ -277,13 +281,13 @@ async fn connections_that_idle_are_kept() {
 }
 
 #[tokio::test]
-async fn old_connections_are_replaced_and_no_call_notices() {
+async fn old_connections_are_replaced_and_no_call_fails() {
     let age = std::time::Duration::from_millis(200);
     let server = Server::start_with(18, |setup| setup.limits.max_connection_age = Some(age)).await;
     let line = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = pgfox_client::ConnectOptions::new(line.local_addr().unwrap().to_string());
     let calls = async {
-        // It makes a call again that has met the end of a connection.
+        // It retries a call that met the end of a connection.
         let mut client = pgfox_client::connect(&options).await.unwrap();
         for _ in 0..50 {
             client.list_collections(v1::ListCollectionsRequest::default()).await.unwrap();

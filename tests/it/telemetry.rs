@@ -12,6 +12,7 @@ use tokio::{
 use tonic::{Code, Request, metadata::MetadataMap, transport::Channel};
 
 use crate::{
+    attached::{attach, source},
     calls::{about, build_index, ingest, near, request, search, with_provider},
     process::{self, ServerProcess},
     provider::{Answer, Provider},
@@ -40,13 +41,17 @@ impl Scrape {
         Self(text)
     }
 
-    /// The value of a sample, named with its labels; 0 where there is none.
+    /// The value of a sample, named with its labels; 0 if it does not exist.
     pub(crate) fn value(&self, sample: &str) -> f64 {
         let value = self.0.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
-    fn calls(&self, method: &str, code: &str) -> f64 {
+    pub(crate) fn errors(&self, method: &str, reason: &str) -> f64 {
+        self.value(&format!("pgfox_rpc_errors_total{{method=\"{method}\",reason=\"{reason}\"}}"))
+    }
+
+    pub(crate) fn calls(&self, method: &str, code: &str) -> f64 {
         self.value(&format!("pgfox_rpc_duration_seconds_count{{method=\"{method}\",code=\"{code}\"}}"))
     }
 }
@@ -61,8 +66,8 @@ async fn start(change: impl FnOnce(&mut crate::support::Setup)) -> (Server, Sock
     (server, metrics)
 }
 
-/// Waits until so many calls are counted: one is when its answer has left.
-async fn counted(metrics: SocketAddr, method: &str, code: &str, calls: f64) {
+/// Waits until `calls` calls are counted. A call counts once its answer has left.
+pub(crate) async fn counted(metrics: SocketAddr, method: &str, code: &str, calls: f64) {
     let what = format!("{calls} calls of {method} with {code}");
     eventually(&what, async || Scrape::of(metrics).await.calls(method, code) == calls).await;
 }
@@ -81,7 +86,7 @@ async fn calls_are_counted_by_method_and_code() {
     counted(metrics, "Search", "OK", 2.0).await;
     counted(metrics, "Search", "NOT_FOUND", 1.0).await;
 
-    // One that leaves, and one whose time is over.
+    // One caller leaves, and one has a deadline that passes.
     let _held = (provider.hold(), provider.hold());
     let mut leaving = client.clone();
     let left = tokio::spawn(async move { leaving.search(about("notes", "snow", 1)).await });
@@ -99,7 +104,7 @@ async fn calls_are_counted_by_method_and_code() {
     assert_eq!((bucket("0.1"), bucket("+Inf")), (0.0, 1.0), "{}", scrape.0);
     let seconds = scrape.value(&format!("pgfox_rpc_duration_seconds_sum{{{labels}}}"));
     assert!(seconds > 0.1, "{seconds}");
-    // Probes of health are no calls of the API.
+    // Health checks are not calls of the API.
     assert!(!scrape.0.contains("Health"), "{}", scrape.0);
 }
 
@@ -133,6 +138,40 @@ async fn streams_are_counted_at_their_end() {
     }
 }
 
+/// What an operator sees of a table that a collection is attached to.
+#[tokio::test]
+async fn errors_are_counted_by_reason() {
+    let (server, metrics) = start(|_| {}).await;
+    let sql = server.sql().await;
+    let table = "CREATE TABLE points (id int PRIMARY KEY, name text CHECK (name <> ''), embedding vector(2))";
+    sql.batch_execute(table).await.expect("a table");
+    let mut client = server.client();
+    client.create_collection(attach(source("points", &["name"]))).await.expect("attached");
+    let point = |name: &str| v1::Document { text: name.into(), ..vector_document("1", &[0.0, 1.0]) };
+    ingest(&mut client, "c", vec![point("one")]).await;
+    client.ingest(request("c", vec![point("")])).await.expect_err("refused by the table");
+    let mut answers = client.ingest_stream(tokio_stream::iter([request("c", vec![point("")])])).await.unwrap();
+    answers.get_mut().message().await.expect_err("refused by the table");
+    sql.batch_execute("ALTER TABLE points DROP COLUMN name").await.expect("changed");
+    client.ingest(request("c", vec![point("two")])).await.expect_err("the table has changed");
+    client.search(near("c", &[0.0, 1.0], 1)).await.expect_err("the table has changed");
+
+    let wanted = [
+        ("Ingest", "COLLECTION_ATTACHED"),
+        ("IngestStream", "COLLECTION_ATTACHED"),
+        ("Ingest", "SOURCE_CHANGED"),
+        ("Search", "SOURCE_CHANGED"),
+    ];
+    eventually("the errors are counted", async || {
+        let scrape = Scrape::of(metrics).await;
+        wanted.iter().all(|(method, reason)| scrape.errors(method, reason) == 1.0)
+    })
+    .await;
+    let scrape = Scrape::of(metrics).await;
+    assert_eq!(scrape.value("pgfox_ingested_rows_total{result=\"inserted\"}"), 1.0);
+    assert_eq!(scrape.0.matches("pgfox_rpc_errors_total{").count(), wanted.len(), "{}", scrape.0);
+}
+
 #[tokio::test]
 async fn embedding_rows_and_the_cache_are_counted() {
     let provider = Provider::start().await;
@@ -155,9 +194,9 @@ async fn embedding_rows_and_the_cache_are_counted() {
     client.search(about("notes", "snow", 1)).await.expect_err("no quota");
 
     let scrape = Scrape::of(metrics).await;
-    let told = ["calls", "texts", "tokens", "retries", "failures"].map(|what| openai(&scrape, what));
+    let reported = ["calls", "texts", "tokens", "retries", "failures"].map(|what| openai(&scrape, what));
     let tokens_before = openai(&before, "tokens");
-    assert_eq!(told, [5.0, 5.0, tokens_before + 7.0, 1.0, 1.0], "{}", scrape.0);
+    assert_eq!(reported, [5.0, 5.0, tokens_before + 7.0, 1.0, 1.0], "{}", scrape.0);
     let result = |name: &str, result: &str| scrape.value(&format!("pgfox_{name}_total{{result=\"{result}\"}}"));
     assert_eq!(["inserted", "updated", "unchanged"].map(|of| result("ingested_rows", of)), [2.0, 1.0, 1.0]);
     assert_eq!(["hit", "miss"].map(|of| result("query_cache", of)), [1.0, 1.0]);
@@ -258,7 +297,7 @@ async fn every_answer_has_the_id_of_its_call() {
     }
     assert_ne!(id(one.metadata()), id(other.metadata()));
 
-    // Errors of the service, of what is before it, and of a stream.
+    // Errors of the service, of the layers in front of it, and of a stream.
     let invalid = v1::ListCollectionsRequest { page_size: -1, ..list() };
     let refused = client.list_collections(keyed(invalid, Some("bad"))).await.expect_err("refused");
     assert_eq!((refused.code(), id(refused.metadata())), (Code::InvalidArgument, "bad"));
@@ -272,7 +311,7 @@ async fn every_answer_has_the_id_of_its_call() {
 }
 
 #[tokio::test]
-async fn lines_of_json_tell_the_call_that_they_belong_to() {
+async fn lines_of_json_name_their_call() {
     let provider = Provider::start().await;
     let mut command = process::command("pgfox-server");
     command.args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-format", "json"]);
@@ -297,13 +336,13 @@ async fn lines_of_json_tell_the_call_that_they_belong_to() {
     let of = |id: &str, message: &str| {
         lines().into_iter().find(|line| line["span"]["request_id"] == id && line["message"] == message)
     };
-    // A line of the middle of a stream, whose work other tasks do.
-    eventually("the retry is told", async || of("load-7", "retrying an embedding request").is_some()).await;
-    eventually("the end is told", async || of("order-42", "answered").is_some()).await;
+    // A line from the middle of a stream, whose work other tasks do.
+    eventually("the retry is reported", async || of("load-7", "retrying an embedding request").is_some()).await;
+    eventually("the end is reported", async || of("order-42", "answered").is_some()).await;
     let end = of("order-42", "answered").expect("a line");
     assert_eq!(
-        (&end["level"], &end["code"], &end["span"]["method"]),
-        (&"DEBUG".into(), &"NOT_FOUND".into(), &"Search".into())
+        (&end["level"], &end["code"], &end["reason"], &end["span"]["method"]),
+        (&"DEBUG".into(), &"NOT_FOUND".into(), &"COLLECTION_NOT_FOUND".into(), &"Search".into())
     );
 
     let metrics = lines().iter().find_map(|line| {

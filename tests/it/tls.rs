@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use self::cluster::Cluster;
 
-/// Connects, and says whether the connection is encrypted, or why there is none.
+/// Connects, and returns whether the connection is encrypted, or why it failed.
 async fn connect(dsn: &str) -> Result<bool, String> {
     let dsn = Dsn::parse(dsn).map_err(|error| error.to_string())?;
     let connector = Connector::new(&dsn).map_err(|error| error.to_string())?;
@@ -21,11 +21,11 @@ async fn connect(dsn: &str) -> Result<bool, String> {
     Ok(row.get(0))
 }
 
-/// What a case of a table expects.
+/// The expected result of a case.
 enum Expect {
     Tls,
     Plain,
-    /// An error that holds this text.
+    /// An error that contains this text.
     Error(&'static str),
 }
 
@@ -65,7 +65,7 @@ async fn a_server_with_tls_at_every_sslmode() {
         (right(&format!("sslmode=verify-full sslrootcert={ca}")), Tls),
         (wrong(&format!("sslmode=verify-full sslrootcert={ca}")), Error("subject alternative name")),
         (right(&format!("sslmode=verify-full sslrootcert={other_ca}")), Error("set sslrootcert")),
-        // No sslrootcert: the public CAs, which know nothing of this server; or there are none here.
+        // Without sslrootcert the public CAs count. They do not know this server, or the system has none.
         (right("sslmode=verify-full"), Error("sslrootcert")),
         (right("sslrootcert=system"), Error("sslrootcert")),
         (right("sslmode=verify-full sslrootcert=/nonexistent.pem"), Error("`sslrootcert` cannot be used")),
@@ -92,7 +92,7 @@ async fn a_server_without_tls_at_every_sslmode() {
         (url(&format!("sslmode=verify-full&sslrootcert={ca}")), no_tls()),
         (scram(""), Plain),
         (scram("channel_binding=require"), Error("channel binding")),
-        // A dead first host does not keep the second from being used.
+        // A dead first host does not block the second one.
         (format!("postgresql://plain@127.0.0.1:1,127.0.0.1:{}/postgres", cluster.port), Plain),
         (url("target_session_attrs=read-write"), Plain),
         (url("target_session_attrs=read-only"), Error("not read only")),
@@ -136,7 +136,7 @@ async fn a_server_that_is_its_own_ca() {
             "host={name} hostaddr=127.0.0.1 port={port} user=plain dbname=postgres sslmode=verify-full sslrootcert={ca}"
         )
     };
-    // The server reads its new certificate at some time after it was told to.
+    // The server reads its new certificate some time after the signal.
     let mut waits = 0..100;
     while connect(&host("db.test", &own)).await.is_err() && waits.next().is_some() {
         sleep(Duration::from_millis(50)).await;
@@ -204,13 +204,13 @@ async fn an_abandoned_connection_is_settled_before_its_next_use() {
     let second = backend(&pool).await;
     assert_ne!(second, first);
 
-    // A session that cannot be trusted any more.
+    // A session that can no longer be trusted.
     pool.get(Class::Search, None).await.unwrap().discard();
     assert_ne!(backend(&pool).await, second);
 }
 
 #[tokio::test]
-async fn errors_are_told_apart() {
+async fn errors_have_different_kinds() {
     let Some(cluster) = Cluster::start(true) else { return };
     let pool = pool(&cluster);
     let connection = pool.get(Class::Search, None).await.unwrap();

@@ -1,5 +1,5 @@
-//! Writes whose BEGIN fails, as it does when a request to cancel arrives late: what is sent behind it must not be a
-//! transaction of its own.
+//! Writes whose BEGIN fails, as it does if a request to cancel arrives late: the statements after it must not become
+//! transactions of their own.
 
 use pgfox::v1::{self, Distance};
 
@@ -43,7 +43,7 @@ async fn a_write_without_its_begin_writes_nothing() {
     assert!(!relay.spoils_begin());
     assert_eq!(get(&mut client, "c", &["a"]).await, [document(1.0)]);
 
-    // Nothing of this is in the way of the next write.
+    // Nothing of this blocks the next write.
     client.ingest(request("c", changed)).await.unwrap();
     assert_eq!(get(&mut client, "c", &["a"]).await, [document(2.0)]);
 }

@@ -1,4 +1,4 @@
-//! What of a collection can be changed: its metadata indexes, and the aliases that stand for it.
+//! The parts of a collection that can be changed: its metadata indexes and its aliases.
 
 mod jobs;
 
@@ -88,7 +88,7 @@ async fn metadata_indexes_are_added_and_dropped(#[values(16, 18)] major: u32) {
     assert_eq!(definitions(&server).await, Vec::<String>::new());
 }
 
-/// A string of any length can be indexed: no document is refused for an index.
+/// A string of any length can be indexed: no document is refused because of an index.
 #[rstest]
 #[tokio::test]
 async fn long_strings_are_indexed(#[values(16, 18)] major: u32) {
@@ -106,7 +106,7 @@ async fn long_strings_are_indexed(#[values(16, 18)] major: u32) {
     }
 }
 
-/// A server that died while it built leaves an index that is not ready: the next update drops it.
+/// A server that died during a build leaves an index that is not ready. The next update drops it.
 #[rstest]
 #[tokio::test]
 async fn leftovers_are_dropped(#[values(16, 18)] major: u32) {
@@ -136,7 +136,7 @@ async fn leftovers_are_dropped(#[values(16, 18)] major: u32) {
 
 #[rstest]
 #[tokio::test]
-async fn an_alias_stands_for_its_collection_everywhere(#[values(16, 18)] major: u32) {
+async fn an_alias_works_everywhere(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
     create(&mut client, "films_1", "old").await;
@@ -154,12 +154,12 @@ async fn an_alias_stands_for_its_collection_everywhere(#[values(16, 18)] major: 
     build_index(&mut client, "films", Kind::Hnsw(v1::Hnsw::default())).await;
     assert_eq!(found(&mut client, "films").await.len(), 2);
 
-    // It is no name: neither to create by nor to delete by.
+    // It is not a name: it can be used neither to create nor to delete a collection.
     let taken = client.create_collection(vectors("films", 2, v1::Distance::L2)).await.unwrap_err();
     assert_eq!((taken.code(), reason(&taken).0.as_str()), (Code::AlreadyExists, "COLLECTION_EXISTS"));
-    let delete = |name: &str| v1::DeleteCollectionRequest { name: name.into() };
+    let delete = |name: &str| v1::DeleteCollectionRequest { name: name.into(), ..Default::default() };
     invalid(client.delete_collection(delete("films")).await, &["name"]);
-    // Nor is a name an alias.
+    // A name is not an alias either.
     create(&mut client, "films_2", "other").await;
     let taken = set_aliases(&mut client, "films_2", &["films_1"]).await.unwrap_err();
     assert_eq!(taken.code(), Code::AlreadyExists);
@@ -170,7 +170,7 @@ async fn an_alias_stands_for_its_collection_everywhere(#[values(16, 18)] major: 
     assert_eq!(gone.code(), Code::NotFound);
 }
 
-/// Another server has the alias in its cache, and still never answers from the collection that it has left.
+/// Another server has cached the alias, and still never answers from the collection that the alias has left.
 #[rstest]
 #[tokio::test]
 async fn an_alias_moves_for_every_server(#[values(16, 18)] major: u32) {
@@ -189,7 +189,7 @@ async fn an_alias_moves_for_every_server(#[values(16, 18)] major: u32) {
         assert_eq!(found(&mut elsewhere, "films").await, ["new"], "{round}");
         set_aliases(&mut client, "films_1", &["films"]).await.unwrap();
     }
-    // An empty collection has no row that could tell.
+    // An empty collection has no row that could show it.
     client.create_collection(vectors("films_3", 2, v1::Distance::L2)).await.unwrap();
     set_aliases(&mut client, "films_3", &["films"]).await.unwrap();
     assert_eq!(found(&mut elsewhere, "films").await, Vec::<String>::new());
@@ -199,6 +199,58 @@ async fn an_alias_moves_for_every_server(#[values(16, 18)] major: u32) {
     set_aliases(&mut client, "films_1", &["films"]).await.unwrap();
     store(&mut elsewhere, "films", "newest").await;
     assert_eq!(found(&mut elsewhere, "films_1").await.len(), 2);
+}
+
+/// SQL finds an alias as a view, which moves with it.
+#[rstest]
+#[tokio::test]
+async fn an_alias_is_a_view_too(#[values(16, 18)] major: u32) {
+    let server = Server::start(major).await;
+    let mut client = server.client();
+    let sql = server.sql().await;
+    let rows = async |view: &str| -> Vec<String> {
+        let rows = sql.query(&format!("SELECT id FROM pgfox.{view} WHERE embedding IS NOT NULL"), &[]).await;
+        rows.map_or_else(
+            |error| vec![error.code().unwrap().code().into()],
+            |rows| rows.iter().map(|row| row.get(0)).collect(),
+        )
+    };
+    create(&mut client, "films_1", "old").await;
+    create(&mut client, "films_2", "new").await;
+    client.create_collection(vectors("wide", 3, v1::Distance::L2)).await.unwrap();
+    set_aliases(&mut client, "films_1", &["films", "movies"]).await.unwrap();
+    assert_eq!((rows("films").await, rows("movies").await), (vec!["old".into()], vec!["old".into()]));
+
+    // Objects that use the view stay as it moves.
+    sql.batch_execute("CREATE VIEW public.mine AS SELECT id FROM pgfox.films; GRANT SELECT ON pgfox.films TO PUBLIC")
+        .await
+        .unwrap();
+    set_aliases(&mut client, "films_2", &["films"]).await.unwrap();
+    assert_eq!((rows("films").await, rows("movies").await), (vec!["new".into()], vec!["old".into()]));
+    let mine = sql.query_one("SELECT id, has_table_privilege('pg_monitor', 'pgfox.films', 'SELECT') FROM mine", &[]);
+    let mine = mine.await.unwrap();
+    assert_eq!((mine.get(0), mine.get(1)), ("new", true));
+    // Vectors of other dimensions need another view.
+    let in_use = set_aliases(&mut client, "wide", &["films"]).await.unwrap_err();
+    assert_eq!((in_use.code(), reason(&in_use).0.as_str()), (Code::FailedPrecondition, "COLLECTION_IN_USE"));
+    assert_eq!(rows("films").await, ["new"]);
+    sql.batch_execute("DROP VIEW public.mine").await.unwrap();
+    set_aliases(&mut client, "wide", &["films"]).await.unwrap();
+    assert_eq!(rows("films").await, Vec::<String>::new());
+
+    // An object that somebody has created with this name is not replaced.
+    sql.batch_execute("CREATE TABLE pgfox.taken (id int)").await.unwrap();
+    let taken = set_aliases(&mut client, "films_2", &["films", "taken"]).await.unwrap_err();
+    assert_eq!((taken.code(), rows("films").await.len()), (Code::AlreadyExists, 0));
+    sql.batch_execute("DROP TABLE pgfox.taken; DROP VIEW pgfox.movies").await.unwrap();
+    // A view that somebody has dropped comes back with the next change.
+    set_aliases(&mut client, "films_1", &["movies", "taken"]).await.unwrap();
+    assert_eq!((rows("movies").await, rows("taken").await), (vec!["old".into()], vec!["old".into()]));
+    set_aliases(&mut client, "films_1", &["taken"]).await.unwrap();
+    assert_eq!(rows("movies").await, ["42P01"]);
+    let delete = v1::DeleteCollectionRequest { name: "films_1".into(), ..Default::default() };
+    client.delete_collection(delete).await.unwrap();
+    assert_eq!(rows("taken").await, ["42P01"]);
 }
 
 #[rstest]

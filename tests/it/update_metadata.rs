@@ -1,4 +1,4 @@
-//! UpdateMetadata: what merging and replacing leave, and what they do not touch.
+//! UpdateMetadata: the results of merging and replacing, and the fields that stay untouched.
 
 use pgfox::v1::{self, MetadataUpdate, condition::Test};
 use prost_types::{Struct, Value, value::Kind};
@@ -41,7 +41,7 @@ async fn merged_or_replaced(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
     fill(&mut client, vec![document("a", &json!({})), document("b", &json!({}))]).await;
-    // What is there, what is merged with it, and what comes of it: the examples of RFC 7396 and more.
+    // The stored value, the value to merge, and the result: the examples of RFC 7396 and more.
     let table = [
         (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
         (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
@@ -71,7 +71,7 @@ async fn merged_or_replaced(#[values(16, 18)] major: u32) {
             let found = &get(&mut client, "c", &["a"]).await[0];
             assert_eq!(found.metadata.clone().unwrap_or_default(), object(wanted), "{stored} {patch}");
             assert_eq!(found.vector.as_ref().unwrap().values, [1.0]);
-            // What is as wanted is not written.
+            // Metadata that already has the requested value is not written.
             assert_eq!(change(&mut client, request).await, (1, 0));
             assert_eq!(versions(&mut client, &["a", "b"]).await, [before[0] + changes, before[1]]);
         }
@@ -91,7 +91,7 @@ async fn by_ids_or_by_a_filter(#[values(16, 18)] major: u32) {
     let by = |filter| v1::UpdateMetadataRequest { filter: Some(filter), ..update(&[], &tag) };
     assert_eq!(change(&mut client, by(with_ids(&["d2", "d3"]))).await, (2, 1));
     assert_eq!(change(&mut client, by(field("i", Test::LessThan(value(&json!(10)))))).await, (10, 7));
-    // What it changes is what it filters by.
+    // It changes the field by which it filters.
     let turned = |filter| v1::UpdateMetadataRequest { filter: Some(filter), ..update(&[], &json!({"old": false})) };
     let dry = v1::UpdateMetadataRequest { dry_run: true, ..turned(equals("old", &json!(true))) };
     assert_eq!(change(&mut client, dry).await, (10_400, 10_400));
@@ -163,7 +163,7 @@ async fn what_cannot_be_stored_is_refused(#[values(16, 18)] major: u32) {
     assert_eq!(refusal(client.update_metadata(unknown).await).1, "COLLECTION_NOT_FOUND");
 }
 
-/// Many at once on the same documents: none is lost, and none waits for another in a circle.
+/// Many concurrent changes of the same documents: none is lost, and no deadlock occurs.
 #[rstest]
 #[tokio::test]
 async fn concurrent_updates_are_all_there(#[values(16, 18)] major: u32) {

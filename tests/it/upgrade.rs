@@ -1,4 +1,4 @@
-//! A database that an older version has set up is refused, then upgraded with all that it holds.
+//! A database of an older version is refused, then upgraded with all of its data.
 
 use pgfox::v1::{self, Filter, SearchMode, condition::Test, filter::Node, search_request::Query};
 use pgfox_server::Migrate;
@@ -22,8 +22,8 @@ fn legs(number: f64) -> Value {
     Value { kind: Some(Kind::NumberValue(number)) }
 }
 
-/// A database with what the first version left behind.
-async fn first_schema(major: u32) -> (String, tokio_postgres::Client) {
+/// A database with the data of the first version.
+pub(crate) async fn first_schema(major: u32) -> (String, tokio_postgres::Client) {
     let database_url = create_database(&cluster(major).postgres).await;
     let admin = sql(&database_url).await;
     let registry = migration(include_str!("../../server/migrations/0001_registry.sql"));
@@ -41,7 +41,7 @@ async fn first_schema(major: u32) -> (String, tokio_postgres::Client) {
     (database_url, admin)
 }
 
-fn migration(sql: &str) -> String {
+pub(crate) fn migration(sql: &str) -> String {
     sql.replace("{internal}", "pgfox_internal").replace("{views}", "pgfox")
 }
 
@@ -50,7 +50,7 @@ fn migration(sql: &str) -> String {
 async fn the_first_schema_is_upgraded(#[values(16, 18)] major: u32) {
     let (database_url, admin) = first_schema(major).await;
 
-    // Not by the way: whoever runs several servers decides when.
+    // The server refuses, because an operator with several servers must decide when to upgrade.
     let refused = Setup::new(database_url.clone()).start().await.ended().await.expect_err("an older schema");
     assert!(format!("{refused:#}").contains("`pgfox-server migrate`"), "{refused:#}");
 
@@ -64,7 +64,7 @@ async fn the_first_schema_is_upgraded(#[values(16, 18)] major: u32) {
     assert_eq!(collection.document_count, 3);
     assert_eq!(collection.metadata_indexes.len(), 1);
 
-    // What was stored is found as before, and in the new ways.
+    // Stored documents are found as before, and by the new kinds of search.
     assert_eq!(found(&mut client, vector([1.0, 0.1, 0.0]), |_| {}).await, ["sounds", "naïve", "silent"]);
     let words = |text: &str| Query::Text(text.into());
     let full_text = |request: &mut v1::SearchRequest| request.mode = SearchMode::FullText.into();
@@ -79,7 +79,7 @@ async fn the_first_schema_is_upgraded(#[values(16, 18)] major: u32) {
     let ids: Vec<&str> = view.iter().map(|row| row.get(0)).collect();
     assert_eq!(ids, ["naïve", "silent", "sounds"]);
 
-    // Nothing has to be embedded or written again.
+    // No document is embedded or written again.
     let same = v1::Document {
         text: "Foxes can make over 40 different sounds.".into(),
         metadata: Some(Struct { fields: [("legs".to_owned(), legs(4.0))].into() }),
@@ -93,14 +93,14 @@ async fn the_first_schema_is_upgraded(#[values(16, 18)] major: u32) {
     assert_eq!(found(&mut client, words("hoarse"), full_text).await, ["naïve"]);
     assert_eq!(found(&mut client, words("naïve"), full_text).await, Vec::<String>::new());
 
-    // The empty collection works too.
+    // The empty collection works, too.
     let request = v1::IngestRequest {
         collection: "empty".into(),
         documents: vec![vector_document("one", &[1.0, 2.0, 3.0])],
         ..Default::default()
     };
     assert_eq!(client.ingest(request).await.expect("stored").into_inner().upserted_count, 1);
-    let delete = v1::DeleteCollectionRequest { name: "foxes".into() };
+    let delete = v1::DeleteCollectionRequest { name: "foxes".into(), ..Default::default() };
     client.delete_collection(delete).await.expect("deleted");
     eventually("no table is left", async || {
         let left = "SELECT count(*) FROM pg_class WHERE relname ~ '^(documents|chunks|embeddings)_1'";
@@ -109,7 +109,7 @@ async fn the_first_schema_is_upgraded(#[values(16, 18)] major: u32) {
     .await;
 }
 
-/// A database as version 3 of the schema left it: an index over times that is made of the function of then.
+/// A database of version 3 of the schema, with an index over times that uses the old function.
 async fn third_schema(major: u32) -> (String, tokio_postgres::Client) {
     let (database_url, admin) = first_schema(major).await;
     let second = migration(include_str!("../../server/migrations/0002_chunks_and_metadata.sql"));
@@ -130,7 +130,7 @@ async fn third_schema(major: u32) -> (String, tokio_postgres::Client) {
     (database_url, admin)
 }
 
-/// The names of the indexes over times that are ready, and which function each is of.
+/// The names of the ready indexes over times, and whether each uses the new function.
 async fn time_indexes(admin: &tokio_postgres::Client) -> Vec<(String, bool)> {
     let sql = "SELECT c.relname, pg_get_indexdef(c.oid) LIKE '%time_at_2%'
                FROM pgfox_internal.metadata_indexes m
@@ -147,7 +147,7 @@ async fn seen_at_noon(client: &mut Client) -> i64 {
     client.count_documents(request).await.expect("a count").into_inner().count
 }
 
-/// A server that has upgraded the schema, and a transaction: no index becomes complete while it is open.
+/// A server that has upgraded the schema, and an open transaction that keeps every new index from becoming complete.
 async fn upgrade_and_hold(database_url: &str) -> (tokio_postgres::Client, Server) {
     let hold = sql(database_url).await;
     hold.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
@@ -174,7 +174,7 @@ async fn an_index_over_times_serves_until_the_new_one_is_built(#[values(16, 18)]
     })
     .await;
     assert_eq!(time_indexes(&admin).await, [("documents_1_metadata_3".to_owned(), false)]);
-    // Whoever filters meanwhile reads times as the index does, which then serves it.
+    // Filters meanwhile read times like the old index, which serves them.
     for client in &mut clients {
         assert_eq!(seen_at_noon(client).await, 1);
         let get = v1::GetCollectionRequest { name: "foxes".into() };
@@ -191,7 +191,7 @@ async fn an_index_over_times_serves_until_the_new_one_is_built(#[values(16, 18)]
     })
     .await;
     assert_eq!(time_indexes(&admin).await, [("documents_1_metadata_4".to_owned(), true)]);
-    // Nobody has searched, which would tell what changed.
+    // No search has run that could have detected the change.
     for client in &mut clients {
         assert_eq!(seen_at_noon(client).await, 2);
     }
@@ -220,13 +220,35 @@ async fn a_new_index_that_fails_leaves_the_old_one() {
     let failed = "SELECT count(*) FILTER (WHERE state = 'failed'), count(*) FROM pgfox_internal.metadata_index_jobs";
     eventually("the job fails", async || admin.query_one(failed, &[]).await.unwrap().get::<_, i64>(0) == 1).await;
     hold.batch_execute("COMMIT").await.unwrap();
-    // Longer than servers take to look for jobs.
+    // Longer than the interval at which servers look for jobs.
     tokio::time::sleep(std::time::Duration::from_secs(8)).await;
     assert_eq!(admin.query_one(failed, &[]).await.unwrap().get::<_, i64>(1), 1, "not at once again");
     assert_eq!(time_indexes(&admin).await, [("documents_1_metadata_3".to_owned(), false)]);
     assert_eq!(seen_at_noon(&mut client).await, 1);
-    // Who asks for what is there has it built.
+    // A request for the existing index builds it.
     crate::calls::build_time_index(&mut client, "foxes", "seen").await;
     assert_eq!(time_indexes(&admin).await.first().map(|(_, is_new)| *is_new), Some(true));
     assert_eq!(seen_at_noon(&mut client).await, 2);
+}
+
+#[tokio::test]
+async fn an_alias_whose_view_cannot_be_made_stays_without() {
+    let (database_url, admin) = third_schema(18).await;
+    admin
+        .batch_execute(
+            "INSERT INTO pgfox_internal.aliases VALUES ('plain', 1), ('taken', 1), ('named', 1), ('broken', 2);
+             CREATE TABLE pgfox.taken (); CREATE DOMAIN pgfox.named AS int;
+             DROP TABLE pgfox_internal.chunks_2 CASCADE",
+        )
+        .await
+        .unwrap();
+    let mut setup = Setup::new(database_url);
+    setup.migrate = Migrate::Always;
+    let server = setup.start().await;
+    server.ready().await;
+    let aliases = "SELECT alias, has_view FROM pgfox_internal.aliases ORDER BY alias";
+    let aliases = admin.query(aliases, &[]).await.unwrap();
+    let aliases: Vec<(&str, bool)> = aliases.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(aliases, [("broken", false), ("named", false), ("plain", true), ("taken", false)]);
+    admin.query("SELECT id FROM pgfox.plain", &[]).await.expect("the view");
 }

@@ -84,5 +84,8 @@ async fn vectors_are_indexed_and_found(#[values(16, 18)] major: u32) {
     let count: i64 = server.sql().await.query_one("SELECT count(*) FROM pgfox.points", &[]).await.unwrap().get(0);
     assert_eq!(count, 299);
     client.drop_index(v1::DropIndexRequest { collection: "points".into(), name: String::new() }).await.unwrap();
-    client.delete_collection(v1::DeleteCollectionRequest { name: "points".into() }).await.unwrap();
+    client
+        .delete_collection(v1::DeleteCollectionRequest { name: "points".into(), ..Default::default() })
+        .await
+        .unwrap();
 }

@@ -1,4 +1,5 @@
-//! Pages in a browser: what they may ask, what gRPC-Web carries both ways, and that others notice nothing of it.
+//! Web pages in a browser: which calls are allowed, what gRPC-Web carries both ways, and that other clients notice
+//! nothing.
 
 mod page;
 
@@ -19,6 +20,7 @@ use crate::{
         AN_HOUR, Server, Setup, cluster, create_database, eventually, reason, vector_document, vectors,
         waiting_for_locks,
     },
+    telemetry::{Scrape, counted},
 };
 
 const APP: &str = "https://app.example.com";
@@ -94,7 +96,7 @@ async fn pages_of_other_origins_may_not() {
     let server = start(|_| {}).await;
     for origin in FOREIGN {
         let asked = preflight(&server.address, Some(origin)).await;
-        let deletion = v1::DeleteCollectionRequest { name: "points".into() };
+        let deletion = v1::DeleteCollectionRequest { name: "points".into(), ..Default::default() };
         let called = call_with(&server, "DeleteCollection", &deletion, &[("origin", origin)]).await;
         for answer in [asked, called] {
             assert_eq!((answer.code, answer.cors_headers()), (403, vec![]), "{origin}: {answer:?}");
@@ -106,9 +108,23 @@ async fn pages_of_other_origins_may_not() {
 
     let answer = preflight(&server.address, None).await;
     assert_eq!((answer.code, answer.cors_headers()), (400, vec![]), "{answer:?}");
-    // Neither a page's nor gRPC-Web.
+    // Neither a header of a page nor one of gRPC-Web.
     let answer = try_send(&server.address, Method::GET, "/", &[], Vec::new()).await.unwrap();
     assert_eq!((answer.code, answer.cors_headers()), (415, vec![]), "{answer:?}");
+}
+
+#[tokio::test]
+async fn calls_of_pages_are_counted_as_all_others() {
+    let server = start(|setup| setup.metrics = true).await;
+    let metrics = server.metrics_address.expect("an address");
+    preflight(&server.address, Some(APP)).await;
+    call(&server, "Search", &search_request("points")).await;
+    call(&server, "Search", &search_request("missing")).await;
+    counted(metrics, "Search", "NOT_FOUND", 1.0).await;
+    counted(metrics, "Search", "OK", 1.0).await;
+    let scrape = Scrape::of(metrics).await;
+    assert_eq!(scrape.errors("Search", "COLLECTION_NOT_FOUND"), 1.0);
+    assert_eq!(scrape.calls("Search", "CANCELLED"), 0.0);
 }
 
 #[tokio::test]
@@ -120,7 +136,7 @@ async fn a_page_searches() {
     assert_eq!(trailers["grpc-status"], "0");
     assert_eq!(answer.header("grpc-encoding"), "", "nothing is compressed for those who did not ask");
 
-    // Programs without an origin may call too, and are told nothing that only browsers need.
+    // Programs without an origin may call, too. They get none of the headers that only browsers need.
     let answer = call_with(&server, "Search", &search_request("points"), &[]).await;
     assert_eq!((answer.status().code(), answer.cors_headers()), (Code::Ok, vec![]));
 }
@@ -196,7 +212,7 @@ async fn a_page_needs_a_key_where_others_do() {
     }
     let answer = list(&[("authorization", "Bearer fox")]).await;
     assert_eq!(answer.status().code(), Code::Ok);
-    // A browser sends no key with what it asks beforehand.
+    // A browser sends no key with a preflight request.
     assert_eq!(preflight(&server.address, Some(APP)).await.code, 200);
 }
 
@@ -217,7 +233,7 @@ async fn a_page_has_deadlines_and_limits() {
     let answer = call_with(&server, "Search", &search_request("points"), &headers).await;
     assert_eq!(answer.error(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
 
-    // A page that is left takes its query along.
+    // Leaving a page cancels its query.
     let request = search_request("points");
     {
         let mut left = Box::pin(call(&server, "Search", &request));
@@ -244,7 +260,7 @@ async fn a_page_that_stays_does_not_keep_the_server_from_its_end() {
 }
 
 #[tokio::test]
-async fn other_clients_notice_nothing() {
+async fn other_clients_are_not_affected() {
     let server = start(|_| {}).await;
     let search = async |mut client: crate::support::Client| {
         let response = client.search(search_request("points")).await.unwrap();
@@ -316,7 +332,7 @@ async fn without_origins_there_is_nothing_of_it() {
 
 #[tokio::test]
 async fn the_program_takes_origins_and_nothing_else() {
-    for (origins, told) in [
+    for (origins, reported) in [
         ("*", "name each origin"),
         ("https://*.example.com", "name each origin"),
         ("https://app.example.com/page", "scheme://host"),
@@ -331,7 +347,7 @@ async fn the_program_takes_origins_and_nothing_else() {
             let output = command.output().await.unwrap();
             let stderr = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(2), "{origins}: {stderr}");
-            assert!(stderr.contains("--web-origins") && stderr.contains(told), "{origins}: {stderr}");
+            assert!(stderr.contains("--web-origins") && stderr.contains(reported), "{origins}: {stderr}");
         }
     }
 

@@ -1,4 +1,4 @@
-// The story that every client of pgfox tells, in Go: one line per step, and an exit code.
+// The story of tests/clients/README.md in Go: one line per step, and an exit code.
 package main
 
 import (
@@ -17,18 +17,19 @@ import (
 // Longest time for the whole story.
 const storyTimeout = 3 * time.Minute
 
-// story is what the steps share.
+// story is the state that the steps share.
 type story struct {
 	endpoint, tlsEndpoint, cutEndpoint, deadEndpoint string
 	ca                                               []byte
 	apiKey                                           string
-	// The collection of the story, and the one without a model.
-	collection, vectors string
-	client              *pgfox.Client
+	// The collection of the story, the one without a model, and the one that is attached to the table.
+	collection, vectors, attachedCollection string
+	table                                   string
+	client                                  *pgfox.Client
 }
 
 func main() {
-	// Not a deadline of the context: calls with one would not get that of the client.
+	// Not a deadline of the context, which would replace that of the client.
 	time.AfterFunc(storyTimeout, func() {
 		fmt.Printf("FAILED: not done after %v\n", storyTimeout)
 		os.Exit(1)
@@ -39,7 +40,7 @@ func main() {
 	}
 }
 
-// tell returns the step that failed, if any, and why.
+// tell runs the steps, and returns the step that failed, if any, and why.
 func tell(ctx context.Context) (step string, err error) {
 	var s story
 	var ca string
@@ -51,12 +52,14 @@ func tell(ctx context.Context) (step string, err error) {
 		"PGFOX_CUT_SERVER":  &s.cutEndpoint,
 		"PGFOX_DEAD_SERVER": &s.deadEndpoint,
 		"STORY_COLLECTION":  &s.collection,
+		"STORY_TABLE":       &s.table,
 	} {
 		if *variable = os.Getenv(name); *variable == "" {
 			return "begin", fmt.Errorf("%s is not set; tests/clients/run.sh sets it", name)
 		}
 	}
 	s.vectors = s.collection + "_vectors"
+	s.attachedCollection = s.collection + "_attached"
 	if s.ca, err = os.ReadFile(ca); err != nil {
 		return "begin", err
 	}
@@ -64,9 +67,9 @@ func tell(ctx context.Context) (step string, err error) {
 		return "begin", err
 	}
 	defer s.client.Close()
-	// For a failure in between; else they are gone already.
+	// After a failure the collections still exist.
 	defer func() {
-		for _, name := range []string{s.collection, s.vectors} {
+		for _, name := range []string{s.collection, s.vectors, s.attachedCollection} {
 			_, _ = s.client.DeleteCollection(ctx, &pgfoxv1.DeleteCollectionRequest{Name: name})
 		}
 	}()
@@ -87,6 +90,7 @@ func tell(ctx context.Context) (step string, err error) {
 		{"tls-and-key", s.tlsAndKey},
 		{"dead-server", s.deadServer},
 		{"resume", s.resume},
+		{"attached", s.attached},
 		{"delete", s.delete},
 	} {
 		if err := step.run(ctx); err != nil {
@@ -97,7 +101,7 @@ func tell(ctx context.Context) (step string, err error) {
 	return "", nil
 }
 
-// expect is the error when something does not hold.
+// expect returns an error if something is not true.
 func expect(holds bool, format string, args ...any) error {
 	if holds {
 		return nil

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The story that every client of pgfox tells, by grpcurl: one line per step, and an exit code. Left out is what grpcurl
-# cannot do: it neither repeats a call nor takes up a stream again.
+# The story of tests/clients/README.md with grpcurl: one line per step, and an exit code. Leaves out the steps that grpcurl
+# cannot do: it neither repeats a call nor resumes a stream.
 #
 # Needs grpcurl (on the PATH, or named by GRPCURL) and Python 3, which makes long requests and reads the answers.
 # Exit code 77: one of them is missing.
@@ -23,7 +23,9 @@ service=pgfox.v1.PgfoxService
 
 work=$(mktemp -d)
 cleanup() {
-    "$grpcurl" -plaintext -max-time 10 -d "{\"name\": \"$collection\"}" "$server" "$service/DeleteCollection" >/dev/null 2>&1 || true
+    for name in "$collection" "${collection}_attached"; do
+        "$grpcurl" -plaintext -max-time 10 -d "{\"name\": \"$name\"}" "$server" "$service/DeleteCollection" >/dev/null 2>&1 || true
+    done
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -224,6 +226,37 @@ says "$dead_server"
 done_with
 
 echo 'left out resume: grpcurl does not take up a stream again'
+
+begin attached
+# An empty embedding: callers send vectors.
+source="{\"table\": \"$STORY_TABLE\", \"textColumns\": [\"content\"]}"
+attached="{\"name\": \"${collection}_attached\", \"embedding\": {}, \"source\": $source}"
+call CreateCollection "{\"collection\": $attached, \"dryRun\": true}"
+holds 'any("<->" in statement["sql"] for statement in last["statements"])'
+call CreateCollection "{\"collection\": $attached}"
+holds 'last["collection"]["source"]["idColumns"] == ["id", "lang"] and last["collection"]["documentCount"] == "4"'
+# A key of several columns is an id that is a JSON array.
+in_table="\"collection\": \"${collection}_attached\""
+since_2005='{"condition": {"field": "year", "atLeast": 2005}}'
+call Search "{$in_table, \"vector\": {\"values\": [0, 1, 0]}, \"filter\": $since_2005}"
+holds '[result["document"]["id"] for result in last["results"]] == ["""[4, "en"]""", """[3, "en"]"""]'
+call GetDocuments "{$in_table, \"ids\": [\"[2, \\\"en\\\"]\"]}"
+holds 'last["documents"][0]["text"] == "Foxes can make over 40 different sounds"'
+holds 'last["documents"][0]["metadata"] == {"year": 2000}'
+call Ingest "{$in_table, \"documents\": [{\"id\": \"[5, \\\"en\\\"]\", \"text\": \"Foxes climb trees\",
+    \"vector\": {\"values\": [1, 1, 1]}, \"metadata\": {\"year\": 2024}}]}"
+holds 'last["upsertedCount"] == 1 and "updatedCount" not in last'
+call Search "{$in_table, \"vector\": {\"values\": [1, 1, 1]}, \"limit\": 1}"
+holds 'last["results"][0]["document"]["id"] == """[5, "en"]"""'
+run -plaintext -max-time 60 -d "{$in_table, \"text\": \"trees\", \"mode\": \"SEARCH_MODE_FULL_TEXT\"}" "$server" "$service/Search"
+[ "$status" = 73 ] || fail "exit code $status"
+says '"reason": "COLLECTION_ATTACHED"'
+says "$STORY_TABLE"
+# The table stays, which tests/clients/run.sh checks.
+call DeleteCollection "{\"name\": \"${collection}_attached\"}"
+run -plaintext -max-time 60 -d "{\"name\": \"${collection}_attached\"}" "$server" "$service/GetCollection"
+[ "$status" = 69 ] || fail "exit code $status"
+done_with
 
 begin delete
 call DeleteDocuments "{\"collection\": \"$collection\", \"filter\": $since_2000}"

@@ -29,10 +29,12 @@ import dev.pgfox.v1.IngestRequest;
 import dev.pgfox.v1.IngestResponse;
 import dev.pgfox.v1.ListDocumentsRequest;
 import dev.pgfox.v1.PgfoxServiceGrpc.PgfoxServiceBlockingStub;
+import dev.pgfox.v1.SearchMode;
 import dev.pgfox.v1.SearchParams;
 import dev.pgfox.v1.SearchRequest;
 import dev.pgfox.v1.SearchResponse;
 import dev.pgfox.v1.SearchResult;
+import dev.pgfox.v1.Source;
 import dev.pgfox.v1.Vector;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
@@ -51,7 +53,7 @@ import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 
 /**
- * The story that every client tells: prints {@code ok <step>} for each step, or {@code FAILED <step>: <why>} and ends
+ * The story of tests/clients/README.md: prints {@code ok <step>} for each step, or {@code FAILED <step>: <why>} and ends
  * with 1.
  */
 public class Story {
@@ -64,6 +66,7 @@ public class Story {
 
     private final String collection = environment("STORY_COLLECTION");
     private final String vectors = collection + "_vectors";
+    private final String attached = collection + "_attached";
     private final PgfoxClient client = PgfoxClient.connect(environment("PGFOX_SERVER"));
     private final PgfoxServiceBlockingStub pgfox = client.blocking();
 
@@ -86,6 +89,7 @@ public class Story {
                 && story.step("tls-and-key", story::tlsAndKey)
                 && story.step("dead-server", story::deadServer)
                 && story.step("resume", story::resume)
+                && story.step("attached", story::attached)
                 && story.step("delete", story::delete);
         if (!isOk) {
             story.cleanUp();
@@ -224,8 +228,8 @@ public class Story {
                         .toList());
         for (BadRequest.FieldViolation violation : invalid.violations()) {
             check(!violation.getDescription().isEmpty(), "no rule for " + violation.getField());
-            String told = violation.getField() + ": " + violation.getDescription();
-            check(invalid.getMessage().contains(told), invalid.getMessage());
+            String line = violation.getField() + ": " + violation.getDescription();
+            check(invalid.getMessage().contains(line), invalid.getMessage());
         }
         Vector two = Vector.newBuilder().addValues(1).addValues(2).build();
         PgfoxException mismatch = failing(() -> pgfox.search(search().setVector(two).build()));
@@ -301,7 +305,7 @@ public class Story {
         try (PgfoxClient cut = PgfoxClient.connect(environment("PGFOX_CUT_SERVER"))) {
             IngestTotals totals = cut.ingest(vectors, documents, options);
             equal("documents", 2_000L, totals.documents());
-            // Of the second connection the acknowledgements are lost, not what they acknowledge.
+            // The second connection loses the acknowledgements, not the documents.
             check(totals.unchanged() > 0, "nothing was sent twice");
         }
         equal("interruptions " + interruptions, 3, interruptions.size());
@@ -316,6 +320,61 @@ public class Story {
             equal("version of " + document.getId(), 1L, document.getVersion());
         }
         equal("ids", IntStream.range(0, 2_000).mapToObj(i -> "vector-" + i).collect(Collectors.toSet()), ids);
+    }
+
+    private void attached() {
+        String table = environment("STORY_TABLE");
+        Collection created = pgfox.createCollection(CreateCollectionRequest.newBuilder()
+                        .setCollection(Collection.newBuilder()
+                                .setName(attached)
+                                // Empty: callers send vectors.
+                                .setEmbedding(Embedding.getDefaultInstance())
+                                .setSource(Source.newBuilder().setTable(table).addTextColumns("content")))
+                        .build())
+                .getCollection();
+        equal("columns of the id", List.of("id", "lang"), created.getSource().getIdColumnsList());
+        equal("rows", 4L, created.getDocumentCount());
+
+        // A key of several columns is an id that is a JSON array.
+        SearchRequest.Builder search = SearchRequest.newBuilder().setCollection(attached);
+        SearchResponse recent = pgfox.search(search.clone()
+                .setVector(vector(0, 1, 0))
+                .setFilter(field("year").atLeast(2005))
+                .build());
+        equal("found", List.of("[4, \"en\"]", "[3, \"en\"]"), ids(recent));
+        Document sounds = pgfox.getDocuments(GetDocumentsRequest.newBuilder()
+                        .setCollection(attached)
+                        .addIds("[2, \"en\"]")
+                        .build())
+                .getDocuments(0);
+        equal("text", "Foxes can make over 40 different sounds", sounds.getText());
+        equal("metadata", Map.of("year", 2000L), DocumentMetadata.toMap(sounds.getMetadata()));
+
+        IngestResponse stored = pgfox.ingest(IngestRequest.newBuilder()
+                .setCollection(attached)
+                .addDocuments(document("[5, \"en\"]")
+                        .setText("Foxes climb trees")
+                        .setVector(vector(1, 1, 1))
+                        .setMetadata(DocumentMetadata.of(Map.of("year", 2024))))
+                .build());
+        equal("upserted", 1, stored.getUpsertedCount());
+        SearchResponse climbing = pgfox.search(search.clone().setVector(vector(1, 1, 1)).build());
+        equal("nearest", "[5, \"en\"]", ids(climbing).get(0));
+
+        PgfoxException refused = failing(() -> pgfox.search(search.clone()
+                .setText("trees")
+                .setMode(SearchMode.SEARCH_MODE_FULL_TEXT)
+                .build()));
+        equal("code", Status.Code.FAILED_PRECONDITION, refused.code());
+        equal("reason", ErrorReason.ERROR_REASON_COLLECTION_ATTACHED, refused.reason());
+        check(refused.getMessage().contains(table), refused.getMessage());
+
+        // The table stays, which tests/clients/run.sh checks.
+        pgfox.deleteCollection(
+                DeleteCollectionRequest.newBuilder().setName(attached).build());
+        PgfoxException gone = failing(() -> pgfox.getCollection(
+                GetCollectionRequest.newBuilder().setName(attached).build()));
+        equal("code", Status.Code.NOT_FOUND, gone.code());
     }
 
     private void delete() {
@@ -336,11 +395,11 @@ public class Story {
 
     /** After a failure: leaves no collection behind. */
     private void cleanUp() {
-        for (String name : List.of(collection, vectors)) {
+        for (String name : List.of(collection, vectors, attached)) {
             try {
                 pgfox.deleteCollection(DeleteCollectionRequest.newBuilder().setName(name).build());
             } catch (StatusRuntimeException e) {
-                // Not there, or nobody is: the failure was told already.
+                // It does not exist, or nobody answers. The failure was reported already.
             }
         }
     }
@@ -361,6 +420,14 @@ public class Story {
         return found.getResultsList().stream()
                 .map(result -> result.getDocument().getId())
                 .toList();
+    }
+
+    private static Vector vector(float... values) {
+        Vector.Builder vector = Vector.newBuilder();
+        for (float value : values) {
+            vector.addValues(value);
+        }
+        return vector.build();
     }
 
     private static Document.Builder document(String id) {

@@ -1,7 +1,8 @@
-"""The story of tests/clients/README.md, told by the Python client."""
+"""The story of tests/clients/README.md with the Python client."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sys
@@ -24,6 +25,7 @@ SENTENCES = [
 QUESTION = "I was wondering, how many sounds can foxes make?"
 COLLECTION = os.environ["STORY_COLLECTION"]
 VECTORS = f"{COLLECTION}_vectors"
+ATTACHED = f"{COLLECTION}_attached"
 
 client = pgfox.connect(os.environ["PGFOX_SERVER"])
 
@@ -178,7 +180,7 @@ def tls_and_key() -> None:
             expect(error.reason == v1.ERROR_REASON_UNAUTHENTICATED and isinstance(error, PermissionError), error)
     with pgfox.connect(f"https://{server.split('://')[-1]}", api_key=key) as blind:
         error = fails(pgfox.UnavailableError, blind.Search, search(text=QUESTION))
-        expect("give `ca`" in str(error) and error.attempts == 1, error)
+        expect("set `ca`" in str(error) and error.attempts == 1, error)
 
 
 def dead_server() -> None:
@@ -218,6 +220,39 @@ def resume() -> None:
     expect({document.version for document in listed} == {1}, "a document was written twice")
 
 
+def attached() -> None:
+    source = v1.Source(table=os.environ["STORY_TABLE"], text_columns=["content"])
+    # An empty embedding: callers send vectors.
+    collection = v1.Collection(name=ATTACHED, embedding=v1.Embedding(), source=source)
+    created = client.CreateCollection(v1.CreateCollectionRequest(collection=collection)).collection
+    expect(created.source.id_columns == ["id", "lang"] and created.document_count == 4, created)
+
+    def nearest(*values: float, **options: Any) -> list[str]:
+        query = v1.SearchRequest(collection=ATTACHED, vector=pgfox.vector(values), limit=2, **options)
+        return ids(client.Search(query))
+
+    # A key of several columns is an id that is a JSON array.
+    expect(nearest(0, 1, 0, filter=since(2005)) == ['[4, "en"]', '[3, "en"]'], nearest(0, 1, 0, filter=since(2005)))
+    request = v1.GetDocumentsRequest(collection=ATTACHED, ids=[json.dumps([2, "en"])])
+    [sounds] = client.GetDocuments(request).documents
+    expect(sounds.text == SENTENCES[1][1] and pgfox.metadata(sounds) == {"year": 2000}, sounds)
+
+    climbing = pgfox.document(
+        json.dumps([5, "en"]), text="Foxes climb trees", vector=[1, 1, 1], metadata={"year": 2024}
+    )
+    stored = client.Ingest(v1.IngestRequest(collection=ATTACHED, documents=[climbing]))
+    expect((stored.upserted_count, stored.updated_count) == (1, 0), stored)
+    expect(nearest(1, 1, 1)[0] == '[5, "en"]', nearest(1, 1, 1))
+
+    words = v1.SearchRequest(collection=ATTACHED, text="trees", mode=v1.SEARCH_MODE_FULL_TEXT)
+    error = fails(pgfox.FailedPreconditionError, client.Search, words)
+    expect(error.reason == v1.ERROR_REASON_COLLECTION_ATTACHED and source.table in str(error), error)
+
+    # The table stays, which tests/clients/run.sh checks.
+    client.DeleteCollection(v1.DeleteCollectionRequest(name=ATTACHED))
+    fails(pgfox.NotFoundError, client.GetCollection, v1.GetCollectionRequest(name=ATTACHED))
+
+
 def delete() -> None:
     response = client.DeleteDocuments(v1.DeleteDocumentsRequest(collection=COLLECTION, filter=since(2005)))
     expect(response.deleted_count == 2, response)
@@ -240,6 +275,7 @@ STEPS = {
     "tls-and-key": tls_and_key,
     "dead-server": dead_server,
     "resume": resume,
+    "attached": attached,
     "delete": delete,
 }
 

@@ -1,4 +1,4 @@
-//! The story of tests/clients/README.md, told by the Rust client.
+//! The story of tests/clients/README.md with the Rust client.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -63,6 +63,7 @@ async fn tell() -> (&'static str, Result<()>) {
         "tls-and-key" => tls_and_key,
         "dead-server" => dead_server,
         "resume" => resume,
+        "attached" => attached,
         "delete" => delete,
     }
     ("", Ok(()))
@@ -90,7 +91,7 @@ fn is_year_at_least(year: f64) -> v1::Filter {
     v1::Filter { node: Some(v1::filter::Node::Condition(condition)) }
 }
 
-/// Ingests and returns what was stored, and how often the stream was interrupted.
+/// Ingests, and returns what was stored and how often the stream was interrupted.
 async fn stored(
     client: &Client,
     collection: &str,
@@ -127,7 +128,9 @@ impl Story {
     async fn create(&self) -> Result<()> {
         let mut client = self.client.clone();
         let collection = v1::Collection { name: self.collection.clone(), ..Default::default() };
-        client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
+        client
+            .create_collection(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() })
+            .await?;
         let request = v1::GetCollectionRequest { name: self.collection.clone() };
         let collection = client.get_collection(request).await?.into_inner().collection.context("no collection")?;
         let embedding = collection.embedding.context("no embedding")?;
@@ -286,7 +289,10 @@ impl Story {
         let name = format!("{}_vectors", self.collection);
         let embedding = Some(v1::Embedding { dimensions: 384, ..Default::default() });
         let collection = v1::Collection { name: name.clone(), embedding, ..Default::default() };
-        self.client.clone().create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
+        self.client
+            .clone()
+            .create_collection(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() })
+            .await?;
 
         let client = connect(&ConnectOptions::new(variable("PGFOX_CUT_SERVER")?)).await?;
         let options = IngestOptions { documents_per_request: 50, ..Default::default() };
@@ -318,6 +324,62 @@ impl Story {
         Ok(())
     }
 
+    async fn attached(&self) -> Result<()> {
+        let mut client = self.client.clone();
+        let (name, table) = (format!("{}_attached", self.collection), variable("STORY_TABLE")?);
+        let source = v1::Source { table: table.clone(), text_columns: vec!["content".into()], ..Default::default() };
+        // An empty embedding: callers send vectors.
+        let embedding = Some(v1::Embedding::default());
+        let collection = v1::Collection { name: name.clone(), embedding, source: Some(source), ..Default::default() };
+        let request = v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() };
+        let created = client.create_collection(request).await?.into_inner().collection.context("no collection")?;
+        let keys = created.source.as_ref().map(|source| source.id_columns.as_slice()).unwrap_or_default();
+        ensure!(keys == ["id", "lang"] && created.document_count == 4, "{created:?}");
+
+        let search = |query| v1::SearchRequest { collection: name.clone(), query: Some(query), ..Default::default() };
+        let near = |values: [f32; 3]| search(v1::search_request::Query::Vector(v1::Vector { values: values.into() }));
+        let request = v1::SearchRequest { filter: Some(is_year_at_least(2005.0)), ..near([0.0, 1.0, 0.0]) };
+        let response = client.search(request).await?.into_inner();
+        // A key of several columns is an id that is a JSON array.
+        ensure!(ids(&response) == [r#"[4, "en"]"#, r#"[3, "en"]"#], "{:?}", ids(&response));
+        let request = v1::GetDocumentsRequest {
+            collection: name.clone(),
+            ids: vec![r#"[2, "en"]"#.into()],
+            ..Default::default()
+        };
+        let documents = client.get_documents(request).await?.into_inner().documents;
+        let year = documents[0].metadata.as_ref().and_then(|metadata| metadata.fields.get("year"));
+        let is_year = year == Some(&Value { kind: Some(Kind::NumberValue(2000.0)) });
+        ensure!(documents[0].text == SENTENCES[1].1 && is_year, "{documents:?}");
+
+        let fields = BTreeMap::from([("year".to_owned(), Value { kind: Some(Kind::NumberValue(2024.0)) })]);
+        let climbing = v1::Document {
+            id: r#"[5, "en"]"#.into(),
+            text: "Foxes climb trees".into(),
+            vector: Some(v1::Vector { values: vec![1.0; 3] }),
+            metadata: Some(Struct { fields }),
+            ..Default::default()
+        };
+        let request =
+            v1::IngestRequest { collection: name.clone(), documents: vec![climbing.clone()], ..Default::default() };
+        let response = client.ingest(request).await?.into_inner();
+        ensure!((response.upserted_count, response.updated_count) == (1, 0), "{response:?}");
+        let response = client.search(near([1.0; 3])).await?.into_inner();
+        ensure!(ids(&response)[0] == climbing.id, "{:?}", ids(&response));
+
+        let mut words = search(v1::search_request::Query::Text("trees".into()));
+        words.set_mode(v1::SearchMode::FullText);
+        let status = client.search(words).await.err().context("full-text search in a table")?;
+        ensure!(status.code() == Code::FailedPrecondition && status.message().contains(&table), "{status}");
+        ensure!(error::reason(&status) == Some(v1::ErrorReason::CollectionAttached), "{status}");
+
+        // The table stays, which tests/clients/run.sh checks.
+        client.delete_collection(v1::DeleteCollectionRequest { name: name.clone(), ..Default::default() }).await?;
+        let status = client.get_collection(v1::GetCollectionRequest { name }).await.err().context("still there")?;
+        ensure!(status.code() == Code::NotFound, "{status}");
+        Ok(())
+    }
+
     async fn delete(&self) -> Result<()> {
         let mut client = self.client.clone();
         let request = v1::DeleteDocumentsRequest {
@@ -328,7 +390,7 @@ impl Story {
         let response = client.delete_documents(request).await?.into_inner();
         ensure!(response.deleted_count == 2, "{response:?}");
         for name in [self.collection.clone(), format!("{}_vectors", self.collection)] {
-            client.delete_collection(v1::DeleteCollectionRequest { name }).await?;
+            client.delete_collection(v1::DeleteCollectionRequest { name, ..Default::default() }).await?;
         }
         let status = client.search(self.question()).await.err().context("still there")?;
         ensure!(status.code() == Code::NotFound, "{status} at {}", self.server);

@@ -27,6 +27,7 @@ export function foxes(
     and,
     Code,
     Completeness,
+    document,
     ErrorReason,
     everything,
     F,
@@ -35,10 +36,12 @@ export function foxes(
     metadata,
     PgfoxError,
     plain,
+    SearchMode,
     vector,
   }: Package,
   client: pgfox.PgfoxClient,
   collection: string,
+  table: string,
 ) {
   /** What two of the foxes are. */
   const food = F("topic").eq("food");
@@ -135,6 +138,46 @@ export function foxes(
       const unknown = await failure(client.search({ collection: `${collection}_none`, query }));
       check(unknown instanceof PgfoxError, `no PgfoxError: ${unknown}`);
       equal([Code[unknown.code], ErrorReason[unknown.reason]], ["NotFound", "COLLECTION_NOT_FOUND"], "code and reason");
+    },
+
+    async attached() {
+      const name = `${collection}_attached`;
+      const source = { table, textColumns: ["content"] };
+      // An empty embedding: callers send vectors.
+      const { collection: created } = await client.createCollection({ collection: { name, embedding: {}, source } });
+      equal([created?.source?.idColumns, created?.documentCount], [["id", "lang"], 4], "what is attached");
+
+      const near = async (values: number[], filter?: pgfox.Filter) => {
+        const query = { case: "vector", value: vector(values) } as const;
+        const { results } = await client.search({ collection: name, query, ...(filter && { filter }), limit: 2 });
+        return results.map(({ document }) => document?.id);
+      };
+      // A key of several columns is an id that is a JSON array.
+      equal(await near([0, 1, 0], F("year").gte(2005)), ['[4, "en"]', '[3, "en"]'], "what is found");
+      const { documents } = await client.getDocuments({ collection: name, ids: [JSON.stringify([2, "en"])] });
+      equal(documents[0]?.text, "Foxes can make over 40 different sounds", "the text of the row");
+      equal(metadata(documents[0]), { year: 2000 }, "the metadata of the row");
+
+      const climbing = document({
+        id: JSON.stringify([5, "en"]),
+        text: "Foxes climb trees",
+        vector: [1, 1, 1],
+        metadata: { year: 2024 },
+      });
+      const stored = await client.ingest({ collection: name, documents: [climbing] });
+      equal([stored.upsertedCount, stored.updatedCount], [1, 0], "what is stored");
+      equal((await near([1, 1, 1]))[0], '[5, "en"]', "the nearest");
+
+      const query = { case: "text", value: "trees" } as const;
+      const refused = await failure(client.search({ collection: name, query, mode: SearchMode.FULL_TEXT }));
+      check(refused instanceof PgfoxError && refused.message.includes(table), `unclear: ${refused}`);
+      const { code, reason } = refused;
+      equal([Code[code], ErrorReason[reason]], ["FailedPrecondition", "COLLECTION_ATTACHED"], "code and reason");
+
+      // The table stays, which tests/clients/run.sh checks.
+      await client.deleteCollection({ name });
+      const gone = await failure(client.getCollection({ name }));
+      check(gone instanceof PgfoxError && gone.code === Code.NotFound, `not gone: ${gone}`);
     },
   } satisfies Steps;
 }

@@ -11,7 +11,7 @@ const endpoint = variable("PGFOX_SERVER");
 const collection = variable("STORY_COLLECTION");
 const vectors = `${collection}_vectors`;
 const client = connect({ endpoint });
-const common = foxes(pgfox, client, collection);
+const common = foxes(pgfox, client, collection, variable("STORY_TABLE"));
 
 const passed = await run(
   {
@@ -102,6 +102,8 @@ const passed = await run(
       equal(ids, [...points(2_000)].map(({ id }) => id).sort(), "the list of ids");
     },
 
+    attached: common.attached,
+
     async delete() {
       equal(
         (await client.deleteDocuments({ collection, filter: F("topic").eq("food") })).deletedCount,
@@ -121,7 +123,9 @@ const passed = await run(
 
 if (!passed) {
   process.exitCode = 1;
-  await Promise.allSettled([collection, vectors].map((name) => client.deleteCollection({ name })));
+  await Promise.allSettled(
+    [collection, vectors, `${collection}_attached`].map((name) => client.deleteCollection({ name })),
+  );
 }
 client.close();
 

@@ -1,4 +1,4 @@
-//! Many builds at once: few connections, one look for all who watch.
+//! Many builds at once: few connections, and one query for all watchers.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ const BUILDS: usize = 110;
 const POOL: usize = 8;
 const CONCURRENCY: usize = 2;
 
-/// Sessions of servers. Not those of autovacuum, nor of the test.
+/// The sessions of servers, without those of autovacuum and of the test.
 async fn sessions(sql: &tokio_postgres::Client) -> usize {
     let row = "SELECT count(*) FROM pg_stat_activity
                WHERE datname = current_database() AND application_name = 'pgfox'";
@@ -50,7 +50,7 @@ async fn many_builds_take_turns() {
 
     let mut most = 0;
     let mut watch = async |sql: &tokio_postgres::Client| most = most.max(sessions(sql).await);
-    // Every look at the builds takes a connection from the pool.
+    // Every query of the builds takes a connection from the pool.
     let looks = async || Scrape::of(server.metrics_address.unwrap()).await.value("pgfox_pool_wait_seconds_count");
     let all = tokio::spawn(builds.into_iter().map(finish).collect::<JoinSet<_>>().join_all());
     // While the first ones are held, the others wait without a connection.
@@ -64,7 +64,8 @@ async fn many_builds_take_turns() {
         "SELECT count(*) FILTER (WHERE attempts > 0), count(*) FROM pgfox_internal.indexes WHERE state = 'building'";
     let row = sql.query_one(attempted, &[]).await.unwrap();
     assert_eq!((row.get(0), row.get(1)), (CONCURRENCY as i64, BUILDS as i64));
-    // All callers share 5 a second, and jobs look now and then. If each caller looked by itself, there would be 2,200.
+    // All callers together make 5 queries a second, and jobs check occasionally. If each caller made its own, there
+    // would be 2,200.
     assert!((5.0..200.0).contains(&looks), "{looks} looks");
 
     hold.release().await;

@@ -1,4 +1,4 @@
-//! Builds whose connection carries nothing any more, though neither side is told.
+//! Builds whose connection is dead without either side knowing.
 
 use std::sync::{
     Arc,
@@ -14,8 +14,8 @@ use super::*;
 use crate::support::cluster;
 use crate::support::create_database;
 
-/// Lies between a server and Postgres. Once told, it swallows all that comes by connections that created an index, from
-/// either side, and keeps them open: as a firewall does that has forgotten them.
+/// A line between a server and Postgres. On demand it swallows everything on connections that created an index, in both
+/// directions, and keeps them open, like a firewall that has forgotten them.
 struct Line {
     cut: Arc<AtomicBool>,
     port: u16,
@@ -43,7 +43,7 @@ impl Line {
     }
 }
 
-/// How the statement of a build begins.
+/// The beginning of the statement of a build.
 const BUILD: &[u8] = b"CREATE INDEX CONCURRENTLY \"embeddings_";
 
 async fn relay(mut client: TcpStream, mut server: TcpStream, cut: Arc<AtomicBool>) {
@@ -59,7 +59,7 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, cut: Arc<AtomicBool
                         return;
                     }
                 }
-                // Even the end of one side stays unknown to the other.
+                // Even the end of one side is not passed on to the other.
                 _ if swallow() => std::future::pending().await,
                 _ => return,
             },
@@ -94,7 +94,7 @@ async fn a_build_whose_connection_is_cut_is_resumed() {
     let mut progress = client.build_index(hnsw(0, 0)).await.unwrap().into_inner();
     let index = until_waiting(&server, &mut progress).await;
     line.cut();
-    // Postgres completes the index, and nobody hears of it.
+    // Postgres completes the index, but nobody hears of it.
     hold.release().await;
     let built = within_a_minute("the build is resumed", finish(progress)).await.unwrap();
     assert_eq!(built.name, index.name);
@@ -113,7 +113,7 @@ async fn another_server_takes_a_build_over_whose_session_is_silent() {
     let mut progress = client.build_index(hnsw(0, 0)).await.unwrap().into_inner();
     let index = until_waiting(&cut_off, &mut progress).await;
     line.cut();
-    // The session of the server that ends here outlives it, with the lock of the build.
+    // The session outlives the server that ends here, and still holds the lock of the build.
     cut_off.stop().await.unwrap();
     hold.release().await;
     let server = Setup::new(direct).start().await;

@@ -1,4 +1,4 @@
-//! What is published stays: cancels after that, and a registry that does not agree with the database.
+//! A published index stays: cancels after that, and a registry that disagrees with the database.
 
 use std::time::Instant;
 
@@ -9,14 +9,14 @@ async fn drop_index(client: &mut Client, name: &str) -> Result<(), Status> {
     client.drop_index(request).await.map(|_| ())
 }
 
-/// A session that keeps the indexes of the collection from being dropped, as `BEGIN; SELECT ...` in psql does.
+/// A session that keeps the indexes of the collection from being dropped, like `BEGIN; SELECT ...` in psql.
 async fn reader(server: &Server) -> tokio_postgres::Client {
     let reader = server.sql().await;
     reader.batch_execute("BEGIN; SELECT count(*) FROM pgfox.points").await.unwrap();
     reader
 }
 
-/// Waits until a session drops an index, which the reader keeps it from.
+/// Waits until a session tries to drop an index, which the reader blocks.
 async fn until_dropping(server: &Server) {
     let dropping = "SELECT count(*) FROM pg_stat_activity
                     WHERE datname = current_database() AND query LIKE 'DROP INDEX%' AND state = 'active'";
@@ -100,14 +100,14 @@ async fn an_index_that_became_invalid_is_built_again() {
     fill(&mut client).await;
     let index = build(&mut client, hnsw(0, 0)).await.unwrap();
     assert_serves(&server, &index).await;
-    // As an interrupted DROP INDEX CONCURRENTLY by hand leaves it.
+    // As an interrupted DROP INDEX CONCURRENTLY leaves it.
     let sql = server.sql().await;
     let invalidate =
         format!("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'pgfox_internal.{}'::regclass", index.name);
     sql.batch_execute(&invalidate).await.unwrap();
     let listed = list(&mut client).await;
     assert_eq!((listed.len(), listed[0].state()), (1, IndexState::Building));
-    // A caller who asks for the same does not get READY for what searches cannot use.
+    // A caller that asks for the same index does not get READY for an index that searches cannot use.
     let again = build(&mut client, hnsw(0, 0)).await.unwrap();
     assert_only(&server, &again).await;
     assert_serves(&server, &again).await;

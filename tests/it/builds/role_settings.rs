@@ -1,9 +1,9 @@
-//! Settings that an operator has put on the role: migrations, builds and metadata indexes work all the same.
+//! Settings that an operator has put on the role: migrations, builds and metadata indexes still work.
 
 use super::*;
 use crate::support::{cluster, create_database, sql};
 
-/// A role of its own for a server, which owns its database. Goes with the cluster of the test run.
+/// A role that owns the database of a server. It disappears with the cluster of the test run.
 struct Role {
     name: String,
     admin: tokio_postgres::Client,
@@ -40,7 +40,7 @@ impl Role {
     }
 }
 
-/// Each of them broke something once, or could.
+/// Each of them once broke something, or could.
 const SETTINGS: [(&str, &str); 27] = [
     ("statement_timeout", "'1s'"),
     ("lock_timeout", "'500ms'"),
@@ -76,12 +76,12 @@ async fn none_of_them_breaks_a_migration_a_build_or_a_metadata_index() {
     let role = Role::create().await;
     role.set(&SETTINGS).await;
     role.set(&[("default_transaction_read_only", "on")]).await;
-    // An empty database is set up, and the functions of the schema are what they should be.
+    // An empty database is set up, and the functions of the schema are correct.
     drop(role.server().await);
     let function = "SELECT pgfox_internal.utc('2024-02-01T10:00:00.5Z') = timestamp '2024-02-01 10:00:00.5'";
     assert!(role.admin.query_one(function, &[]).await.unwrap().get::<_, bool>(0));
 
-    // Who wants to write documents cannot have this one.
+    // A server that writes documents cannot use this one.
     let off = format!("ALTER ROLE {} RESET default_transaction_read_only", role.name);
     role.admin.batch_execute(&off).await.unwrap();
     let server = role.server().await;
@@ -111,7 +111,7 @@ async fn none_of_them_breaks_a_migration_a_build_or_a_metadata_index() {
     assert_eq!((row.get(0), row.get(1)), (true, 2_i64));
 }
 
-/// What a number in the metadata is found by.
+/// A request for the index on numbers in the metadata.
 fn year() -> v1::UpdateCollectionRequest {
     let index = v1::MetadataIndex { field: "year".into(), r#type: v1::MetadataIndexType::Number.into() };
     let collection = v1::Collection { name: "points".into(), metadata_indexes: vec![index], ..Default::default() };
@@ -137,7 +137,7 @@ async fn a_limit_that_ends_a_build_is_named() {
     let server = role.server().await;
     let mut client = server.client();
     client.create_collection(vectors("points", 2, v1::Distance::L2)).await.unwrap();
-    // More than is sorted in memory.
+    // More than fits into memory for sorting.
     let fill = "INSERT INTO pgfox_internal.embeddings_1_1 (document_key, embedding)
                 SELECT i, ARRAY[i, i % 100]::real[]::vector(2) FROM generate_series(1, 100000) i";
     role.admin.batch_execute(fill).await.unwrap();

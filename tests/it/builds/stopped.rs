@@ -18,7 +18,7 @@ async fn dropping_ends_a_build(#[values(16, 18)] major: u32) {
     let mut client = server.client();
     fill(&mut client).await;
     let _hold = Hold::snapshot(&server).await;
-    // By name, then whatever there is.
+    // By name, then all of them.
     for by_name in [true, false] {
         let mut progress = client.build_index(hnsw(0, 0)).await.unwrap().into_inner();
         let index = until_waiting(&server, &mut progress).await;
@@ -39,7 +39,10 @@ async fn deleting_the_collection_ends_a_build(#[values(16, 18)] major: u32) {
     let _hold = Hold::snapshot(&server).await;
     let mut progress = client.build_index(hnsw(0, 0)).await.unwrap().into_inner();
     until_waiting(&server, &mut progress).await;
-    client.delete_collection(v1::DeleteCollectionRequest { name: "points".into() }).await.unwrap();
+    client
+        .delete_collection(v1::DeleteCollectionRequest { name: "points".into(), ..Default::default() })
+        .await
+        .unwrap();
     assert_eq!(in_postgres(&server).await, (vec![], 0));
     let status = finish(progress).await.expect_err("a build of a collection that is gone");
     assert!(matches!(status.code(), Code::Aborted | Code::NotFound), "{status:?}");
@@ -111,7 +114,7 @@ async fn a_failed_build_says_why_and_leaves_nothing(#[values(16, 18)] major: u32
     assert_eq!(in_postgres(&server).await, (vec![], 0));
     assert_eq!(list(&mut client).await, []);
 
-    // Nor does the failure stand in the way of the next attempt.
+    // The failure does not block the next attempt either.
     sql.batch_execute(&format!("ALTER DATABASE {database} RESET maintenance_work_mem")).await.unwrap();
     let index = build(&mut client, request).await.unwrap();
     assert_only(&server, &index).await;

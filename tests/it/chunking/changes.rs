@@ -1,4 +1,4 @@
-//! What a change of a text costs, and what writers of the same text leave.
+//! The cost of a change of a text, and the result of concurrent writers of the same text.
 
 use super::*;
 
@@ -17,11 +17,11 @@ async fn only_changed_chunks_are_embedded() {
     agrees(&before, &text(&names));
     assert_eq!(before.len(), 100);
 
-    // The same again: no call and no row is written.
+    // The same again: the provider is not called and no row is written.
     assert_eq!(put(&mut client, &text(&names)).await, (0, 0, 1));
     assert_eq!((asked(&provider, &mut from).len(), rows(&sql, "a").await), (0, before.clone()));
 
-    // One changes and stays as long as it is: the others are not even moved.
+    // One chunk changes but keeps its length: the others are not even moved.
     names[40] = "x40";
     assert_eq!(put(&mut client, &text(&names)).await, (1, 1, 0));
     assert_eq!(asked(&provider, &mut from), [paragraph("x40")]);
@@ -30,7 +30,7 @@ async fn only_changed_chunks_are_embedded() {
     assert_eq!((&after[..40], &after[41..]), (&before[..40], &before[41..]));
     assert_eq!((before[40].chunk, after[40].chunk), (40, 100));
 
-    // One more at the beginning moves the rest; their vectors are not touched.
+    // A new chunk at the beginning moves the others, but their vectors are not written.
     let before = after;
     names.insert(0, "new");
     assert_eq!(put(&mut client, &text(&names)).await, (1, 1, 0));
@@ -42,7 +42,7 @@ async fn only_changed_chunks_are_embedded() {
         assert_eq!(before.ordinal + 1, after.ordinal);
     }
 
-    // The other way round, some of them twice and some gone.
+    // In reverse order, with some repeated and some deleted.
     names.reverse();
     names.truncate(50);
     names.extend_from_within(..10);
@@ -55,7 +55,7 @@ async fn only_changed_chunks_are_embedded() {
     assert_eq!(asked(&provider, &mut from), Vec::<String>::new());
     agrees(&rows(&sql, "a").await, &text(&names));
 
-    // Metadata alone: nothing but the document.
+    // If only the metadata changes, only the document is written.
     let before = rows(&sql, "a").await;
     let metadata = prost_types::Struct {
         fields: [("k".to_owned(), prost_types::Value { kind: Some(prost_types::value::Kind::NullValue(0)) })].into(),
@@ -64,7 +64,7 @@ async fn only_changed_chunks_are_embedded() {
     assert_eq!(counts(&ingest(&mut client, "c", vec![document]).await), (1, 1, 0));
     assert_eq!((asked(&provider, &mut from).len(), rows(&sql, "a").await), (0, before));
 
-    // To one chunk, to none, to many.
+    // From many chunks to one, to none, and to many again.
     for names in [&["one"][..], &["two"], &[], &["three", "four", "three"], &["five", "six"], &["five"]] {
         assert_eq!(put(&mut client, &text(names)).await, (1, 1, 0));
         let rows = rows(&sql, "a").await;
@@ -139,7 +139,7 @@ async fn a_vector_of_the_callers_own_stands_for_the_whole_text() {
 }
 
 #[tokio::test]
-async fn a_chunk_longer_than_the_model_reads_is_told() {
+async fn a_chunk_longer_than_the_model_reads_is_reported() {
     let provider = Provider::start().await;
     let server = Server::start_with(18, with_provider(&provider)).await;
     let mut client = server.client();
@@ -193,7 +193,7 @@ async fn writers_of_chunks_leave_one_of_them_whole() {
         let mut client = server.client();
         tokio::spawn(async move {
             for round in 0..12 {
-                // Some paragraphs are everybody's, in another order each time, so that most chunks are kept.
+                // All writers share some paragraphs, in a different order each time, so that most chunks are kept.
                 let document = |i: usize| {
                     let mut names: Vec<String> =
                         (0..8).map(|name| format!("all{}", (name + writer + round) % 8)).collect();
@@ -242,7 +242,7 @@ async fn what_was_read_is_read_again_when_it_changed() {
     held.notify_one();
     assert_eq!(late.await.unwrap(), (1, 1, 0));
     agrees(&rows(&sql, "a").await, &text(&["one", "two", "late"]));
-    // What was embedded once is not embedded again.
+    // A text that was embedded once is not embedded again.
     assert_eq!(asked(&provider, &mut from), ["late", "soon", "two"].map(paragraph));
     assert_eq!(orphans(&sql).await, (0, 0));
 }

@@ -1,9 +1,10 @@
 //! The headings above a chunk, which the model reads with it.
 
-use pgfox_server::Migrate;
-
 use super::*;
-use crate::support::{Setup, sql};
+use crate::{
+    support::{Setup, sql},
+    upgrade::migration,
+};
 
 /// A collection that splits Markdown into chunks of at most 100 characters.
 fn markdown(name: &str, embed_headings: Option<bool>) -> v1::CreateCollectionRequest {
@@ -14,12 +15,12 @@ fn markdown(name: &str, embed_headings: Option<bool>) -> v1::CreateCollectionReq
     request
 }
 
-/// Of 70 characters, so that there is one in each chunk.
+/// A sentence of 70 characters, so that each chunk has one.
 fn sentence(what: &str) -> String {
     format!("{what:.<69}!")
 }
 
-/// A text, the same as chunks, and as the model reads these.
+/// A text, its chunks, and the chunks as the model reads them.
 fn guide(title: &str, section: &str) -> (String, Vec<String>, Vec<String>) {
     let parts = [
         (sentence("before"), None),
@@ -40,7 +41,7 @@ fn guide(title: &str, section: &str) -> (String, Vec<String>, Vec<String>) {
     (chunks.join("\n\n"), chunks.clone(), read.collect())
 }
 
-/// Checks what is stored of a text against what it says and what the model read.
+/// Compares what is stored for a text with the text and with what the model read.
 #[track_caller]
 fn are(rows: &[Row], chunks: &[String], read: &[String]) {
     let stored: Vec<(&str, Option<&Vec<f32>>)> =
@@ -84,7 +85,7 @@ async fn headings_are_read_with_the_chunks_below_them() {
     assert_eq!(put(&mut client, &text).await, (0, 0, 1));
     assert_eq!((asked(&provider, &mut from).len(), rows(&sql, "a").await), (0, before.clone()));
 
-    // Another heading: what is below it, and nothing else.
+    // Another heading: only the text below it is embedded.
     let (text, chunks, read) = guide("Guide", "Set up");
     assert_eq!(put(&mut client, &text).await, (1, 1, 0));
     assert_eq!(asked(&provider, &mut from), prefixed(&read[3..7]));
@@ -129,7 +130,7 @@ async fn collections_of_older_versions_stay_without_headings() {
     let admin = server.sql().await;
     let before = rows(&admin, "a").await;
     agrees(&before, &text);
-    // The hashes are those of before: of the content, with all lengths and settings, and of each chunk alone.
+    // The hashes have not changed: of the content, with all lengths and settings, and of each chunk alone.
     let (documents, stored, _) = tables(&admin).await;
     let lengths = |text: &str| (text.len() as u64).to_le_bytes();
     let model = "openai/text-embedding-3-small";
@@ -149,14 +150,13 @@ async fn collections_of_older_versions_stay_without_headings() {
     let row = admin.query_one(&hashes, &[&content]).await.unwrap();
     assert_eq!((row.get(0), row.get(1)), (true, true));
 
-    // What the version before left behind.
+    // The state that the previous version left behind.
     let database_url = server.database_url.clone();
     server.stop().await.expect("stopped");
-    let older = "ALTER TABLE pgfox_internal.collections DROP COLUMN chunk_headings;
-                 DELETE FROM pgfox_internal.schema_migrations WHERE version >= 5";
-    admin.batch_execute(older).await.unwrap();
+    admin.batch_execute("ALTER TABLE pgfox_internal.collections DROP COLUMN chunk_headings").await.unwrap();
+    let fifth = migration(include_str!("../../../server/migrations/0005_embed_headings.sql"));
+    admin.batch_execute(&fifth).await.unwrap();
     let mut setup = Setup::new(database_url.clone());
-    setup.migrate = Migrate::Always;
     with_provider(&provider)(&mut setup);
     let server = setup.start().await;
     server.ready().await;

@@ -1,4 +1,4 @@
-//! A database that is away, busy, or changed beneath the server.
+//! A database that is unreachable, busy, or changed underneath the server.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_stopped_database_is_told_until_it_is_back() {
+async fn a_stopped_database_is_reported_until_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let postgres = start_postgres_in(folder.path(), 18).await;
     let mut setup = Setup::new(create_database(&postgres).await);
@@ -28,11 +28,11 @@ async fn a_stopped_database_is_told_until_it_is_back() {
     postgres.stop().await;
     let unavailable = expected(Code::Unavailable, "DATABASE_UNAVAILABLE", true);
     let status = get(&mut client, "foxes", "fox").await.expect_err("no database");
-    assert_eq!(told(&status), unavailable, "{status:?}");
+    assert_eq!(reported(&status), unavailable, "{status:?}");
     becomes(&server, false).await;
-    let status = in_time("told at once", ingest(&mut client, "foxes", text_document("hen", "a hen"))).await;
+    let status = in_time("reported at once", ingest(&mut client, "foxes", text_document("hen", "a hen"))).await;
     let status = status.expect_err("no database");
-    assert_eq!(told(&status), unavailable, "{status:?}");
+    assert_eq!(reported(&status), unavailable, "{status:?}");
 
     let postgres = start_postgres_in(folder.path(), 18).await;
     becomes(&server, true).await;
@@ -43,7 +43,7 @@ async fn a_stopped_database_is_told_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_killed_database_is_told_and_comes_back() {
+async fn a_killed_database_is_reported_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let postgres = start_postgres_in(folder.path(), 16).await;
     let server = Setup::new(create_database(&postgres).await).start().await;
@@ -57,7 +57,7 @@ async fn a_killed_database_is_told_and_comes_back() {
         Ok(found) => failures > 0 && found.documents.len() == 1,
         Err(status) => {
             failures += 1;
-            assert_eq!(told(&status), expected(Code::Unavailable, "DATABASE_UNAVAILABLE", true), "{status:?}");
+            assert_eq!(reported(&status), expected(Code::Unavailable, "DATABASE_UNAVAILABLE", true), "{status:?}");
             false
         }
     })
@@ -67,7 +67,7 @@ async fn a_killed_database_is_told_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_full_pool_is_told() {
+async fn a_full_pool_is_reported() {
     let server = Server::start_with(18, |setup| {
         setup.pool_size = 1;
         setup.pool_wait = Duration::from_millis(200);
@@ -83,8 +83,8 @@ async fn a_full_pool_is_told() {
     let waiting = tokio::spawn(async move { search(&mut waiting, "points", &[1.0, 2.0, 3.0]).await });
     eventually("the connection is busy", async || waiting_for_locks(&server.database_url).await == 1).await;
     let status = search(&mut client, "points", &[1.0, 2.0, 3.0]).await.expect_err("no connection");
-    assert_eq!(told(&status), expected(Code::ResourceExhausted, "DATABASE_BUSY", true), "{status:?}");
-    // Work is not an outage: the server goes on asking for its database, in vain, and stays healthy.
+    assert_eq!(reported(&status), expected(Code::ResourceExhausted, "DATABASE_BUSY", true), "{status:?}");
+    // Work is not an outage: the server keeps asking its database without an answer and stays healthy.
     let metrics = server.metrics_address.unwrap();
     let waits = async || Scrape::of(metrics).await.value("pgfox_pool_wait_seconds_count");
     let before = waits().await;
@@ -96,7 +96,7 @@ async fn a_full_pool_is_told() {
 
 #[rstest]
 #[tokio::test]
-async fn a_dropped_extension_is_told_and_missed_no_more_when_it_is_back(#[values(16, 18)] major: u32) {
+async fn a_dropped_extension_is_reported_until_it_is_back(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let mut client = server.client();
     client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
@@ -105,13 +105,16 @@ async fn a_dropped_extension_is_told_and_missed_no_more_when_it_is_back(#[values
     sql.batch_execute("DROP EXTENSION vector CASCADE").await.unwrap();
     becomes(&server, false).await;
     let status = search(&mut client, "points", &[1.0, 2.0, 3.0]).await.expect_err("no extension");
-    assert_eq!(told(&status), expected(Code::FailedPrecondition, "EXTENSION_MISSING", false), "{status:?}");
+    assert_eq!(reported(&status), expected(Code::FailedPrecondition, "EXTENSION_MISSING", false), "{status:?}");
     assert!(status.message().contains("CREATE EXTENSION vector"), "{status:?}");
 
     sql.batch_execute("CREATE EXTENSION vector").await.unwrap();
     becomes(&server, true).await;
-    // CASCADE took the vectors, so the collection is made again.
-    client.delete_collection(v1::DeleteCollectionRequest { name: "points".into() }).await.unwrap();
+    // CASCADE dropped the vectors, so the collection is created again.
+    client
+        .delete_collection(v1::DeleteCollectionRequest { name: "points".into(), ..Default::default() })
+        .await
+        .unwrap();
     client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
     ingest(&mut client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
     assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 1);

@@ -1,4 +1,4 @@
-//! Health tells the truth within seconds: of databases that stop without a word, and that are back.
+//! Health is right within seconds, even for databases that silently stop, and for databases that come back.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
 /// How long health may be wrong.
 const LATE: Duration = Duration::from_secs(6);
 
-/// Waits until the server says what is true now, not too long.
+/// Waits until the server reports the truth, but not too long.
 async fn soon(server: &Server, serving: bool) {
     within(LATE, server, serving).await;
 }
@@ -30,7 +30,7 @@ async fn fill(client: &mut Client) {
     ingest(client, "points", vector_document("p", &[1.0, 2.0, 3.0])).await.unwrap();
 }
 
-/// All processes of a Postgres, the first of which has this id.
+/// All processes of the Postgres with this postmaster.
 fn processes(postmaster: u32) -> Vec<u32> {
     let mut found = vec![postmaster];
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -62,7 +62,7 @@ async fn a_stopped_postgres_is_missed_and_found_again() {
     assert!(pids.len() > 3, "{pids:?}");
     signal(&pids, "STOP");
     soon(&server, false).await;
-    // A call of that time ends at its deadline.
+    // A call from that time ends at its deadline.
     let mut request = tonic::Request::new(v1::GetCollectionRequest { name: "points".into() });
     request.set_timeout(Duration::from_millis(500));
     let status = client.get_collection(request).await.expect_err("no database");
@@ -97,7 +97,7 @@ async fn connections_that_lead_nowhere_are_missed_and_replaced() {
     soon(&server, false).await;
 
     proxy.thaw();
-    // Health may not know yet, which does not keep a call from trying. None is stuck with a connection from before.
+    // Health may not know yet, but calls try anyway. None is stuck with an old connection.
     for _ in 0..8 {
         let began = Instant::now();
         assert_eq!(search(&mut client, "points", &[1.0, 2.0, 3.0]).await.unwrap().results.len(), 1);
@@ -113,7 +113,7 @@ async fn one_connection_that_leads_nowhere_is_no_outage() {
     let server = Setup::new(proxy.through(&database_url)).start().await;
     server.ready().await;
     fill(&mut server.client()).await;
-    // That of the probe among them.
+    // The connection of the probe is among them.
     proxy.lose();
     let until = Instant::now() + LATE;
     while Instant::now() < until {
@@ -136,7 +136,7 @@ async fn a_first_connection_that_stalls_is_not_waited_for() {
     eventually("the server waits", async || other.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) == 1).await;
     proxy.lose();
     drop(other);
-    // It may ask for the lock by the lost connection once more.
+    // It may ask once more for the lock over the lost connection.
     within(LATE * 2, &server, true).await;
 
     // The same after an outage.

@@ -1,4 +1,4 @@
-//! kill -9 in the middle of a stream: nothing acknowledged is lost, nothing is doubled.
+//! kill -9 in the middle of a stream: nothing acknowledged is lost, and nothing is stored twice.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn a_stream_survives_kills_of_postgres_and_of_the_server() {
     })
     .await;
 
-    // So slow that every kill is in the middle.
+    // So slow that every kill comes in the middle.
     let (source, documents) = tokio::sync::mpsc::channel(1);
     tokio::spawn(async move {
         for i in 0..DOCUMENTS {
@@ -49,7 +49,7 @@ async fn a_stream_survives_kills_of_postgres_and_of_the_server() {
         postgres.kill().unwrap();
         until(2_500).await;
         server.kill().await;
-        // Longer than nothing, so that the client meets a closed port too.
+        // Not at once, so that the client meets a closed port too.
         tokio::time::sleep(Duration::from_millis(300)).await;
         server = ServerProcess::start(&database_url, &address).await;
         until(4_000).await;
@@ -61,7 +61,7 @@ async fn a_stream_survives_kills_of_postgres_and_of_the_server() {
     let totals = totals.unwrap();
     assert!(interruptions >= 3, "{interruptions} interruptions");
     assert_eq!((totals.documents, totals.updated, totals.skipped), (DOCUMENTS, 0, 0));
-    // What was stored but not acknowledged was sent twice, and found unchanged.
+    // Documents that were stored but not acknowledged were sent twice and found unchanged.
     assert_eq!(totals.upserted + totals.unchanged, DOCUMENTS);
     let stored = "SELECT count(*), count(DISTINCT id), count(DISTINCT embedding::text), sum(id::bigint)::bigint
                   FROM pgfox.points";

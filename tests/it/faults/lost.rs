@@ -1,4 +1,4 @@
-//! Connections to the database that were lost without a word are let go: they hold neither sockets nor turns of others.
+//! Database connections that were silently lost are let go: they hold neither sockets nor the turns of other calls.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ async fn start(pool_size: usize) -> (Proxy, Server) {
     (proxy, server)
 }
 
-/// Sockets of this process that are connected to a port.
+/// The sockets of this process that are connected to a port.
 #[cfg(target_os = "linux")]
 fn connected_to(port: u16) -> usize {
     const ESTABLISHED: &str = "01";
@@ -74,7 +74,7 @@ async fn calls_on_lost_connections_end_soon_and_make_room() {
     assert_eq!(found.results.len(), 1);
     for lost in searches.join_all().await {
         let status = lost.expect_err("its answer is lost");
-        assert_eq!(told(&status), expected(Code::Unavailable, "DATABASE_UNAVAILABLE", true), "{status:?}");
+        assert_eq!(reported(&status), expected(Code::Unavailable, "DATABASE_UNAVAILABLE", true), "{status:?}");
     }
     // They have 30 s.
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
@@ -83,7 +83,7 @@ async fn calls_on_lost_connections_end_soon_and_make_room() {
 #[tokio::test]
 async fn an_abandoned_statement_of_a_lost_connection_holds_up_nobody() {
     const POOL_SIZE: usize = 2;
-    /// What others wait for when such a statement is cancelled, and its answer waited for, in vain.
+    /// The time that others would wait if the cancel of such a statement had no effect.
     const TOO_LONG: Duration = Duration::from_millis(5_000);
     let (proxy, server) = start(POOL_SIZE).await;
     let client = server.client();

@@ -1,4 +1,4 @@
-//! Parts of the database that somebody has dropped: told as what they are, and to whom they matter.
+//! Parts of the database that somebody has dropped: each error names the part and reaches only the calls that need it.
 
 use super::*;
 use crate::{
@@ -13,7 +13,7 @@ async fn fill(client: &mut Client, name: &str) {
     ingest(client, name, vector_document("p", &VALUES)).await.unwrap();
 }
 
-/// What reading and writing vectors says of a collection.
+/// The errors of reading and writing vectors of a collection.
 async fn errors(client: &mut Client, name: &str) -> [Status; 2] {
     [
         search(client, name, &VALUES).await.expect_err("a search"),
@@ -24,17 +24,17 @@ async fn errors(client: &mut Client, name: &str) -> [Status; 2] {
 async fn assert_damaged(client: &mut Client, name: &str) {
     for status in errors(client, name).await {
         let damaged = expected(Code::FailedPrecondition, "COLLECTION_DAMAGED", false);
-        assert_eq!(told(&status), damaged, "{status:?}");
+        assert_eq!(reported(&status), damaged, "{status:?}");
         assert_eq!(info(&status)["collection"], name);
     }
 }
 
 async fn delete(client: &mut Client, name: &str) {
-    client.delete_collection(v1::DeleteCollectionRequest { name: name.into() }).await.unwrap();
+    client.delete_collection(v1::DeleteCollectionRequest { name: name.into(), ..Default::default() }).await.unwrap();
 }
 
 #[tokio::test]
-async fn lost_vectors_are_told_of_their_collection_alone() {
+async fn lost_vectors_affect_only_their_collection() {
     let server = Server::start(18).await;
     let mut client = server.client();
     fill(&mut client, "old").await;
@@ -43,7 +43,7 @@ async fn lost_vectors_are_told_of_their_collection_alone() {
     let again = "BEGIN; DROP EXTENSION vector CASCADE; CREATE EXTENSION vector; COMMIT";
     server.sql().await.batch_execute(again).await.unwrap();
     assert_damaged(&mut client, "old").await;
-    // When health has looked again, too.
+    // Also after health has checked again.
     tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
     becomes(&server, true).await;
     assert_damaged(&mut client, "old").await;
@@ -56,7 +56,7 @@ async fn lost_vectors_are_told_of_their_collection_alone() {
 }
 
 #[tokio::test]
-async fn a_lost_table_is_told_of_its_collection_alone() {
+async fn a_lost_table_affects_only_its_collection() {
     let server = Server::start(18).await;
     let mut client = server.client();
     fill(&mut client, "whole").await;
@@ -83,27 +83,27 @@ async fn a_lost_table_is_told_of_its_collection_alone() {
 }
 
 #[tokio::test]
-async fn a_lost_schema_is_told_until_it_is_set_up_again() {
+async fn a_lost_schema_is_reported_until_it_is_set_up_again() {
     let server = Server::start(18).await;
     let mut client = server.client();
     fill(&mut client, "points").await;
     server.sql().await.batch_execute("DROP SCHEMA pgfox, pgfox_internal CASCADE").await.unwrap();
     let missing = expected(Code::FailedPrecondition, "SCHEMA_MISSING", false);
-    // At once, and when health knows.
+    // Both immediately and after health knows.
     for _ in 0..2 {
         for status in errors(&mut client, "points").await {
-            assert_eq!(told(&status), missing, "{status:?}");
+            assert_eq!(reported(&status), missing, "{status:?}");
         }
         let get = client.get_collection(v1::GetCollectionRequest { name: "points".into() }).await;
-        assert_eq!(told(&get.expect_err("no registry")), missing);
+        assert_eq!(reported(&get.expect_err("no registry")), missing);
         let list = client.list_collections(v1::ListCollectionsRequest::default()).await;
-        assert_eq!(told(&list.expect_err("no registry")), missing);
+        assert_eq!(reported(&list.expect_err("no registry")), missing);
         let create = client.create_collection(vectors("more", 3, v1::Distance::L2)).await;
-        assert_eq!(told(&create.expect_err("no registry")), missing);
+        assert_eq!(reported(&create.expect_err("no registry")), missing);
         becomes(&server, false).await;
     }
 
-    // Another server sets it up. Ids begin anew, and nothing that was remembered is mistaken for what is there.
+    // Another server sets it up. Ids start again, and cached ids are not confused with new ones.
     let other = Setup::new(server.database_url.clone()).start().await;
     other.ready().await;
     becomes(&server, true).await;

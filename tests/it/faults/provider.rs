@@ -1,4 +1,4 @@
-//! An embedding provider that limits, fails, talks nonsense or stalls.
+//! An embedding provider that limits the rate, fails, answers nonsense or stalls.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn start_with(provider: &Provider, change: impl FnOnce(&mut OpenAiConfig))
     .await;
     let embedding = v1::Embedding { model: "openai/fixed-test".into(), ..Default::default() };
     let collection = v1::Collection { name: "foxes".into(), embedding: Some(embedding), ..Default::default() };
-    let request = v1::CreateCollectionRequest { collection: Some(collection) };
+    let request = v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() };
     server.client().create_collection(request).await.unwrap();
     server
 }
@@ -45,7 +45,7 @@ async fn search_text(client: &mut Client, text: &str) -> Result<v1::SearchRespon
 }
 
 #[tokio::test]
-async fn its_failures_are_told_and_nothing_is_stored() {
+async fn its_failures_are_reported_and_nothing_is_stored() {
     let provider = Provider::start().await;
     let server = start(&provider).await;
     let mut client = server.client();
@@ -71,13 +71,13 @@ async fn its_failures_are_told_and_nothing_is_stored() {
         let text = format!("fox number {number}");
         provider.script(answer.clone(), 1);
         let status = ingest(&mut client, "foxes", text_document("fox", &text)).await.expect_err("no embedding");
-        assert_eq!(told(&status), expected, "Ingest with {answer:?}: {status:?}");
+        assert_eq!(reported(&status), expected, "Ingest with {answer:?}: {status:?}");
         provider.script(answer.clone(), 1);
         let status = search_text(&mut client, &text).await.expect_err("no embedding");
-        assert_eq!(told(&status), expected, "Search with {answer:?}: {status:?}");
+        assert_eq!(reported(&status), expected, "Search with {answer:?}: {status:?}");
         assert_eq!(get(&mut client, "foxes", "fox").await.unwrap().missing_ids, ["fox"]);
     }
-    // The state of the provider is told apart from that of the service.
+    // The state of the provider is separate from that of the service.
     assert_eq!(health(&server, "pgfox.embedder").await, ServingStatus::NotServing);
     assert_eq!(health(&server, "").await, ServingStatus::Serving);
     ingest(&mut client, "foxes", text_document("fox", "a fox")).await.unwrap();
@@ -103,7 +103,7 @@ async fn no_database_connection_is_held_while_it_is_slow() {
     let held = provider.hold();
     let slow = tokio::spawn(async move { ingest(&mut client, "foxes", text_document("slow", "a slow fox")).await });
     eventually("the provider is asked", async || provider.under_way() == 1).await;
-    // All of it over the one connection there is.
+    // All of this over the single connection.
     ingest(&mut other, "foxes", vector_document("quick", &[0.5; DIMENSIONS])).await.unwrap();
     assert_eq!(search(&mut other, "foxes", &[0.5; DIMENSIONS]).await.unwrap().results.len(), 1);
     held.notify_one();
@@ -113,7 +113,7 @@ async fn no_database_connection_is_held_while_it_is_slow() {
 
 /// Callers give up long before an attempt of the server ends.
 #[tokio::test]
-async fn one_that_hangs_is_told_though_callers_leave() {
+async fn one_that_hangs_is_reported_even_if_callers_leave() {
     let provider = Provider::start().await;
     let server = start_with(&provider, |openai| {
         (openai.request_timeout, openai.outage_lasts) = (AN_HOUR, AN_HOUR);
@@ -129,11 +129,11 @@ async fn one_that_hangs_is_told_though_callers_leave() {
     request.set_timeout(Duration::from_secs(1));
     let status = client.search(request).await.expect_err("no embedding");
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    let told = async |status| health(&server, "pgfox.embedder").await == status;
-    eventually("the hanging provider is told", async || told(ServingStatus::NotServing).await).await;
+    let reported = async |status| health(&server, "pgfox.embedder").await == status;
+    eventually("the hanging provider is reported", async || reported(ServingStatus::NotServing).await).await;
     assert_eq!(health(&server, "").await, ServingStatus::Serving);
     search_text(&mut client, "another fox").await.unwrap();
-    eventually("it is back", async || told(ServingStatus::Serving).await).await;
+    eventually("it is back", async || reported(ServingStatus::Serving).await).await;
 }
 
 #[tokio::test]
@@ -142,14 +142,14 @@ async fn an_outage_is_forgotten_if_nobody_calls() {
     let server = start_with(&provider, |openai| openai.outage_lasts = Duration::from_secs(3)).await;
     provider.script(Answer::Status(500), 1);
     search_text(&mut server.client(), "fox").await.expect_err("it fails");
-    let told = async |status| health(&server, "pgfox.embedder").await == status;
-    eventually("the outage is told", async || told(ServingStatus::NotServing).await).await;
+    let reported = async |status| health(&server, "pgfox.embedder").await == status;
+    eventually("the outage is reported", async || reported(ServingStatus::NotServing).await).await;
     let asked = provider.requests();
-    eventually("the outage is forgotten", async || told(ServingStatus::Serving).await).await;
+    eventually("the outage is forgotten", async || reported(ServingStatus::Serving).await).await;
     assert_eq!(provider.requests(), asked);
 }
 
-/// What it says is passed on after words of pgfox, shortened and without secrets.
+/// The provider's message follows the text of pgfox, shortened and without secrets.
 #[tokio::test]
 async fn its_words_are_made_fit_for_callers() {
     let provider = Provider::start().await;
@@ -188,7 +188,7 @@ async fn its_words_are_made_fit_for_callers() {
             assert!(message.len() < 450, "{message}");
         }
     }
-    // What it says of a key is left out.
+    // Its message about a key is left out.
     provider.script(Answer::Raw(401, vec![], said("Incorrect API key provided: abcd")), 1);
     let message = search_text(&mut client, "a fox").await.expect_err("no embedding").message().to_owned();
     assert!(message.contains("does not accept the API key") && !message.contains("abcd"), "{message}");

@@ -1,4 +1,4 @@
-//! Texts that the embedding provider does not take, or not whole.
+//! Texts that the embedding provider refuses, or accepts only in part.
 
 use pgfox_server::OpenAiConfig;
 
@@ -17,7 +17,7 @@ async fn start(provider: &Provider, chunking: Option<v1::Chunking>) -> Server {
     let embedding = v1::Embedding { model: "openai/fixed-test".into(), ..Default::default() };
     let collection =
         v1::Collection { name: "foxes".into(), embedding: Some(embedding), chunking, ..Default::default() };
-    let request = v1::CreateCollectionRequest { collection: Some(collection) };
+    let request = v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() };
     server.client().create_collection(request).await.unwrap();
     server
 }
@@ -37,7 +37,7 @@ fn counts(response: &v1::IngestResponse) -> (i32, i32, i32, i32) {
     (response.upserted_count, response.unchanged_count, response.truncated_count, response.embedded_count)
 }
 
-/// How far the nearest vector is from that of a text.
+/// The distance of the nearest vector from that of a text.
 async fn distance(client: &mut Client, text: &str) -> f32 {
     search(client, "foxes", &vector(text, DIMENSIONS)).await.unwrap().results[0].distance.unwrap()
 }
@@ -54,7 +54,7 @@ async fn one_never_blocks_its_neighbours() {
     documents[130].text = "another secret fox".into();
 
     let status = ingest_all(&mut client, &documents, false).await.unwrap_err();
-    assert_eq!(told(&status), expected(Code::InvalidArgument, "TEXT_REFUSED", false));
+    assert_eq!(reported(&status), expected(Code::InvalidArgument, "TEXT_REFUSED", false));
     assert_eq!(reason(&status).1, ["documents[17].text", "documents[130].text"].map(String::from).to_vec());
     assert!(status.message().contains("\"d17\"") || status.message().contains("\"d130\""), "{}", status.message());
     assert_eq!(get(&mut client, "foxes", "d0").await.unwrap().missing_ids, ["d0"]);
@@ -72,20 +72,20 @@ async fn one_never_blocks_its_neighbours() {
             "{error:?}"
         );
     }
-    // So it is with a query, which is not an outage either.
+    // The same is true of a query, and it is not an outage either.
     let query = Some(v1::search_request::Query::Text("my secret".into()));
     let request = v1::SearchRequest { collection: "foxes".into(), query, ..Default::default() };
     let status = client.search(request).await.unwrap_err();
-    assert_eq!(told(&status), expected(Code::InvalidArgument, "TEXT_REFUSED", false));
+    assert_eq!(reported(&status), expected(Code::InvalidArgument, "TEXT_REFUSED", false));
     assert_eq!(reason(&status).1, ["text"]);
     assert_eq!(health(&server, "pgfox.embedder").await, ServingStatus::Serving);
-    // The rest is stored already, and what the provider takes by now goes in.
+    // The rest is already stored, and texts that the provider now accepts are added.
     provider.forbid("nothing");
     let response = ingest_all(&mut client, &documents, true).await.unwrap();
     assert_eq!((counts(&response), response.errors.len()), ((2, 198, 0, 2), 0));
 }
 
-/// Six answers that say "too many" cut nothing, and are over by the next time.
+/// Six answers of "too many" cut no text, and the next attempt succeeds.
 #[tokio::test]
 async fn an_overload_damages_nothing() {
     let provider = Provider::start().await;
@@ -117,7 +117,7 @@ async fn a_text_that_was_cut_is_embedded_again() {
     assert_eq!(counts(&ingest_all(&mut client, &documents, false).await.unwrap()), (2, 0, 1, 2));
     assert!(distance(&mut client, &long).await > 0.1);
 
-    // As long as the limit is the same nothing is written.
+    // Nothing is written while the limit stays the same.
     let version = async |client: &mut Client| get(client, "foxes", "long").await.unwrap().documents[0].version;
     assert_eq!(counts(&ingest_all(&mut client, &documents, false).await.unwrap()), (0, 2, 1, 1));
     assert_eq!(version(&mut client).await, 1);

@@ -62,7 +62,7 @@ async fn a_condition_holds_for_any_element() {
         (field("variants[]", Test::ContainsAny(list(&json!(["red"])))), vec!["list"]),
         // A key with brackets is in quotes.
         (equals("\"variants[]\".color", &json!("red")), vec!["bracket"]),
-        // Positions are no keys.
+        // Positions are not keys.
         (equals("tags[].0", &json!("a")), vec![]),
         (field("tags[].0", Test::Exists(true)), vec!["bracket"]),
         (field("variants[].0.color", Test::Exists(true)), vec![]),
@@ -75,7 +75,7 @@ async fn a_condition_holds_for_any_element() {
     }
 }
 
-/// What names one value of a document leads through objects alone.
+/// The name of a single value of a document leads through objects alone.
 #[tokio::test]
 async fn indexes_and_masks_take_no_elements() {
     let server = Server::start(18).await;

@@ -1,4 +1,4 @@
-//! Random filters over random metadata, against another reading of what they mean.
+//! Random filters on random metadata, compared with a second implementation of their meaning.
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -196,7 +196,7 @@ fn random_filter(depth: usize) -> v1::Filter {
     field(FIELDS[random(FIELDS.len())], test)
 }
 
-/// What the comments of the proto say, once more.
+/// The comments of the proto, implemented once more.
 fn holds(filter: &v1::Filter, id: &str, metadata: &Json) -> bool {
     let all = |list: &v1::FilterList, wanted: bool| list.filters.iter().all(|f| holds(f, id, metadata) == wanted);
     match filter.node.as_ref().unwrap() {
@@ -213,7 +213,7 @@ fn holds(filter: &v1::Filter, id: &str, metadata: &Json) -> bool {
     }
 }
 
-/// A test without a negation, and whether it is to hold for any value.
+/// The positive form of a test, and whether it must be true for any value.
 fn contrary(test: Test) -> (Test, bool) {
     match test {
         Test::NotEquals(wanted) => {
@@ -242,7 +242,7 @@ fn values_at(metadata: &Json, field: &str) -> Vec<Json> {
     found
 }
 
-/// Without case: by way of small letters and capitals, since some letters have two of one kind.
+/// Ignores case: by way of lower case and upper case, since some letters have two forms of one kind.
 fn fold(text: &str) -> String {
     let small = text.chars().flat_map(char::to_lowercase);
     small.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()

@@ -73,7 +73,7 @@ async fn case_is_ignored_in_every_script(#[values(16, 18)] major: u32) {
     case_is_ignored(&mut server.client()).await;
 }
 
-/// A locale that has no letters beyond ASCII.
+/// A locale without letters beyond ASCII.
 #[tokio::test]
 async fn case_is_ignored_where_the_locale_is_c() {
     let cluster = cluster(16);

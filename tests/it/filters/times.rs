@@ -35,7 +35,7 @@ const SPELLINGS: [&str; 20] = [
     "2024-05-02T03:59+15:59",
 ];
 
-/// What looks like a time and is none.
+/// Strings that look like times but are not.
 const NOT_TIMES: [&str; 26] = [
     "2024-13-01T12:00:00Z",
     "2024-02-30",
@@ -103,7 +103,7 @@ async fn a_poisonous_string_is_not_a_time(#[values(16, 18)] major: u32) {
     assert_eq!(selected(&mut client, &since).await, ["noon"]);
 }
 
-/// The microseconds since 1970 that a string stands for.
+/// The microseconds since 1970 that a string means.
 fn read(text: &str) -> Option<i64> {
     let number = |text: &str, digits: usize| {
         (text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse::<i64>().unwrap())
@@ -164,7 +164,7 @@ fn read(text: &str) -> Option<i64> {
     (hour < 24 && minute < 60).then(|| ((day * 24 + hour) * 60 + minute - minutes) * 60_000_000 + microseconds)
 }
 
-/// A string that is nearly a time, and often one.
+/// A string that is nearly a time, and often is one.
 fn nearly() -> String {
     let one = |of: &[&str]| of[random(of.len())].to_owned();
     let mut text = one(&["0000", "0001", "0004", "1900", "2000", "2023", "2024", "9999", "10000", "-001"])
@@ -212,7 +212,7 @@ fn nearly() -> String {
 async fn no_string_fails_and_each_is_read_as_written(#[values(16, 18)] major: u32) {
     let server = Server::start(major).await;
     let sql = server.sql().await;
-    // What settings could change.
+    // These settings could change the result.
     sql.batch_execute(
         "SET datestyle = 'German, DMY'; SET timezone = 'Asia/Kolkata'; SET intervalstyle = 'sql_standard'",
     )

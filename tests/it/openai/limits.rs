@@ -1,4 +1,4 @@
-//! Texts and batches that a provider does not take: what is cut, found and learned.
+//! Texts and batches that a provider refuses: what pgfox cuts, finds and learns.
 
 use super::*;
 
@@ -37,7 +37,7 @@ async fn openais_own_models_get_what_they_read() {
     assert_eq!(provider.requests(), 1);
 }
 
-/// None of these words is known to pgfox; each is what a provider says.
+/// pgfox knows none of these words; each is the message of a provider.
 #[tokio::test]
 async fn limits_in_any_words_stop_only_what_breaks_them() {
     fn nim(actual: usize, max: usize) -> (u16, String) {
@@ -65,7 +65,7 @@ async fn limits_in_any_words_stop_only_what_breaks_them() {
         provider.limit_text_bytes(400);
         let before = provider.requests();
         let embeddings = embedders.embed(&model(), &texts).await.unwrap();
-        // Two texts of 300, each found by halving what at most 128 are asked for with.
+        // Two texts of 300, each found by halving batches of at most 128.
         assert!(provider.requests() - before <= 50, "{}", provider.requests() - before);
         let neighbours =
             |at: usize| embeddings.values[at * DIMENSIONS..(at + 1) * DIMENSIONS] == vector("fox", DIMENSIONS);
@@ -75,7 +75,7 @@ async fn limits_in_any_words_stop_only_what_breaks_them() {
             assert!(cut.iter().all(|(_, bytes)| (380..=400).contains(bytes)), "{cut:?}");
             cut.iter().map(|(position, _)| *position).collect()
         } else {
-            assert!(refused.iter().all(|(_, why)| why.contains("refuses this text and takes others")), "{refused:?}");
+            assert!(refused.iter().all(|(_, why)| why.contains("refuses this text but accepts others")), "{refused:?}");
             refused.iter().map(|(position, _)| *position).collect()
         };
         assert_eq!(positions, [5, 131]);
@@ -101,7 +101,7 @@ async fn an_overload_is_waited_out_and_cuts_nothing() {
     }
 }
 
-/// Whoever refuses every text refuses the key, the model or the like: that is said once, and soon.
+/// A provider that refuses every text refuses the key, the model or the like. The error says that once, and soon.
 #[tokio::test]
 async fn a_refusal_of_everything_is_not_one_of_texts() {
     for status in [400, 413, 422] {

@@ -10,7 +10,7 @@ use crate::{
     support::{Server, cluster, create_database, eventually, in_time, reason},
 };
 
-/// What was 2 GB in memory, with its method and the field that is wrong.
+/// Messages that would take 2 GB in memory, each with its method and the field that is wrong.
 fn bombs() -> [(&'static str, Vec<u8>, &'static str); 5] {
     // Field 2 of IngestRequest are its documents, field 6 is if_version: a map, whose entries have a key and a value.
     let versions = |i: u32| field(6, &field(1, &i.to_be_bytes().map(|byte| byte & 0x7f)));
@@ -81,7 +81,7 @@ async fn a_refused_count_is_named_as_the_rules_do() {
     let status = raw.refusal("Ingest", body(framed(0, &[0x12, 0].repeat(1_001)))).await;
     assert_eq!(status.message(), "documents must have at most 1000 entries, not 1001");
     assert_eq!(reason(&status), ("INVALID_FIELD".into(), vec!["documents".into()]));
-    // Two messages where one is due, and bytes that are none.
+    // Two messages instead of one, and bytes that are not a message.
     let twice = [framed(0, &[]), framed(0, &[])].concat();
     for wrong in [twice, vec![2, 0, 0, 0, 0], vec![0, 0, 0, 0, 9, 1], framed(0, &[0x07])] {
         let status = raw.refusal("Ingest", body(wrong)).await;

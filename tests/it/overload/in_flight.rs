@@ -1,4 +1,4 @@
-//! Bytes in flight: many large requests at once, those that find no room, and what chunks take.
+//! Bytes in flight: many large requests at once, requests without room, and the memory of chunks.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn large_request(round: usize, caller: usize) -> v1::IngestRequest {
 
 #[tokio::test]
 async fn many_large_ingests_stay_within_their_memory_and_give_it_back() {
-    // A limit of the release build, which a figure of the environment can make a trial of.
+    // A limit for release builds. A number in the environment turns this into a trial.
     let setting = |name: &str, usual: usize| std::env::var(name).map_or(usual, |value| value.parse().unwrap());
     let (callers, rounds) = (setting("PGFOX_TEST_CALLERS", 12), setting("PGFOX_TEST_ROUNDS", 1));
     let database_url = create_database(&cluster(18).postgres).await;
@@ -49,7 +49,7 @@ async fn many_large_ingests_stay_within_their_memory_and_give_it_back() {
         let mut calls = tokio::task::JoinSet::new();
         for caller in 0..callers {
             let mut client = connect();
-            // As clients do, which a busy machine can need.
+            // Like real clients, which a busy machine can need.
             calls.spawn(async move {
                 let request = large_request(round, caller);
                 loop {
@@ -87,7 +87,7 @@ async fn many_large_ingests_stay_within_their_memory_and_give_it_back() {
 }
 
 #[tokio::test]
-async fn who_finds_no_room_is_told_and_searches_go_on() {
+async fn requests_without_room_are_refused_and_searches_continue() {
     let server = Server::start_with(18, |setup| {
         setup.limits.max_bytes_in_flight = 4 << 20;
         setup.limits.bytes_wait = Duration::from_millis(200);
@@ -98,16 +98,19 @@ async fn who_finds_no_room_is_told_and_searches_go_on() {
     client.create_collection(vectors("points", 3, v1::Distance::L2)).await.unwrap();
     client.ingest(request("points", vec![vector_document("a", &[1.0, 2.0, 3.0])])).await.unwrap();
 
-    // It announces much and sends nothing, on a connection of its own.
+    // It announces much and sends nothing, over its own connection.
     let holder = RawClient::new(&server.address);
     let holding = tokio::spawn(async move { holder.refusal("Ingest", stalled(16 << 20)).await });
-    let large =
-        || request("points", vec![vector_document("b", &[1.0, 2.0, 3.0]), text_document("c", &"x".repeat(100_000))]);
+    let large = || {
+        let text = "x".repeat(100_000);
+        let refused = v1::Document { text, ..vector_document("c", &[1.0]) };
+        request("points", vec![vector_document("b", &[1.0, 2.0, 3.0]), refused])
+    };
     let status = in_time("a refusal", async {
         loop {
             match client.ingest(large()).await {
                 Err(status) if status.code() == Code::ResourceExhausted => return status,
-                // The holder had not come yet, or the text without a vector was refused.
+                // The holder had not come yet, or the vector of another length was refused.
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
@@ -120,7 +123,7 @@ async fn who_finds_no_room_is_told_and_searches_go_on() {
     let mut search = near("points", &[1.0, 2.0, 3.0], 10);
     search.read_mask = Some(prost_types::FieldMask { paths: vec![format!("metadata.{}", "x".repeat(1_000)); 90] });
     assert_eq!(client.search(search).await.unwrap().into_inner().results.len(), 2);
-    // What the holder had is there again when it leaves.
+    // The bytes of the holder are free again when it leaves.
     holding.abort();
     let mut with_vectors = large();
     with_vectors.documents[1].vector = Some(v1::Vector { values: vec![1.0; 3] });
@@ -158,7 +161,10 @@ async fn chunks_of_a_request_are_bounded() {
         overlap: 50,
         embed_headings: None,
     });
-    client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await.unwrap();
+    client
+        .create_collection(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() })
+        .await
+        .unwrap();
     let text: String = (0..210_000).map(|i| format!("{:04} ", i % 10_000)).collect();
     let status = client.ingest(request("passages", vec![text_document("a", &text)])).await.expect_err("too many");
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Aliases that move while a server that has remembered what they stood for goes on.
+//! Aliases that move while a server that has cached their target keeps running.
 
 use super::*;
 use crate::{
@@ -43,13 +43,13 @@ async fn documents_of_the_new_collection_are_found_by_a_server_that_knew_the_old
         let found = batch(&mut remembering, vec![near("current", &[1.0, 2.0], 1), request]).await;
         assert_eq!(ids(&found[1]), ["both"]);
     }
-    // What neither has is still missed.
+    // An id that neither collection has is still reported as missing.
     let status = client.search(similar("current", "only_old", 5)).await.expect_err("no such document");
     assert_eq!(reason(&status).0, "DOCUMENT_NOT_FOUND");
     assert_eq!(info(&status)["collection"], "new");
 }
 
-/// A server that remembers that an alias stands for a collection of a provider, after it has moved to one of the local
+/// A server that has cached an alias of a collection with a provider, after the alias moved to one with the local
 /// model.
 async fn moved(server: &Server, provider: &Provider) -> Server {
     let mut setup = Setup::new(server.database_url.clone());
@@ -64,7 +64,10 @@ async fn moved(server: &Server, provider: &Provider) -> Server {
         aliases: vec!["current".into()],
         ..Default::default()
     };
-    client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await.unwrap();
+    client
+        .create_collection(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() })
+        .await
+        .unwrap();
     ingest(&mut client, "old", vec![text_document("old", "a fox")]).await;
     assert_eq!(ids(&crate::calls::search(&mut client, about("current", "fox", 5)).await), ["old"]);
 
@@ -115,7 +118,7 @@ async fn a_build_follows_its_index() {
         store(&mut client, name, "p").await;
     }
     set_aliases(&mut client, "old", &["current"]).await.unwrap();
-    // As a long report does, it keeps the build from ending.
+    // Like a long report, it keeps the build from ending.
     let hold = server.sql().await;
     hold.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
     let request = v1::BuildIndexRequest { collection: "current".into(), ..Default::default() };

@@ -9,7 +9,7 @@ use hyper_util::{client::legacy, rt::TokioExecutor};
 use super::*;
 use crate::support::{in_time, waiting_for_locks};
 
-/// A client without timers of its own, so that an answer is the server's.
+/// A client without timers of its own, so that every answer comes from the server.
 fn patient(server: &Server) -> PgfoxServiceClient<legacy::Client<legacy::connect::HttpConnector, tonic::body::Body>> {
     let transport = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     PgfoxServiceClient::with_origin(transport, format!("http://{}", server.address).parse().unwrap())
@@ -25,7 +25,7 @@ fn assert_deadline(status: &Status) {
     assert_eq!((status.code(), reason(status).0.as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"), "{status:?}");
 }
 
-/// Makes searches wait, until it is dropped.
+/// Makes searches wait until it is dropped.
 async fn lock_documents(server: &Server) -> tokio_postgres::Client {
     let client = server.sql().await;
     client.batch_execute("BEGIN; LOCK TABLE pgfox_internal.documents_1 IN ACCESS EXCLUSIVE MODE").await.unwrap();
@@ -46,7 +46,7 @@ async fn a_deadline_ends_the_call_and_its_query(#[values(16, 18)] major: u32) {
     assert_deadline(&in_time("the deadline", call).await.unwrap().expect_err("a deadline"));
     eventually("the query is gone", async || waiting_for_locks(&server.database_url).await == 0).await;
     lock.batch_execute("COMMIT").await.unwrap();
-    // The connection that was cancelled is not handed to anyone in a bad state.
+    // The cancelled connection is not handed out in a bad state.
     for _ in 0..20 {
         server.client().search(search_request()).await.unwrap();
     }
@@ -106,7 +106,7 @@ async fn streams_have_deadlines() {
     assert_eq!(answers.message().await.unwrap().unwrap().sequence, 1);
     assert_deadline(&in_time("the deadline", answers.message()).await.expect_err("a deadline"));
 
-    // A build goes on when the one who follows it leaves.
+    // A build continues when its watcher leaves.
     let hold = server.sql().await;
     hold.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
     let request = v1::BuildIndexRequest { collection: "points".into(), ..Default::default() };

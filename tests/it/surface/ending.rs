@@ -1,4 +1,4 @@
-//! The end of a server: running calls finish, streams are told, then Postgres stops.
+//! The end of a server: running calls finish, streams get the reason, then Postgres stops.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn calls_finish_and_streams_end_after_what_they_stored() {
         let mut client = server.client();
         async move { client.search(search_request()).await }
     });
-    // This one waits for the lock too, and is told when it is stored.
+    // This one waits for the lock too, and gets its answer when it is stored.
     requests.send(documents(2)).await.unwrap();
     eventually("both wait", async || waiting_for_locks(&server.database_url).await == 2).await;
 
@@ -76,7 +76,7 @@ async fn nothing_that_waits_for_its_caller_holds_up_the_end() {
     let mut half_open = tokio::net::TcpStream::connect(&server.address).await.unwrap();
     half_open.write_all(b"PRI * HTTP/2.0").await.unwrap();
     let connected = Channel::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap();
-    // Calls of which no message, or only its first bytes, have come.
+    // Calls of which no message, or only its first bytes, have arrived.
     let half_sent = |service: &str, begin: &'static [u8]| {
         let transport = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
         let sent = tokio_stream::once(Ok::<_, Status>(Frame::data(Bytes::from_static(begin))));
@@ -92,7 +92,7 @@ async fn nothing_that_waits_for_its_caller_holds_up_the_end() {
         unary.push((service, half_sent(service, b"\0\0\0\0")));
         unary.push((service, half_sent(service, b"\0\0\0\x01\0the beginning")));
     }
-    // Streams whose callers say nothing more.
+    // Streams whose callers send nothing more.
     let (ingest, receiver) = tokio::sync::mpsc::channel(1);
     let requests = tokio_stream::wrappers::ReceiverStream::new(receiver);
     let mut ingested = server.client().ingest_stream(requests).await.unwrap().into_inner();
@@ -116,7 +116,7 @@ async fn nothing_that_waits_for_its_caller_holds_up_the_end() {
         assert_ne!(message.status(), ServingStatus::Serving);
     }
     for (service, answer) in unary {
-        // Health without a call before it may lose its connection instead.
+        // A health check without an earlier call may lose its connection instead.
         if !service.contains("Health") {
             let answer = answer.await.unwrap().unwrap();
             shutting_down(&Status::from_header_map(answer.headers()).expect("a status"));

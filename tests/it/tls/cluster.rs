@@ -19,10 +19,10 @@ use std::{
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// Set where a missing Postgres is a failure, as in CI.
+/// Set if a missing Postgres is a failure, as in CI.
 const REQUIRE: &str = "PGFOX_TEST_REQUIRE_TLS";
 
-/// Who may connect, and how.
+/// The rules for who may connect, and how.
 const PG_HBA: &str = "
 local   all postgres    trust
 hostssl all with_cert   all cert
@@ -50,7 +50,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a Postgres with or without TLS; `None`, and a line on stderr, where none is installed.
+    /// Starts a Postgres with or without TLS. `None`, with a line on stderr, if none is installed.
     pub(super) fn start(tls: bool) -> Option<Cluster> {
         let directory = tempfile::Builder::new().prefix("pgfox-tls-").tempdir().unwrap();
         let installation = Installation::find(directory.path())?;
@@ -64,7 +64,7 @@ impl Cluster {
             installation.install(directory.path(), name, name);
         }
 
-        // Free now; that it is taken before Postgres wants it is possible, but not worth a loop.
+        // It is free now. That someone takes it before Postgres does is possible, but not worth a loop.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port();
         let mut postgres = installation.program("postgres");
         postgres.arg("-D").arg(&data).args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
@@ -126,7 +126,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Where the programs are, and as whom they run.
+/// The location of the programs, and the user that runs them.
 struct Installation {
     bin: PathBuf,
     /// Postgres refuses to run as root: the user and group to run it as then.
@@ -157,7 +157,7 @@ impl Installation {
         command
     }
 
-    /// Copies a file into the data directory, as Postgres wants its keys.
+    /// Copies a file into the data directory, with the permissions that Postgres requires for keys.
     fn install(&self, directory: &Path, from: &str, to: &str) {
         let to = directory.join("data").join(to);
         fs::copy(directory.join(from), &to).unwrap();
@@ -188,8 +188,8 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Writes `ca.pem`; `server`, `client` (for the role `with_cert`) from that CA; `other-ca.pem` and `other-client` from
-/// it; `lonely`, a server that signed its own certificate. Each of them is a pair `.pem` and `.key`.
+/// Writes pairs of `.pem` and `.key`: `ca`; `server` and `client` (for the role `with_cert`), signed by that CA;
+/// `other-ca`, and `other-client` signed by it; and `lonely`, a server that signed its own certificate.
 fn write_certificates(directory: &Path) {
     let write = |name: &str, (certificate, key): (String, String)| {
         fs::write(directory.join(format!("{name}.pem")), certificate).unwrap();
@@ -209,7 +209,7 @@ fn write_certificates(directory: &Path) {
         write(&format!("{prefix}server"), issue(parameters("db.test", &server_names)));
         write(&format!("{prefix}client"), issue(parameters("with_cert", &[])));
     }
-    // As `openssl req -x509` makes it: a CA that is its own only server.
+    // As `openssl req -x509` makes it: a CA that is also its only server.
     let mut params = parameters("db.test", &server_names);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();

@@ -10,7 +10,7 @@ use crate::{
     support::{cluster, create_database, eventually, sql},
 };
 
-/// A session that keeps indexes from becoming complete, as a long report does.
+/// A session that keeps indexes from becoming complete, like a long report.
 async fn hold(server: &Server) -> tokio_postgres::Client {
     hold_in(&server.database_url).await
 }
@@ -53,7 +53,7 @@ async fn revision(server: &Server) -> i64 {
 }
 
 #[tokio::test]
-async fn callers_who_want_the_same_or_something_else_all_get_it() {
+async fn callers_with_equal_and_different_requests_all_succeed() {
     let server = Server::start(18).await;
     let other = Setup::new(server.database_url.clone()).start().await;
     other.ready().await;
@@ -68,7 +68,7 @@ async fn callers_who_want_the_same_or_something_else_all_get_it() {
     }
     let began = Instant::now();
     for done in calls.join_all().await {
-        done.expect("every caller gets what it wants, at some time");
+        done.expect("every caller succeeds in the end");
     }
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     for wanted in wishes {
@@ -94,7 +94,7 @@ async fn a_job_outlives_its_caller_and_another_one_attaches() {
 
     let mut client = other.client();
     let attached = tokio::spawn(async move { client.update_collection(wish(&wanted)).await });
-    // What others want waits for its turn, and does not deadlock with what waits for it.
+    // The request of another caller waits for its turn, without a deadlock with the waiting job.
     let mut client = server.client();
     let next = tokio::spawn(async move { client.update_collection(wish(&[])).await });
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -105,7 +105,7 @@ async fn a_job_outlives_its_caller_and_another_one_attaches() {
     attached.await.unwrap().unwrap();
     next.await.unwrap().unwrap();
     assert_settled(&server, &[]).await;
-    // One for the index that came, and one for each of the two that went.
+    // One job for the new index, and one for each of the two dropped ones.
     assert!(revision(&server).await >= before + 3, "every server is to learn of each change");
 }
 
@@ -122,7 +122,7 @@ async fn a_job_whose_server_ended_is_finished_by_another() {
     call.abort();
     leaving.stop().await.unwrap();
     hold.batch_execute("COMMIT").await.unwrap();
-    // Nobody asks for it.
+    // Nobody requests it.
     let sql = server.sql().await;
     eventually("the job is finished", async || {
         let left = "SELECT count(*) FROM pgfox_internal.metadata_index_jobs";
@@ -148,7 +148,7 @@ async fn a_job_that_fails_says_so_and_leaves_nothing() {
     assert_eq!((status.code(), reason(&status).0.as_str()), (Code::Aborted, "BUILD_FAILED"), "{status:?}");
     assert_settled(&server, &[("", Type::Gin)]).await;
     hold.batch_execute("COMMIT").await.unwrap();
-    // Nor does the failure stand in the way of the next attempt.
+    // The failure does not block the next attempt either.
     server.client().update_collection(wish(&wanted)).await.unwrap();
     assert_settled(&server, &wanted).await;
 }
@@ -161,7 +161,11 @@ async fn deleting_the_collection_ends_a_job() {
     let mut client = server.client();
     let call = tokio::spawn(async move { client.update_collection(wish(&[("year", Type::Number)])).await });
     until_held(&server).await;
-    server.client().delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+    server
+        .client()
+        .delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() })
+        .await
+        .unwrap();
     let status = call.await.unwrap().expect_err("a collection that is gone");
     assert!(matches!(status.code(), Code::NotFound | Code::Aborted), "{status:?}");
     assert_eq!(definitions(&server).await.len(), 0);
@@ -190,7 +194,7 @@ async fn what_ends_with_its_collection_is_not_logged_as_an_error() {
                     WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%'";
     let sessions = async || admin.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0);
     eventually("both indexes are being built", async || sessions().await == 2).await;
-    client.delete_collection(v1::DeleteCollectionRequest { name: "c".into() }).await.unwrap();
+    client.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
     change.await.unwrap().expect_err("a change of what is gone");
     while let Ok(message) = progress.message().await {
         message.expect("not ready");
@@ -202,7 +206,7 @@ async fn what_ends_with_its_collection_is_not_logged_as_an_error() {
         sessions().await == 0 && admin.query_one(locks, &[]).await.unwrap().get::<_, i64>(0) == 0
     })
     .await;
-    // A log comes by a pipe.
+    // The log arrives through a pipe.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let log = server.log();
     assert!(!log.contains("ERROR"), "{log}");

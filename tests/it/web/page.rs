@@ -1,4 +1,4 @@
-//! What a page in a browser sends and gets: HTTP/1.1 and the frames of gRPC-Web.
+//! The requests of a page in a browser, and its answers: HTTP/1.1 and the frames of gRPC-Web.
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
@@ -26,7 +26,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The names in a header that lists some.
+    /// The names in a header with a list.
     pub(super) fn names(&self, header: &str) -> Vec<&str> {
         self.header(header).split(',').map(str::trim).collect()
     }
@@ -54,14 +54,14 @@ impl Answer {
         (messages, trailers)
     }
 
-    /// How the call ended, told in the trailers, or in the headers of an answer without a message.
+    /// How the call ended, from the trailers, or from the headers of an answer without a message.
     pub(super) fn status(&self) -> Status {
         assert_eq!(self.code, 200, "{self:?}");
         let trailers = if self.headers.contains_key("grpc-status") { &self.headers } else { &self.frames::<()>().1 };
         Status::from_header_map(trailers).unwrap_or_else(|| panic!("no status in {self:?}"))
     }
 
-    /// The code, and the reason that the details tell.
+    /// The code and the reason from the details.
     pub(super) fn error(&self) -> (Code, String) {
         let status = self.status();
         (status.code(), reason(&status).0)
@@ -99,7 +99,7 @@ pub(super) fn path(method: &str) -> String {
     format!("/pgfox.v1.PgfoxService/{method}")
 }
 
-/// What a browser asks before it lets a page call.
+/// The request that a browser sends before it lets a page call.
 pub(super) async fn preflight(address: &str, origin: Option<&str>) -> Answer {
     let mut headers = vec![
         ("access-control-request-method", "POST"),
@@ -127,7 +127,7 @@ pub(super) async fn call_with(
     try_send(&server.address, Method::POST, &path(method), &headers, frame(message)).await.unwrap()
 }
 
-/// A call by gRPC-Web of a page that may.
+/// A call by gRPC-Web from an allowed page.
 pub(super) async fn call(server: &Server, method: &str, message: &impl Message) -> Answer {
     let answer = call_with(server, method, message, &[("origin", APP)]).await;
     assert_eq!(answer.header("access-control-allow-origin"), APP, "{answer:?}");

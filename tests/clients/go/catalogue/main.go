@@ -1,4 +1,4 @@
-// A program as a caller would write it: it keeps a catalogue of 1,000 articles, and goes on when a call fails.
+// A program as a caller would write it: it keeps a catalogue of 1,000 articles, and continues when a call fails.
 //
 // archive.sh builds it in an empty project from the archive of the client.
 package main
@@ -20,7 +20,7 @@ const (
 	dimensions = 8
 )
 
-// article is what the program knows of an article beside its vector.
+// article is the data of an article without its vector.
 type article struct {
 	Name     string    `json:"name"`
 	Price    float64   `json:"price"`
@@ -75,7 +75,7 @@ func (c catalogue) createOnce(ctx context.Context) error {
 	return err
 }
 
-// documents gives the articles.
+// documents returns the articles as documents.
 func documents(yield func(*pgfoxv1.Document, error) bool) {
 	added := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	colors := []string{"red", "green", "blue"}
@@ -105,7 +105,7 @@ func (c catalogue) fill(ctx context.Context) error {
 	return err
 }
 
-// sellOut deletes by a filter what was added early and is not in stock.
+// sellOut deletes by a filter the articles that were added early and are not in stock.
 func (c catalogue) sellOut(ctx context.Context) error {
 	filter, err := pgfox.And(
 		pgfox.Field("stock").Equals(0),

@@ -1,5 +1,5 @@
-// The story of the clients in a headless Chromium: serves a page that uses the package, and prints what the page tells. The
-// page's origin is STORY_WEB_ORIGIN, which the server at PGFOX_SERVER was started with as --web-origins.
+// The story of the clients in a headless Chromium. Serves a page that uses the package, and prints the lines of the page.
+// The page's origin is STORY_WEB_ORIGIN, which the server at PGFOX_SERVER was started with as --web-origins.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -20,9 +20,14 @@ if (spawnSync(BROWSER, ["--version"]).status !== 0) {
   console.log(`${BROWSER} is missing; on Debian: apt-get install chromium`);
   process.exit(77);
 }
-const { PGFOX_SERVER: server, STORY_WEB_ORIGIN: origin, STORY_COLLECTION: collection } = process.env;
-if (!server || !origin || !collection) {
-  console.log("FAILED setup: PGFOX_SERVER, STORY_WEB_ORIGIN and STORY_COLLECTION must be set");
+const {
+  PGFOX_SERVER: server,
+  STORY_WEB_ORIGIN: origin,
+  STORY_COLLECTION: collection,
+  STORY_TABLE: table,
+} = process.env;
+if (!server || !origin || !collection || !table) {
+  console.log("FAILED setup: PGFOX_SERVER, STORY_WEB_ORIGIN, STORY_COLLECTION and STORY_TABLE must be set");
   process.exit(1);
 }
 
@@ -36,7 +41,7 @@ const bundled = await build({
 const script = bundled.outputFiles[0]?.text ?? "";
 
 let end = () => {};
-const told = new Promise<void>((resolve) => {
+const ended = new Promise<void>((resolve) => {
   end = resolve;
 });
 const pages = await servePages(Number(new URL(origin).port));
@@ -60,7 +65,7 @@ const browser = spawn(
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     `--user-data-dir=${profile}`,
-    `${origin}/?${new URLSearchParams({ server, collection, other })}`,
+    `${origin}/?${new URLSearchParams({ server, collection, table, other })}`,
   ],
   { stdio: ["ignore", "ignore", "pipe"] },
 );
@@ -77,7 +82,7 @@ const timer = setTimeout(() => {
   end();
 }, LIMIT_MS);
 
-await told;
+await ended;
 clearTimeout(timer);
 if (browser.kill()) {
   await exited;
@@ -95,7 +100,7 @@ function print(line: string): void {
   }
 }
 
-/** The page, and what it tells: its lines, and that it is at its end. */
+/** Serves the page, and receives its lines and its end. */
 async function servePages(port: number): Promise<Server> {
   const server = createServer(async (request, response) => {
     switch (request.url) {

@@ -10,11 +10,11 @@ const parameter = (name: string) => parameters.get(name) ?? "";
 const collection = parameter("collection");
 const client = connect({ endpoint: parameter("server") });
 
-/** Tells the program that has started the browser; see browser.ts. */
+/** Sends a line to the program that has started the browser; see browser.ts. */
 const print = (line: string) => fetch("/line", { method: "POST", body: line });
 
 async function story(): Promise<void> {
-  const common = foxes(pgfox, client, collection);
+  const common = foxes(pgfox, client, collection, parameter("table"));
   const passed = await run(
     {
       create: common.create,
@@ -59,6 +59,8 @@ async function story(): Promise<void> {
         check(message.includes(`--web-origins names ${origin}`), `unclear: ${message}`);
         await client.getCollection({ name: collection });
       },
+
+      attached: common.attached,
 
       async delete() {
         await client.deleteCollection({ name: collection });

@@ -1,4 +1,4 @@
-//! A program as a caller would write it: it keeps a catalogue of 1,000 articles, and goes on when a call fails.
+//! A program as a caller would write it: it keeps a catalogue of 1,000 articles, and continues when a call fails.
 
 use std::{
     convert::Infallible,
@@ -23,7 +23,7 @@ const DAY: u64 = 86_400;
 /// The beginning of 2024, in seconds.
 const BEGIN: u64 = 1_704_067_200;
 
-/// What the program knows of an article beside its vector.
+/// An article's data, beside its vector.
 #[derive(Debug, Serialize, Deserialize)]
 struct Article {
     name: String,
@@ -70,11 +70,11 @@ async fn run() -> Result<()> {
     catalogue.sell_out().await?;
     catalogue.read_back().await?;
     catalogue.hurry().await?;
-    // The other calls of the client go on, in other tasks.
+    // The other calls of the client continue, in other tasks.
     let task = tokio::spawn(catalogue.clone_for_a_task().stop_halfway());
     task.await??;
     let name = catalogue.name;
-    catalogue.client.delete_collection(v1::DeleteCollectionRequest { name }).await?;
+    catalogue.client.delete_collection(v1::DeleteCollectionRequest { name, ..Default::default() }).await?;
     Ok(())
 }
 
@@ -115,7 +115,7 @@ impl Catalogue {
             embedding: Some(v1::Embedding { dimensions: DIMENSIONS as i32, ..Default::default() }),
             ..Default::default()
         };
-        let request = v1::CreateCollectionRequest { collection: Some(collection) };
+        let request = v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() };
         match self.client.create_collection(request).await {
             Err(status) if error::reason(&status) == Some(v1::ErrorReason::CollectionExists) => Ok(()),
             answer => Ok(answer.map(drop)?),

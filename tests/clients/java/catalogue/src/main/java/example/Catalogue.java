@@ -39,7 +39,7 @@ import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
 /**
- * A program as a caller would write it: it keeps a catalogue of 1,000 articles, and goes on when a call fails.
+ * A program as a caller would write it: it keeps a catalogue of 1,000 articles, and continues when a call fails.
  *
  * <p>archive.sh builds it in a project of its own, with the archive of the client.
  */
