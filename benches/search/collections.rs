@@ -13,8 +13,8 @@ const COLLECTIONS: usize = 2_000;
 const DOCUMENTS: usize = 10;
 const ROUNDS: usize = 20;
 
-/// Prints the memory of backends that are replaced, then searches/s with connections that are replaced and with those that
-/// are not, and the memory of the latter.
+/// Prints the memory of backends that are replaced, then the searches/s with and without replacement of connections, and the
+/// memory of backends that are not replaced.
 pub(super) async fn run(postgres: &Postgres) -> anyhow::Result<()> {
     let replaced = Server::start(postgres, "warn,pgfox_server=info").await?;
     fill(replaced.client()?).await?;
@@ -51,7 +51,9 @@ async fn fill(mut client: Client) -> anyhow::Result<()> {
     for number in 0..COLLECTIONS {
         let embedding = Some(v1::Embedding { dimensions: DIMENSIONS as i32, ..Default::default() });
         let collection = v1::Collection { name: name(number), embedding, ..Default::default() };
-        client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
+        client
+            .create_collection(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() })
+            .await?;
         let documents = (0..DOCUMENTS).map(|number| plain_document(&mut random, number)).collect();
         client.ingest(v1::IngestRequest { collection: name(number), documents, ..Default::default() }).await?;
     }

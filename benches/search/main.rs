@@ -3,24 +3,33 @@
 //! ```text
 //! cargo bench -p pgfox-server --bench search                # queries/s at 10,000 vectors, in about two minutes
 //! cargo bench -p pgfox-server --bench search -- --filtered  # filters of every selectivity at 100,000, in about a minute
+//! cargo bench -p pgfox-server --bench search -- --attached  # a table that is there against pgfox's own, in about two minutes
+//! cargo bench -p pgfox-server --bench search -- --codes 100000  # filters by declared fields, in about two minutes
 //! cargo bench -p pgfox-server --bench search -- --sizing    # the embedded settings at 100,000, in about five
 //! cargo bench -p pgfox-server --bench search -- --collections  # thousands of collections, in about six
 //! cargo bench -p pgfox-server --bench search -- --callers 1000  # far more callers than can be served, in about a minute
 //! cargo bench -p pgfox-server --bench search -- --against /path/to/pgfox-server  # another build, in about three
+//! cargo bench -p pgfox-server --bench search -- --words texts.jsonl  # full-text and hybrid search at a million
 //! ```
 //!
 //! The SQL and the settings that pgbench uses are read from the log of Postgres while the server searches, so they are the
 //! same by construction. pgbench has its settings from the start of its sessions and sends one statement per query, outside
-//! of a transaction; the server makes them for each query. Client, server and Postgres share the processors;
+//! a transaction; the server makes them for each query. Client, server and Postgres share the processors;
 //! `taskset -c 0,1 cargo bench ...` gives them two.
 
 mod against;
+mod attached;
+mod bm25;
 mod callers;
+mod clusters;
+mod codes;
 mod collections;
 mod filtered;
+mod sentences;
 #[path = "../setup.rs"]
 mod setup;
 mod sizing;
+mod words;
 
 use std::{
     path::Path,
@@ -56,9 +65,19 @@ type Client = PgfoxServiceClient<Channel>;
 async fn main() -> anyhow::Result<()> {
     let arguments = setup::arguments();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let is_known =
-        matches!(arguments[..], [] | ["--filtered" | "--sizing" | "--collections"] | ["--callers" | "--against", _]);
-    ensure!(is_known, "usage: search [--filtered | --sizing | --collections | --callers COUNT | --against PROGRAM]");
+    if let ["--words", file, options @ ..] = &arguments[..] {
+        return words::run(Path::new(file), options).await;
+    }
+    let is_known = matches!(
+        arguments[..],
+        [] | ["--filtered" | "--attached" | "--sizing" | "--collections"] | ["--codes" | "--callers" | "--against", _]
+    );
+    ensure!(
+        is_known,
+        "usage: search [--filtered | --codes COUNT | --attached | --sizing | --collections | --callers COUNT | \
+         --against PROGRAM | {}]",
+        words::USAGE
+    );
     let postgres = Postgres::start().await?;
     if arguments == ["--sizing"] {
         return sizing::run(postgres).await;
@@ -68,8 +87,18 @@ async fn main() -> anyhow::Result<()> {
         postgres.stop().await;
         return measured;
     }
+    if arguments == ["--attached"] {
+        let measured = attached::run(&postgres).await;
+        postgres.stop().await;
+        return measured;
+    }
     if arguments == ["--collections"] {
         let measured = collections::run(&postgres).await;
+        postgres.stop().await;
+        return measured;
+    }
+    if let ["--codes", count] = arguments[..] {
+        let measured = codes::run(&postgres, count.parse()?).await;
         postgres.stop().await;
         return measured;
     }
@@ -109,7 +138,7 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
     // The first round warms up.
     for round in 0..=ROUNDS {
         let before = [setup::own_processor_time(), server.processor_time(), postgres.processor_time()];
-        let (searches, elapsed) = search_for(&client, &queries, TURN).await?;
+        let (searches, elapsed) = search_for(&client, COLLECTION, &queries, TURN).await?;
         let after = [setup::own_processor_time(), server.processor_time(), postgres.processor_time()];
         let ours = searches as f64 / elapsed.as_secs_f64();
         let times: Vec<String> = before
@@ -134,10 +163,14 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
 
 /// Creates the collection, stores documents in it and builds the index.
 async fn fill(mut client: Client, documents: usize, document: impl FnMut(usize) -> v1::Document) -> anyhow::Result<()> {
-    store(&mut client, documents, document).await?;
+    store(&mut client, documents, Vec::new(), document).await?;
+    build_index(&mut client, COLLECTION).await
+}
+
+async fn build_index(client: &mut Client, collection: &str) -> anyhow::Result<()> {
     let kind = index_spec::Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 });
     let spec = v1::IndexSpec { kind: Some(kind), allow_few_rows: false };
-    let request = v1::BuildIndexRequest { collection: COLLECTION.into(), spec: Some(spec), ..Default::default() };
+    let request = v1::BuildIndexRequest { collection: collection.into(), spec: Some(spec), ..Default::default() };
     let mut progress = client.build_index(request).await?.into_inner();
     let mut phase = v1::IndexPhase::Unspecified;
     while let Some(message) = progress.message().await? {
@@ -151,12 +184,16 @@ async fn fill(mut client: Client, documents: usize, document: impl FnMut(usize) 
 async fn store(
     client: &mut Client,
     documents: usize,
+    metadata_indexes: Vec<v1::MetadataIndex>,
     mut document: impl FnMut(usize) -> v1::Document,
 ) -> anyhow::Result<()> {
     const PER_REQUEST: usize = 500;
     let embedding = v1::Embedding { dimensions: DIMENSIONS as i32, ..Default::default() };
-    let collection = v1::Collection { name: COLLECTION.into(), embedding: Some(embedding), ..Default::default() };
-    client.create_collection(v1::CreateCollectionRequest { collection: Some(collection) }).await?;
+    let collection =
+        v1::Collection { name: COLLECTION.into(), embedding: Some(embedding), metadata_indexes, ..Default::default() };
+    client
+        .create_collection(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() })
+        .await?;
     for first in (0..documents).step_by(PER_REQUEST) {
         let documents = (first..documents.min(first + PER_REQUEST)).map(&mut document).collect();
         client.ingest(v1::IngestRequest { collection: COLLECTION.into(), documents, ..Default::default() }).await?;
@@ -177,6 +214,7 @@ fn plain_document(random: &mut Random, number: usize) -> v1::Document {
 /// Searches from several tasks on one connection; returns how many searches ended, and the time.
 async fn search_for(
     client: &Client,
+    collection: &'static str,
     queries: &Arc<Vec<Vec<f32>>>,
     turn: Duration,
 ) -> anyhow::Result<(usize, Duration)> {
@@ -188,7 +226,7 @@ async fn search_for(
             let mut searches = 0;
             while began.elapsed() < turn {
                 let query = &queries[(first + searches) % queries.len()];
-                let found = search(&mut client, query).await?;
+                let found = search(&mut client, collection, query).await?;
                 ensure!(found.results.len() == LIMIT as usize, "a search found {}", found.results.len());
                 ensure!(found.completeness() == v1::Completeness::Approximate, "a search did not use the index");
                 searches += 1;
@@ -203,10 +241,10 @@ async fn search_for(
     Ok((searches, began.elapsed()))
 }
 
-async fn search(client: &mut Client, query: &[f32]) -> anyhow::Result<v1::SearchResponse> {
+async fn search(client: &mut Client, collection: &str, query: &[f32]) -> anyhow::Result<v1::SearchResponse> {
     let query = v1::search_request::Query::Vector(v1::Vector { values: query.to_vec() });
     let request =
-        v1::SearchRequest { collection: COLLECTION.into(), query: Some(query), limit: LIMIT, ..Default::default() };
+        v1::SearchRequest { collection: collection.into(), query: Some(query), limit: LIMIT, ..Default::default() };
     Ok(client.search(request).await?.into_inner())
 }
 
@@ -230,14 +268,14 @@ impl Statement {
         // Sessions take new settings up between two statements, and the log is written by another process.
         let pause = || tokio::time::sleep(Duration::from_millis(500));
         pause().await;
-        search(&mut client, query).await?;
+        search(&mut client, COLLECTION, query).await?;
         pause().await;
         let text = log().await?;
         sql.batch_execute("ALTER SYSTEM RESET log_statement").await?;
         sql.batch_execute("SELECT pg_reload_conf()").await?;
         pause().await;
 
-        // A message goes on in lines that begin with a tab.
+        // A message continues in lines that begin with a tab.
         let text = text.replace("\n\t", " ");
         let begin = text.lines().rev().find(|line| line.contains("statement: BEGIN READ ONLY"));
         let begin = begin.context("the search did not begin a transaction")?;
@@ -253,9 +291,21 @@ impl Statement {
 
     /// Runs it from pgbench; returns queries/s.
     async fn pgbench(&self, postgres: &Postgres, queries: &[Vec<f32>], turn: Duration) -> anyhow::Result<f64> {
+        Ok(self.pgbench_with(postgres, queries, turn, CONCURRENCY).await?.0)
+    }
+
+    /// The same with so many clients; returns how many milliseconds each query took too.
+    async fn pgbench_with(
+        &self,
+        postgres: &Postgres,
+        queries: &[Vec<f32>],
+        turn: Duration,
+        clients: usize,
+    ) -> anyhow::Result<(f64, Vec<f64>)> {
         let folder = tempfile::tempdir()?;
         let mut pgbench = postgres.program("pgbench");
-        pgbench.args(["--no-vacuum", "--protocol=prepared", "--jobs=1", &format!("--client={CONCURRENCY}")]);
+        pgbench.args(["--no-vacuum", "--protocol=prepared", "--jobs=1", "--log", &format!("--client={clients}")]);
+        pgbench.arg(format!("--log-prefix={}", folder.path().join("log").display()));
         pgbench.args([format!("--time={}", turn.as_secs()), format!("--define=limit={LIMIT}")]);
         for (number, query) in queries.iter().enumerate() {
             let values: Vec<String> = query.iter().map(f32::to_string).collect();
@@ -269,7 +319,20 @@ impl Statement {
             pgbench.arg(postgres.url()).env("PGOPTIONS", settings.join(" ")).stderr(Stdio::piped()).output().await?;
         let said = String::from_utf8_lossy(&output.stdout);
         let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
-        rate.filter(|_| output.status.success())
-            .with_context(|| format!("pgbench failed: {said}{}", String::from_utf8_lossy(&output.stderr)))
+        let rate = rate
+            .filter(|_| output.status.success())
+            .with_context(|| format!("pgbench failed: {said}{}", String::from_utf8_lossy(&output.stderr)))?;
+        let mut times = Vec::new();
+        for entry in std::fs::read_dir(folder.path())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "sql") {
+                continue;
+            }
+            let text = std::fs::read_to_string(path)?;
+            // Client, number, microseconds.
+            let microseconds = text.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<f64>().ok());
+            times.extend(microseconds.map(|microseconds| microseconds / 1e3));
+        }
+        Ok((rate, times))
     }
 }

@@ -1,4 +1,4 @@
-//! What the settings of the embedded default gain over those of Postgres, where the vectors outgrow the latter's buffers.
+//! Compares the settings of the embedded default with the defaults of Postgres, whose buffers are smaller than the vectors.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Calls as clients make them, and what becomes of them.
+//! Calls as clients make them, and their results.
 
 use std::{
     error::Error as _,
@@ -19,10 +19,10 @@ pub(crate) type Client = PgfoxServiceClient<Channel>;
 
 /// The deadline of a call.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(4);
-/// How much later than that an answer is still waited for.
+/// How long after the deadline to wait for an answer.
 const LATE: Duration = Duration::from_secs(1);
 
-/// What became of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) enum Outcome<T> {
     Done(T),
@@ -37,7 +37,7 @@ pub(crate) enum Outcome<T> {
 pub(crate) struct Callers {
     clients: [Client; 2],
     report: Arc<Report>,
-    /// Nothing is wrong at the moment, so no call may fail.
+    /// No fault is active, so no call may fail.
     is_calm: AtomicBool,
 }
 
@@ -50,7 +50,7 @@ impl Callers {
         self.is_calm.store(calm, Ordering::SeqCst);
     }
 
-    /// Makes one call of a server. An error that neither a fault nor `expected` explains is a violation.
+    /// Calls a server. An error that neither a fault nor `expected` explains is a violation.
     pub(crate) async fn call<T, F>(
         &self,
         server: usize,
@@ -80,7 +80,7 @@ impl Callers {
         }
         self.report
             .count(&format!("failed: {:?}, {}", status.code(), reason.as_deref().unwrap_or("the client's own")), 1);
-        let told =
+        let reported =
             || format!("{method} of server {}: {:?}, {reason:?}: {}", server + 1, status.code(), status.message());
         // The client's own errors, such as those of a broken connection, have a source and no details.
         let is_own = reason.is_none()
@@ -90,11 +90,11 @@ impl Callers {
             Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted
         );
         if !is_own && !is_passing {
-            self.report.violation(Kind::Error, told());
+            self.report.violation(Kind::Error, reported());
         } else if !is_own && status.code() == Code::Unavailable && details.retry_info().is_none() {
-            self.report.violation(Kind::Error, format!("{}, without RetryInfo", told()));
+            self.report.violation(Kind::Error, format!("{}, without RetryInfo", reported()));
         } else if is_calm {
-            self.report.violation(Kind::Service, format!("a call failed while nothing was wrong: {}", told()));
+            self.report.violation(Kind::Service, format!("a call failed while nothing was wrong: {}", reported()));
         }
         Outcome::Unknown
     }

@@ -19,49 +19,49 @@ use super::{
     world::World,
 };
 
-/// When every call that was given up has ended, wherever it was on its way.
+/// The time after which every abandoned call has ended, wherever it was.
 const SETTLED: Duration = Duration::from_secs(DEADLINE.as_secs() + 3);
-/// How long servers may take to finish, or take up, index builds that were under way.
+/// Maximum time for servers to finish or take over running index builds.
 const BUILDS_END: Duration = Duration::from_secs(40);
 
-/// What the tasks of the workload have been told.
+/// Everything that the servers have acknowledged to the tasks of the workload.
 pub(crate) struct Acknowledged<'a> {
     pub(crate) workload: &'a Workload,
     pub(crate) counters: &'a Counters,
     pub(crate) keep: &'a Keep,
 }
 
-/// Everything that is compared. No fault may be under way, and nobody may call.
-pub(crate) async fn check(world: &World, told: &Acknowledged<'_>) -> anyhow::Result<()> {
+/// Compares everything. No fault may be active, and nobody may call.
+pub(crate) async fn check(world: &World, reported: &Acknowledged<'_>) -> anyhow::Result<()> {
     let report = &world.report;
     tokio::time::sleep(SETTLED).await;
     let sql = world.postgres.connect().await?;
-    report.say(format_args!("checking {} documents", told.workload.ledger.len()));
+    report.say(format_args!("checking {} documents", reported.workload.ledger.len()));
     for (position, store) in Store::ALL.into_iter().enumerate() {
         rows(world, &sql, store).await?;
         let mut listed = BTreeMap::new();
-        let listing = readers::list(told.workload, position % 2, store).await.context("nothing is wrong now")?;
+        let listing = readers::list(reported.workload, position % 2, store).await.context("nothing is wrong now")?;
         for (id, (state, version)) in listing {
             if id.starts_with("probe-") {
                 continue;
             }
             if let Some(counter) = (0..COUNTERS).find(|counter| Counters::id(*counter) == id) {
-                if let Some((kind, what)) = told.counters.check(counter, state.number, version) {
+                if let Some((kind, what)) = reported.counters.check(counter, state.number, version) {
                     report.violation(kind, what);
                 }
                 continue;
             }
             listed.insert(id, state);
         }
-        for difference in told.workload.ledger.compare(store, listed) {
+        for difference in reported.workload.ledger.compare(store, listed) {
             report.violation(Kind::Lost, difference);
         }
     }
-    builds(world, &sql, told).await?;
-    collections(world, &sql, told).await
+    builds(world, &sql, reported).await?;
+    collections(world, &sql, reported).await
 }
 
-/// Every row of the view is whole, and there as often as it has to be.
+/// Every row of the view is complete, and appears as often as it must.
 async fn rows(world: &World, sql: &tokio_postgres::Client, store: Store) -> anyhow::Result<()> {
     let report = &world.report;
     let name = store.name();
@@ -92,7 +92,7 @@ async fn rows(world: &World, sql: &tokio_postgres::Client, store: Store) -> anyh
             report.violation(kind, format!("{id} of {name} has {count} chunks of {expected}"));
         }
     }
-    // The view joins: what it leaves out is a leftover.
+    // The view joins, so anything that it leaves out is a leftover.
     let id: i64 = sql.query_one("SELECT id FROM pgfox_internal.collections WHERE name = $1", &[&name]).await?.get(0);
     let space: i64 = sql
         .query_one("SELECT id FROM pgfox_internal.embedding_spaces WHERE collection_id = $1 AND active", &[&id])
@@ -113,7 +113,7 @@ async fn rows(world: &World, sql: &tokio_postgres::Client, store: Store) -> anyh
 }
 
 /// Builds end, leave nothing invalid, and indexes that were acknowledged are there.
-async fn builds(world: &World, sql: &tokio_postgres::Client, told: &Acknowledged<'_>) -> anyhow::Result<()> {
+async fn builds(world: &World, sql: &tokio_postgres::Client, reported: &Acknowledged<'_>) -> anyhow::Result<()> {
     let unfinished = "SELECT (SELECT count(*) FROM pgfox_internal.indexes WHERE state = 'building')
         + (SELECT count(*) FROM pgfox_internal.metadata_index_jobs)
         + (SELECT count(*) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
@@ -134,8 +134,8 @@ async fn builds(world: &World, sql: &tokio_postgres::Client, told: &Acknowledged
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let indexed = "SELECT count(*) FROM pgfox_internal.indexes JOIN pgfox_internal.embedding_spaces ON space_id = embedding_spaces.id
-        JOIN pgfox_internal.collections ON collection_id = collections.id WHERE name = $1 AND state = 'ready'";
-    let expected = told.keep.lock().map(|keep| keep.indexed.clone()).unwrap_or_default();
+        JOIN pgfox_internal.collections ON collection_id = collections.id WHERE collections.name = $1 AND state = 'ready'";
+    let expected = reported.keep.lock().map(|keep| keep.indexed.clone()).unwrap_or_default();
     let mut found = BTreeSet::new();
     for store in Store::ALL {
         if sql.query_one(indexed, &[&store.name()]).await?.get::<_, i64>(0) == 1 {
@@ -144,22 +144,22 @@ async fn builds(world: &World, sql: &tokio_postgres::Client, told: &Acknowledged
             world.report.violation(Kind::Lost, format!("the index of {} is gone", store.name()));
         }
     }
-    if let Ok(mut keep) = told.keep.lock() {
+    if let Ok(mut keep) = reported.keep.lock() {
         keep.indexed = found;
         keep.perhaps_dropped.clear();
     }
     Ok(())
 }
 
-/// Collections and the alias are as acknowledged, at both servers, and no table is left of others.
-async fn collections(world: &World, sql: &tokio_postgres::Client, told: &Acknowledged<'_>) -> anyhow::Result<()> {
+/// Both servers have the acknowledged collections and alias, and no table of another collection is left.
+async fn collections(world: &World, sql: &tokio_postgres::Client, reported: &Acknowledged<'_>) -> anyhow::Result<()> {
     let report = &world.report;
     for server in 0..2 {
         let request = timed(v1::ListCollectionsRequest { page_size: 1000, ..Default::default() });
         let call = |mut client: Client| async move { unary(client.list_collections(request)).await };
-        let listed = told.workload.callers.call(server, "ListCollections", &[], call).await;
+        let listed = reported.workload.callers.call(server, "ListCollections", &[], call).await;
         let Outcome::Done(listed) = listed else { anyhow::bail!("nothing is wrong now") };
-        let Ok(mut keep) = told.keep.lock() else { continue };
+        let Ok(mut keep) = reported.keep.lock() else { continue };
         let base: BTreeSet<String> = Store::ALL.map(|store| store.name().to_owned()).into();
         let found: BTreeSet<String> = listed.collections.iter().map(|collection| collection.name.clone()).collect();
         for lost in base.union(&keep.collections).filter(|name| !found.contains(*name)) {

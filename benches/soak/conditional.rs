@@ -1,4 +1,4 @@
-//! Tasks that write under conditions. What they know is exact even after calls of unknown fate.
+//! Tasks that write under conditions. Their knowledge is exact even after calls with an unknown result.
 
 use std::{
     collections::BTreeMap,
@@ -43,12 +43,12 @@ async fn store_if(
     workload.callers.call(server, "Ingest if_version", &[ErrorReason::VersionMismatch], call).await
 }
 
-/// What the writer of versions knows of a document.
+/// The writer's knowledge of a document.
 #[derive(Debug, Default)]
 struct Versioned {
     number: u64,
     version: i64,
-    /// Numbers of calls of unknown fate. One of them at most was stored: all were on the same condition.
+    /// Numbers from calls with an unknown result. At most one of them was stored, since all had the same condition.
     perhaps: Vec<u64>,
 }
 
@@ -84,7 +84,7 @@ pub(crate) async fn versions(workload: Arc<Workload>, store: Store, mut random: 
                 workload.ledger.settled(store, &id, number);
                 workload.report.count("conditional writes acknowledged", 1);
             }
-            // One of the earlier calls was carried out after all; the next turn reads which.
+            // One of the earlier calls was carried out after all. The next turn reads which one.
             Outcome::Refused(_) if !document.perhaps.is_empty() => {}
             Outcome::Refused(_) => {
                 let what = format!("{id} of {} has not the version that was acknowledged: {document:?}", store.name());
@@ -113,16 +113,16 @@ impl Counters {
         format!("counter-{counter}")
     }
 
-    /// Says what is wrong with the number of a counter.
+    /// Reports what is wrong with the number of a counter.
     pub(crate) fn check(&self, counter: usize, number: u64, version: i64) -> Option<(Kind, String)> {
         let acknowledged = self.acknowledged[counter].load(Ordering::SeqCst);
         let most = acknowledged + self.unknown[counter].load(Ordering::SeqCst);
-        let told = || format!("{acknowledged} to {most} increments, number {number}, version {version}");
+        let reported = || format!("{acknowledged} to {most} increments, number {number}, version {version}");
         if number < acknowledged {
-            return Some((Kind::Lost, format!("counter {counter} lost some of them: {}", told())));
+            return Some((Kind::Lost, format!("counter {counter} lost some of them: {}", reported())));
         }
         let is_right = number <= most && u64::try_from(version) == Ok(number);
-        (!is_right).then(|| (Kind::Doubled, format!("counter {counter} was counted up twice: {}", told())))
+        (!is_right).then(|| (Kind::Doubled, format!("counter {counter} was counted up twice: {}", reported())))
     }
 }
 
@@ -144,7 +144,7 @@ pub(crate) async fn count(workload: Arc<Workload>, counters: Arc<Counters>, mut 
     }
 }
 
-/// Stores the same new document at both servers at once, each with a number of its own: one of them wins.
+/// Stores the same new document at both servers at once, with different numbers: one of them wins.
 pub(crate) async fn race(workload: Arc<Workload>) -> Option<()> {
     let store = Store::Texts;
     for race in 0_u64.. {
@@ -171,7 +171,7 @@ pub(crate) async fn race(workload: Arc<Workload>) -> Option<()> {
             (Some(false), Some(false)) => {
                 workload.report.violation(Kind::Lost, format!("{id} was stored by none, as if it had been there"));
             }
-            // When one says that it was there, the other one has stored it.
+            // If one says that it already existed, the other one has stored it.
             (Some(true), _) | (_, Some(false)) => workload.ledger.stored(store, &id, numbers[0]),
             (_, Some(true)) | (Some(false), _) => workload.ledger.stored(store, &id, numbers[1]),
             (None, None) => {

@@ -1,4 +1,4 @@
-//! Documents whose text, metadata and vector all say the same number, so that parts of two states show.
+//! Documents whose text, metadata and vector contain the same number, so that a mix of two states is visible.
 
 use pgfox::v1;
 use prost_types::{Struct, Value, value::Kind as Json};
@@ -6,7 +6,7 @@ use prost_types::{Struct, Value, value::Kind as Json};
 pub(crate) const DIMENSIONS: usize = 16;
 /// The model of the provider of the soak.
 pub(crate) const MODEL: &str = "openai/fixed-soak";
-/// Most paragraphs of a document in chunks.
+/// Maximum number of paragraphs of a document with chunks.
 const MAX_PARAGRAPHS: u64 = 4;
 
 /// The collections that are written to.
@@ -70,7 +70,7 @@ impl Store {
         }
     }
 
-    /// What a stored document says.
+    /// The state that a stored document shows.
     pub(crate) fn read(self, document: &v1::Document) -> Result<State, String> {
         let fields = document.metadata.as_ref().map(|metadata| &metadata.fields);
         let number = |name: &str| match fields?.get(name)?.kind {
@@ -90,7 +90,7 @@ impl Store {
     }
 }
 
-/// What can differ between two states of a document.
+/// A difference between two states of a document.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct State {
     pub(crate) number: u64,
@@ -142,7 +142,7 @@ pub(crate) fn embed(text: &str) -> Option<Vec<f32>> {
     Some(vector(id, number))
 }
 
-/// Of a document in chunks the mean of equal vectors is given back, which rounds.
+/// A document with chunks returns the mean of equal vectors, which rounds.
 pub(crate) fn is_near(left: &[f32], right: &[f32]) -> bool {
     left.len() == right.len() && left.iter().zip(right).all(|(left, right)| (left - right).abs() < 1e-5)
 }

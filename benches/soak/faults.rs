@@ -1,4 +1,4 @@
-//! Faults: which there are, how each is made, and what health must say meanwhile.
+//! The kinds of faults, how to make them, and the health that servers must report meanwhile.
 
 use std::{
     fmt,
@@ -23,11 +23,11 @@ use super::{
 /// How long a restarted Postgres may take to accept connections.
 const POSTGRES_RESTART: Duration = Duration::from_secs(60);
 
-/// What a proxy does to connections.
+/// The effect of a proxy on connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trouble {
     Delay(Duration),
-    /// Once; new connections are fine.
+    /// Once. New connections work.
     Cut,
     Refuse,
     Stop,
@@ -46,7 +46,7 @@ impl Trouble {
     }
 }
 
-/// One thing that goes wrong. Servers are counted from 0.
+/// A fault. Servers are counted from 0.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     /// Between a server and Postgres.
@@ -55,25 +55,25 @@ pub(crate) enum Fault {
     Front(usize, Trouble),
     StopServer(usize),
     KillServer(usize),
-    /// SIGTERM, and a new start.
+    /// SIGTERM, then a new start.
     RestartServer(usize),
     StopPostgres,
-    /// Some of its processes for connections.
+    /// Some of its processes that serve connections.
     StopBackends,
-    /// By a fast or an immediate shutdown, or a kill.
+    /// By a fast or an immediate shutdown, or by a kill.
     RestartPostgres(Signal),
     TerminateBackends,
     /// Somebody holds a lock on the documents of a collection.
     Lock(Store),
     /// Somebody keeps a snapshot, which index builds wait for.
     LongTransaction,
-    /// Somebody takes all connections that are left.
+    /// Somebody takes all remaining connections.
     FillConnections,
     Provider(Mood),
     Hostile(Attack),
 }
 
-/// What two faults at a time must not have in common.
+/// The resource that two faults at a time must not share.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Subject {
     Server(usize),
@@ -119,7 +119,7 @@ impl Fault {
         }
     }
 
-    /// The server that has another process afterwards.
+    /// The server whose process is different afterwards.
     fn replaces(self) -> Option<usize> {
         match self {
             Self::KillServer(server) | Self::RestartServer(server) => Some(server),
@@ -127,7 +127,7 @@ impl Fault {
         }
     }
 
-    /// What a server has to say meanwhile.
+    /// The health that a server must report meanwhile.
     pub(crate) fn truth(self, server: usize) -> Truth {
         match self {
             Self::Database(at, Trouble::Refuse | Trouble::Stop | Trouble::HalfOpen) if at == server => {
@@ -140,7 +140,7 @@ impl Fault {
         }
     }
 
-    /// Every kind, with what is left to chance chosen.
+    /// Every kind, with random details.
     fn all(random: &mut StdRng) -> Vec<Self> {
         let mut faults = Vec::new();
         for server in 0..2 {
@@ -237,7 +237,7 @@ impl Fault {
     }
 }
 
-/// What a fault holds until it ends.
+/// The resources of a fault until it ends.
 #[derive(Default)]
 pub(crate) struct Underway {
     stopped: Vec<u32>,
@@ -288,7 +288,7 @@ pub(crate) struct Plan {
     random: StdRng,
     deck: Vec<Fault>,
     is_quick: bool,
-    /// Part of the names of those that are made; empty: all are.
+    /// A part of the names of the faults to make. Empty: all faults.
     only: String,
 }
 
@@ -313,7 +313,7 @@ impl Plan {
                 }
             }
         }
-        // Long enough for health to notice, or too short for that.
+        // Long enough that health must detect it, or too short for that.
         let is_long = self.random.random_bool(if self.is_quick { 0.1 } else { 0.4 });
         let milliseconds = match (is_long, self.is_quick) {
             (true, true) => 8_500..9_500,

@@ -1,4 +1,4 @@
-//! What each server says of its health, and whether that is true.
+//! The health that each server reports, and whether it is correct.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,25 +19,25 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// How long health may be wrong.
 pub(crate) const LATE: Duration = Duration::from_secs(5);
 
-/// What a server answers; `None` when it does not.
+/// The answer of a server; `None` if it does not answer.
 type Answer = Option<bool>;
 
 /// The changes of what a server answers, and when.
 type Said = Arc<Mutex<Vec<(Instant, Answer)>>>;
 
-/// What a server has to say during a fault.
+/// The health that a server must report during a fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Truth {
     /// SERVING all the time.
     Serving,
-    /// NOT_SERVING, if the fault is long enough to be noticed.
+    /// NOT_SERVING, if the fault is long enough to be detected.
     NotServing,
-    /// Either, or nothing.
+    /// Anything.
     Any,
 }
 
 impl Truth {
-    /// What is true of two faults at once.
+    /// What both of two faults allow.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::NotServing, Self::Serving | Self::NotServing) | (Self::Serving, Self::NotServing) => {
@@ -77,12 +77,12 @@ impl Watcher {
         self.said[server].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a server says now.
+    /// The current answer of a server.
     fn now(&self, server: usize) -> Answer {
         self.said(server).last().and_then(|(_, answer)| *answer)
     }
 
-    /// When a server first said `serving` in a time.
+    /// When a server first reported `serving` in a period.
     fn first(&self, server: usize, serving: bool, from: Instant, to: Instant) -> Option<Instant> {
         if from >= to {
             return None;
@@ -93,7 +93,7 @@ impl Watcher {
         before.map(|_| from).or_else(|| during().map(|(at, _)| *at))
     }
 
-    /// Says whether a server told the truth while something was wrong with it.
+    /// Reports whether the health of a server was correct during a fault.
     pub(crate) fn check_during(&self, server: usize, truth: Truth, began: Instant, ended: Instant, fault: &str) {
         let what = match truth {
             Truth::Any => return,
@@ -121,7 +121,7 @@ impl Watcher {
         }
     }
 
-    /// Waits until a server says SERVING again, not too long, and goes on to.
+    /// Waits until a server reports SERVING again, within a limit, and continues to.
     pub(crate) async fn check_after(&self, server: usize, ended: Instant, fault: &str) {
         while self.now(server) != Some(true) && ended.elapsed() < LATE * 6 {
             tokio::time::sleep(EVERY / 4).await;
@@ -135,7 +135,7 @@ impl Watcher {
         }
     }
 
-    /// Says whether a server said anything but SERVING while nothing was wrong.
+    /// Reports whether a server reported anything but SERVING without a fault.
     pub(crate) fn check_calm(&self, server: usize, from: Instant, to: Instant) {
         if let Some(at) = self.first(server, false, from, to) {
             let what = format!("server {} said NOT_SERVING {:.1?} into a time without faults", server + 1, at - from);

@@ -1,4 +1,4 @@
-//! Callers that mean no good.
+//! Hostile callers.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use tonic::transport::Endpoint;
 
 use super::documents::{self, Store};
 
-/// What they do.
+/// The kinds of hostile callers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attack {
-    /// They connect and say nothing.
+    /// They connect and send nothing.
     Silence,
     /// They begin calls whose messages never come.
     HalfCalls,
     /// They send small requests with very many parts.
     Counts,
-    /// They send bytes that are no HTTP.
+    /// They send bytes that are not HTTP.
     Garbage,
 }
 
 impl Attack {
     pub(crate) const ALL: [Self; 4] = [Self::Silence, Self::HalfCalls, Self::Counts, Self::Garbage];
 
-    /// Begins; ends when the set is dropped.
+    /// Starts the callers. They end when the set is dropped.
     pub(crate) fn begin(self, addresses: &[String]) -> JoinSet<()> {
         let mut callers = JoinSet::new();
         for address in addresses {
@@ -41,7 +41,7 @@ impl Attack {
             for _ in 0..count {
                 let address = address.clone();
                 callers.spawn(async move {
-                    // What becomes of it is of no interest, as long as others do not suffer.
+                    // The result does not matter, as long as others do not suffer.
                     let _ = match self {
                         Self::Silence => silence(&address).await,
                         Self::HalfCalls => half_call(&address).await,
@@ -65,7 +65,7 @@ async fn silence(address: &str) -> anyhow::Result<()> {
     until_closed(TcpStream::connect(address).await?).await
 }
 
-/// The headers of a call, and the first bytes of a message that is said to be large.
+/// The headers of a call, and the first bytes of a message that is announced as large.
 async fn half_call(address: &str) -> anyhow::Result<()> {
     let mut socket = TcpStream::connect(address).await?;
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -84,7 +84,7 @@ async fn half_call(address: &str) -> anyhow::Result<()> {
         ("content-type", "application/grpc"),
         ("te", "trailers"),
     ] {
-        // A literal that is not to be remembered.
+        // A literal without indexing.
         headers.push(0);
         for text in [name, value] {
             headers.push(text.len() as u8);

@@ -20,20 +20,20 @@ use super::{
 /// An alias that moves between two collections.
 pub(crate) const ALIAS: &str = "current";
 
-/// What was acknowledged besides documents.
+/// Everything that was acknowledged, except documents.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// Collections that are certainly there.
+    /// Collections that certainly exist.
     pub(crate) collections: BTreeSet<String>,
-    /// Those that a call of unknown fate may have created, or brought back.
+    /// Collections that a call with an unknown result may have created, or created again.
     pub(crate) perhaps: BTreeSet<String>,
     /// Collections that certainly have an index.
     pub(crate) indexed: BTreeSet<Store>,
-    /// Those whose index a call of unknown fate may have dropped, or may still drop.
+    /// Collections whose index a call with an unknown result may have dropped, or may still drop.
     pub(crate) perhaps_dropped: BTreeSet<Store>,
-    /// Where the alias was acknowledged to be.
+    /// The collection that the alias certainly names.
     pub(crate) alias: Option<Store>,
-    /// Where calls of unknown fate may have moved it.
+    /// Collections that the alias may name after a call with an unknown result.
     pub(crate) perhaps_moved: BTreeSet<Store>,
 }
 
@@ -109,7 +109,7 @@ pub(crate) async fn churner(workload: Arc<Workload>, keep: Arc<Keep>) -> Option<
         let created = workload.until_done(async |server| {
             let embedding = v1::Embedding { dimensions: DIMENSIONS as i32, ..Default::default() };
             let collection = v1::Collection { name: name.clone(), embedding: Some(embedding), ..Default::default() };
-            let request = timed(v1::CreateCollectionRequest { collection: Some(collection) });
+            let request = timed(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() });
             let call = |mut client: Client| async move { unary(client.create_collection(request)).await };
             // An earlier attempt may have done it.
             let exists = [ErrorReason::CollectionExists];
@@ -137,11 +137,11 @@ pub(crate) async fn churner(workload: Arc<Workload>, keep: Arc<Keep>) -> Option<
         stored.await?.ok();
         let deleted = workload.until_done(async |server| {
             with(&keep, |kept| {
-                // From now on it may be gone.
+                // From now on it may be deleted.
                 kept.collections.remove(&name);
                 kept.perhaps.insert(name.clone())
             });
-            let request = timed(v1::DeleteCollectionRequest { name: name.clone() });
+            let request = timed(v1::DeleteCollectionRequest { name: name.clone(), ..Default::default() });
             let call = |mut client: Client| async move { unary(client.delete_collection(request)).await };
             let gone = [ErrorReason::CollectionNotFound];
             workload.callers.call(server, "DeleteCollection", &gone, call).await

@@ -1,4 +1,4 @@
-//! What the servers have acknowledged, and what they may have done besides.
+//! The changes that the servers have acknowledged, and others that they may have made.
 
 use std::{
     collections::BTreeMap,
@@ -7,13 +7,13 @@ use std::{
 
 use super::documents::{State, Store};
 
-/// What is known of a document. A call that failed may have been carried out, now or while its bytes are still on their
-/// way; which it was shows at the next check.
+/// The knowledge about a document. A failed call may have been carried out, or may still be while its bytes are on
+/// their way. The next check shows the result.
 #[derive(Clone, Debug, Default)]
 struct Entry {
     /// The last acknowledged state; `None`: it does not exist.
     known: Option<State>,
-    /// Numbers that may have been stored instead, and `None` where it may have been deleted.
+    /// Numbers that may have been stored instead. `None` if the document may have been deleted.
     perhaps: Vec<Option<u64>>,
     /// Marks that may have been set.
     perhaps_marked: Vec<u64>,
@@ -77,10 +77,10 @@ impl Ledger {
         self.change(store, id, |entry| entry.perhaps.push(None));
     }
 
-    /// Whoever does not exist is not marked.
+    /// A document that does not exist is not marked.
     pub(crate) fn marked(&self, store: Store, id: &str, mark: u64) {
         self.change(store, id, |entry| {
-            // It may exist although it is not known to.
+            // It may exist although this is not known.
             if !entry.perhaps.is_empty() {
                 entry.perhaps_marked.push(mark);
             }
@@ -94,21 +94,21 @@ impl Ledger {
         self.change(store, id, |entry| entry.perhaps_marked.push(mark));
     }
 
-    /// What it is, if that is certain.
+    /// Its state, if that is certain.
     pub(crate) fn certain(&self, store: Store, id: &str) -> Option<Option<State>> {
         let entries = self.entries();
         let Some(entry) = entries.get(&(store, id.to_owned())) else { return Some(None) };
         entry.is_certain().then_some(entry.known)
     }
 
-    /// Takes what a conditional write left behind for certain: nothing sent before can be carried out any more.
+    /// Records the certain result of a conditional write. No earlier call can be carried out any more.
     pub(crate) fn settled(&self, store: Store, id: &str, number: u64) {
         let known = Some(State { number, mark: None });
         self.change(store, id, |entry| *entry = Entry { known, ..Entry::default() });
     }
 
-    /// Compares with everything that is stored, and takes that for certain from now on. Nothing may be on its way. Returns
-    /// what differs.
+    /// Compares the ledger with everything that is stored, and treats that as certain from now on. No call may be in
+    /// flight. Returns the differences.
     pub(crate) fn compare(&self, store: Store, mut stored: BTreeMap<String, State>) -> Vec<String> {
         let mut differences = Vec::new();
         for ((_, id), entry) in self.entries().iter_mut().filter(|((of, _), _)| *of == store) {

@@ -1,15 +1,15 @@
-//! Two servers on one Postgres, callers that write and read, and faults at random.
+//! Two servers on one Postgres, callers that write and read, and random faults.
 //!
 //! ```text
 //! cargo bench -p pgfox-server --bench soak                                 # a minute
 //! cargo bench -p pgfox-server --bench soak -- --time 30m                   # as before a release
 //! cargo bench -p pgfox-server --bench soak -- --time 30m --seed 7 --json   # the same faults again
-//! cargo bench -p pgfox-server --bench soak -- --only "SIGKILL of server"   # those with such a name
+//! cargo bench -p pgfox-server --bench soak -- --only "SIGKILL of server"   # faults with this name
 //! ```
 //!
-//! The seed decides which faults come, in which order, and how long they last. It fails when anything acknowledged is lost,
-//! doubled or torn, when health is wrong for longer than it may be, when the service is not back in time, or when a server
-//! holds more than after the warm-up.
+//! The seed decides which faults come, in which order, and how long they last. The soak fails if acknowledged data is
+//! lost, doubled or torn, or if health is wrong for too long. It also fails if the service is not back in time, or if a
+//! server uses more resources than after the warm-up.
 
 mod calls;
 mod check;
@@ -54,11 +54,11 @@ use world::World;
 
 /// How long the service may take to be back once the cause of an outage has ended.
 const BACK: Duration = Duration::from_secs(5);
-/// When a few calls take longer than this without a fault, others may miss their deadlines too.
+/// If a few calls take longer than this without a fault, other calls may miss their deadlines too.
 const BUSY: Duration = Duration::from_millis(500);
-/// A run that is shorter has shorter faults.
+/// A run that is shorter than this has shorter faults.
 const QUICK: Duration = Duration::from_secs(5 * 60);
-/// What is stored is compared this often, and in the end.
+/// How often the stored data is compared. It is also compared at the end.
 const CHECK_EVERY: Duration = Duration::from_secs(3 * 60);
 const USAGE: &str = "usage: soak [--time 30m] [--seed NUMBER] [--only FAULT] [--json]";
 
@@ -109,7 +109,7 @@ async fn main() -> anyhow::Result<()> {
     let report = Arc::new(Report::new(arguments.seed));
     report.say(format_args!("seed {}, {:?}", arguments.seed, arguments.time));
     let world = World::start(Arc::clone(&report)).await?;
-    // The tasks of the workload share a thread; proxies and the like have another one.
+    // The tasks of the workload share a thread; proxies and other parts have another one.
     let local = LocalSet::new();
     let ran = tokio::select! {
         ran = local.run_until(soak(&world, &arguments)) => ran,
@@ -169,7 +169,7 @@ async fn soak(world: &World, arguments: &Arguments) -> anyhow::Result<()> {
     let mut checked = None;
     while began.elapsed() < arguments.time && !report.is_full() {
         let elapsed = began.elapsed();
-        // Memory is compared within the life of a process.
+        // Memory is only compared within the life of a process.
         let may_replace = match checked {
             None => [true, true],
             Some(_) => [false, elapsed < arguments.time * 6 / 10],
@@ -201,13 +201,18 @@ async fn set_up(world: &World) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for store in Store::ALL {
-        client.create_collection(v1::CreateCollectionRequest { collection: Some(store.collection()) }).await?;
+        client
+            .create_collection(v1::CreateCollectionRequest {
+                collection: Some(store.collection()),
+                ..Default::default()
+            })
+            .await?;
     }
     world.wait_for_service(Instant::now(), BACK * 2, Duration::ZERO, "the start").await
 }
 
 impl Soak<'_> {
-    /// The workload. Its tasks end when it is told to stop.
+    /// The workload. Its tasks end when the workload is stopped.
     fn tasks(&self, seed: u64) -> JoinSet<Option<()>> {
         let mut tasks = JoinSet::new();
         let workload = || Arc::clone(&self.workload);
@@ -232,7 +237,7 @@ impl Soak<'_> {
         tasks
     }
 
-    /// Makes faults, ends them, and waits until all is well.
+    /// Makes faults, ends them, and waits until everything works.
     async fn round(&self, round: &Round, pauses: &mut StdRng) -> anyhow::Result<()> {
         let report = &self.world.report;
         let names: Vec<String> = round.faults.iter().map(ToString::to_string).collect();
@@ -268,7 +273,7 @@ impl Soak<'_> {
 
     /// A time without faults, in which no call may fail; then everything is compared.
     async fn checkpoint(&mut self) -> anyhow::Result<()> {
-        // What began before may still fail.
+        // Calls that began earlier may still fail.
         tokio::time::sleep(calls::DEADLINE / 2).await;
         let took = self.world.time_service().await.context("after the faults")?;
         if took > BUSY {
@@ -282,8 +287,8 @@ impl Soak<'_> {
         }
         let workload = Arc::clone(&self.workload);
         let _nobody = workload.gate.write().await;
-        let told = Acknowledged { workload: &workload, counters: &self.counters, keep: &self.keep };
-        check::check(self.world, &told).await?;
+        let reported = Acknowledged { workload: &workload, counters: &self.counters, keep: &self.keep };
+        check::check(self.world, &reported).await?;
         self.resources.counts(self.world, &workload).await?;
         self.workload.callers.set_calm(false);
         Ok(())

@@ -1,4 +1,4 @@
-//! An OpenAI-shaped provider of embeddings that can fail.
+//! A provider with OpenAI's API that can fail.
 
 use std::{
     io,
@@ -31,7 +31,7 @@ pub(crate) enum Mood {
     Fails,
     /// 429.
     Limits,
-    /// 200 with something else than embeddings.
+    /// 200, with something other than embeddings.
     Babbles,
     /// After a second.
     Slow,
@@ -127,7 +127,7 @@ fn embeddings(body: &[u8]) -> (u16, Value) {
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
     let texts = request["input"].as_array().map(Vec::as_slice).unwrap_or_default();
     let vectors: Option<Vec<_>> = texts.iter().map(|text| documents::embed(text.as_str()?)).collect();
-    // A server that asks anything else sends texts that nobody stored, or cuts them.
+    // A server that requests any other text sends texts that nobody stored, or cuts them.
     let Some(vectors) = vectors else { return (400, json!({ "error": { "message": "a text of nobody's" } })) };
     let data = vectors.into_iter().enumerate();
     let data = data.map(|(index, vector)| json!({ "object": "embedding", "index": index, "embedding": vector }));

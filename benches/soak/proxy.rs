@@ -9,14 +9,14 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// What happens to bytes now.
+/// The current fault of a proxy.
 #[derive(Clone, Debug)]
 struct Weather {
-    /// Where new connections lead.
+    /// The address that new connections lead to.
     target: String,
     /// How long bytes are on their way.
     delay: Duration,
-    /// They stay where they are.
+    /// Bytes stay where they are.
     is_stopped: bool,
     /// New connections are closed at once.
     is_closed: bool,
@@ -24,16 +24,16 @@ struct Weather {
     is_half_open: bool,
     /// How often all connections were closed.
     cuts: u64,
-    /// How often connections were lost: those from before never move a byte again, and nobody says so.
+    /// How often connections were lost. Earlier connections then never move a byte again, and nobody reports it.
     losses: u64,
 }
 
-/// Which end of a lost connection never hears of it. The other one does when the fault ends.
+/// The end of a lost connection that does not learn of the loss. The other end learns of it when the fault ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Silent {
-    /// The end that connected.
+    /// The client of the connection.
     Inward,
-    /// The end that was connected to.
+    /// The server of the connection.
     Outward,
 }
 
@@ -77,12 +77,12 @@ impl Proxy {
         self.weather.send_modify(|weather| weather.delay = delay);
     }
 
-    /// Closes what is open, once.
+    /// Closes the open connections once.
     pub(crate) fn cut(&self) {
         self.weather.send_modify(|weather| weather.cuts += 1);
     }
 
-    /// Closes what is open, and new connections at once.
+    /// Closes the open connections, and closes new ones at once.
     pub(crate) fn close(&self) {
         self.weather.send_modify(|weather| {
             weather.cuts += 1;
@@ -90,12 +90,12 @@ impl Proxy {
         });
     }
 
-    /// Moves no byte.
+    /// Holds all bytes.
     pub(crate) fn stop(&self) {
         self.weather.send_modify(|weather| weather.is_stopped = true);
     }
 
-    /// Loses what is open, and accepts new connections that lead nowhere.
+    /// Loses the open connections, and accepts new connections that lead nowhere.
     pub(crate) fn half_open(&self) {
         self.weather.send_modify(|weather| {
             weather.losses += 1;
@@ -103,7 +103,7 @@ impl Proxy {
         });
     }
 
-    /// Ends all of these.
+    /// Ends all of these faults.
     pub(crate) fn heal(&self) {
         self.weather.send_modify(|weather| {
             weather.delay = Duration::ZERO;
@@ -155,7 +155,7 @@ async fn carry(mut inward: TcpStream, mut weather: watch::Receiver<Weather>, sil
     if weather.wait_for(|now| !now.is_half_open).await.is_err() {
         return; // the soak is over
     }
-    // One end is let go here.
+    // This closes one end.
     let rest = match silent {
         Silent::Inward => {
             drop(outward);
@@ -172,7 +172,7 @@ async fn carry(mut inward: TcpStream, mut weather: watch::Receiver<Weather>, sil
     }
 }
 
-/// Moves bytes as the weather allows, then the end of them.
+/// Moves bytes as the current fault allows, then passes on their end.
 async fn pass(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),

@@ -1,4 +1,4 @@
-//! Tasks that read: whatever they find must be whole, and there once.
+//! Tasks that read. Everything that they find must be complete and appear once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use super::{
     workload::Workload,
 };
 
-/// A stored document with its version; `Some(None)` when it does not exist, `None` when the call failed.
+/// A stored document with its version. `Some(None)` if it does not exist, `None` if the call failed.
 pub(crate) async fn get(workload: &Workload, server: usize, store: Store, id: &str) -> Option<Option<(State, i64)>> {
     let request = timed(v1::GetDocumentsRequest {
         collection: store.name().to_owned(),
@@ -29,7 +29,7 @@ pub(crate) async fn get(workload: &Workload, server: usize, store: Store, id: &s
     Some(read(workload, store, document).map(|state| (state, document.version)))
 }
 
-/// What a document says; a torn one is a violation.
+/// The state that a document shows. A torn one is a violation.
 pub(crate) fn read(workload: &Workload, store: Store, document: &v1::Document) -> Option<State> {
     match store.read(document) {
         Ok(state) => Some(state),
@@ -43,7 +43,7 @@ pub(crate) fn read(workload: &Workload, store: Store, document: &v1::Document) -
     }
 }
 
-/// Demands that an exact search for the vector of a document finds it first.
+/// Checks that an exact search for the vector of a document finds it first.
 pub(crate) async fn find(workload: &Workload, server: usize, store: Store, id: &str, number: u64) {
     let request = v1::SearchRequest {
         query: Some(Query::Vector(v1::Vector { values: documents::vector(id, number) })),
@@ -68,7 +68,7 @@ fn search_request(store: Store) -> v1::SearchRequest {
     }
 }
 
-/// Searches, and checks the results; returns their ids.
+/// Searches and checks the results. Returns their ids.
 async fn search(workload: &Workload, server: usize, store: Store, request: v1::SearchRequest) -> Option<Vec<String>> {
     let is_grouped = request.group_by_document;
     let request = timed(request);
@@ -128,7 +128,7 @@ pub(crate) async fn searcher(workload: Arc<Workload>, mut random: StdRng) -> Opt
     }
 }
 
-/// All documents of a collection; `None` when a call failed.
+/// All documents of a collection. `None` if a call failed.
 pub(crate) async fn list(workload: &Workload, server: usize, store: Store) -> Option<BTreeMap<String, (State, i64)>> {
     let mut listed = BTreeMap::new();
     let mut page_token = String::new();
@@ -167,7 +167,7 @@ pub(crate) async fn lister(workload: Arc<Workload>, mut random: StdRng) -> Optio
     }
 }
 
-/// An exact search for whatever is near.
+/// An exact search for a random vector.
 pub(crate) async fn find_any(workload: &Workload, server: usize, store: Store, number: u64) {
     let request = v1::SearchRequest {
         query: Some(Query::Vector(v1::Vector { values: documents::vector("any", number) })),

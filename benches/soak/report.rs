@@ -1,4 +1,4 @@
-//! What the soak found: violations, the worst that was still allowed, and counts.
+//! The findings of the soak: violations, the worst allowed values, and counts.
 
 use std::{
     collections::BTreeMap,
@@ -9,19 +9,19 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// Violations after which nothing new is to be learnt.
+/// Number of violations after which nothing new can be learnt.
 const MAX_VIOLATIONS: usize = 20;
 
-/// What a violation is about.
+/// The kind of a violation.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Kind {
     /// Something acknowledged is not there.
     Lost,
-    /// Something was done twice, or is there twice.
+    /// Something was done twice, or is stored twice.
     Doubled,
     /// Parts of two states of a document are together.
     Torn,
-    /// Health said what is not true.
+    /// Health reported something untrue.
     Health,
     /// The service was not back in time, or a call failed while nothing was wrong.
     Service,
@@ -93,7 +93,7 @@ impl Report {
         }
     }
 
-    /// Notes how long something took, if nothing took longer so far.
+    /// Records how long something took, if nothing took longer so far.
     pub(crate) fn worst(&self, what: &'static str, time: Duration, when: impl fmt::Display) {
         let mut found = self.found();
         let worst = found.worst.entry(what).or_default();

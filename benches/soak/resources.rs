@@ -1,4 +1,4 @@
-//! What the servers hold: memory, descriptors, and connections to Postgres.
+//! The resources of the servers: memory, descriptors, and connections to Postgres.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use super::{
     world::{POOL_SIZE, World},
 };
 
-/// How much more memory than after the warm-up a server may hold: 10 %, and what an allocator keeps by chance.
+/// How much more memory than after the warm-up a server may use: 10 %, for what an allocator keeps by chance.
 const MEMORY_FACTOR: f64 = 1.1;
 const MEMORY_SLACK: u64 = 8 << 20;
 /// The same where the warm-up is too short for an allocator to have met every kind of call.
@@ -22,7 +22,7 @@ const SHORT_MEMORY_SLACK: u64 = 32 << 20;
 /// Connections and descriptors that come and go.
 const CONNECTIONS_SLACK: i64 = 2;
 const DESCRIPTORS_SLACK: usize = 10;
-/// How long connections of callers that are gone may be kept: until keepalive has missed them.
+/// How long connections of vanished callers may be kept: until keepalive detects them.
 const LET_GO: Duration = Duration::from_secs(25);
 
 /// How long the numbers to compare with must stay the same.
@@ -38,7 +38,7 @@ struct Held {
     descriptors: usize,
 }
 
-/// What is compared.
+/// The numbers that are compared.
 #[derive(Debug, Default)]
 pub(crate) struct Resources {
     after_warm_up: [Held; 2],
@@ -46,7 +46,7 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
-    /// Looks at the memory for as long as `calm`, while the workload goes on.
+    /// Looks at the memory for as long as `calm`, while the workload continues.
     pub(crate) async fn memory(&mut self, world: &World, calm: Duration, warm_up: Duration) {
         let slack = if warm_up < SHORT_WARM_UP { SHORT_MEMORY_SLACK } else { MEMORY_SLACK };
         let mut looks: [Vec<u64>; 2] = Default::default();
@@ -63,7 +63,7 @@ impl Resources {
             let pid = world.replicas[server].pid().await.unwrap_or(0);
             let known = &mut self.after_warm_up[server];
             if known.pid != pid || known.since.is_none_or(|since| since.elapsed() < warm_up) {
-                // A process that was started meanwhile warms up anew.
+                // A process that was started meanwhile warms up again.
                 let since = if known.pid == pid { known.since } else { None };
                 *known = Held { pid, memory, since: since.or_else(|| Some(Instant::now())), ..*known };
                 world.report.say(format_args!("server {}: {} MB", server + 1, memory >> 20));
@@ -92,7 +92,7 @@ impl Resources {
 
     /// Counts connections and descriptors while nobody calls.
     pub(crate) async fn counts(&mut self, world: &World, workload: &Workload) -> anyhow::Result<()> {
-        // Pools are as full as they get, so that the numbers can be compared.
+        // Pools are as full as they get, so that the numbers are comparable.
         let sql = world.postgres.connect().await?;
         fill_pools(workload).await;
         let began = Instant::now();

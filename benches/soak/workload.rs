@@ -1,4 +1,4 @@
-//! Tasks that write as clients do: each repeats what was not acknowledged, at either server.
+//! Tasks that write like clients: each retries what was not acknowledged, at either server.
 
 use std::{
     collections::BTreeSet,
@@ -23,22 +23,22 @@ use super::{
     report::{Kind, Report},
 };
 
-/// Between two calls of a task.
+/// The pause between two calls of a task.
 const PACE: Duration = Duration::from_millis(25);
-/// Before a call is repeated.
+/// The pause before a call is repeated.
 const RETRY: Duration = Duration::from_millis(100);
-/// Groups of documents of a writer, and documents of a group.
+/// The number of groups of documents of a writer, and of documents of a group.
 const GROUPS: u32 = 5;
 const GROUP_SIZE: u32 = 20;
 
-/// What all tasks share.
+/// The state that all tasks share.
 #[derive(Debug)]
 pub(crate) struct Workload {
     pub(crate) callers: Callers,
     pub(crate) ledger: Ledger,
     pub(crate) report: Arc<Report>,
     pub(crate) stopping: CancellationToken,
-    /// Held for writing while nothing may be called.
+    /// Locked for writing while no call is allowed.
     pub(crate) gate: RwLock<()>,
     numbers: AtomicU64,
     servers: AtomicUsize,
@@ -62,19 +62,19 @@ impl Workload {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Either server in turns.
+    /// Takes one server, then the other.
     pub(crate) fn server(&self) -> usize {
         self.servers.fetch_add(1, Ordering::Relaxed) % 2
     }
 
-    /// Leave for one call; `None` at the end.
+    /// Permission for one call. `None` at the end.
     pub(crate) async fn turn(&self) -> Option<RwLockReadGuard<'_, ()>> {
         tokio::time::sleep(PACE).await;
         let turn = self.gate.read().await;
         (!self.stopping.is_cancelled()).then_some(turn)
     }
 
-    /// Repeats a call, at either server, until it is done or refused; `None` at the end.
+    /// Retries a call, at either server, until it is done or refused. `None` at the end.
     pub(crate) async fn until_done<T>(
         &self,
         mut call: impl AsyncFnMut(usize) -> Outcome<T>,
@@ -98,7 +98,7 @@ pub(crate) fn random(seed: u64, task: &str) -> StdRng {
     StdRng::seed_from_u64(task)
 }
 
-/// Writes documents of its own without conditions.
+/// Writes its own documents without conditions.
 #[derive(Debug)]
 pub(crate) struct Writer {
     workload: Arc<Workload>,
@@ -114,7 +114,7 @@ impl Writer {
         Self { workload, store, name, random }
     }
 
-    /// Until the end.
+    /// Runs until the end.
     pub(crate) async fn run(mut self) -> Option<()> {
         loop {
             match self.random.random_range(0..100) {
@@ -142,8 +142,8 @@ impl Writer {
     }
 
     fn acknowledged(&self, ids: &BTreeSet<String>, number: u64, response: &v1::IngestResponse) {
-        let told = response.upserted_count + response.unchanged_count;
-        if told != ids.len() as i32 || !response.errors.is_empty() {
+        let reported = response.upserted_count + response.unchanged_count;
+        if reported != ids.len() as i32 || !response.errors.is_empty() {
             let what =
                 format!("{} documents were sent to {}, and the answer is {response:?}", ids.len(), self.store.name());
             self.workload.report.violation(Kind::Lost, what);
@@ -178,13 +178,13 @@ impl Writer {
         Some(())
     }
 
-    /// Several requests in a stream, which is begun again with those that were not acknowledged.
+    /// Several requests in a stream. If it breaks, another stream sends the requests that were not acknowledged.
     async fn stream(&mut self) -> Option<()> {
         let count = self.random.random_range(2..6);
         let mut left: Vec<(BTreeSet<String>, u64)> = Vec::new();
         let mut taken = BTreeSet::new();
         for _ in 0..count {
-            // A document once, so that a request sent again replaces no later one.
+            // Each document once, so that a request that is sent again replaces no later version.
             let mut ids = self.ids(20);
             ids.retain(|id| taken.insert(id.clone()));
             if !ids.is_empty() {
@@ -244,14 +244,14 @@ impl Writer {
 
     /// How many of these exist, if that is certain.
     fn existing(&self, ids: &BTreeSet<String>) -> Option<i64> {
-        // One that was never written is certainly not there.
+        // A document that was never written certainly does not exist.
         let exists = |id: &String| Some(i64::from(self.workload.ledger.certain(self.store, id)?.is_some()));
         ids.iter().map(exists).sum()
     }
 
-    fn counted(&self, what: &str, expected: Option<i64>, told: i64) {
-        if expected.is_some_and(|expected| expected != told) {
-            let what = format!("{what} in {}: {told} documents, where {expected:?} exist", self.store.name());
+    fn counted(&self, what: &str, expected: Option<i64>, reported: i64) {
+        if expected.is_some_and(|expected| expected != reported) {
+            let what = format!("{what} in {}: {reported} documents, where {expected:?} exist", self.store.name());
             self.workload.report.violation(Kind::Lost, what);
         }
     }
@@ -313,7 +313,7 @@ impl Writer {
         Some(())
     }
 
-    /// What is acknowledged is there, at either server, and an exact search finds it first.
+    /// Acknowledged documents exist at either server, and an exact search finds each first.
     async fn look(&mut self) -> Option<()> {
         let ids = self.ids(1);
         let id = ids.first()?.clone();

@@ -1,4 +1,5 @@
-//! A Postgres, a provider and two servers, with a proxy before each server and one between each server and Postgres.
+//! A Postgres, a provider and two servers, with a proxy in front of each server and one between each server and
+//! Postgres.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +21,7 @@ use super::{
     setup::{Postgres, Server},
 };
 
-/// Settings of the servers that bound how long recovery may take, and how much they may hold.
+/// Settings of the servers that limit how long recovery may take and how many resources they use.
 pub(crate) const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const POOL_SIZE: usize = 8;
@@ -38,18 +39,18 @@ const SETTINGS: [&str; 12] = [
     "--embed-timeout",
     "3s",
 ];
-/// Lines of the log of a server that are kept.
+/// Number of lines of a server's log that are kept.
 const LOG_LINES: usize = 400;
 
 /// A server between its two proxies.
 pub(crate) struct Replica {
-    /// Between it and Postgres.
+    /// The proxy between the server and Postgres.
     pub(crate) database: Proxy,
-    /// Between callers and it.
+    /// The proxy between callers and the server.
     pub(crate) front: Proxy,
     /// `None` while it is down.
     process: tokio::sync::Mutex<Option<Server>>,
-    /// Where it listens.
+    /// The address where it listens.
     pub(crate) address: watch::Sender<String>,
     log: Arc<Mutex<VecDeque<String>>>,
     database_url: String,
@@ -98,7 +99,7 @@ impl Replica {
         self.process.lock().await.as_ref().map(Server::pid)
     }
 
-    /// As kill -9 does.
+    /// Kills it like kill -9.
     pub(crate) async fn kill(&self) -> anyhow::Result<()> {
         match self.process.lock().await.take() {
             Some(server) => server.stop().await,
@@ -106,7 +107,7 @@ impl Replica {
         }
     }
 
-    /// As a service manager does. Returns how long it took; `None` when it did not end in time and was killed.
+    /// Terminates it like a service manager. Returns how long it took; `None` if it did not end in time and was killed.
     pub(crate) async fn terminate(&self, limit: Duration) -> anyhow::Result<Option<Duration>> {
         let Some(mut server) = self.process.lock().await.take() else { return Ok(Some(Duration::ZERO)) };
         let began = Instant::now();
@@ -123,7 +124,7 @@ impl Replica {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// A channel through the proxy before it. It notices a dead connection as the clients of pgfox do.
+    /// A channel through the proxy in front of it. It detects a dead connection like the clients of pgfox do.
     pub(crate) fn channel(&self) -> anyhow::Result<Channel> {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.front.address))?;
         Ok(endpoint
@@ -133,7 +134,7 @@ impl Replica {
     }
 }
 
-/// Everything that faults are made in.
+/// Everything that faults affect.
 pub(crate) struct World {
     pub(crate) postgres: Postgres,
     pub(crate) provider: Provider,
@@ -175,7 +176,7 @@ impl World {
         found
     }
 
-    /// How long a write and a search of every kind take now, at the slower server. Nothing may be wrong.
+    /// How long a write and a search of every kind currently take, at the slower server. No fault may be active.
     pub(crate) async fn time_service(&self) -> anyhow::Result<Duration> {
         const LIMIT: Duration = Duration::from_secs(30);
         let use_one = async |position: usize| {
@@ -190,8 +191,8 @@ impl World {
         Ok(first.max(second))
     }
 
-    /// Waits until both servers answer a write and a search of every kind again. That may take `limit` after `since`, and on
-    /// a busy machine a few times what these calls took before.
+    /// Waits until both servers answer a write and a search of every kind again. That may take `limit` after `since`
+    /// and, on a busy machine, a few times the earlier duration of these calls.
     pub(crate) async fn wait_for_service(
         &self,
         since: Instant,
@@ -204,7 +205,7 @@ impl World {
         let back = async |position: usize| {
             let mut client = PgfoxServiceClient::new(self.replicas[position].channel()?);
             let mut last = String::from("no call was made");
-            // Much later it will not come by itself.
+            // After a much longer time it will not recover by itself.
             while since.elapsed() < limit * 6 {
                 match use_service(&mut client, position).await {
                     Ok(()) => break,
@@ -234,7 +235,7 @@ impl World {
 async fn use_service(client: &mut PgfoxServiceClient<Channel>, position: usize) -> Result<(), tonic::Status> {
     let id = format!("probe-{position}");
     for store in [Store::Points, Store::Texts] {
-        // Another text each time, so that the provider is asked.
+        // A different text each time, so that the server asks the provider.
         static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let documents = vec![store.document(&id, number)];
@@ -251,7 +252,7 @@ async fn use_service(client: &mut PgfoxServiceClient<Channel>, position: usize) 
     Ok(())
 }
 
-/// Short, so that a call that is stuck is given up for another one, and long enough for a busy machine.
+/// Short, so that a stuck call is given up for another one, and long enough for a busy machine.
 fn limited<T>(message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.set_timeout(Duration::from_secs(1));
