@@ -4,8 +4,8 @@
 #     examples/run.sh                    # all of them, a line for each
 #     examples/run.sh recommendation     # one of them, with what it prints; further arguments are its own
 #
-# The first run makes the Python environment examples/.venv. The notebook looks into the database as well: DATABASE_URL, or
-# what `pgfox-server database-url` says, must lead to the one of the server.
+# The first run makes the Python environment examples/.venv. The notebooks look into the database as well: DATABASE_URL, or what
+# `pgfox-server database-url` says, must lead to the one of the server.
 set -euo pipefail
 cd "$(dirname "$0")"
 

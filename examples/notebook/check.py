@@ -1,7 +1,8 @@
-"""Runs foxes.ipynb in a fresh kernel, and fails when a cell does or when it prints something else than is committed.
+"""Runs each notebook of this folder in a fresh kernel, and fails when a cell does or when it prints something else than is
+committed.
 
     python check.py            # check
-    python check.py --write    # run it and keep what it prints, after a change
+    python check.py --write    # run them and keep what they print, after a change
 
 Pictures are not compared, nor what the cells tagged "varies" print.
 """
@@ -15,13 +16,20 @@ import nbformat
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-NOTEBOOK = Path(__file__).with_name("foxes.ipynb")
+NOTEBOOKS = sorted(Path(__file__).parent.glob("*.ipynb"))
+WRITES = sys.argv[1:] == ["--write"]
 # Seconds for one cell. The first embedding waits for the model to be loaded.
 CELL_TIMEOUT = 60
 
 
 def main() -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    count = sum(check(path) for path in NOTEBOOKS)
+    print(f"{count} outputs of {len(NOTEBOOKS)} notebooks are {'written' if WRITES else 'as committed'}")
+
+
+def check(path: Path) -> int:
+    """Runs a notebook; returns how many outputs it has."""
+    notebook = nbformat.read(path, as_version=4)
     committed = texts(notebook)
     # The kernel would leave its history and its settings in the home directory.
     with tempfile.TemporaryDirectory() as folder:
@@ -33,18 +41,18 @@ def main() -> None:
         client.execute()
     printed = texts(notebook)
     if complaints := [text for name, text in printed.items() if name.endswith(" stderr")]:
-        sys.exit("the notebook complains:\n" + "".join(complaints))
-    if sys.argv[1:] == ["--write"]:
+        sys.exit(f"{path.name} complains:\n" + "".join(complaints))
+    if WRITES:
         # The version of Python is no concern of the reader, and would change with every machine.
         notebook.metadata.language_info = {"name": "python"}
-        nbformat.write(notebook, NOTEBOOK)
-        return
+        nbformat.write(notebook, path)
+        return len(printed)
     for name in committed | printed:
         if printed.get(name) != committed.get(name):
-            print(f"{name} is\n{printed.get(name)}\nand was, as committed,\n{committed.get(name)}")
+            print(f"{name} of {path.name} is\n{printed.get(name)}\nand was, as committed,\n{committed.get(name)}")
     if printed != committed:
         sys.exit("the outputs are stale: run check.py --write and look at what has changed")
-    print(f"{len(printed)} outputs are as committed")
+    return len(printed)
 
 
 def texts(notebook: nbformat.NotebookNode) -> dict[str, str]:

@@ -3,7 +3,7 @@
     python stdlib.py                               # ask twenty questions and count the right answers
     python stdlib.py "remove a folder and all in it"
 
-What is searched are the docstrings of all public functions of this Python, and of the methods of its basic types.
+It searches the docstrings of all public functions of this Python, and of the methods of its basic types.
 """
 
 import builtins
