@@ -14,7 +14,7 @@ from pathlib import Path
 WORD = re.compile(r"(?:`[^`]*`|\S)+")
 # The beginning of a paragraph: an item of a list, a quotation or an indent.
 PREFIX = re.compile(r"\s*(?:[-*+] +|\d+[.)] +|> ?)?")
-# Lines that are no text.
+# Lines that are not text.
 FENCE = re.compile(r"\s*(```|~~~)")
 OTHER = re.compile(r"\s*(\||#{1,6} |<!--|\[[^]]+\]: )")
 # A word that would begin something else at the beginning of a line.

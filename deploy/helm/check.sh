@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the chart: lint, golden files, single values, values that must be refused, the schemas of Kubernetes, and that every
-# variable and flag it sets is one of the server. UPDATE=1 writes the golden files anew: look at `git diff` then.
+# variable and flag it sets is one of the server. UPDATE=1 writes the golden files again: look at `git diff` then.
 source "$(dirname "$0")/../../tests/deploy/support.sh"
 cd "$root/deploy/helm"
 if ! command -v helm >/dev/null; then
@@ -28,8 +28,8 @@ for values in tests/*.values.yaml; do
         cp "$scratch/objects.yaml" "$name.golden.yaml"
         cp "$scratch/notes.txt" "$name.golden.txt"
     fi
-    diff -u "$name.golden.yaml" "$scratch/objects.yaml" || fail "$name.golden.yaml differs; UPDATE=1 writes it anew"
-    diff -u "$name.golden.txt" "$scratch/notes.txt" || fail "$name.golden.txt differs; UPDATE=1 writes it anew"
+    diff -u "$name.golden.yaml" "$scratch/objects.yaml" || fail "$name.golden.yaml differs; UPDATE=1 writes it again"
+    diff -u "$name.golden.txt" "$scratch/notes.txt" || fail "$name.golden.txt differs; UPDATE=1 writes it again"
     cases=$((cases + 1))
 done
 ok "golden files: $cases sets of values"
@@ -66,7 +66,7 @@ changes - 'kind: ServiceAccount' --set serviceAccount.create=false
 changes + 'serviceAccountName: default' --set serviceAccount.create=false
 changes - 'preStop:' --set preStopSeconds=0
 changes + 'terminationGracePeriodSeconds: 40' --set preStopSeconds=0
-[[ $(notes tests/minimal.values.yaml --set apiKeys.existingSecret.name=,apiKeys.insecure=true) == *'There are no API keys'* ]] ||
+[[ $(notes tests/minimal.values.yaml --set apiKeys.existingSecret.name=,apiKeys.insecure=true) == *'The service has no API keys'* ]] ||
     fail 'the notes do not warn that everyone may call'
 ok "single values: $changed change what they are for"
 

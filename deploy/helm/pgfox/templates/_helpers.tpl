@@ -36,7 +36,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- /* What the schema cannot say. */ -}}
+{{- /* Checks that the schema cannot express. */ -}}
 {{- define "pgfox.check" -}}
 {{- $database := .Values.database -}}
 {{- if not $database.existingSecret.name -}}
@@ -59,7 +59,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- /* A value as the server reads it: numbers of a values file are floats, and large ones would be 1e+06. */ -}}
+{{- /* A value as the server reads it. Numbers of a values file are floats, and large ones would be 1e+06. */ -}}
 {{- define "pgfox.plain" -}}
 {{- kindIs "float64" . | ternary (int64 .) . -}}
 {{- end -}}
@@ -92,7 +92,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- $query = join "&" $query -}}
 {{- if $parts.enabled }}
-{{- /* Kubernetes puts the values in; quoted, so that only ' and \ could hurt, which no operator generates. */}}
+{{- /* Kubernetes inserts the values. They are quoted, so only ' and \ could do harm, and no operator generates these. */}}
 {{- $string := list }}
 {{- range list (list "host" "HOST" $parts.hostKey $parts.host) (list "port" "PORT" $parts.portKey $parts.port) (list "dbname" "NAME" $parts.databaseKey $parts.database) (list "user" "USER" $parts.userKey "") (list "password" "PASSWORD" $parts.passwordKey "") }}
 {{- $variable := printf "DATABASE_%s" (index . 1) }}
@@ -145,7 +145,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{- /* probe: a call of grpc.health.v1. Kubernetes makes it without TLS only, so with TLS the program itself asks. */ -}}
+{{- /* probe: a call of grpc.health.v1. Kubernetes makes it only without TLS, so with TLS the program itself makes it. */ -}}
 {{- define "pgfox.probe" -}}
 {{- if .root.Values.tls.existingSecret.name -}}
 exec: {command: [/usr/local/bin/pgfox-server, healthcheck, --service, {{ .service }}]}
@@ -159,7 +159,7 @@ timeoutSeconds: 5
 {{- define "pgfox.database.volume" -}}
 {{- with .Values.database.caSecret -}}
 - name: database-ca
-  # Only the certificate: the Secret of an operator may hold the private key of its CA beside it.
+  # Mounts only the certificate, because the Secret of an operator may also hold the private key of its CA.
   secret: {secretName: {{ .name | quote }}, defaultMode: 0440, items: [{key: {{ .key | quote }}, path: {{ .key | quote }}}]}
 {{- end -}}
 {{- end -}}
