@@ -7,8 +7,9 @@ CREATE TABLE {internal}.follows (
     source         jsonb NOT NULL,
     -- The column that says when a row changed; null: triggers note the changes.
     updated_at     text,
-    -- By column: the changes before this time are in `pending`.
+    -- By column: the rows that were changed before this time, or written by a transaction before this one, are in `pending`.
     seen_until     timestamptz NOT NULL DEFAULT now(),
+    seen_xid       xid8 NOT NULL DEFAULT '0',
     paused         boolean NOT NULL DEFAULT false,
     -- After an error nothing is done before this time.
     retry_at       timestamptz NOT NULL DEFAULT now(),
@@ -55,7 +56,10 @@ CREATE TABLE {internal}.pending (
     claim          bigint,
     -- It changed again after it was claimed.
     is_changed     boolean NOT NULL DEFAULT false,
+    -- Why it failed.
     error          text,
+    -- How often its claims ended with an error that can be that of others.
+    failures       smallint NOT NULL DEFAULT 0,
     PRIMARY KEY (collection_id, id)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX ON {internal}.pending (collection_id, due_at);

@@ -134,16 +134,17 @@ impl Follower {
         let work = async {
             let stored = tokio::time::timeout(self.app.limits.ingest_timeout, self.store_rows(&claim)).await;
             match stored.unwrap_or(Err(Error::DeadlineExceeded)) {
-                Ok(outcome) => store.finish_claim(&claim, &outcome).await,
-                // It was tried with ever fewer rows.
-                Err(Error::DeadlineExceeded) if claim.ids.len() == 1 => {
-                    let failed = vec![(claim.ids[0].clone(), Error::DeadlineExceeded.to_string())];
-                    store.finish_claim(&claim, &Outcome { failed, ..Outcome::default() }).await
-                }
-                Err(error) => {
-                    tracing::warn!("rows of a followed table are not stored yet: {error}");
-                    store.release_claim(&claim, &error.to_string()).await
-                }
+                Ok(outcome) => self.finish(&claim, outcome).await,
+                Err(error) => match claim.suspect() {
+                    Some(id) if self.is_of_the_row(&claim, &error).await => {
+                        let failed = vec![(id.to_owned(), error.to_string())];
+                        self.finish(&claim, Outcome { failed, ..Outcome::default() }).await
+                    }
+                    _ => {
+                        tracing::warn!("rows of a followed table are not stored yet: {error}");
+                        store.release_claim(&claim, &error.to_string()).await
+                    }
+                },
             }
         };
         let extend = async {
@@ -163,13 +164,20 @@ impl Follower {
         }
     }
 
+    /// Whether an error of a row that was tried alone is its own: the provider fails with it and takes another text.
+    async fn is_of_the_row(&self, claim: &Claim, error: &Error) -> bool {
+        match (error, &claim.collection().definition.model) {
+            (Error::DeadlineExceeded, _) => true,
+            (Error::Embed(_), Some(model)) => self.app.embedders.embed(model, &["another text"]).await.is_ok(),
+            _ => false,
+        }
+    }
+
     async fn store_rows(&self, claim: &Claim) -> Result<Outcome, Error> {
-        let store = &self.app.store;
-        let Some(collection) = store.claimed_collection(claim).await? else { return Ok(Outcome::default()) };
         let mut outcome = Outcome::default();
         let mut parts = vec![claim.ids.clone()];
         while let Some(mut ids) = parts.pop() {
-            match self.store_part(claim, &collection, &ids).await {
+            match self.store_part(claim, &ids).await {
                 Ok(Outcome { failed, later }) => {
                     outcome.failed.extend(failed);
                     outcome.later.extend(later);
@@ -182,17 +190,22 @@ impl Follower {
                 }
             }
         }
+        Ok(outcome)
+    }
+
+    async fn finish(&self, claim: &Claim, outcome: Outcome) -> Result<(), StoreError> {
+        let store = &self.app.store;
         if !outcome.failed.is_empty() {
             // What the row was before must not be found any more.
             let failed = outcome.failed.iter().map(|(id, _)| id.clone()).collect();
             store.delete_missing(claim, failed, Instant::now() + self.app.limits.ingest_timeout).await?;
         }
         store.stats().followed_failed.add(outcome.failed.len() as u64);
-        Ok(outcome)
+        store.finish_claim(claim, &outcome).await
     }
 
     /// Stores some of the rows of a claim.
-    async fn store_part(&self, claim: &Claim, collection: &Collection, ids: &[String]) -> Result<Outcome, Error> {
+    async fn store_part(&self, claim: &Claim, ids: &[String]) -> Result<Outcome, Error> {
         let store = &self.app.store;
         let found = store.read_claimed(claim, ids, MAX_ROW_BYTES, MAX_BATCH_BYTES).await?;
         let mut outcome = Outcome { later: found.later, ..Outcome::default() };
@@ -213,7 +226,7 @@ impl Follower {
                 Err(error) => outcome.failed.push((id, error.to_string())),
             }
         }
-        self.ingest(collection, documents, &mut outcome).await?;
+        self.ingest(claim.collection(), documents, &mut outcome).await?;
         Ok(outcome)
     }
 

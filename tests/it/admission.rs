@@ -12,7 +12,7 @@ use tonic_types::StatusExt as _;
 
 use crate::{
     calls::{ingest, near, search},
-    support::{Client, Server, Setup, eventually, reason, vector_document, vectors, waiting_for_locks},
+    support::{AN_HOUR, Client, Server, Setup, eventually, reason, vector_document, vectors, waiting_for_locks},
 };
 
 const VALUES: [f32; 3] = [1.0, 2.0, 3.0];
@@ -83,6 +83,8 @@ async fn a_call_is_refused_before_its_text_is_embedded() {
     let server = Server::start_with(18, |setup| {
         (setup.pool_size, setup.max_waiting) = (1, 1);
         setup.pool_wait = Duration::from_secs(600);
+        // Looking for changes of followed tables needs the connection too.
+        setup.limits.follow.look_every = AN_HOUR;
     })
     .await;
     let mut client = server.client();

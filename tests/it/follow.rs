@@ -4,6 +4,8 @@ mod crowd; // several servers, killed ones, and writers all along
 mod faults; // rows that cannot be documents, a provider that fails, tables that change
 mod limits; // what is refused, privileges, and what detaching leaves
 
+use std::time::Duration;
+
 use pgfox::v1::{self, Distance, SearchMode, SourceStatus};
 use rstest::rstest;
 use serde_json::json;
@@ -11,12 +13,29 @@ use tokio_postgres::Client as Sql;
 
 use crate::{
     attached::{owned, source},
-    calls::{about, build_index, ids, near, search, with_provider},
+    calls::{about, build_index, count, ids, near, search, with_provider},
     full_text::words,
     metadata::{equals, object},
     provider::Provider,
     support::{Client, Server, Setup, eventually},
 };
+
+/// Looks for changes so often that tests need not wait.
+pub(crate) fn look_often(setup: &mut Setup) {
+    setup.limits.follow.look_every = Duration::from_millis(100);
+}
+
+async fn start(major: u32) -> Server {
+    start_with(major, |_| {}).await
+}
+
+async fn start_with(major: u32, change: impl FnOnce(&mut Setup)) -> Server {
+    let often = |setup: &mut Setup| {
+        look_often(setup);
+        change(setup);
+    };
+    Server::start_with(major, often).await
+}
 
 /// A source that is followed by triggers.
 pub(crate) fn followed(table: &str, text: &[&str]) -> v1::Source {
@@ -84,10 +103,19 @@ const NOTEBOOK: &str = "
         ('Foxes can make over 40 different sounds', 2021), ('The quick brown fox jumps', 2019),
         ('Postgres stores vectors in tables', 2024), ('Baby foxes are called kits', 2022)";
 
+/// The table of the tutorial, followed by `c`, with all of its rows stored.
+async fn notebook(server: &Server) -> (Sql, Client) {
+    let (sql, mut client) = (server.sql().await, server.client());
+    sql.batch_execute(NOTEBOOK).await.unwrap();
+    client.create_collection(follow(followed("documents", &["content"]))).await.unwrap();
+    caught_up(&mut client).await;
+    (sql, client)
+}
+
 #[rstest]
 #[tokio::test]
 async fn rows_are_found_in_every_mode(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     sql.batch_execute(NOTEBOOK).await.unwrap();
     let mut client = server.client();
@@ -143,13 +171,8 @@ async fn rows_are_found_in_every_mode(#[values(16, 18)] major: u32) {
 #[rstest]
 #[tokio::test]
 async fn rows_are_found_within_two_seconds(#[values(16, 18)] major: u32) {
-    let usual = |setup: &mut Setup| setup.limits.follow = pgfox_server::Limits::default().follow;
-    let server = Server::start_with(major, usual).await;
-    let sql = server.sql().await;
-    sql.batch_execute(NOTEBOOK).await.unwrap();
-    let mut client = server.client();
-    client.create_collection(follow(followed("documents", &["content"]))).await.unwrap();
-    caught_up(&mut client).await;
+    let server = Server::start(major).await;
+    let (sql, mut client) = notebook(&server).await;
     // The server looks once a second; the rest is for a machine that runs other tests as well.
     let began = std::time::Instant::now();
     sql.batch_execute("INSERT INTO documents (content) VALUES ('a heron')").await.unwrap();
@@ -161,12 +184,8 @@ async fn rows_are_found_within_two_seconds(#[values(16, 18)] major: u32) {
 #[tokio::test]
 async fn only_changed_texts_are_embedded(#[values(16, 18)] major: u32) {
     let provider = Provider::start().await;
-    let server = Server::start_with(major, with_provider(&provider)).await;
-    let sql = server.sql().await;
-    sql.batch_execute(NOTEBOOK).await.unwrap();
-    let mut client = server.client();
-    client.create_collection(follow(followed("documents", &["content"]))).await.unwrap();
-    caught_up(&mut client).await;
+    let server = start_with(major, with_provider(&provider)).await;
+    let (sql, mut client) = notebook(&server).await;
     let before = provider.texts();
     sql.batch_execute(
         "UPDATE documents SET year = 0; UPDATE documents SET content = content;
@@ -182,7 +201,7 @@ async fn only_changed_texts_are_embedded(#[values(16, 18)] major: u32) {
 #[rstest]
 #[tokio::test]
 async fn many_rows_with_vectors_of_their_own(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     sql.batch_execute(
         "CREATE TABLE points (name text, number int, content text, embedding vector(2), PRIMARY KEY (number, name));
@@ -215,7 +234,7 @@ async fn many_rows_with_vectors_of_their_own(#[values(16, 18)] major: u32) {
 #[rstest]
 #[tokio::test]
 async fn partitions_are_followed(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     sql.batch_execute(
         "CREATE TABLE parts (id int PRIMARY KEY, content text) PARTITION BY RANGE (id);
@@ -246,9 +265,9 @@ async fn partitions_are_followed(#[values(16, 18)] major: u32) {
 async fn a_column_says_what_changed(#[values(16, 18)] major: u32) {
     let change = |setup: &mut Setup| {
         // Deleted rows are found by the comparison only.
-        setup.limits.follow.compare_every = std::time::Duration::from_secs(2);
+        setup.limits.follow.compare_every = Duration::from_secs(2);
     };
-    let server = Server::start_with(major, change).await;
+    let server = start_with(major, change).await;
     let sql = server.sql().await;
     sql.batch_execute(
         "CREATE TABLE documents (id int PRIMARY KEY, content text, changed timestamptz NOT NULL DEFAULT now());
@@ -274,19 +293,76 @@ async fn a_column_says_what_changed(#[values(16, 18)] major: u32) {
     eventually("all changes are there", async || stored(&mut client).await == rows(&sql, "documents").await).await;
 }
 
+/// What is found by its transaction: late commits, parts of transactions, times in the future, and nothing twice.
+#[rstest]
+#[tokio::test]
+async fn a_column_of_overlapping_transactions(#[values(16, 18)] major: u32) {
+    let server = start(major).await;
+    let sql = server.sql().await;
+    sql.batch_execute(
+        "CREATE TABLE documents (id int PRIMARY KEY, content text, changed timestamptz NOT NULL DEFAULT now());
+         INSERT INTO documents VALUES (1, 'one', now()), (2, 'of the future', now() + interval '1 hour')",
+    )
+    .await
+    .unwrap();
+    let mut client = server.client();
+    let source = v1::Source {
+        follow: Some(v1::Follow { updated_at_column: "changed".into(), ..Default::default() }),
+        ..source("documents", &["content"])
+    };
+    client.create_collection(follow(source)).await.unwrap();
+    caught_up(&mut client).await;
+    let late = server.sql().await;
+    late.batch_execute(
+        "BEGIN; INSERT INTO documents VALUES (3, 'before');
+         SAVEPOINT part; INSERT INTO documents VALUES (4, 'a part'); RELEASE part",
+    )
+    .await
+    .unwrap();
+    for round in 0..4 {
+        sql.batch_execute(&format!("INSERT INTO documents VALUES (1{round}, 'a later one')")).await.unwrap();
+        eventually("the other row is there", async || count(&mut client, "c").await == 3 + round).await;
+    }
+    late.batch_execute("COMMIT").await.unwrap();
+    sql.batch_execute("UPDATE documents SET content = 'again', changed = changed + interval '1 hour' WHERE id = 2")
+        .await
+        .unwrap();
+    eventually("all changes are there", async || stored(&mut client).await == rows(&sql, "documents").await).await;
+    // Rows that nobody changes are not taken again, although their column lies within the time that is read.
+    let polled_since = async |least: i64| {
+        let seen = "SELECT seen_xid::text::bigint FROM pgfox_internal.follows";
+        eventually("the column is read again", async || {
+            sql.query_one(seen, &[]).await.unwrap().get::<_, i64>(0) >= least
+        })
+        .await;
+    };
+    let next = "SELECT pg_current_xact_id()::text::bigint";
+    polled_since(sql.query_one(next, &[]).await.unwrap().get(0)).await;
+    caught_up(&mut client).await;
+    sql.batch_execute(
+        "CREATE TABLE taken (id text);
+         CREATE FUNCTION note_taken() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN INSERT INTO public.taken VALUES (new.id); RETURN NULL; END$$;
+         CREATE TRIGGER taken AFTER INSERT ON pgfox_internal.pending FOR EACH ROW EXECUTE FUNCTION note_taken();
+         INSERT INTO documents VALUES (5, 'the only one')",
+    )
+    .await
+    .unwrap();
+    polled_since(sql.query_one(next, &[]).await.unwrap().get(0)).await;
+    let taken = sql.query("SELECT DISTINCT id FROM taken", &[]).await.unwrap();
+    let taken: Vec<&str> = taken.iter().map(|row| row.get(0)).collect();
+    assert_eq!(taken, ["5"]);
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_paused_source_waits(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
-    let sql = server.sql().await;
-    sql.batch_execute(NOTEBOOK).await.unwrap();
-    let mut client = server.client();
-    client.create_collection(follow(followed("documents", &["content"]))).await.unwrap();
-    caught_up(&mut client).await;
+    let server = start(major).await;
+    let (sql, mut client) = notebook(&server).await;
     client.pause_source(v1::PauseSourceRequest { name: "c".into() }).await.unwrap();
     sql.batch_execute("INSERT INTO documents (content) VALUES ('a heron')").await.unwrap();
     eventually("it is pending", async || status(&mut client).await.pending_count == 1).await;
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let waiting = status(&mut client).await;
     assert!(waiting.paused && waiting.pending_count == 1 && waiting.oldest_pending_time.is_some(), "{waiting:?}");
     assert!(search(&mut client, words("c", "heron", 1)).await.results.is_empty());

@@ -75,8 +75,8 @@ struct State {
     max_texts: AtomicUsize,
     /// The form in which limits are refused.
     refusal: Mutex<Option<Refusal>>,
-    /// A word that no text may contain.
-    forbidden: Mutex<Option<String>>,
+    /// A word that no text may contain, and the status of the answer to those that do.
+    forbidden: Mutex<Option<(String, u16)>>,
 }
 
 /// Makes the status and the body of a refusal from the actual and the maximum number: bytes of a text, or texts.
@@ -126,7 +126,12 @@ impl Provider {
 
     /// Refuses texts that contain this word.
     pub(crate) fn forbid(&self, word: &str) {
-        *self.state.forbidden.lock().unwrap() = Some(word.to_owned());
+        *self.state.forbidden.lock().unwrap() = Some((word.to_owned(), 400));
+    }
+
+    /// Fails with texts that contain this word.
+    pub(crate) fn break_at(&self, word: &str) {
+        *self.state.forbidden.lock().unwrap() = Some((word.to_owned(), 500));
     }
 
     /// Path and query of the last request, and its header `api-key`.
@@ -304,10 +309,10 @@ fn embeddings(state: &State, body: &Value, dimensions: Option<usize>) -> Answere
     }
     let refusal = *state.refusal.lock().unwrap();
     let forbidden = state.forbidden.lock().unwrap().clone();
-    if let Some(word) = forbidden
+    if let Some((word, status)) = forbidden
         && texts.iter().any(|text| text.contains(&word))
     {
-        return error(400, "input is not allowed", None);
+        return error(status, "input is not allowed", None);
     }
     let max_texts = state.max_texts.load(Ordering::SeqCst);
     if max_texts > 0 && texts.len() > max_texts {

@@ -1,13 +1,11 @@
 //! How often a search waits for the database.
 
-use std::time::Duration;
-
 use pgfox::v1::{self, Completeness, Distance, index_spec::Kind};
 
 use crate::{
     calls::{build_index, ingest, near, search, similar},
     relay::Relay,
-    support::{Setup, cluster, create_database, vector_document, vectors},
+    support::{AN_HOUR, Setup, cluster, create_database, vector_document, vectors},
 };
 
 #[tokio::test]
@@ -16,7 +14,7 @@ async fn a_search_is_one_round_trip_and_finding_its_document_another() {
     let mut setup = Setup::new(relay.database_url.clone());
     setup.pool_size = 1;
     // Looking for changes of followed tables would count.
-    setup.limits.follow.look_every = Duration::from_secs(3_600);
+    setup.limits.follow.look_every = AN_HOUR;
     let server = setup.start().await;
     server.ready().await;
     let mut client = server.client();

@@ -15,8 +15,8 @@ use std::{
 
 use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
 use pgfox_server::{
-    ApiKeys, Cache, Certificate, Connector, Dsn, EmbeddedOptions, EmbeddedPostgres, EmbeddingConfig, FollowLimits,
-    Limits, LocalConfig, Migrate, OpenAiConfig, Origin, PoolOptions, Progress, ServeConfig, StoreConfig,
+    ApiKeys, Cache, Certificate, Connector, Dsn, EmbeddedOptions, EmbeddedPostgres, EmbeddingConfig, Limits,
+    LocalConfig, Migrate, OpenAiConfig, Origin, PoolOptions, Progress, ServeConfig, StoreConfig,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Status, transport::Channel};
@@ -158,12 +158,7 @@ impl Setup {
             max_collections: PoolOptions::default().max_collections,
             openai: OpenAiConfig::default(),
             // Longer than any machine takes, so that results do not depend on it.
-            limits: Limits {
-                notes: Duration::from_secs(20),
-                // So that tests need not wait.
-                follow: FollowLimits { look_every: Duration::from_millis(100), ..Limits::default().follow },
-                ..Limits::default()
-            },
+            limits: Limits { notes: Duration::from_secs(20), ..Limits::default() },
             api_keys: ApiKeys::default(),
             tls: None,
             metrics: false,

@@ -649,7 +649,7 @@ type Follow struct {
 	Triggers bool `protobuf:"varint,1,opt,name=triggers,proto3" json:"triggers,omitempty"`
 	// Where triggers cannot be made: a column of the type timestamptz that every change sets to now(). The server reads the
 	// changed rows every few seconds, so the column needs an index. Only the comparison of all rows finds deleted rows, and
-	// rows of transactions that take longer than 30 seconds. Use either this or `triggers`.
+	// rows of transactions that take longer than 10 minutes. Use either this or `triggers`.
 	UpdatedAtColumn string `protobuf:"bytes,2,opt,name=updated_at_column,json=updatedAtColumn,proto3" json:"updated_at_column,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache

@@ -21,7 +21,7 @@ use super::{
     ingest, log,
     schema::{self, Extension},
     search,
-    sources::{Fields, Source, source_changed, source_indexes},
+    sources::{Fields, Source, source_indexes},
     tables::Tables,
     transaction::Retry,
     wire::VectorTypes,
@@ -252,38 +252,19 @@ impl Store {
                 self.inner.pool.distrust();
                 Err(StoreError::ReadOnly)
             }
-            StoreError::Refused(source) => Err(self.refused(name, source).await),
-            // A column of another type can fail in many ways.
-            error @ StoreError::Database(_) => match self.known(name) {
-                Some(entry) => Err(self.source_changed(&entry).await.unwrap_or(error)),
+            error @ (StoreError::Refused(_) | StoreError::Database(_)) => match self.known(name) {
+                Some(entry) => Err(self.error_of_entry(&entry, error).await),
                 None => Err(error),
             },
             error => Err(error),
         }
     }
 
-    /// How the table of a source has changed, if the collection has a source.
-    async fn source_changed(&self, entry: &Entry) -> Option<StoreError> {
-        let source = entry.tables.source.as_ref()?;
-        let definition = &entry.collection.definition;
-        let change = self.changes_of_source(source, definition).await.ok()??;
-        Some(source_changed(source, definition, change))
-    }
-
-    /// What the role lacks, if it lacks something to read the table of a source.
-    async fn refused(&self, name: &str, refused: tokio_postgres::Error) -> StoreError {
-        let entry = self.known(name);
-        let Some((entry, source)) = entry.as_ref().and_then(|entry| Some((entry, entry.tables.source.as_ref()?)))
-        else {
-            return StoreError::Refused(refused);
-        };
-        match self.missing_grants(source).await {
-            Ok(statements) if !statements.is_empty() => {
-                let why = format!("the role of the server may not read the table {}", source.relation());
-                let collection = entry.collection.definition.name.clone();
-                StoreError::SourceRefused { collection, why, statements }
-            }
-            _ => StoreError::Refused(refused),
+    /// What an error of an operation means, if the collection is a table of the user.
+    async fn error_of_entry(&self, entry: &Entry, error: StoreError) -> StoreError {
+        match &entry.tables.source {
+            Some(source) => self.error_of_source(source, &entry.collection.definition, error).await,
+            None => error,
         }
     }
 
@@ -299,12 +280,11 @@ impl Store {
             Ok(entry) => entry,
             Err(error) => return error,
         };
-        match (self.source_changed(&entry).await, source) {
-            (Some(changed), _) => changed,
-            (None, Some(source)) if classify(&source) == Kind::Undefined => {
+        match self.error_of_entry(&entry, StoreError::Stale(source)).await {
+            StoreError::Stale(Some(source)) if classify(&source) == Kind::Undefined => {
                 StoreError::CollectionDamaged { collection: name.into(), source }
             }
-            (None, source) => StoreError::Stale(source),
+            error => error,
         }
     }
 

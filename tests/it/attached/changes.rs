@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     calls::refusal,
+    follow::look_often,
     metadata::{equals, selected},
     support::{Setup, cluster, create_database, eventually, reason, sql as connect},
 };
@@ -85,8 +86,10 @@ pub(crate) async fn restricted(role: &str) -> (Server, Sql) {
     .await
     .unwrap();
     let dsn = url.split_once("://").unwrap().1;
-    let server = Setup::new(format!("postgres://{role}:secret@{}", dsn.split_once('@').map_or(dsn, |(_, rest)| rest)));
-    let server = server.start().await;
+    let dsn = dsn.split_once('@').map_or(dsn, |(_, rest)| rest);
+    let mut setup = Setup::new(format!("postgres://{role}:secret@{dsn}"));
+    look_often(&mut setup);
+    let server = setup.start().await;
     server.ready().await;
     (server, sql)
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use pgfox::v1;
 use rstest::rstest;
 
-use super::{caught_up, follow, followed, rows, stored};
+use super::{caught_up, follow, followed, look_often, rows, start, start_with, stored};
 use crate::{
     calls::{count, with_provider},
     provider::Provider,
-    support::{Server, Setup, cluster, create_database, eventually, sql},
+    support::{Server, Setup, cluster, create_database, eventually, sql, start_postgres},
 };
 
 /// Takes as long as a claim.
@@ -17,7 +17,9 @@ use crate::{
 async fn servers_that_are_killed_lose_and_double_nothing() {
     let database_url = create_database(&cluster(18).postgres).await;
     let start = async || {
-        let server = Setup::new(database_url.clone()).start().await;
+        let mut setup = Setup::new(database_url.clone());
+        look_often(&mut setup);
+        let server = setup.start().await;
         server.ready().await;
         server
     };
@@ -69,10 +71,55 @@ async fn servers_that_are_killed_lose_and_double_nothing() {
     client.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_postgres_that_is_killed_loses_and_doubles_nothing() {
+    let postgres = start_postgres(18).await;
+    let database_url = create_database(&postgres).await;
+    let mut setup = Setup::new(database_url.clone());
+    look_often(&mut setup);
+    let server = setup.start().await;
+    server.ready().await;
+    let write = async |statement: &str| {
+        eventually(statement, async || {
+            let Ok((sql, connection)) = tokio_postgres::connect(&database_url, tokio_postgres::NoTls).await else {
+                return false;
+            };
+            tokio::spawn(connection);
+            sql.batch_execute(statement).await.is_ok()
+        })
+        .await;
+    };
+    write("CREATE TABLE documents (id int PRIMARY KEY, content text)").await;
+    let mut client = server.client();
+    client.create_collection(follow(followed("documents", &["content"]))).await.unwrap();
+    for round in 0..4 {
+        // More than is stored before the next kill. Whatever is repeated has the same result.
+        write(&format!(
+            "INSERT INTO documents SELECT i, 'round {round} row ' || i FROM generate_series(1, 3000) i
+                 WHERE i % 4 <> {round} ON CONFLICT (id) DO UPDATE SET content = excluded.content"
+        ))
+        .await;
+        write(&format!("DELETE FROM documents WHERE id % 5 = {round}")).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        postgres.kill().unwrap();
+    }
+    write("UPDATE documents SET content = content || '!' WHERE id < 100").await;
+    let sql = sql(&database_url).await;
+    eventually("the server is there again", async || {
+        client.get_collection(v1::GetCollectionRequest { name: "c".into() }).await.is_ok()
+    })
+    .await;
+    let done = caught_up(&mut client).await;
+    assert_eq!((done.failed_count, done.last_error.as_str()), (0, ""));
+    assert_eq!(stored(&mut client).await, rows(&sql, "documents").await);
+    server.stop().await.unwrap();
+    postgres.stop().await;
+}
+
 /// Another server has taken over a claim: the older state that this one stores must not stay.
 #[tokio::test]
 async fn a_claim_that_was_lost_is_looked_at_again() {
-    let server = Server::start(18).await;
+    let server = start(18).await;
     let sql = server.sql().await;
     sql.batch_execute(
         "CREATE TABLE documents (id int PRIMARY KEY, content text); INSERT INTO documents VALUES (1, 'one')",
@@ -102,7 +149,7 @@ async fn a_claim_that_was_lost_is_looked_at_again() {
 #[tokio::test]
 async fn a_collection_that_is_made_again_gets_its_own_rows(#[values(16, 18)] major: u32) {
     let provider = Provider::start().await;
-    let server = Server::start_with(major, with_provider(&provider)).await;
+    let server = start_with(major, with_provider(&provider)).await;
     let sql = server.sql().await;
     sql.batch_execute(
         "CREATE TABLE documents (id int PRIMARY KEY, content text); INSERT INTO documents VALUES (1, 'old');
@@ -127,7 +174,7 @@ async fn a_collection_that_is_made_again_gets_its_own_rows(#[values(16, 18)] maj
 #[rstest]
 #[tokio::test]
 async fn two_collections_follow_one_table(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     sql.batch_execute(
         "CREATE TABLE documents (id int PRIMARY KEY, content text); INSERT INTO documents VALUES (1, 'one')",

@@ -3,18 +3,18 @@
 use pgfox::v1;
 use rstest::rstest;
 
-use super::{NOTEBOOK, caught_up, follow, followed, rows, status, stored};
+use super::{NOTEBOOK, caught_up, follow, followed, notebook, rows, start, start_with, status, stored};
 use crate::{
     calls::{search, with_provider},
     full_text::words,
     provider::{Answer, Provider},
-    support::{Server, eventually},
+    support::eventually,
 };
 
 #[rstest]
 #[tokio::test]
 async fn a_row_that_cannot_be_a_document_is_named(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     sql.batch_execute(
         "CREATE TABLE documents (id text PRIMARY KEY, content text, note text);
@@ -52,16 +52,12 @@ async fn a_row_that_cannot_be_a_document_is_named(#[values(16, 18)] major: u32) 
 async fn a_provider_that_fails_loses_nothing(#[values(16, 18)] major: u32) {
     let provider = Provider::start().await;
     let change = with_provider(&provider);
-    let server = Server::start_with(major, |setup| {
+    let server = start_with(major, |setup| {
         change(setup);
         setup.openai.max_retries = 0;
     })
     .await;
-    let sql = server.sql().await;
-    sql.batch_execute(NOTEBOOK).await.unwrap();
-    let mut client = server.client();
-    client.create_collection(follow(followed("documents", &["content"]))).await.unwrap();
-    caught_up(&mut client).await;
+    let (sql, mut client) = notebook(&server).await;
     provider.script(Answer::Status(503), 2);
     sql.batch_execute("INSERT INTO documents (content) SELECT 'heron ' || i FROM generate_series(1, 300) i")
         .await
@@ -76,7 +72,7 @@ async fn a_provider_that_fails_loses_nothing(#[values(16, 18)] major: u32) {
 #[tokio::test]
 async fn a_text_that_the_provider_refuses_is_named(#[values(16, 18)] major: u32) {
     let provider = Provider::start().await;
-    let server = Server::start_with(major, with_provider(&provider)).await;
+    let server = start_with(major, with_provider(&provider)).await;
     let sql = server.sql().await;
     sql.batch_execute(NOTEBOOK).await.unwrap();
     provider.forbid("kits");
@@ -88,15 +84,35 @@ async fn a_text_that_the_provider_refuses_is_named(#[values(16, 18)] major: u32)
     assert_eq!(stored(&mut client).await.len(), 3);
 }
 
+/// Such an answer is usually that of an outage.
+#[rstest]
+#[tokio::test]
+async fn a_text_at_which_the_provider_breaks_is_named(#[values(16, 18)] major: u32) {
+    let provider = Provider::start().await;
+    let change = with_provider(&provider);
+    let server = start_with(major, |setup| {
+        change(setup);
+        setup.openai.max_retries = 0;
+    })
+    .await;
+    let (sql, mut client) = notebook(&server).await;
+    provider.break_at("kits");
+    sql.batch_execute(
+        "UPDATE documents SET content = content || '!'; INSERT INTO documents (content) VALUES ('a heron')",
+    )
+    .await
+    .unwrap();
+    let done = caught_up(&mut client).await;
+    assert_eq!((done.failed_count, done.failures[0].id.as_str()), (1, "4"), "{done:?}");
+    assert!(done.failures[0].message.contains("500"), "{done:?}");
+    assert_eq!(stored(&mut client).await.len(), 4, "what it was before is not found any more");
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_table_that_changes_never_refuses_its_writers(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
-    let sql = server.sql().await;
-    sql.batch_execute(NOTEBOOK).await.unwrap();
-    let mut client = server.client();
-    client.create_collection(follow(followed("documents", &["content"]))).await.unwrap();
-    caught_up(&mut client).await;
+    let server = start(major).await;
+    let (sql, mut client) = notebook(&server).await;
 
     sql.batch_execute(
         "ALTER TABLE documents RENAME COLUMN id TO number; INSERT INTO documents (content) VALUES ('a heron')",
@@ -131,7 +147,7 @@ async fn a_disabled_trigger_is_reported_and_a_comparison_finds_the_rows(#[values
     let compare = |setup: &mut crate::support::Setup| {
         setup.limits.follow.compare_every = std::time::Duration::from_secs(2);
     };
-    let server = Server::start_with(major, compare).await;
+    let server = start_with(major, compare).await;
     let sql = server.sql().await;
     sql.batch_execute(NOTEBOOK).await.unwrap();
     let mut client = server.client();
@@ -153,12 +169,8 @@ async fn a_disabled_trigger_is_reported_and_a_comparison_finds_the_rows(#[values
 #[tokio::test]
 async fn what_changes_while_a_text_is_embedded_is_looked_at_again(#[values(16, 18)] major: u32) {
     let provider = Provider::start().await;
-    let server = Server::start_with(major, with_provider(&provider)).await;
-    let sql = server.sql().await;
-    sql.batch_execute(NOTEBOOK).await.unwrap();
-    let mut client = server.client();
-    client.create_collection(follow(followed("documents", &["content"]))).await.unwrap();
-    caught_up(&mut client).await;
+    let server = start_with(major, with_provider(&provider)).await;
+    let (sql, mut client) = notebook(&server).await;
     for change in ["TRUNCATE documents", "UPDATE documents SET content = 'another text'", "DELETE FROM documents"] {
         let release = provider.hold();
         let under_way = provider.requests();
@@ -180,7 +192,7 @@ async fn what_changes_while_a_text_is_embedded_is_looked_at_again(#[values(16, 1
 #[rstest]
 #[tokio::test]
 async fn a_row_that_cannot_be_read_is_found_among_others(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     // jsonb has no NUL, and json does not look.
     sql.batch_execute(
@@ -203,12 +215,8 @@ async fn a_row_that_cannot_be_read_is_found_among_others(#[values(16, 18)] major
 #[rstest]
 #[tokio::test]
 async fn a_row_that_becomes_invalid_is_not_found_any_more(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
-    let sql = server.sql().await;
-    sql.batch_execute(NOTEBOOK).await.unwrap();
-    let mut client = server.client();
-    client.create_collection(follow(followed("documents", &["content"]))).await.unwrap();
-    caught_up(&mut client).await;
+    let server = start(major).await;
+    let (sql, mut client) = notebook(&server).await;
     sql.batch_execute("UPDATE documents SET content = repeat('kits ', 2000000) WHERE id = 4").await.unwrap();
     assert_eq!(caught_up(&mut client).await.failed_count, 1);
     assert!(search(&mut client, words("c", "kits", 1)).await.results.is_empty());
@@ -217,7 +225,7 @@ async fn a_row_that_becomes_invalid_is_not_found_any_more(#[values(16, 18)] majo
 #[rstest]
 #[tokio::test]
 async fn a_publication_of_all_tables_stops_nothing(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     sql.batch_execute(NOTEBOOK).await.unwrap();
     sql.batch_execute("CREATE PUBLICATION everything FOR ALL TABLES").await.unwrap();
@@ -232,7 +240,7 @@ async fn a_publication_of_all_tables_stops_nothing(#[values(16, 18)] major: u32)
 #[rstest]
 #[tokio::test]
 async fn documents_of_a_partition_that_is_gone_go_too(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     sql.batch_execute(
         "CREATE TABLE documents (id int PRIMARY KEY, content text) PARTITION BY RANGE (id);
@@ -259,7 +267,7 @@ async fn documents_of_a_partition_that_is_gone_go_too(#[values(16, 18)] major: u
 #[tokio::test]
 async fn many_chunks_of_many_dimensions_fit_one_at_a_time(#[values(16, 18)] major: u32) {
     let provider = Provider::start().await;
-    let server = Server::start_with(major, with_provider(&provider)).await;
+    let server = start_with(major, with_provider(&provider)).await;
     let sql = server.sql().await;
     // About 5,000 chunks with vectors of 1,536 dimensions: more than the memory for followed rows.
     sql.batch_execute(

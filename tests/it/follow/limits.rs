@@ -4,20 +4,20 @@ use pgfox::v1;
 use rstest::rstest;
 use tonic::Code;
 
-use super::{NOTEBOOK, caught_up, follow, followed, stored};
+use super::{NOTEBOOK, caught_up, follow, followed, start, status, stored};
 use crate::{
     attached::{
         changes::{drop_role, restricted},
         owned, shape, source,
     },
     calls::{invalid, refusal, request},
-    support::{Server, eventually, vector_document},
+    support::{eventually, vector_document},
 };
 
 #[rstest]
 #[tokio::test]
 async fn detaching_leaves_no_trace(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     sql.batch_execute(NOTEBOOK).await.unwrap();
     let before = shape(&sql, "documents").await;
@@ -42,7 +42,7 @@ async fn detaching_leaves_no_trace(#[values(16, 18)] major: u32) {
 #[rstest]
 #[tokio::test]
 async fn only_sql_writes_followed_tables(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     sql.batch_execute(NOTEBOOK).await.unwrap();
     let mut client = server.client();
@@ -82,7 +82,7 @@ async fn only_sql_writes_followed_tables(#[values(16, 18)] major: u32) {
 #[rstest]
 #[tokio::test]
 async fn sources_that_cannot_be_followed_are_refused(#[values(16, 18)] major: u32) {
-    let server = Server::start(major).await;
+    let server = start(major).await;
     let sql = server.sql().await;
     sql.batch_execute(
         "CREATE TABLE t (id int PRIMARY KEY, content text, changed timestamp, embedding vector(2));
@@ -138,6 +138,39 @@ async fn the_role_needs_the_privilege_to_make_triggers() {
     eventually("the row is there", async || stored(&mut client).await.len() == 3).await;
     client.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
     assert_eq!(shape(&sql, "private.t").await.iter().filter(|line| line.starts_with("pgfox")).count(), 0);
+    drop(client);
+    server.stop().await.unwrap();
+    drop_role(&sql, role).await;
+}
+
+#[tokio::test]
+async fn a_partition_without_the_privilege_is_named() {
+    let role = "following_partitions";
+    let (server, sql) = restricted(role).await;
+    sql.batch_execute(&format!(
+        "CREATE TABLE private.parts (id int PRIMARY KEY, content text) PARTITION BY RANGE (id);
+         CREATE TABLE private.parts_1 PARTITION OF private.parts FOR VALUES FROM (0) TO (100);
+         INSERT INTO private.parts VALUES (1, 'one');
+         GRANT USAGE ON SCHEMA private TO {role};
+         GRANT SELECT, TRIGGER ON private.parts, private.parts_1 TO {role}"
+    ))
+    .await
+    .unwrap();
+    let mut client = server.client();
+    client.create_collection(follow(followed("private.parts", &["content"]))).await.unwrap();
+    caught_up(&mut client).await;
+    sql.batch_execute(
+        "CREATE TABLE private.parts_2 PARTITION OF private.parts FOR VALUES FROM (100) TO (200);
+         INSERT INTO private.parts_2 VALUES (101, 'hundred and one')",
+    )
+    .await
+    .unwrap();
+    let grant = format!("GRANT TRIGGER ON TABLE private.parts_2 TO {role}");
+    eventually("the GRANT is named", async || status(&mut client).await.last_error.contains(&grant)).await;
+    sql.batch_execute(&grant).await.unwrap();
+    eventually("the row is there", async || stored(&mut client).await.len() == 2).await;
+    assert_eq!(caught_up(&mut client).await.last_error, "");
+    client.delete_collection(v1::DeleteCollectionRequest { name: "c".into(), ..Default::default() }).await.unwrap();
     drop(client);
     server.stop().await.unwrap();
     drop_role(&sql, role).await;

@@ -56,7 +56,8 @@ impl Store {
         // Rows that failed may be gone.
         let again = format!(
             "-- claim_comparison
-             UPDATE {internal}.pending SET error = NULL, due_at = now() WHERE collection_id = $1 AND error IS NOT NULL"
+             UPDATE {internal}.pending SET error = NULL, failures = 0, due_at = now()
+             WHERE collection_id = $1 AND error IS NOT NULL"
         );
         let connection = self.connection().await?;
         let transaction = Transaction::read_write(&connection);
@@ -82,7 +83,7 @@ impl Store {
                 self.end_step(id, comparer, part, (&ids, last.as_deref(), taken), pace).await
             }
             Err(error) => {
-                let error = self.error_of_source(&entry, error).await;
+                let error = self.explain_followed(&entry, error).await;
                 self.note_failure(id, &error.to_string()).await
             }
         }
@@ -188,7 +189,7 @@ impl Store {
                 Err(StoreError::Conflict(_)) => {
                     Some("a trigger is missing, and another transaction holds a lock on the table".to_owned())
                 }
-                Err(error) => Some(self.error_of_source(&entry, error).await.to_string()),
+                Err(error) => Some(self.explain_followed(&entry, error).await.to_string()),
             };
             let sql = format!(
                 "-- repair_triggers

@@ -1,10 +1,12 @@
 //! Collections that keep documents of their own in step with the rows of a table.
 //!
-//! Triggers append the ids of changed rows to `changes` (`triggers`). A server moves them to `pending`, which has each row
-//! once, claims some, reads them and stores them as documents (`pending`). A claim is a time: until then, others leave the
-//! row alone. So no transaction is open while texts are embedded, and the rows of a server that was killed are soon taken
-//! over. A comparison of all rows and all documents (`compare`) fills a new collection, and finds what no trigger notes.
+//! Triggers append the ids of changed rows to `changes` (`triggers`), or a column of the table says when rows changed
+//! (`columns`). A server moves the ids to `pending`, which has each row once, claims some, reads them and stores them as
+//! documents (`pending`). A claim is a time: until then, others leave the row alone. So no transaction is open while texts
+//! are embedded, and the rows of a server that was killed are soon taken over. A comparison of all rows and all documents
+//! (`compare`) fills a new collection, and finds what else there is.
 
+mod columns;
 mod compare;
 mod pending;
 mod status;
@@ -24,9 +26,6 @@ pub(super) use triggers::{drop as drop_triggers, relations, statements as trigge
 /// SQL: sets that something was done in a row of `follows`. What ends within the pause after an error began before it.
 const SUCCEEDED: &str = "failures = CASE WHEN retry_at <= now() THEN 0 ELSE failures END,
                  last_error = CASE WHEN retry_at > now() THEN last_error END";
-/// How long after its transaction began a row can still become visible, where a column says when rows changed. Also how long
-/// changed rows are looked at again and again, so not longer than needed.
-const OVERLAP: &str = "interval '30 seconds'";
 /// The longest wait for a lock on the table of the user.
 const MAX_LOCK_WAIT: Duration = Duration::from_millis(900);
 /// The rate of rows is that of about this many seconds.
@@ -85,7 +84,8 @@ impl Store {
         let sql = format!(
             "-- begin_to_follow
              INSERT INTO {internal}.follows (collection_id, source, updated_at, seen_until)
-             VALUES ($1, $2, $3, now() - {OVERLAP})"
+             VALUES ($1, $2, $3, now() - {OVERLAP})",
+            OVERLAP = columns::OVERLAP
         );
         let source = Json(follow.source.to_json()?);
         client.execute(&sql, &[&collection_id, &source, &follow.updated_at]).await?;
@@ -108,23 +108,10 @@ impl Store {
     }
 
     /// What an error of a statement over a followed table means.
-    async fn error_of_source(&self, entry: &Entry, error: StoreError) -> StoreError {
-        let Some(Follow { source, .. }) = &entry.collection.definition.follow else { return error };
-        let definition = &entry.collection.definition;
-        let (collection, table) = (definition.name.clone(), source.relation());
-        match error {
-            StoreError::Refused(_) => match self.missing_grants(source).await {
-                Ok(statements) if !statements.is_empty() => {
-                    let why = format!("the role of the server may not read the table {table}");
-                    StoreError::SourceRefused { collection, why, statements }
-                }
-                _ => error,
-            },
-            StoreError::Stale(_) | StoreError::Database(_) => match self.changes_of_source(source, definition).await {
-                Ok(Some(change)) => StoreError::SourceChanged { collection, table, change },
-                _ => error,
-            },
-            error => error,
+    async fn explain_followed(&self, entry: &Entry, error: StoreError) -> StoreError {
+        match &entry.collection.definition.follow {
+            Some(Follow { source, .. }) => self.error_of_source(source, &entry.collection.definition, error).await,
+            None => error,
         }
     }
 }

@@ -3,12 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::Instant,
 };
 
-use tokio_postgres::types::Type;
-
-use super::{Follow, OVERLAP, RATE_SECONDS, SUCCEEDED};
+use super::{Follow, RATE_SECONDS, SUCCEEDED};
 use crate::store::{
     Collection, Filter, Store, StoreError, StoredDocument,
     catalog::Entry,
@@ -22,14 +20,14 @@ use crate::store::{
 const COLLECTED: i64 = 20_000;
 /// Maximum number of rows that are claimed at a time.
 const CLAIMED: i64 = 128;
+/// Rows that failed together this often are claimed one by one: 128, 16, 2, 1.
+const ALONE: i16 = 3;
 /// How long others leave a claimed row alone, unless its claim is extended.
 const LEASE: &str = "interval '30 seconds'";
 /// The longest pause after an error, in seconds.
 const MAX_PAUSE: i32 = 30;
 /// A longer id can be none of a document, and an index could not hold it.
 pub(super) const MAX_ID_BYTES: usize = 2_000;
-/// Changes of a column are written in one statement, however many there are.
-const POLL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What there is to do for followed tables.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,9 +47,25 @@ pub(crate) struct WaitingWork {
 /// Rows that this server stores next.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    pub(in crate::store) collection_id: i64,
+    entry: Arc<Entry>,
     number: i64,
+    /// How often something that has nothing to do with single rows has failed with them.
+    failures: i16,
     pub ids: Vec<String>,
+}
+
+impl Claim {
+    pub(crate) fn collection(&self) -> &Collection {
+        &self.entry.collection
+    }
+
+    /// The only row, if it was tried with ever fewer others.
+    pub(crate) fn suspect(&self) -> Option<&str> {
+        match self.ids.as_slice() {
+            [id] if self.failures >= ALONE => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// The current rows of a claim.
@@ -125,7 +139,7 @@ impl Store {
                  SELECT collection_id, id, min(changed_at)
                  FROM taken JOIN {internal}.follows USING (collection_id) WHERE octet_length(id) <= {MAX_ID_BYTES}
                  GROUP BY collection_id, id ORDER BY collection_id, id COLLATE \"C\"
-                 ON CONFLICT (collection_id, id) DO UPDATE SET error = NULL, is_changed = true,
+                 ON CONFLICT (collection_id, id) DO UPDATE SET error = NULL, failures = 0, is_changed = true,
                      changed_at = CASE WHEN p.error IS NULL THEN p.changed_at ELSE excluded.changed_at END,
                      due_at = CASE WHEN p.claim IS NULL THEN now() ELSE p.due_at END)
              SELECT count(*), array_agg(DISTINCT collection_id) FILTER (WHERE id IS NULL) FROM taken"
@@ -147,72 +161,30 @@ impl Store {
         Ok(row.get::<_, i64>(0) == COLLECTED)
     }
 
-    /// Adds the rows to `pending` whose column says that they have changed.
-    pub(crate) async fn poll_columns(&self) -> Result<(), StoreError> {
-        for (id, entry) in
-            self.followed_entries("f.updated_at IS NOT NULL AND NOT f.paused AND f.retry_at <= now()").await?
-        {
-            let Some(Follow { source, updated_at: Some(column) }) = &entry.collection.definition.follow else {
-                continue;
-            };
-            let internal = &self.inner.names.internal;
-            let documents = source.documents_with_change(column);
-            let sql = format!(
-                "-- poll_columns
-                 INSERT INTO {internal}.pending AS p (collection_id, id, changed_at)
-                 SELECT f.collection_id, d.id, d.changed_at FROM {internal}.follows f, {documents} d
-                 WHERE f.collection_id = $1 AND d.changed_at BETWEEN f.seen_until AND now()
-                   AND octet_length(d.id) <= {MAX_ID_BYTES}
-                 ORDER BY d.id
-                 ON CONFLICT (collection_id, id) DO UPDATE SET is_changed = true, error = NULL,
-                     due_at = CASE WHEN p.claim IS NULL THEN now() ELSE p.due_at END"
-            );
-            // By itself, so that it locks nothing while it waits for rows that others finish.
-            let seen = format!(
-                "-- poll_columns
-                 UPDATE {internal}.follows SET seen_until = $2::timestamptz - {OVERLAP}, {SUCCEEDED} WHERE collection_id = $1"
-            );
-            let polled = async {
-                let connection = self.connection_to(&entry).await?;
-                let began: SystemTime = connection.query_one("-- poll_columns\n SELECT now()", &[]).await?.get(0);
-                let transaction = Transaction::read_write(&connection).timeout(POLL_TIMEOUT);
-                transaction.begin().await?;
-                connection.query_typed(&sql, &[(&id, Type::INT8)]).await?;
-                transaction.commit().await?;
-                transaction.begin().await?;
-                connection.execute(&seen, &[&id, &began]).await?;
-                transaction.commit().await?;
-                connection.done();
-                Ok(())
-            };
-            if let Err(error) = polled.await {
-                let error = self.error_of_source(&entry, error).await;
-                self.note_failure(id, &error.to_string()).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Claims rows of one collection. After failures fewer and fewer, so that a row that makes others fail is found.
+    /// Claims rows of one collection. Those that failed together are claimed in ever smaller parts, so that a row that
+    /// makes others fail is found.
     pub(crate) async fn claim_rows(&self) -> Result<Option<Claim>, StoreError> {
         let internal = &self.inner.names.internal;
         let number: i64 = rand::random();
         let sql = format!(
             "-- claim_rows
              WITH next AS MATERIALIZED (
-                 SELECT f.collection_id, greatest(1, {CLAIMED} >> least(f.failures, 30)) AS rows
-                 FROM {internal}.follows f
+                 SELECT f.collection_id, p.failures
+                 FROM {internal}.follows f, LATERAL (
+                     SELECT p.failures FROM {internal}.pending p
+                     WHERE p.collection_id = f.collection_id AND p.due_at <= now() ORDER BY p.due_at LIMIT 1) p
                  WHERE NOT f.paused AND f.retry_at <= now()
-                   AND EXISTS (SELECT FROM {internal}.pending p
-                               WHERE p.collection_id = f.collection_id AND p.due_at <= now())
                  ORDER BY random() LIMIT 1),
              due AS MATERIALIZED (
                  SELECT p.id FROM {internal}.pending p
                  WHERE p.collection_id = (SELECT collection_id FROM next) AND p.due_at <= now()
-                 ORDER BY p.due_at LIMIT (SELECT rows FROM next) FOR UPDATE SKIP LOCKED)
+                   AND p.failures = (SELECT failures FROM next)
+                 ORDER BY p.due_at
+                 LIMIT (SELECT greatest(1, {CLAIMED} >> least({ALONE} * failures, 30)) FROM next)
+                 FOR UPDATE SKIP LOCKED)
              UPDATE {internal}.pending p SET claim = $1, is_changed = false, due_at = now() + {LEASE}
              FROM due WHERE p.collection_id = (SELECT collection_id FROM next) AND p.id = due.id
-             RETURNING p.collection_id, p.id"
+             RETURNING p.collection_id, p.id, p.failures"
         );
         let connection = self.connection().await?;
         let transaction = Transaction::read_write(&connection);
@@ -222,7 +194,9 @@ impl Store {
         connection.done();
         let Some(first) = rows.first() else { return Ok(None) };
         let ids = rows.iter().map(|row| row.get(1)).collect();
-        Ok(Some(Claim { collection_id: first.get(0), number, ids }))
+        // None: it was just deleted, and its rows with it.
+        let entry = self.find_entry("c.id = $1", first.get(0)).await?;
+        Ok(entry.map(|entry| Claim { entry, number, failures: first.get(2), ids }))
     }
 
     /// Keeps the rows of a claim for longer.
@@ -236,16 +210,10 @@ impl Store {
         let connection = self.connection().await?;
         let transaction = Transaction::read_write(&connection);
         transaction.begin().await?;
-        connection.execute(&sql, &[&claim.collection_id, &claim.ids, &claim.number]).await?;
+        connection.execute(&sql, &[&claim.collection().id, &claim.ids, &claim.number]).await?;
         transaction.commit().await?;
         connection.done();
         Ok(())
-    }
-
-    /// The collection of a claim. `None`: it was deleted.
-    pub(crate) async fn claimed_collection(&self, claim: &Claim) -> Result<Option<Arc<Collection>>, StoreError> {
-        let entry = self.find_entry("c.id = $1", claim.collection_id).await?;
-        Ok(entry.map(|entry| Arc::clone(&entry.collection)))
     }
 
     /// Reads rows of a claim as they are now: texts and metadata of at most `max_bytes` together, but at least one row,
@@ -257,11 +225,8 @@ impl Store {
         max_row_bytes: usize,
         max_bytes: usize,
     ) -> Result<FollowedRows, StoreError> {
-        let Some(entry) = self.find_entry("c.id = $1", claim.collection_id).await? else {
-            return Ok(FollowedRows::default());
-        };
-        match self.read_rows_of(&entry, ids, max_row_bytes, max_bytes).await {
-            Err(error) => Err(self.error_of_source(&entry, error).await),
+        match self.read_rows_of(&claim.entry, ids, max_row_bytes, max_bytes).await {
+            Err(error) => Err(self.explain_followed(&claim.entry, error).await),
             rows => rows,
         }
     }
@@ -332,11 +297,10 @@ impl Store {
         ids: Vec<String>,
         deadline: Instant,
     ) -> Result<usize, StoreError> {
-        let Some(entry) = self.find_entry("c.id = $1", claim.collection_id).await? else { return Ok(0) };
         let count = ids.len();
         let mut retry = Retry::until(deadline);
         loop {
-            match self.delete_own(&entry, &Filter::Ids(ids.clone()), count, deadline).await {
+            match self.delete_own(&claim.entry, &Filter::Ids(ids.clone()), count, deadline).await {
                 Err(StoreError::Conflict(_)) if retry.pause().await => {}
                 deleted => return deleted,
             }
@@ -379,11 +343,11 @@ impl Store {
         let (failed, errors): (Vec<&str>, Vec<&str>) =
             outcome.failed.iter().map(|(id, error)| (id.as_str(), error.as_str())).unzip();
         let parameters: [&dyn Value; 6] =
-            [&claim.collection_id, &claim.ids, &claim.number, &failed, &errors, &outcome.later];
+            [&claim.collection().id, &claim.ids, &claim.number, &failed, &errors, &outcome.later];
         let connection = self.connection().await?;
         let transaction = Transaction::read_write(&connection);
         transaction.begin().await?;
-        connection.execute(&succeeded, &[&claim.collection_id, &(done as f64)]).await?;
+        connection.execute(&succeeded, &[&claim.collection().id, &(done as f64)]).await?;
         transaction.commit().await?;
         transaction.begin().await?;
         connection.execute(&sql, &parameters).await?;
@@ -398,7 +362,7 @@ impl Store {
         let sql = format!(
             "-- release_claim
              WITH mine AS (
-                 UPDATE {internal}.pending SET claim = NULL, due_at = now()
+                 UPDATE {internal}.pending SET claim = NULL, due_at = now(), failures = least(failures + 1, {ALONE})
                  WHERE collection_id = $1 AND id = ANY($2) AND claim = $3 RETURNING id),
              {lost}
              SELECT FROM mine",
@@ -407,10 +371,10 @@ impl Store {
         let connection = self.connection().await?;
         let transaction = Transaction::read_write(&connection);
         transaction.begin().await?;
-        connection.execute(&sql, &[&claim.collection_id, &claim.ids, &claim.number]).await?;
+        connection.execute(&sql, &[&claim.collection().id, &claim.ids, &claim.number]).await?;
         transaction.commit().await?;
         connection.done();
-        self.note_failure(claim.collection_id, error).await
+        self.note_failure(claim.collection().id, error).await
     }
 
     /// Notes why nothing can be done for a collection, which then pauses for a while.

@@ -88,7 +88,7 @@ impl Store {
         let internal = &self.inner.names.internal;
         let sql = format!(
             "-- retry_failed
-             UPDATE {internal}.pending SET error = NULL, due_at = now(), changed_at = now()
+             UPDATE {internal}.pending SET error = NULL, failures = 0, due_at = now(), changed_at = now()
              WHERE collection_id = $1 AND error IS NOT NULL"
         );
         Ok(self.change_source(collection, &sql, &[&collection.id]).await? as i64)

@@ -7,26 +7,36 @@ use super::{
 use crate::store::{NewCollection, Store, StoreError, log, schema::quote};
 
 /// The error of a call that meets such a table. All later calls meet it too, so the log names the table.
-pub(in crate::store) fn source_changed(source: &Source, collection: &NewCollection, change: String) -> StoreError {
+pub(super) fn source_changed(source: &Source, collection: &NewCollection, change: String) -> StoreError {
     let error = StoreError::SourceChanged { collection: collection.name.clone(), table: source.relation(), change };
     log::warn(error.to_string());
     error
 }
 
 impl Store {
-    /// What a source lacks now, in words. `None` if it has everything.
-    pub(in crate::store) async fn changes_of_source(
+    /// What an error of a statement over the table of a source means: the role may not read it, or the table has changed. A
+    /// column of another type can fail in many ways.
+    pub(in crate::store) async fn error_of_source(
         &self,
         source: &Source,
         collection: &NewCollection,
-    ) -> Result<Option<String>, StoreError> {
-        Ok(changes(self.table_of(source).await?.as_ref(), source, collection))
-    }
-
-    /// The statements that grant what the role lacks to read the table of a source.
-    pub(in crate::store) async fn missing_grants(&self, source: &Source) -> Result<Vec<String>, StoreError> {
-        let table = self.table_of(source).await?;
-        Ok(table.map(|table| table.read_grants(source)).unwrap_or_default())
+        error: StoreError,
+    ) -> StoreError {
+        let (StoreError::Refused(_) | StoreError::Stale(_) | StoreError::Database(_)) = error else { return error };
+        // If it cannot be looked at, the error of the statement says more.
+        let Ok(table) = self.table_of(source).await else { return error };
+        if let StoreError::Refused(_) = error {
+            let statements = table.map(|table| table.read_grants(source)).unwrap_or_default();
+            if statements.is_empty() {
+                return error;
+            }
+            let why = format!("the role of the server may not read the table {}", source.relation());
+            return StoreError::SourceRefused { collection: collection.name.clone(), why, statements };
+        }
+        match changes(table.as_ref(), source, collection) {
+            Some(change) => source_changed(source, collection, change),
+            None => error,
+        }
     }
 }
 

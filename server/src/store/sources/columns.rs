@@ -14,11 +14,11 @@ impl Source {
         self.documents_as("d", internal)
     }
 
-    /// Only `id`, and `changed_at`, a column of the table.
+    /// Only `id`, `changed_at`, a column of the table, and `xmin`, the transaction that wrote the row.
     pub(in crate::store) fn documents_with_change(&self, changed_at: &str) -> String {
         let changed_at = quote(changed_at);
         format!(
-            "(SELECT {} COLLATE \"C\" AS id, d.{changed_at} AS changed_at FROM {} d)",
+            "(SELECT {} COLLATE \"C\" AS id, d.{changed_at} AS changed_at, d.xmin FROM {} d)",
             self.id("d"),
             self.relation()
         )

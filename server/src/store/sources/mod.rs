@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{StoreError, VectorType, schema};
 
-pub(super) use changes::source_changed;
 pub(crate) use column_indexes::SourceIndex;
 pub(super) use column_indexes::source_indexes;
 pub(super) use filter::Fields;

@@ -261,7 +261,7 @@ class Follow(_message.Message):
     updated_at_column: str
     """Where triggers cannot be made: a column of the type timestamptz that every change sets to now(). The server reads the
     changed rows every few seconds, so the column needs an index. Only the comparison of all rows finds deleted rows, and
-    rows of transactions that take longer than 30 seconds. Use either this or `triggers`.
+    rows of transactions that take longer than 10 minutes. Use either this or `triggers`.
     """
     def __init__(self, triggers: bool = ..., updated_at_column: _Optional[str] = ...) -> None: ...
 

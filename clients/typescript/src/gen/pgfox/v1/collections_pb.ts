@@ -228,7 +228,7 @@ export type Follow = Message<"pgfox.v1.Follow"> & {
   /**
    * Where triggers cannot be made: a column of the type timestamptz that every change sets to now(). The server reads the
    * changed rows every few seconds, so the column needs an index. Only the comparison of all rows finds deleted rows, and
-   * rows of transactions that take longer than 30 seconds. Use either this or `triggers`.
+   * rows of transactions that take longer than 10 minutes. Use either this or `triggers`.
    *
    * @generated from field: string updated_at_column = 2;
    */

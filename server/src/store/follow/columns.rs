@@ -1,0 +1,70 @@
+//! Changes where triggers cannot be made: a column of the table says when each row changed.
+
+use std::time::{Duration, SystemTime};
+
+use tokio_postgres::types::Type;
+
+use super::{Follow, SUCCEEDED, pending::MAX_ID_BYTES};
+use crate::store::{Store, StoreError, transaction::Transaction};
+
+/// How long after its transaction began a row can still become visible, where a column says when rows changed. Within this
+/// time the rows are read from the index again and again.
+pub(super) const OVERLAP: &str = "interval '10 minutes'";
+/// Changes of a column are written in one statement, however many there are.
+const POLL_TIMEOUT: Duration = Duration::from_secs(600);
+
+impl Store {
+    /// Adds the rows to `pending` whose column says that they have changed.
+    pub(crate) async fn poll_columns(&self) -> Result<(), StoreError> {
+        for (id, entry) in
+            self.followed_entries("f.updated_at IS NOT NULL AND NOT f.paused AND f.retry_at <= now()").await?
+        {
+            let Some(Follow { source, updated_at: Some(column) }) = &entry.collection.definition.follow else {
+                continue;
+            };
+            let internal = &self.inner.names.internal;
+            let documents = source.documents_with_change(column);
+            // Rows that were there before are left out by the transaction that wrote them. A number of 32 bits says which of
+            // two transactions is older only while they are less than 2^31 apart.
+            let sql = format!(
+                "-- poll_columns
+                 INSERT INTO {internal}.pending AS p (collection_id, id, changed_at)
+                 SELECT f.collection_id, d.id, least(d.changed_at, now()) FROM {internal}.follows f, {documents} d
+                 WHERE f.collection_id = $1 AND d.changed_at >= f.seen_until AND octet_length(d.id) <= {MAX_ID_BYTES}
+                   AND (age(d.xmin) <= age(f.seen_xid::xid)
+                        OR pg_snapshot_xmax(pg_current_snapshot())::text::bigint - f.seen_xid::text::bigint > 2000000000)
+                 ORDER BY d.id
+                 ON CONFLICT (collection_id, id) DO UPDATE SET is_changed = true, error = NULL,
+                     due_at = CASE WHEN p.claim IS NULL THEN now() ELSE p.due_at END"
+            );
+            // By itself, so that it locks nothing while it waits for rows that others finish.
+            let seen = format!(
+                "-- poll_columns
+                 UPDATE {internal}.follows
+                 SET seen_until = $2::timestamptz - {OVERLAP}, seen_xid = $3::text::xid8, {SUCCEEDED}
+                 WHERE collection_id = $1"
+            );
+            let polled = async {
+                let connection = self.connection_to(&entry).await?;
+                // Whatever an older transaction has written is visible to the next statement, or was undone.
+                let began = "-- poll_columns\n SELECT now(), pg_snapshot_xmin(pg_current_snapshot())::text";
+                let began = connection.query_one(began, &[]).await?;
+                let (now, oldest): (SystemTime, &str) = (began.get(0), began.get(1));
+                let transaction = Transaction::read_write(&connection).timeout(POLL_TIMEOUT);
+                transaction.begin().await?;
+                connection.query_typed(&sql, &[(&id, Type::INT8)]).await?;
+                transaction.commit().await?;
+                transaction.begin().await?;
+                connection.execute(&seen, &[&id, &now, &oldest]).await?;
+                transaction.commit().await?;
+                connection.done();
+                Ok(())
+            };
+            if let Err(error) = polled.await {
+                let error = self.explain_followed(&entry, error).await;
+                self.note_failure(id, &error.to_string()).await?;
+            }
+        }
+        Ok(())
+    }
+}
