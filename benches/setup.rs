@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
-use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
+use anyhow::{Context as _, ensure};
+use pgfox::v1::{self, index_spec, pgfox_service_client::PgfoxServiceClient};
 use pgfox_server::{Cache, EmbeddedOptions, EmbeddedPostgres, Progress};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tempfile::TempDir;
@@ -251,6 +251,20 @@ impl Server {
         self.child.kill().await?;
         Ok(())
     }
+}
+
+/// Builds an HNSW index with the usual parameters.
+pub(crate) async fn build_index(client: &mut PgfoxServiceClient<Channel>, collection: &str) -> anyhow::Result<()> {
+    let kind = index_spec::Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 });
+    let spec = v1::IndexSpec { kind: Some(kind), allow_few_rows: false };
+    let request = v1::BuildIndexRequest { collection: collection.into(), spec: Some(spec), ..Default::default() };
+    let mut progress = client.build_index(request).await?.into_inner();
+    let mut phase = v1::IndexPhase::Unspecified;
+    while let Some(message) = progress.message().await? {
+        phase = message.phase();
+    }
+    ensure!(phase == v1::IndexPhase::Ready, "the index was not built");
+    Ok(())
 }
 
 /// Processor time of this process.

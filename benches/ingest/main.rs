@@ -2,13 +2,15 @@
 //! and COMMIT per row, in alternating rounds.
 //!
 //! ```text
-//! cargo bench -p pgfox-server --bench ingest    # about two minutes
+//! cargo bench -p pgfox-server --bench ingest             # about two minutes
+//! cargo bench -p pgfox-server --bench ingest -- --codes  # what codes cost, in about two
 //! ```
 //!
 //! Rows have an id and a vector of 1,536 dimensions; COPY and the loop write them to a plain table, pgfox to a new
 //! collection each time. "Finished" are the rows that pgfox makes of documents with texts and metadata, copied into the same
 //! tables with the same indexes. Every side is durable: what counts as stored survives a loss of power.
 
+mod codes;
 mod finished;
 #[path = "../setup.rs"]
 mod setup;
@@ -52,9 +54,11 @@ const MAX_MEMORY: u64 = 300 << 20;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    ensure!(setup::arguments().is_empty(), "usage: ingest");
+    let arguments = setup::arguments();
+    let with_codes = arguments == ["--codes"];
+    ensure!(with_codes || arguments.is_empty(), "usage: ingest [--codes]");
     let postgres = Postgres::start().await?;
-    let kept = measure(&postgres).await;
+    let kept = if with_codes { codes::run(&postgres).await } else { measure(&postgres).await };
     postgres.stop().await;
     ensure!(kept?, "a limit is not kept");
     Ok(())

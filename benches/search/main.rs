@@ -39,8 +39,8 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use pgfox::v1::{self, index_spec, pgfox_service_client::PgfoxServiceClient};
-use setup::{Postgres, Random, Server, median};
+use pgfox::v1::{self, pgfox_service_client::PgfoxServiceClient};
+use setup::{Postgres, Random, Server, build_index, median};
 use tonic::transport::Channel;
 
 const DOCUMENTS: usize = 10_000;
@@ -165,19 +165,6 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
 async fn fill(mut client: Client, documents: usize, document: impl FnMut(usize) -> v1::Document) -> anyhow::Result<()> {
     store(&mut client, documents, Vec::new(), document).await?;
     build_index(&mut client, COLLECTION).await
-}
-
-async fn build_index(client: &mut Client, collection: &str) -> anyhow::Result<()> {
-    let kind = index_spec::Kind::Hnsw(v1::Hnsw { m: 16, ef_construction: 64 });
-    let spec = v1::IndexSpec { kind: Some(kind), allow_few_rows: false };
-    let request = v1::BuildIndexRequest { collection: collection.into(), spec: Some(spec), ..Default::default() };
-    let mut progress = client.build_index(request).await?.into_inner();
-    let mut phase = v1::IndexPhase::Unspecified;
-    while let Some(message) = progress.message().await? {
-        phase = message.phase();
-    }
-    ensure!(phase == v1::IndexPhase::Ready, "the index was not built");
-    Ok(())
 }
 
 /// Creates the collection and stores documents in it.

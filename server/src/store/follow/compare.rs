@@ -166,17 +166,9 @@ impl Store {
                                    ELSE now() + $6::float8 * interval '1 second' END, {SUCCEEDED}
              WHERE collection_id = $1 AND comparer = $2"
         );
-        let connection = self.connection().await?;
-        let transaction = Transaction::read_write(&connection);
-        transaction.begin().await?;
-        connection.execute(&add, &[&collection_id, &ids]).await?;
-        transaction.commit().await?;
-        transaction.begin().await?;
+        self.run_alone(&add, &[&collection_id, &ids]).await?;
         let taken = taken as i64;
-        connection.execute(&end, &[&collection_id, &comparer, &next_part, &last, &taken, &seconds, &pause]).await?;
-        transaction.commit().await?;
-        connection.done();
-        Ok(())
+        self.run_alone(&end, &[&collection_id, &comparer, &next_part, &last, &taken, &seconds, &pause]).await
     }
 
     /// Makes triggers again where they are missing, for example on a new partition or a table that was made again. Then,
@@ -196,12 +188,7 @@ impl Store {
                  UPDATE {internal}.follows SET trigger_error = $2
                  WHERE collection_id = $1 AND trigger_error IS DISTINCT FROM $2"
             );
-            let connection = self.connection().await?;
-            let transaction = Transaction::read_write(&connection);
-            transaction.begin().await?;
-            connection.execute(&sql, &[&id, &fault]).await?;
-            transaction.commit().await?;
-            connection.done();
+            self.run_alone(&sql, &[&id, &fault]).await?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_postgres::{Client, types::Type};
 
-use super::{Source, Store, StoreError, catalog::Entry, wire::Json};
+use super::{Source, Store, StoreError, catalog::Entry, connection::Value, transaction::Transaction, wire::Json};
 
 pub(crate) use compare::Pace;
 pub(crate) use pending::{Claim, Outcome, WaitingWork};
@@ -105,6 +105,17 @@ impl Store {
             entries.extend(self.find_entry("c.id = $1", id).await?.map(|entry| (id, entry)));
         }
         Ok(entries)
+    }
+
+    /// Runs a statement in a transaction of its own.
+    async fn run_alone(&self, sql: &str, parameters: &[&dyn Value]) -> Result<(), StoreError> {
+        let connection = self.connection().await?;
+        let transaction = Transaction::read_write(&connection);
+        transaction.begin().await?;
+        connection.execute(sql, parameters).await?;
+        transaction.commit().await?;
+        connection.done();
+        Ok(())
     }
 
     /// What an error of a statement over a followed table means.

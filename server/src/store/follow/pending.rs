@@ -207,13 +207,7 @@ impl Store {
              UPDATE {internal}.pending SET due_at = now() + {LEASE}
              WHERE collection_id = $1 AND id = ANY($2) AND claim = $3"
         );
-        let connection = self.connection().await?;
-        let transaction = Transaction::read_write(&connection);
-        transaction.begin().await?;
-        connection.execute(&sql, &[&claim.collection().id, &claim.ids, &claim.number]).await?;
-        transaction.commit().await?;
-        connection.done();
-        Ok(())
+        self.run_alone(&sql, &[&claim.collection().id, &claim.ids, &claim.number]).await
     }
 
     /// Reads rows of a claim as they are now: texts and metadata of at most `max_bytes` together, but at least one row,
@@ -344,16 +338,8 @@ impl Store {
             outcome.failed.iter().map(|(id, error)| (id.as_str(), error.as_str())).unzip();
         let parameters: [&dyn Value; 6] =
             [&claim.collection().id, &claim.ids, &claim.number, &failed, &errors, &outcome.later];
-        let connection = self.connection().await?;
-        let transaction = Transaction::read_write(&connection);
-        transaction.begin().await?;
-        connection.execute(&succeeded, &[&claim.collection().id, &(done as f64)]).await?;
-        transaction.commit().await?;
-        transaction.begin().await?;
-        connection.execute(&sql, &parameters).await?;
-        transaction.commit().await?;
-        connection.done();
-        Ok(())
+        self.run_alone(&succeeded, &[&claim.collection().id, &(done as f64)]).await?;
+        self.run_alone(&sql, &parameters).await
     }
 
     /// Gives the rows of a claim back after an error that has nothing to do with them, and pauses the collection.
@@ -368,12 +354,7 @@ impl Store {
              SELECT FROM mine",
             lost = lost(internal)
         );
-        let connection = self.connection().await?;
-        let transaction = Transaction::read_write(&connection);
-        transaction.begin().await?;
-        connection.execute(&sql, &[&claim.collection().id, &claim.ids, &claim.number]).await?;
-        transaction.commit().await?;
-        connection.done();
+        self.run_alone(&sql, &[&claim.collection().id, &claim.ids, &claim.number]).await?;
         self.note_failure(claim.collection().id, error).await
     }
 
@@ -387,13 +368,7 @@ impl Store {
                  retry_at = now() + least(2 ^ least(failures, 10), {MAX_PAUSE}) * interval '1 second'
              WHERE collection_id = $1"
         );
-        let connection = self.connection().await?;
-        let transaction = Transaction::read_write(&connection);
-        transaction.begin().await?;
-        connection.execute(&sql, &[&collection_id, &error]).await?;
-        transaction.commit().await?;
-        connection.done();
-        Ok(())
+        self.run_alone(&sql, &[&collection_id, &error]).await
     }
 }
 
