@@ -20,6 +20,10 @@ use crate::store::{
 const COLLECTED: i64 = 20_000;
 /// Maximum number of rows that are claimed at a time.
 const CLAIMED: i64 = 128;
+/// When fewer than `SHARE * CLAIMED` are left, a claim takes one of so many parts, but at least `FEWEST` rows. So all
+/// processors work until the end.
+const SHARE: i64 = 4;
+const FEWEST: i64 = 16;
 /// Rows that failed together this often are claimed one by one: 128, 16, 2, 1.
 const ALONE: i16 = 3;
 /// How long others leave a claimed row alone, unless its claim is extended.
@@ -169,10 +173,14 @@ impl Store {
         let sql = format!(
             "-- claim_rows
              WITH next AS MATERIALIZED (
-                 SELECT f.collection_id, p.failures
+                 SELECT f.collection_id, p.failures, l.left_over
                  FROM {internal}.follows f, LATERAL (
                      SELECT p.failures FROM {internal}.pending p
-                     WHERE p.collection_id = f.collection_id AND p.due_at <= now() ORDER BY p.due_at LIMIT 1) p
+                     WHERE p.collection_id = f.collection_id AND p.due_at <= now() ORDER BY p.due_at LIMIT 1) p,
+                 LATERAL (
+                     SELECT count(*) AS left_over
+                     FROM (SELECT FROM {internal}.pending p
+                           WHERE p.collection_id = f.collection_id AND p.due_at <= now() LIMIT {SHARE} * {CLAIMED}) l) l
                  WHERE NOT f.paused AND f.retry_at <= now()
                  ORDER BY random() LIMIT 1),
              due AS MATERIALIZED (
@@ -180,7 +188,8 @@ impl Store {
                  WHERE p.collection_id = (SELECT collection_id FROM next) AND p.due_at <= now()
                    AND p.failures = (SELECT failures FROM next)
                  ORDER BY p.due_at
-                 LIMIT (SELECT greatest(1, {CLAIMED} >> least({ALONE} * failures, 30)) FROM next)
+                 LIMIT (SELECT least(greatest(1, {CLAIMED} >> least({ALONE} * failures, 30)),
+                                     greatest({FEWEST}, left_over / {SHARE})) FROM next)
                  FOR UPDATE SKIP LOCKED)
              UPDATE {internal}.pending p SET claim = $1, is_changed = false, due_at = now() + {LEASE}
              FROM due WHERE p.collection_id = (SELECT collection_id FROM next) AND p.id = due.id
