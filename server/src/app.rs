@@ -88,7 +88,7 @@ impl Default for Limits {
             drain: Duration::from_secs(30),
             follow: FollowLimits {
                 concurrency: 2,
-                look_every: Duration::from_millis(1_050),
+                look_every: Duration::from_millis(1_150),
                 compare_every: Duration::from_secs(24 * 3600),
                 rows_per_second: None,
             },

@@ -23,7 +23,7 @@ use crate::{
 const LOOK_RARELY: u32 = 3;
 /// It reads columns that say when rows changed, and checks the triggers, once in so many looks.
 const POLL_EVERY: u32 = 2;
-const REPAIR_EVERY: u32 = 15;
+const REPAIR_EVERY: u32 = 25;
 /// A claim is extended this often, well before it ends.
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
 /// Maximum bytes of texts and metadata that are stored in one transaction.

@@ -336,22 +336,24 @@ async fn a_column_of_overlapping_transactions(#[values(16, 18)] major: u32) {
         })
         .await;
     };
-    let next = "SELECT pg_current_xact_id()::text::bigint";
-    polled_since(sql.query_one(next, &[]).await.unwrap().get(0)).await;
+    let insert = async |id: i32| -> i64 {
+        let insert = "INSERT INTO documents VALUES ($1, 'a new one') RETURNING pg_current_xact_id()::text::bigint";
+        sql.query_one(insert, &[&id]).await.unwrap().get(0)
+    };
+    polled_since(insert(5).await + 1).await;
     caught_up(&mut client).await;
     sql.batch_execute(
         "CREATE TABLE taken (id text);
          CREATE FUNCTION note_taken() RETURNS trigger LANGUAGE plpgsql AS
              $$BEGIN INSERT INTO public.taken VALUES (new.id); RETURN NULL; END$$;
-         CREATE TRIGGER taken AFTER INSERT ON pgfox_internal.pending FOR EACH ROW EXECUTE FUNCTION note_taken();
-         INSERT INTO documents VALUES (5, 'the only one')",
+         CREATE TRIGGER taken AFTER INSERT ON pgfox_internal.pending FOR EACH ROW EXECUTE FUNCTION note_taken()",
     )
     .await
     .unwrap();
-    polled_since(sql.query_one(next, &[]).await.unwrap().get(0)).await;
+    polled_since(insert(6).await + 1).await;
     let taken = sql.query("SELECT DISTINCT id FROM taken", &[]).await.unwrap();
     let taken: Vec<&str> = taken.iter().map(|row| row.get(0)).collect();
-    assert_eq!(taken, ["5"]);
+    assert_eq!(taken, ["6"]);
 }
 
 #[rstest]

@@ -26,15 +26,26 @@ impl Store {
             let documents = source.documents_with_change(column);
             // Rows that were there before are left out by the transaction that wrote them. A number of 32 bits says which of
             // two transactions is older only while they are less than 2^31 apart.
+            let is_new = format!(
+                "d.changed_at >= f.seen_until AND octet_length(d.id) <= {MAX_ID_BYTES}
+                   AND (age(d.xmin) <= age(f.seen_xid::xid)
+                        OR pg_snapshot_xmax(pg_current_snapshot())::text::bigint - f.seen_xid::text::bigint > 2000000000)"
+            );
+            // Whatever a transaction that is older than `oldest` has written is visible to the next statement, or was undone.
+            let look = format!(
+                "-- poll_columns
+                 SELECT now(), pg_snapshot_xmin(pg_current_snapshot())::text AS oldest,
+                        f.failures > 0 OR f.seen_until < now() - 2 * {OVERLAP}
+                        OR EXISTS (SELECT FROM {documents} d WHERE {is_new})
+                 FROM {internal}.follows f WHERE f.collection_id = $1"
+            );
             let sql = format!(
                 "-- poll_columns
                  INSERT INTO {internal}.pending AS p (collection_id, id, changed_at)
                  SELECT f.collection_id, d.id, least(d.changed_at, now()) FROM {internal}.follows f, {documents} d
-                 WHERE f.collection_id = $1 AND d.changed_at >= f.seen_until AND octet_length(d.id) <= {MAX_ID_BYTES}
-                   AND (age(d.xmin) <= age(f.seen_xid::xid)
-                        OR pg_snapshot_xmax(pg_current_snapshot())::text::bigint - f.seen_xid::text::bigint > 2000000000)
+                 WHERE f.collection_id = $1 AND {is_new}
                  ORDER BY d.id
-                 ON CONFLICT (collection_id, id) DO UPDATE SET is_changed = true, error = NULL,
+                 ON CONFLICT (collection_id, id) DO UPDATE SET is_changed = true, error = NULL, failures = 0,
                      due_at = CASE WHEN p.claim IS NULL THEN now() ELSE p.due_at END"
             );
             // By itself, so that it locks nothing while it waits for rows that others finish.
@@ -46,10 +57,12 @@ impl Store {
             );
             let polled = async {
                 let connection = self.connection_to(&entry).await?;
-                // Whatever an older transaction has written is visible to the next statement, or was undone.
-                let began = "-- poll_columns\n SELECT now(), pg_snapshot_xmin(pg_current_snapshot())::text";
-                let began = connection.query_one(began, &[]).await?;
-                let (now, oldest): (SystemTime, &str) = (began.get(0), began.get(1));
+                let looked = connection.query_typed(&look, &[(&id, Type::INT8)]).await?;
+                let Some(looked) = looked.first().filter(|looked| looked.get(2)) else {
+                    connection.done();
+                    return Ok(());
+                };
+                let (now, oldest): (SystemTime, &str) = (looked.get(0), looked.get(1));
                 let transaction = Transaction::read_write(&connection).timeout(POLL_TIMEOUT);
                 transaction.begin().await?;
                 connection.query_typed(&sql, &[(&id, Type::INT8)]).await?;
