@@ -49,7 +49,6 @@ impl Kinds {
         let cluster = query % CLUSTERS;
         match *self {
             Self::Unfiltered => None,
-            // By a range of the numbers of the documents within their clusters.
             Self::OneOf(share, _) => {
                 let first = query % share * (1_000 / share);
                 Some(range("thousandth", first..first + 1_000 / share))
@@ -88,7 +87,9 @@ pub(super) async fn run(postgres: &Postgres, count: usize) -> anyhow::Result<()>
     let mut random = Random::new();
     let clusters = Clusters::new(&mut random);
     let document = |number: usize| {
-        let fields = [("thousandth", number / CLUSTERS % 1_000), ("cluster", number % CLUSTERS)];
+        // Evenly spread over all documents and clusters, by Knuth's multiplicative hash.
+        let thousandth = ((number as u32).wrapping_mul(2_654_435_761) as usize * 1_000) >> 32;
+        let fields = [("thousandth", thousandth), ("cluster", number % CLUSTERS)];
         let fields = fields.map(|(key, value)| (key.to_owned(), Value { kind: Some(Kind::NumberValue(value as f64)) }));
         v1::Document {
             id: format!("document-{number}"),
