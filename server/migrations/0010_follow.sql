@@ -7,9 +7,9 @@ CREATE TABLE {internal}.follows (
     source         jsonb NOT NULL,
     -- The column that says when a row changed; null: triggers note the changes.
     updated_at     text,
-    -- By column: the rows that were changed before this time, or written by a transaction before this one, are in `pending`.
+    -- By column: the rows that were changed before this time, or that this snapshot saw, are in `pending`.
     seen_until     timestamptz NOT NULL DEFAULT now(),
-    seen_xid       xid8 NOT NULL DEFAULT '0',
+    seen           pg_snapshot NOT NULL DEFAULT '1:1:',
     paused         boolean NOT NULL DEFAULT false,
     -- After an error nothing is done before this time.
     retry_at       timestamptz NOT NULL DEFAULT now(),

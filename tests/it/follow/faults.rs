@@ -8,7 +8,7 @@ use crate::{
     calls::{search, with_provider},
     full_text::words,
     provider::{Answer, Provider},
-    support::eventually,
+    support::{Setup, eventually},
 };
 
 #[rstest]
@@ -47,16 +47,19 @@ async fn a_row_that_cannot_be_a_document_is_named(#[values(16, 18)] major: u32) 
     assert_eq!(stored(&mut client).await, rows(&sql, "documents").await);
 }
 
+fn without_retries(provider: &Provider) -> impl FnOnce(&mut Setup) {
+    let change = with_provider(provider);
+    |setup| {
+        change(setup);
+        setup.openai.max_retries = 0;
+    }
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_provider_that_fails_loses_nothing(#[values(16, 18)] major: u32) {
     let provider = Provider::start().await;
-    let change = with_provider(&provider);
-    let server = start_with(major, |setup| {
-        change(setup);
-        setup.openai.max_retries = 0;
-    })
-    .await;
+    let server = start_with(major, without_retries(&provider)).await;
     let (sql, mut client) = notebook(&server).await;
     provider.script(Answer::Status(503), 2);
     sql.batch_execute("INSERT INTO documents (content) SELECT 'heron ' || i FROM generate_series(1, 300) i")
@@ -89,12 +92,7 @@ async fn a_text_that_the_provider_refuses_is_named(#[values(16, 18)] major: u32)
 #[tokio::test]
 async fn a_text_at_which_the_provider_breaks_is_named(#[values(16, 18)] major: u32) {
     let provider = Provider::start().await;
-    let change = with_provider(&provider);
-    let server = start_with(major, |setup| {
-        change(setup);
-        setup.openai.max_retries = 0;
-    })
-    .await;
+    let server = start_with(major, without_retries(&provider)).await;
     let (sql, mut client) = notebook(&server).await;
     provider.break_at("kits");
     sql.batch_execute(

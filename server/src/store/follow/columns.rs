@@ -24,25 +24,30 @@ impl Store {
             };
             let internal = &self.inner.names.internal;
             let documents = source.documents_with_change(column);
-            // Rows that were there before are left out by the transaction that wrote them. A number of 32 bits says which of
-            // two transactions is older only while they are less than 2^31 apart.
+            // What was not visible before was written by a transaction that has ended since, or by a part of it, which has a
+            // later number.
+            let first_new = "SELECT min(x) FROM (
+                     (SELECT x::text::bigint FROM pg_snapshot_xip(f.seen) x
+                      EXCEPT SELECT x::text::bigint FROM pg_snapshot_xip(pg_current_snapshot()) x)
+                     UNION ALL SELECT pg_snapshot_xmax(f.seen)::text::bigint) x(x)";
+            // A number of 32 bits says which of two transactions is older only while they are less than 2^31 apart.
             let is_new = format!(
                 "d.changed_at >= f.seen_until AND octet_length(d.id) <= {MAX_ID_BYTES}
-                   AND (age(d.xmin) <= age(f.seen_xid::xid)
-                        OR pg_snapshot_xmax(pg_current_snapshot())::text::bigint - f.seen_xid::text::bigint > 2000000000)"
+                   AND (age(d.xmin) <= age(n.first::text::xid8::xid)
+                        OR pg_snapshot_xmax(pg_current_snapshot())::text::bigint - n.first > 2000000000)"
             );
-            // Whatever a transaction that is older than `oldest` has written is visible to the next statement, or was undone.
+            let follows = format!("{internal}.follows f, LATERAL ({first_new}) n(first)");
             let look = format!(
                 "-- poll_columns
-                 SELECT now(), pg_snapshot_xmin(pg_current_snapshot())::text AS oldest,
+                 SELECT now(), pg_current_snapshot()::text,
                         f.failures > 0 OR f.seen_until < now() - 2 * {OVERLAP}
                         OR EXISTS (SELECT FROM {documents} d WHERE {is_new})
-                 FROM {internal}.follows f WHERE f.collection_id = $1"
+                 FROM {follows} WHERE f.collection_id = $1"
             );
             let sql = format!(
                 "-- poll_columns
                  INSERT INTO {internal}.pending AS p (collection_id, id, changed_at)
-                 SELECT f.collection_id, d.id, least(d.changed_at, now()) FROM {internal}.follows f, {documents} d
+                 SELECT f.collection_id, d.id, least(d.changed_at, now()) FROM {follows}, {documents} d
                  WHERE f.collection_id = $1 AND {is_new}
                  ORDER BY d.id
                  ON CONFLICT (collection_id, id) DO UPDATE SET is_changed = true, error = NULL, failures = 0,
@@ -52,7 +57,7 @@ impl Store {
             let seen = format!(
                 "-- poll_columns
                  UPDATE {internal}.follows
-                 SET seen_until = $2::timestamptz - {OVERLAP}, seen_xid = $3::text::xid8, {SUCCEEDED}
+                 SET seen_until = $2::timestamptz - {OVERLAP}, seen = $3::text::pg_snapshot, {SUCCEEDED}
                  WHERE collection_id = $1"
             );
             let polled = async {
@@ -62,13 +67,13 @@ impl Store {
                     connection.done();
                     return Ok(());
                 };
-                let (now, oldest): (SystemTime, &str) = (looked.get(0), looked.get(1));
+                let (now, snapshot): (SystemTime, &str) = (looked.get(0), looked.get(1));
                 let transaction = Transaction::read_write(&connection).timeout(POLL_TIMEOUT);
                 transaction.begin().await?;
                 connection.query_typed(&sql, &[(&id, Type::INT8)]).await?;
                 transaction.commit().await?;
                 transaction.begin().await?;
-                connection.execute(&seen, &[&id, &now, &oldest]).await?;
+                connection.execute(&seen, &[&id, &now, &snapshot]).await?;
                 transaction.commit().await?;
                 connection.done();
                 Ok(())
