@@ -162,7 +162,7 @@ async fn resolve_model(
         Err(EmbedError::Dimensions { expected, actual, .. }) if has_vectors => {
             let rule = format!(
                 "is \"{}\", which has {actual} dimensions, but the vectors of the table have {expected}: name the model that \
-                 made them, or none if callers send vectors",
+                 made them; if callers send vectors, use no model (`--no-model` of `pgfox collections attach`)",
                 spec.model
             );
             Err(Error::from(Violation {

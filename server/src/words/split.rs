@@ -209,7 +209,7 @@ impl Splitter<'_> {
                 break;
             }
             let bytes = self.text.as_bytes();
-            // Most words end at white space.
+            // A word usually ends at white space.
             if bytes.get(self.at).is_none_or(|byte| *byte == b' ' || *byte == b'\n') {
                 break;
             }
