@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::StreamExt as _;
+
 use super::{
     documents::Store,
     readers,
@@ -164,10 +166,12 @@ impl Resources {
     }
 }
 
+/// Makes as many calls at a time as a pool has connections. More would wait, and a busy machine may refuse them.
 async fn fill_pools(workload: &Workload) {
     for server in 0..2 {
-        let searches = (0..POOL_SIZE * 4).map(|i| readers::find_any(workload, server, Store::Points, i as u64));
-        futures_util::future::join_all(searches).await;
+        let searches = futures_util::stream::iter(0..POOL_SIZE as u64 * 4);
+        let find = |number| readers::find_any(workload, server, Store::Points, number);
+        searches.for_each_concurrent(POOL_SIZE, find).await;
     }
 }
 
