@@ -3,26 +3,28 @@
 //! Servers share the work by claims in the database (`store/follow`). No transaction is open while texts are embedded.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use pgfox::v1;
 use prost::Message as _;
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     app::{App, FollowLimits},
     budget::Budget,
     error::Error,
     rpc::{self, document_message},
-    store::{Claim, Collection, Outcome, Pace, StoreError, WaitingWork},
+    store::{Claim, Collection, Columns, Outcome, Pace, StoreError, WaitingWork},
 };
 
-/// A server looks this many times less often if no collection follows a table.
+/// A server looks this many times less often if no collection follows a table by triggers.
 const LOOK_RARELY: u32 = 3;
-/// It reads columns that say when rows changed, and checks the triggers, once in so many looks.
-const POLL_EVERY: u32 = 2;
+/// The time between two readings of a column that says when rows changed, in times between two looks. With `LOOK_RARELY`,
+/// a source costs less than one statement a second either way.
+const POLL_EVERY: f64 = 1.4;
+/// It checks the triggers once in so many looks.
 const REPAIR_EVERY: u32 = 25;
 /// A claim is extended this often, well before it ends.
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
@@ -36,32 +38,20 @@ pub(crate) async fn run(app: App) {
     let concurrency = app.limits.follow.concurrency;
     // Beside that of callers, so that none waits for the other.
     let budget = Budget::new(concurrency * 4 * MAX_ROW_BYTES, app.limits.bytes_wait);
-    let follower = Arc::new(Follower { app, budget });
-    let mut tasks = Tasks::default();
-    loop {
-        let pause = follower.look(&mut tasks).await.unwrap_or_else(|error| {
-            // The health probe reports an outage.
-            tracing::debug!("cannot look for changes of followed tables: {}", error.detail());
-            LOOK_RARELY * follower.app.limits.follow.look_every
-        });
-        tokio::select! {
-            () = follower.app.draining.cancelled() => break,
-            Some(_) = tasks.claims.join_next() => {}
-            Some(_) = tasks.chores.join_next() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
+    let follower = Arc::new(Follower { app, budget, columns: Mutex::default(), changed: Notify::new() });
+    tokio::select! {
+        () = follower.store_changes() => {}
+        () = follower.poll_columns() => {}
     }
-    tasks.chores.abort_all();
-    while tasks.claims.join_next().await.is_some() {}
 }
 
 /// The work in progress.
 #[derive(Default)]
 struct Tasks {
+    /// Each claims rows until none is left.
     claims: JoinSet<()>,
     /// At most one, because it can take long and is not urgent.
     chores: JoinSet<()>,
-    polled: Option<Instant>,
     repaired: Option<Instant>,
 }
 
@@ -84,47 +74,94 @@ fn report<T: Default>(what: &str, done: Result<T, StoreError>) -> T {
 struct Follower {
     app: App,
     budget: Budget,
+    /// The collections that follow a column.
+    columns: Mutex<Vec<i64>>,
+    /// Rows have changed that a column says.
+    changed: Notify,
 }
 
 impl Follower {
+    async fn store_changes(self: &Arc<Self>) {
+        let mut tasks = Tasks::default();
+        loop {
+            let pause = self.look(&mut tasks).await.unwrap_or_else(|error| {
+                // The health probe reports an outage.
+                tracing::debug!("cannot look for changes of followed tables: {}", error.detail());
+                self.columns.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                LOOK_RARELY * self.app.limits.follow.look_every
+            });
+            tokio::select! {
+                () = self.app.draining.cancelled() => break,
+                Some(_) = tasks.claims.join_next() => {}
+                Some(_) = tasks.chores.join_next() => {}
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        tasks.chores.abort_all();
+        while tasks.claims.join_next().await.is_some() {}
+    }
+
+    /// Reads the columns that say when rows changed, again and again.
+    async fn poll_columns(&self) {
+        let mut known = Columns::default();
+        loop {
+            tokio::time::sleep(self.app.limits.follow.look_every.mul_f64(POLL_EVERY)).await;
+            let columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if report("reading columns", self.app.store.poll_columns(&columns, &mut known).await) {
+                self.changed.notify_one();
+            }
+        }
+    }
+
     /// Moves changes and starts tasks. Returns when to look again.
     async fn look(self: &Arc<Self>, tasks: &mut Tasks) -> Result<Duration, StoreError> {
         let store = &self.app.store;
         let look_every = self.app.limits.follow.look_every;
-        let WaitingWork { any, changes, columns, comparison, rows } = store.waiting_work().await?;
-        if !any && !changes {
-            return Ok(LOOK_RARELY * look_every);
-        }
+        let WaitingWork { triggers, changes, columns, comparison, rows } = store.waiting_work().await?;
+        *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = columns;
         let more = changes && report("moving changes", store.collect_changes().await);
         if tasks.chores.is_empty() {
-            let repairs = is_due(&mut tasks.repaired, REPAIR_EVERY * look_every);
-            let polls = columns && is_due(&mut tasks.polled, POLL_EVERY * look_every);
-            if repairs || polls || comparison {
+            let repairs = triggers && is_due(&mut tasks.repaired, REPAIR_EVERY * look_every);
+            if repairs || comparison {
                 let follower = Arc::clone(self);
-                tasks.chores.spawn(async move { follower.do_chores(repairs, polls, comparison).await });
+                tasks.chores.spawn(async move { follower.do_chores(repairs, comparison).await });
             }
         }
         while (rows || changes) && tasks.claims.len() < self.app.limits.follow.concurrency {
             let Some(claim) = report("claiming rows", store.claim_rows().await) else { break };
             let follower = Arc::clone(self);
-            tasks.claims.spawn(async move { follower.store_claim(claim).await });
+            tasks.claims.spawn(async move { follower.store_claims(claim).await });
         }
         // A task that ends makes the next look.
         let is_busy = more || !tasks.claims.is_empty() || !tasks.chores.is_empty();
-        Ok(if is_busy { look_every / 4 } else { look_every })
+        Ok(match (is_busy, triggers) {
+            (true, _) => look_every / 4,
+            (false, true) => look_every,
+            (false, false) => LOOK_RARELY * look_every,
+        })
     }
 
-    async fn do_chores(&self, repairs: bool, polls: bool, compares: bool) {
+    async fn do_chores(&self, repairs: bool, compares: bool) {
         let store = &self.app.store;
         let FollowLimits { compare_every, rows_per_second, .. } = self.app.limits.follow;
         if repairs {
             report("checking triggers", store.repair_triggers().await);
         }
-        if polls {
-            report("reading columns", store.poll_columns().await);
-        }
         if compares {
             report("comparing", store.compare_source(Pace { every: compare_every, rows_per_second }).await);
+        }
+    }
+
+    /// Stores the rows of a claim, then of others until nothing is left.
+    async fn store_claims(&self, first: Claim) {
+        let mut next = Some(first);
+        while let Some(claim) = next {
+            self.store_claim(claim).await;
+            if self.app.draining.is_cancelled() {
+                return;
+            }
+            next = report("claiming rows", self.app.store.claim_rows().await);
         }
     }
 

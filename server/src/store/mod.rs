@@ -48,7 +48,7 @@ pub(crate) use connection::dsn::DsnError;
 pub(crate) use documents::{Changed, DocumentOrder, Facets, Listing, MetadataChange, Position};
 pub(crate) use error::StoreError;
 pub(crate) use filter::{Bound, FieldPath, Filter, Literal, Test, TextTest, write_keys};
-pub(crate) use follow::{Claim, Follow, MAX_FAILURES, Outcome, Pace, SourceStatus, WaitingWork};
+pub(crate) use follow::{Claim, Columns, Follow, MAX_FAILURES, Outcome, Pace, SourceStatus, WaitingWork};
 pub(crate) use indexes::{Build, BuildProgress, Phase};
 pub(crate) use ingest::{
     ChunkWords, Content, ContentHash, MAX_FULL_TEXT_BYTES, NewChunk, NewDocument, StoredContent, Turn, Turns, Written,

@@ -18,6 +18,7 @@ use tokio_postgres::{Client, types::Type};
 
 use super::{Source, Store, StoreError, catalog::Entry, connection::Value, transaction::Transaction, wire::Json};
 
+pub(crate) use columns::Columns;
 pub(crate) use compare::Pace;
 pub(crate) use pending::{Claim, Outcome, WaitingWork};
 pub(crate) use status::{MAX_FAILURES, SourceStatus};

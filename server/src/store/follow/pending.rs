@@ -34,14 +34,14 @@ const MAX_PAUSE: i32 = 30;
 pub(super) const MAX_ID_BYTES: usize = 2_000;
 
 /// What there is to do for followed tables.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct WaitingWork {
-    /// Some collection follows a table.
-    pub any: bool,
+    /// Some collection follows a table by triggers.
+    pub triggers: bool,
     /// Triggers have noted changes.
     pub changes: bool,
-    /// A collection follows a column.
-    pub columns: bool,
+    /// The collections that follow a column.
+    pub columns: Vec<i64>,
     /// A comparison is due.
     pub comparison: bool,
     /// Rows can be claimed.
@@ -101,8 +101,9 @@ impl Store {
         let internal = &self.inner.names.internal;
         let sql = format!(
             "-- waiting_work
-             SELECT count(*) > 0, EXISTS (SELECT FROM {internal}.changes WHERE NOT pg_is_in_recovery()),
-                    coalesce(bool_or(f.updated_at IS NOT NULL AND is_active), false),
+             SELECT coalesce(bool_or(f.updated_at IS NULL), false),
+                    EXISTS (SELECT FROM {internal}.changes WHERE NOT pg_is_in_recovery()),
+                    coalesce(array_agg(f.collection_id) FILTER (WHERE f.updated_at IS NOT NULL AND is_active), '{{}}'),
                     coalesce(bool_or(is_active AND f.compare_at <= now()
                                      AND (f.leased_until IS NULL OR f.leased_until <= now())), false),
                     coalesce(bool_or(is_active AND EXISTS (
@@ -114,7 +115,7 @@ impl Store {
         let row = connection.query_one(&connection.prepare_cached(&sql).await?, &[]).await?;
         connection.done();
         Ok(WaitingWork {
-            any: row.get(0),
+            triggers: row.get(0),
             changes: row.get(1),
             columns: row.get(2),
             comparison: row.get(3),
