@@ -3,13 +3,16 @@
 //! Servers share the work by claims in the database (`store/follow`). No transaction is open while texts are embedded.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use pgfox::v1;
 use prost::Message as _;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 
 use crate::{
     app::{App, FollowLimits},
@@ -38,7 +41,7 @@ pub(crate) async fn run(app: App) {
     let concurrency = app.limits.follow.concurrency;
     // Beside that of callers, so that none waits for the other.
     let budget = Budget::new(concurrency * 4 * MAX_ROW_BYTES, app.limits.bytes_wait);
-    let follower = Arc::new(Follower { app, budget, columns: Mutex::default(), changed: Notify::new() });
+    let follower = Arc::new(Follower { app, budget, columns: watch::Sender::default(), changed: Notify::new() });
     tokio::select! {
         () = follower.store_changes() => {}
         () = follower.poll_columns() => {}
@@ -75,8 +78,8 @@ struct Follower {
     app: App,
     budget: Budget,
     /// The collections that follow a column.
-    columns: Mutex<Vec<i64>>,
-    /// Rows have changed that a column says.
+    columns: watch::Sender<Vec<i64>>,
+    /// A column says that rows have changed.
     changed: Notify,
 }
 
@@ -87,7 +90,7 @@ impl Follower {
             let pause = self.look(&mut tasks).await.unwrap_or_else(|error| {
                 // The health probe reports an outage.
                 tracing::debug!("cannot look for changes of followed tables: {}", error.detail());
-                self.columns.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                self.columns.send_replace(Vec::new());
                 LOOK_RARELY * self.app.limits.follow.look_every
             });
             tokio::select! {
@@ -107,7 +110,7 @@ impl Follower {
         let mut known = Columns::default();
         loop {
             tokio::time::sleep(self.app.limits.follow.look_every.mul_f64(POLL_EVERY)).await;
-            let columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let columns = self.columns.borrow().clone();
             if report("reading columns", self.app.store.poll_columns(&columns, &mut known).await) {
                 self.changed.notify_one();
             }
@@ -119,7 +122,7 @@ impl Follower {
         let store = &self.app.store;
         let look_every = self.app.limits.follow.look_every;
         let WaitingWork { triggers, changes, columns, comparison, rows } = store.waiting_work().await?;
-        *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = columns;
+        self.columns.send_replace(columns);
         let more = changes && report("moving changes", store.collect_changes().await);
         if tasks.chores.is_empty() {
             let repairs = triggers && is_due(&mut tasks.repaired, REPAIR_EVERY * look_every);
