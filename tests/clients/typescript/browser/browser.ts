@@ -2,7 +2,8 @@
 // The page's origin is STORY_WEB_ORIGIN, which the server at PGFOX_SERVER was started with as --web-origins.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -70,7 +71,8 @@ const browser = spawn(
   { stdio: ["ignore", "ignore", "pipe"] },
 );
 const complaints = text(browser.stderr);
-const exited = once(browser, "exit");
+// Chromium's other processes share its stderr, so "close" comes when none of them can write to the profile any more.
+const closed = once(browser, "close");
 browser.on("exit", async (code, signal) => {
   if (!browser.killed) {
     print(`FAILED browser: it ended (${code ?? signal}): ${await complaints}`);
@@ -85,13 +87,14 @@ const timer = setTimeout(() => {
 await ended;
 clearTimeout(timer);
 if (browser.kill()) {
-  await exited;
+  await closed;
 }
 for (const server of [pages, others]) {
   server.close();
   server.closeAllConnections();
 }
-rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
+// Unlike `rmSync`, this looks again at a folder that was filled meanwhile.
+await rm(profile, { recursive: true, force: true, maxRetries: 10 });
 
 function print(line: string): void {
   console.log(line);
