@@ -29,6 +29,8 @@ async fn a_locked_collection_stops_no_other() {
     let server = Server::start_with(18, |setup| {
         (setup.pool_size, setup.max_waiting) = (POOL, WAITING);
         setup.pool_wait = Duration::from_secs(600);
+        // Nothing may wait for the moment in which the server looks for changes of followed tables: the queue is full.
+        setup.limits.follow.look_every = AN_HOUR;
     })
     .await;
     let mut client = server.client();
