@@ -146,11 +146,13 @@ fn collect<'a>(node: &'a Value, nodes: &mut Vec<&'a Value>) {
     }
 }
 
-/// The index of a node, or of the bitmap scans below it.
+/// The index of a node, or of the bitmap scans below it. A subquery reads something else.
 fn index_of(node: &Value) -> String {
-    let mut nodes = Vec::new();
-    collect(node, &mut nodes);
-    nodes.iter().map(|node| text(&node["Index Name"])).find(|name| !name.is_empty()).unwrap_or_default()
+    let below = || node["Plans"].as_array().into_iter().flatten().filter(|node| node["Subplan Name"].is_null());
+    match text(&node["Index Name"]) {
+        name if name.is_empty() => below().map(index_of).find(|name| !name.is_empty()).unwrap_or_default(),
+        name => name,
+    }
 }
 
 fn text(value: &Value) -> String {
