@@ -43,7 +43,7 @@ pub(super) async fn run(postgres: &Postgres, callers: usize) -> anyhow::Result<(
     let server = Server::start(postgres, "warn,pgfox_server=info").await?;
     let mut client = server.client()?;
     let mut random = Random::new();
-    store(&mut client, DOCUMENTS, Vec::new(), |number| plain_document(&mut random, number)).await?;
+    store(&mut client, DOCUMENTS, v1::Distance::L2, Vec::new(), |number| plain_document(&mut random, number)).await?;
     let queries: Vec<Vec<f32>> = (0..QUERIES).map(|_| random.vector(DIMENSIONS)).collect();
     let began = Instant::now();
     for query in &queries {

@@ -54,18 +54,16 @@ impl Kinds {
                 Some(range("thousandth", first..first + 1_000 / share))
             }
             Self::Near(count, _) => Some(clusters(cluster, count)),
-            Self::Far(count, _) => Some(clusters((cluster + (CLUSTERS + 1 - count) / 2 + 1) % CLUSTERS, count)),
+            // At most half of them, so that of the query is none of them.
+            Self::Far(count, _) => Some(clusters((cluster + CLUSTERS / 2) % CLUSTERS, count)),
         }
     }
 }
 
-/// So many clusters, the first after the last.
+/// So many clusters: from this one on, or the last.
 fn clusters(first: usize, count: usize) -> Filter {
-    if first + count <= CLUSTERS {
-        return range("cluster", first..first + count);
-    }
-    let filters = vec![range("cluster", first..CLUSTERS), range("cluster", 0..first + count - CLUSTERS)];
-    Filter { node: Some(Node::AnyOf(v1::FilterList { filters })) }
+    let first = first.min(CLUSTERS - count);
+    range("cluster", first..first + count)
 }
 
 fn range(field: &str, range: Range<usize>) -> Filter {
@@ -101,7 +99,8 @@ pub(super) async fn run(postgres: &Postgres, count: usize) -> anyhow::Result<()>
     };
     let index = |field: &str| v1::MetadataIndex { field: field.into(), r#type: v1::MetadataIndexType::Number.into() };
     let began = Instant::now();
-    store(&mut client, count, vec![index("thousandth"), index("cluster")], document).await?;
+    let declared = vec![index("thousandth"), index("cluster")];
+    store(&mut client, count, v1::Distance::Cosine, declared, document).await?;
     println!("stored {count} documents in {:.0?}", began.elapsed());
     let began = Instant::now();
     build_index(&mut client, COLLECTION).await?;
@@ -137,7 +136,7 @@ async fn await_codes(postgres: &Postgres) -> anyhow::Result<()> {
     loop {
         let ready = sql
             .query_opt(
-                "SELECT candidates, pg_size_pretty(pg_relation_size(t)), pg_size_pretty(pg_indexes_size(t)),
+                "SELECT candidates, slack, share, pg_size_pretty(pg_relation_size(t)), pg_size_pretty(pg_indexes_size(t)),
                         pg_size_pretty(pg_relation_size(e))
                  FROM pgfox_internal.codes k JOIN pgfox_internal.embedding_spaces s ON s.id = k.space_id
                  CROSS JOIN to_regclass(format('pgfox_internal.codes_%s_%s', s.collection_id, k.id)) t
@@ -148,13 +147,20 @@ async fn await_codes(postgres: &Postgres) -> anyhow::Result<()> {
             .await?;
         if let Some(row) = ready {
             println!(
-                "{} candidates are compared; the codes take {}, their indexes {}, the vectors {}",
+                "{} candidates are compared, with a slack of {:.3} and {:.2} of the codes read; the codes take {}, their \
+                 indexes {}, the vectors {}",
                 row.get::<_, i32>(0),
-                row.get::<_, &str>(1),
-                row.get::<_, &str>(2),
-                row.get::<_, &str>(3)
+                row.get::<_, f64>(1),
+                row.get::<_, f64>(2),
+                row.get::<_, &str>(3),
+                row.get::<_, &str>(4),
+                row.get::<_, &str>(5)
             );
             return Ok(());
+        }
+        let failed = sql.query_opt("SELECT error FROM pgfox_internal.codes WHERE state = 'failed'", &[]).await?;
+        if let Some(row) = failed {
+            anyhow::bail!("no codes could be made: {}", row.get::<_, &str>(0));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -163,7 +163,7 @@ async fn measure(postgres: &Postgres) -> anyhow::Result<f64> {
 
 /// Creates the collection, stores documents in it and builds the index.
 async fn fill(mut client: Client, documents: usize, document: impl FnMut(usize) -> v1::Document) -> anyhow::Result<()> {
-    store(&mut client, documents, Vec::new(), document).await?;
+    store(&mut client, documents, v1::Distance::L2, Vec::new(), document).await?;
     build_index(&mut client, COLLECTION).await
 }
 
@@ -171,13 +171,19 @@ async fn fill(mut client: Client, documents: usize, document: impl FnMut(usize) 
 async fn store(
     client: &mut Client,
     documents: usize,
+    distance: v1::Distance,
     metadata_indexes: Vec<v1::MetadataIndex>,
     mut document: impl FnMut(usize) -> v1::Document,
 ) -> anyhow::Result<()> {
     const PER_REQUEST: usize = 500;
     let embedding = v1::Embedding { dimensions: DIMENSIONS as i32, ..Default::default() };
-    let collection =
-        v1::Collection { name: COLLECTION.into(), embedding: Some(embedding), metadata_indexes, ..Default::default() };
+    let collection = v1::Collection {
+        name: COLLECTION.into(),
+        embedding: Some(embedding),
+        distance: distance.into(),
+        metadata_indexes,
+        ..Default::default()
+    };
     client
         .create_collection(v1::CreateCollectionRequest { collection: Some(collection), ..Default::default() })
         .await?;
