@@ -5,7 +5,10 @@ use std::{fmt, ops::Deref, pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use tokio::time::timeout;
-use tokio_postgres::{Client, CopyInSink, Row, RowStream};
+use tokio_postgres::{
+    Client, CopyInSink, Row, RowStream,
+    types::{ToSql, Type},
+};
 
 use super::{
     AsStatement, Statement, Value, gate::Permit, log, pool::Shared, session::Session, sqlstate::explain,
@@ -71,6 +74,15 @@ impl Connection {
     /// # Errors
     /// Errors of preparing it.
     pub async fn prepare_cached<'s>(&self, sql: &'s str) -> Result<Statement<'s>, tokio_postgres::Error> {
+        self.prepare_cached_typed(sql, &[]).await
+    }
+
+    /// The same, for values of these types. Postgres finds the types that are not given.
+    pub(in crate::store) async fn prepare_cached_typed<'s>(
+        &self,
+        sql: &'s str,
+        types: &[Type],
+    ) -> Result<Statement<'s>, tokio_postgres::Error> {
         if !self.prepares() {
             return Ok(Statement::Unnamed(sql));
         }
@@ -78,7 +90,7 @@ impl Connection {
             Seen::First => Ok(Statement::Unnamed(sql)),
             Seen::Prepared(statement) => Ok(Statement::Named(statement)),
             Seen::Again => {
-                let statement = self.session().client.prepare(sql).await?;
+                let statement = self.session().client.prepare_typed(sql, types).await?;
                 self.session().state().statements.keep(sql, statement.clone());
                 Ok(Statement::Named(statement))
             }
@@ -102,6 +114,19 @@ impl Connection {
             Statement::Unnamed(sql) => {
                 client.query_typed_raw(sql, values.iter().map(|value| (value.as_sql(), value.sql_type()))).await
             }
+        }
+    }
+
+    /// The rows of a statement as a stream. The values have the types for which it is prepared, if it is.
+    pub(in crate::store) async fn query_parameters(
+        &self,
+        statement: &Statement<'_>,
+        values: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        let client = &self.session().client;
+        match statement {
+            Statement::Named(statement) => client.query_raw(statement, values.iter().map(|(value, _)| *value)).await,
+            Statement::Unnamed(sql) => client.query_typed_raw(sql, values.iter().cloned()).await,
         }
     }
 
