@@ -1,6 +1,7 @@
 //! Codes of vectors follow all writes. They find the nearest that match a filter by declared fields, and the nearest among
 //! vectors with too many dimensions for an index.
 
+mod cells; // searches that leave out what is far away
 mod dimensions; // vectors that no index can have
 mod lists; // booleans and lists of strings
 mod repeats; // searches that need another attempt

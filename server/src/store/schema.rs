@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Schema changes in order; the position is the version. Append only: an applied migration is never edited.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     include_str!("../../migrations/0001_registry.sql"),
     include_str!("../../migrations/0002_chunks_and_metadata.sql"),
     include_str!("../../migrations/0003_metadata_index_jobs.sql"),
@@ -23,6 +23,7 @@ const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0008_codes.sql"),
     include_str!("../../migrations/0009_alias_views.sql"),
     include_str!("../../migrations/0010_follow.sql"),
+    include_str!("../../migrations/0011_cells.sql"),
 ];
 
 /// The schema version that this server works with.

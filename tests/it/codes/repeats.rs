@@ -29,7 +29,9 @@ async fn await_index_and_codes(client: &mut Client, server: &Server) {
     build_index(client, "c", Kind::Hnsw(v1::Hnsw::default())).await;
     await_codes(server, 1).await;
     // Lets Postgres expect many matches, so that searches follow the index.
-    let sql = "UPDATE pg_class SET reltuples = 10000000 WHERE relname ~ '^codes_[0-9]+_[0-9]+$'";
+    let sql = "UPDATE pg_class SET reltuples = 10000000 WHERE relname ~ '^codes_[0-9]+_[0-9]+$';
+               UPDATE pgfox_internal.codes SET vectors = 10000000;
+               UPDATE pgfox_internal.collections SET revision = revision + 1";
     server.sql().await.batch_execute(sql).await.unwrap();
 }
 

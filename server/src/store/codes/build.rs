@@ -4,20 +4,24 @@
 //! what is written meanwhile, and the job adds what is older. Searches use the codes when every vector has one and the
 //! indexes are ready.
 
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, types::ToSql};
 
 use super::{
-    Code, CodeMaker, CodeRows, Codes, MAX_FIELDS, MIN_ROWS,
+    Code, CodeMaker, CodeRows, Codes, MAX_FIELDS, MIN_ROWS, Measured,
+    cells::{Cells, UNKNOWN_CELL},
     measure::{INSERTED, is_due},
     read_fields, table, unknown,
 };
-use crate::store::{
-    Store, StoreError,
-    catalog::Entry,
-    indexes::{is_interruption, metadata_key},
-    tables::{is_metadata_index_valid, is_valid},
-    transaction::Transaction,
-    wire::VectorColumn,
+use crate::{
+    blocking::blocking,
+    store::{
+        Store, StoreError,
+        catalog::Entry,
+        indexes::{is_interruption, metadata_key},
+        tables::{is_metadata_index_valid, is_valid},
+        transaction::Transaction,
+        wire::VectorColumn,
+    },
 };
 
 /// Bytes of vectors in a batch.
@@ -230,9 +234,12 @@ impl Store {
         if sample.is_empty() {
             return Ok(None);
         }
-        let centre = CodeMaker::centre_of(entry.collection.definition.distance, &sample);
-        let new = table::NewCodes { fields: &fields, centre: &centre, seed: rand::random() };
-        let id = new.create(client, entry).await?;
+        let definition = &entry.collection.definition;
+        let (distance, dimensions) = (definition.distance, definition.dimensions);
+        let cells = Cells::count_for(self.expected_vectors(client, entry).await?, dimensions);
+        let made = blocking(move || CodeMaker::of(distance, rand::random(), &sample, cells)).await;
+        let maker = made.map_err(|error| StoreError::Internal(error.to_string()))?;
+        let id = table::NewCodes { fields: &fields, maker }.create(client, entry).await?;
         self.forget(&entry.collection.definition.name);
         Ok(Some(id))
     }
@@ -247,11 +254,11 @@ impl Store {
         if !self.fill(client, &entry, codes).await? || !self.fill_gaps(client, &entry, codes).await? {
             return Ok(());
         }
-        for number in 1..=codes.fields.len() {
+        for index in (1..=codes.fields.len()).flat_map(|number| codes.indexes(number)) {
             if !self.may_continue(client, &entry, codes).await? {
                 return Ok(());
             }
-            codes.create_index(client, &entry.tables, number).await?;
+            codes.create_index(client, &entry.tables, index).await?;
         }
         if !self.may_continue(client, &entry, codes).await? {
             return Ok(());
@@ -260,11 +267,12 @@ impl Store {
         for table in [&codes.table].into_iter().chain(&tables) {
             client.batch_execute(&format!("VACUUM (ANALYZE) {table}")).await?;
         }
-        let candidates = self.measure(client, &entry, codes).await?;
+        let measured = self.measure(client, &entry, codes).await?;
         // What came without a code meanwhile.
         if self.fill_gaps(client, &entry, codes).await? {
-            self.publish_codes(client, &entry, codes, candidates).await?;
-            tracing::info!(collection, candidates, "searches use codes of its vectors");
+            self.publish_codes(client, &entry, codes, measured).await?;
+            let Measured { candidates, margin, slack, share, .. } = measured;
+            tracing::info!(collection, candidates, margin, slack, share, "searches use codes of its vectors");
         }
         Ok(())
     }
@@ -335,7 +343,7 @@ impl Store {
             "-- fill_gaps
              SELECT c.document_key, c.chunk, {send}(e.embedding), c.xmin::text::bigint
              FROM {table} c JOIN {embeddings} e ON e.document_key = c.document_key AND e.chunk = c.chunk
-             WHERE c.code IS NULL LIMIT $1",
+             WHERE c.cell = {UNKNOWN_CELL} LIMIT $1",
             send = send(entry),
             embeddings = entry.tables.embeddings,
             table = codes.table,
@@ -363,7 +371,7 @@ impl Store {
         client: &Client,
         entry: &Entry,
         codes: &Codes,
-        candidates: usize,
+        measured: Measured,
     ) -> Result<(), StoreError> {
         let internal = &entry.tables.internal;
         let sql = format!(
@@ -375,13 +383,17 @@ impl Store {
         );
         let publish = format!(
             "-- publish_codes
-             UPDATE {internal}.codes SET state = 'ready', candidates = $2, measured = {INSERTED}('{embeddings}'::regclass)
+             UPDATE {internal}.codes SET state = 'ready', candidates = $2, margin = $3, slack = $4, share = $5, vectors = $6,
+                 measured = {INSERTED}('{embeddings}'::regclass)
              WHERE id = $1 AND state = 'building'",
             embeddings = entry.tables.embeddings,
         );
         let published = async {
             client.execute(&sql, &[&codes.id, &entry.collection.space_id, &entry.collection.id]).await?;
-            Ok(client.execute(&publish, &[&codes.id, &(candidates as i32)]).await?)
+            let Measured { candidates, margin, slack, share, vectors } = measured;
+            let parameters: [&(dyn ToSql + Sync); 6] =
+                [&codes.id, &(candidates as i32), &margin, &slack, &share, &vectors];
+            Ok(client.execute(&publish, &parameters).await?)
         };
         Transaction::read_write(client).run(published).await?;
         self.forget(&entry.collection.definition.name);

@@ -1,26 +1,28 @@
-//! How many of the best codes hold the nearest, when codes are made and again when many vectors are new.
+//! How many of the best codes hold the nearest, and in which cells, when codes are made and again when many vectors are new.
 //!
 //! Codes have the centre that the vectors had when they were made. If the vectors drift away from it, their codes become alike,
 //! and more of them must be compared. Another set of codes with another centre then takes the place of this one.
 
 use std::sync::Arc;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::ToSql};
 
-use super::{CodeMaker, Codes, MAX_RERANK_CANDIDATES, MIN_ROWS, build::send};
+use super::{CodeMaker, Codes, MAX_RERANK_CANDIDATES, MIN_ROWS, Measured, build::send, cells::Cells, reach};
 use crate::{
     blocking::blocking,
     store::{Store, StoreError, catalog::Entry, tables::Tables, wire::VectorColumn},
 };
 
 /// Vectors that the centre and the number of candidates are found with.
-const MAX_SAMPLE_ROWS: usize = 10_000;
+const MAX_SAMPLE_ROWS: usize = 20_000;
 const MAX_SAMPLE_BYTES: usize = 32 << 20;
 
 /// Codes are measured again when this part of the vectors is new.
 const NEW_PART: i64 = 5;
 /// Other codes are made if those in use need this many times as many candidates.
 const WORTHWHILE: usize = 2;
+/// They are made, too, if the vectors are worth this many times as many cells.
+const MORE_CELLS: usize = 4;
 
 /// SQL: the function that counts the rows that were ever inserted into a table. pgfox inserts a vector that has changed.
 pub(super) const INSERTED: &str = "pg_stat_get_tuples_inserted";
@@ -56,12 +58,24 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get::<_, VectorColumn>(0)?.0)).collect()
     }
 
-    /// How many of the best codes to compare.
-    pub(super) async fn measure(&self, client: &Client, entry: &Entry, codes: &Codes) -> Result<usize, StoreError> {
-        let sample = self.sample_vectors(client, entry).await?;
-        let maker = Arc::clone(&codes.maker);
-        let measured = blocking(move || candidates(&maker, &sample)).await;
-        measured.map_err(|error| StoreError::Internal(error.to_string()))
+    /// How many vectors Postgres expects in the table, which it may have analyzed before the last of them came.
+    pub(super) async fn expected_vectors(&self, client: &Client, entry: &Entry) -> Result<f64, StoreError> {
+        let sql = format!(
+            "-- expected_vectors
+             SELECT greatest(reltuples, pg_stat_get_live_tuples(oid), 0)::float8 FROM pg_class WHERE oid = '{}'::regclass",
+            entry.tables.embeddings
+        );
+        Ok(client.query_one(&sql, &[]).await?.get(0))
+    }
+
+    /// Measures codes before their first use.
+    pub(super) async fn measure(&self, client: &Client, entry: &Entry, codes: &Codes) -> Result<Measured, StoreError> {
+        let sample = Arc::new(self.sample_vectors(client, entry).await?);
+        let (maker, of) = (Arc::clone(&codes.maker), Arc::clone(&sample));
+        let candidates = blocking(move || candidates(&maker, &of)).await;
+        let candidates = candidates.map_err(|error| StoreError::Internal(error.to_string()))?;
+        let vectors = self.expected_vectors(client, entry).await?;
+        reach::measure(client, entry, codes, candidates, vectors, &sample).await
     }
 
     /// Measures codes in use again. Returns whether others with another centre should take their place.
@@ -69,22 +83,31 @@ impl Store {
         let Tables { embeddings, internal, .. } = &entry.tables;
         let inserted = format!("-- measure_codes\n SELECT {INSERTED}('{embeddings}'::regclass)");
         let inserted: i64 = client.query_one(&inserted, &[]).await?.get(0);
-        let sample = self.sample_vectors(client, entry).await?;
+        let sample = Arc::new(self.sample_vectors(client, entry).await?);
         if sample.is_empty() {
             return Ok(false);
         }
-        let maker = Arc::clone(&codes.maker);
-        let measured =
-            blocking(move || (candidates(&maker, &sample), candidates(&maker.renewed(&sample), &sample))).await;
+        let (maker, of) = (Arc::clone(&codes.maker), Arc::clone(&sample));
+        let measured = blocking(move || (candidates(&maker, &of), candidates(&maker.renewed(&of), &of))).await;
         let (needed, renewed) = measured.map_err(|error| StoreError::Internal(error.to_string()))?;
         let collection = &entry.collection.definition.name;
-        tracing::info!(collection, needed, renewed, "measured the codes of its vectors again");
-        if needed >= WORTHWHILE * renewed {
+        let vectors = self.expected_vectors(client, entry).await?;
+        let cells = Cells::count_for(vectors, entry.collection.definition.dimensions);
+        tracing::info!(collection, needed, renewed, cells, "measured the codes of its vectors again");
+        if needed >= WORTHWHILE * renewed || cells >= MORE_CELLS * codes.maker.cells().count() {
             return Ok(true);
         }
-        let sql =
-            format!("-- measure_codes\n UPDATE {internal}.codes SET candidates = $2, measured = $3 WHERE id = $1");
-        client.execute(&sql, &[&codes.id, &(needed as i32), &inserted]).await?;
+        let Measured { candidates, margin, slack, share, vectors } =
+            reach::measure(client, entry, codes, needed, vectors, &sample).await?;
+        let sql = format!(
+            "-- measure_codes
+             UPDATE {internal}.codes SET candidates = $2, margin = $3, slack = $4, share = $5, vectors = $6,
+                 measured = $7
+             WHERE id = $1"
+        );
+        let parameters: [&(dyn ToSql + Sync); 7] =
+            [&codes.id, &(candidates as i32), &margin, &slack, &share, &vectors, &inserted];
+        client.execute(&sql, &parameters).await?;
         self.revise(client, entry).await?;
         Ok(false)
     }
@@ -95,7 +118,7 @@ fn candidates(maker: &CodeMaker, sample: &[Vec<f32>]) -> usize {
     const QUERIES: usize = 100;
     const NEAREST: usize = 10;
     const SHARE: f64 = 0.97;
-    const MIN_CANDIDATES: usize = 100;
+    const MIN_CANDIDATES: usize = 150;
     let codes: Vec<_> = sample.iter().map(|vector| maker.code(vector)).collect();
     let mut positions = Vec::with_capacity(QUERIES * NEAREST);
     for (number, query) in sample.iter().enumerate().step_by(sample.len().div_ceil(QUERIES).max(1)) {

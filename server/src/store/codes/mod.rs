@@ -2,9 +2,10 @@
 //! an index.
 //!
 //! Beside the vectors of an embedding space there is a table with a code of each vector, and with the values of at most
-//! [`MAX_FIELDS`] declared fields of its document. One btree per field holds all of that. So a search reads the codes of
-//! what matches in one range, without the table, and then compares the best by their vectors. A search without a filter, if
-//! no index can have the vectors, reads the codes of all of them.
+//! [`MAX_FIELDS`] declared fields of its document. Btrees hold all of that, in the order of a field and of the cells in which
+//! the vectors lie. So a search reads the codes of what matches without the table: all of them, or those in the cells near to
+//! the query. Then it compares the best by their vectors. A search without a filter, if no index can have the vectors, reads
+//! the codes of all of them.
 //!
 //! A list of strings has a table of the same shape, with a row for each of its strings, that triggers fill from the first.
 //! A document with more than 1,000 of them has no rows there: searches check its metadata instead.
@@ -16,9 +17,11 @@
 //! its vector first, until the job has made its code.
 
 mod build;
+mod cells;
 mod conditions;
 mod maker;
 mod measure;
+mod reach;
 mod rows;
 mod table;
 mod undeclared;
@@ -33,8 +36,8 @@ use super::{
 };
 
 pub(super) use build::collections_without;
-pub(super) use conditions::Declared;
-pub(super) use maker::{Code, CodeMaker};
+pub(super) use conditions::{Access, Declared};
+pub(super) use maker::{Code, CodeMaker, QueryCode};
 pub(super) use rows::CodeRows;
 pub(super) use table::tables_of;
 pub(super) use undeclared::undeclared_fields;
@@ -47,6 +50,21 @@ const MIN_ROWS: i64 = 1_000;
 
 /// Maximum number of characters that a table of codes keeps of a string.
 const MAX_CHARACTERS: usize = 64;
+
+/// Up to this number times the square root of the rows, to read so many codes is faster than to follow the vector index. The
+/// first takes longer if more rows match, the second if fewer match. Both take equally long at a slightly smaller number, but
+/// the vector index takes much longer if the matches are far from the query.
+pub(super) const FEW: i32 = 150;
+
+/// Up to this number times the square root of the rows, to read all codes that match is faster than to look into cells.
+pub(super) const VERY_FEW: i32 = 3;
+
+/// How many of the first matches show how near the results are, before the others are read, for so many candidates.
+pub(super) fn first_matches(candidates: usize) -> usize {
+    const MIN_FIRST: usize = 500;
+    // More than candidates: if fewer match, all of them are compared.
+    (candidates + candidates / 2).max(MIN_FIRST)
+}
 
 /// What the table with a row per vector has in place of a list with more than 1,000 different strings. The table of the list
 /// leaves these out, so searches read their documents. `code_string_list` writes it.
@@ -63,6 +81,11 @@ impl Field {
     /// The SQL of its value in the metadata of a document `d`; `path` is its path as SQL.
     fn value(&self, internal: &str, path: &str) -> String {
         format!("{internal}.code_{}(d.metadata, {path})", self.kind.name())
+    }
+
+    /// Whether filters ask for ranges of its values.
+    fn has_ranges(&self) -> bool {
+        matches!(self.kind, MetadataIndexType::Number | MetadataIndexType::Time)
     }
 
     fn sql_type(&self) -> &'static str {
@@ -83,6 +106,26 @@ fn has_codes(kind: MetadataIndexType, path: &[String]) -> bool {
     kind != MetadataIndexType::Gin && !path.iter().skip(1).any(|key| key.ends_with(|c: char| c.is_ascii_digit()))
 }
 
+/// What a search needs to know of a set of codes to find nearly all of the nearest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Measured {
+    /// How many of the best codes to compare exactly, at most.
+    candidates: usize,
+    /// As in [`Codes::margin`], for a query of length 1.
+    margin: f64,
+    /// As in [`Codes::slack`], for a query of length 1.
+    slack: f64,
+    /// As in [`Codes::share`].
+    share: f64,
+    /// The number of vectors then.
+    vectors: f64,
+}
+
+impl Measured {
+    /// What is known of a set that searches do not use yet.
+    const NOTHING: Self = Self { candidates: 0, margin: 0.0, slack: 0.0, share: 1.0, vectors: 0.0 };
+}
+
 /// A set of codes.
 #[derive(Debug)]
 pub(super) struct Codes {
@@ -91,8 +134,7 @@ pub(super) struct Codes {
     pub(super) table: String,
     pub(super) fields: Vec<Field>,
     pub(super) maker: Arc<CodeMaker>,
-    /// How many of the best codes to compare exactly.
-    candidates: usize,
+    measured: Measured,
     /// Every vector has a row.
     pub(super) is_ready: bool,
 }
@@ -103,7 +145,42 @@ impl Codes {
         const MEASURED_FOR: f64 = 10.0;
         // As it was on SIFT, on Gaussian noise and on clusters.
         let times = (rows as f64 / MEASURED_FOR).max(1.0).powf(0.65);
-        ((self.candidates as f64 * times) as usize).min(MAX_RERANK_CANDIDATES as usize).max(rows)
+        ((self.measured.candidates as f64 * times) as usize).min(MAX_RERANK_CANDIDATES as usize).max(rows)
+    }
+
+    /// How much worse than that of the last result an estimate is that is compared exactly, in the unit of the estimates for
+    /// this query.
+    pub(super) fn margin(&self, query: &QueryCode) -> f64 {
+        self.measured.margin * self.maker.unit(query)
+    }
+
+    /// How much farther than the last result among the first matches a centroid is whose cell is read, in the unit of the
+    /// estimates for this query. Who asks for more candidates than were measured looks farther, too.
+    pub(super) fn slack(&self, query: &QueryCode, rows: usize, candidates: usize) -> f64 {
+        let times = candidates as f64 / self.candidates(rows).max(1) as f64;
+        self.measured.slack * self.maker.unit(query) * times.max(1.0)
+    }
+
+    /// Whether the vectors lie in several cells.
+    pub(super) fn has_cells(&self) -> bool {
+        self.maker.cells().count() > 1
+    }
+
+    /// Whether an index finds the rows of a cell, whatever their values are.
+    pub(super) fn finds_cells(&self) -> bool {
+        self.has_cells() && self.fields.iter().any(Field::has_ranges)
+    }
+
+    /// The part of the codes that match which a search reads, if it may leave out cells.
+    pub(super) fn share(&self) -> f64 {
+        self.measured.share
+    }
+
+    /// Whether a search that may leave out cells reads few codes, whatever matches. The share is that of filters that half of
+    /// the vectors match, and if more match, some are near.
+    pub(super) fn always_reads_few(&self) -> bool {
+        let Measured { share, vectors, .. } = self.measured;
+        vectors > 0.0 && share * vectors / 2.0 <= f64::from(FEW) * vectors.sqrt()
     }
 
     /// The qualified name of the table with the strings of the list that is the field of this number.
@@ -131,7 +208,7 @@ impl Codes {
     /// What an upsert sets.
     fn replaced(&self) -> String {
         let fields = (1..=self.fields.len()).map(|number| format!(", f{number} = excluded.f{number}"));
-        "code = excluded.code, norm = excluded.norm".to_owned() + &fields.collect::<String>()
+        "code = excluded.code, norm = excluded.norm, cell = excluded.cell".to_owned() + &fields.collect::<String>()
     }
 }
 
@@ -142,7 +219,7 @@ pub(crate) const MAX_RERANK_CANDIDATES: i32 = 10_000;
 pub(super) fn select_codes(internal: &str) -> String {
     // The indexes come after the codes.
     format!(
-        "ARRAY(SELECT jsonb_build_array(k.id, k.state, k.fields, coalesce(k.candidates, 0),
+        "ARRAY(SELECT jsonb_build_array(k.id, k.state, k.fields, coalesce(k.candidates, 0), k.margin, k.slack, k.share, k.vectors,
                                         CASE WHEN k.state = 'ready' THEN 1.0
                                              ELSE least(k.document_key::float8 / greatest(k.last_key, 1), 1) * 0.9 END)
                       FROM {internal}.codes k
@@ -151,13 +228,13 @@ pub(super) fn select_codes(internal: &str) -> String {
 }
 
 /// A set of codes as the registry lists it.
-type Listed = (i64, String, Vec<(String, Vec<String>)>, usize, f64);
+type Listed = (i64, String, Vec<(String, Vec<String>)>, usize, f64, f64, f64, f64, f64);
 
 /// How far the newest set of codes is made, in a row with the column of [`select_codes`].
 pub(super) fn progress(row: &Row) -> Result<Option<CodesProgress>, StoreError> {
     let sets = row.get::<_, Vec<Json<&str>>>("codes");
     let Some(Json(newest)) = sets.last() else { return Ok(None) };
-    let (.., listed, _, progress): Listed = serde_json::from_str(newest).map_err(|_| unknown())?;
+    let (_, _, listed, .., progress): Listed = serde_json::from_str(newest).map_err(|_| unknown())?;
     let fields = read_fields(listed)?;
     let fields = fields.into_iter().map(|Field { kind, path }| MetadataIndex { kind, path }).collect();
     Ok(Some(CodesProgress { fields, progress }))
@@ -186,25 +263,27 @@ impl Store {
         let internal = &self.inner.names.internal;
         let mut found = Vec::new();
         for Json(json) in row.get::<_, Vec<Json<&str>>>("codes") {
-            let (id, state, fields, candidates, _): Listed = serde_json::from_str(json).map_err(|_| unknown())?;
+            let (id, state, fields, candidates, margin, slack, share, vectors, _): Listed =
+                serde_json::from_str(json).map_err(|_| unknown())?;
+            let measured = Measured { candidates, margin, slack, share, vectors };
             let is_ready = state == "ready";
-            let is_same = |codes: &Codes| (codes.id, codes.is_ready, codes.candidates) == (id, is_ready, candidates);
+            let is_same = |codes: &Codes| (codes.id, codes.is_ready, codes.measured) == (id, is_ready, measured);
             if let Some(same) = known.iter().find(|codes| is_same(codes)) {
                 found.push(Arc::clone(same));
                 continue;
             }
             let fields = read_fields(fields)?;
-            let sql = format!("-- read_codes\n SELECT centre, seed FROM {internal}.codes WHERE id = $1");
+            let sql = format!("-- read_codes\n SELECT centre, seed, centroids FROM {internal}.codes WHERE id = $1");
             let statement = connection.prepare_cached(&sql).await?;
             // The collection has changed meanwhile. The revision shows it, and the server reads it again.
             let Some(row) = connection.query_opt(&statement, &[&id]).await? else { continue };
-            let maker = Arc::new(CodeMaker::new(collection.definition.distance, row.get(0), row.get(1)));
+            let maker = Arc::new(CodeMaker::new(collection.definition.distance, row.get(0), row.get(1), row.get(2)));
             found.push(Arc::new(Codes {
                 id,
                 table: Tables::codes(internal, collection.id, id),
                 fields,
                 maker,
-                candidates,
+                measured,
                 is_ready,
             }));
         }
@@ -225,8 +304,8 @@ impl Codes {
                 field(MetadataIndexType::Number, "year"),
                 field(MetadataIndexType::StringList, "tags"),
             ],
-            maker: Arc::new(CodeMaker::new(super::Distance::Cosine, vec![0.0; 2], 1)),
-            candidates: 200,
+            maker: Arc::new(CodeMaker::new(super::Distance::Cosine, vec![0.0; 2], 1, vec![-1.0, 0.0, 1.0, 0.0])),
+            measured: Measured { candidates: 200, margin: 0.125, slack: 0.5, share: 0.25, vectors: 1e6 },
             is_ready: true,
         }
     }

@@ -12,6 +12,7 @@ pub(in crate::store) struct CodeRows<'a> {
     pub(in crate::store) chunks: Vec<i32>,
     bits: Vec<Bits<&'a [u8]>>,
     norms: Vec<f32>,
+    cells: Vec<i16>,
 }
 
 impl<'a> CodeRows<'a> {
@@ -20,15 +21,17 @@ impl<'a> CodeRows<'a> {
         self.chunks.push(chunk);
         self.bits.push(Bits(&code.bits));
         self.norms.push(code.norm);
+        self.cells.push(code.cell);
     }
 
     /// The statement that writes the codes beside the values of the fields that their documents have now.
     pub(in crate::store) fn sql(&self, entry: &Entry, codes: &Codes) -> String {
         format!(
             "-- insert_codes
-             INSERT INTO {table} AS c (document_key, chunk, code, norm{columns})
-             SELECT n.document_key, n.chunk, n.code, n.norm{values}
-             FROM unnest($1::bigint[], $2::int[], $3::varbit[], $4::real[]) AS n (document_key, chunk, code, norm)
+             INSERT INTO {table} AS c (document_key, chunk, code, norm, cell{columns})
+             SELECT n.document_key, n.chunk, n.code, n.norm, n.cell{values}
+             FROM unnest($1::bigint[], $2::int[], $3::varbit[], $4::real[], $5::smallint[])
+                  AS n (document_key, chunk, code, norm, cell)
              JOIN {documents} d ON d.key = n.document_key
              ON CONFLICT (document_key, chunk) DO UPDATE SET {replaced}",
             table = codes.table,
@@ -41,7 +44,7 @@ impl<'a> CodeRows<'a> {
 
     /// Its values.
     pub(in crate::store) fn parameters<'v>(&'v self, codes: &'v Codes) -> Vec<&'v dyn Value> {
-        let mut parameters: Vec<&dyn Value> = vec![&self.documents, &self.chunks, &self.bits, &self.norms];
+        let mut parameters: Vec<&dyn Value> = vec![&self.documents, &self.chunks, &self.bits, &self.norms, &self.cells];
         parameters.extend(codes.fields.iter().map(|field| &field.path as &dyn Value));
         parameters
     }
@@ -57,9 +60,10 @@ impl<'a> CodeRows<'a> {
         // In the order in which the triggers add rows, so that neither waits for the other.
         let sql = format!(
             "-- insert_codes
-             INSERT INTO {table} (document_key, chunk, code, norm{columns})
-             SELECT n.document_key, n.chunk, n.code, n.norm{values}
-             FROM unnest($1::bigint[], $2::int[], $3::varbit[], $4::real[]) AS n (document_key, chunk, code, norm)
+             INSERT INTO {table} (document_key, chunk, code, norm, cell{columns})
+             SELECT n.document_key, n.chunk, n.code, n.norm, n.cell{values}
+             FROM unnest($1::bigint[], $2::int[], $3::varbit[], $4::real[], $5::smallint[])
+                  AS n (document_key, chunk, code, norm, cell)
              JOIN {documents} d ON d.key = n.document_key
              JOIN {embeddings} e ON e.document_key = n.document_key AND e.chunk = n.chunk
              ORDER BY n.document_key, n.chunk
@@ -68,7 +72,8 @@ impl<'a> CodeRows<'a> {
             columns = codes.columns(),
             values = codes.values(internal, FIRST_PATH),
         );
-        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.documents, &self.chunks, &self.bits, &self.norms];
+        let mut parameters: Vec<&(dyn ToSql + Sync)> =
+            vec![&self.documents, &self.chunks, &self.bits, &self.norms, &self.cells];
         parameters.extend(codes.fields.iter().map(|field| &field.path as &(dyn ToSql + Sync)));
         client.execute(&sql, &parameters).await?;
         Ok(())
@@ -94,15 +99,16 @@ impl<'a> CodeRows<'a> {
         client.execute(&sql, &[&self.documents, &self.chunks]).await?;
         let sql = format!(
             "-- fill_codes
-             UPDATE {table} c SET code = n.code, norm = n.norm
-             FROM unnest($1::bigint[], $2::int[], $3::varbit[], $4::real[], $5::bigint[])
-                  AS n (document_key, chunk, code, norm, version)
+             UPDATE {table} c SET code = n.code, norm = n.norm, cell = n.cell
+             FROM unnest($1::bigint[], $2::int[], $3::varbit[], $4::real[], $5::smallint[], $6::bigint[])
+                  AS n (document_key, chunk, code, norm, cell, version)
              WHERE c.document_key = n.document_key AND c.chunk = n.chunk AND c.xmin::text::bigint = n.version"
         );
-        let parameters: [&(dyn ToSql + Sync); 5] = [&self.documents, &self.chunks, &self.bits, &self.norms, &versions];
+        let parameters: [&(dyn ToSql + Sync); 6] =
+            [&self.documents, &self.chunks, &self.bits, &self.norms, &self.cells, &versions];
         Ok(client.execute(&sql, &parameters).await?)
     }
 }
 
 /// The parameter of the path of the first field.
-const FIRST_PATH: usize = 5;
+const FIRST_PATH: usize = 6;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio_postgres::Client;
 
-use super::{CodeMaker, Codes, Field, UNLISTED};
+use super::{CodeMaker, Codes, Field, Measured, UNLISTED, cells::UNKNOWN_CELL};
 use crate::store::{
     MetadataIndexType, StoreError, catalog::Entry, indexes::metadata::literal, schema, tables::Tables,
     transaction::Transaction,
@@ -19,13 +19,12 @@ const DROP_LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 /// A set of codes to create.
 pub(super) struct NewCodes<'a> {
     pub(super) fields: &'a [Field],
-    pub(super) centre: &'a [f32],
-    pub(super) seed: i64,
+    pub(super) maker: CodeMaker,
 }
 
 impl NewCodes<'_> {
     /// Records the set of codes and creates its table. All writes from then on fire the triggers.
-    pub(super) async fn create(&self, client: &Client, entry: &Entry) -> Result<i64, StoreError> {
+    pub(super) async fn create(self, client: &Client, entry: &Entry) -> Result<i64, StoreError> {
         let Tables { documents, embeddings, internal, .. } = &entry.tables;
         let transaction = Transaction::read_write(client).lock_timeout(CREATE_LOCK_TIMEOUT);
         let created = async {
@@ -33,8 +32,8 @@ impl NewCodes<'_> {
             client.batch_execute(&sql).await?;
             let sql = format!(
                 "-- create_codes
-                 INSERT INTO {internal}.codes (space_id, fields, centre, seed, state, last_key)
-                 VALUES ($1, $2::text::jsonb, $3, $4, 'building',
+                 INSERT INTO {internal}.codes (space_id, fields, centre, seed, centroids, state, last_key)
+                 VALUES ($1, $2::text::jsonb, $3, $4, $5, 'building',
                          coalesce((SELECT max(document_key) FROM {embeddings}), 0)) RETURNING id"
             );
             let fields: Vec<(&str, &[String])> =
@@ -42,11 +41,13 @@ impl NewCodes<'_> {
             let fields = serde_json::to_string(&fields)
                 .map_err(|error| StoreError::Internal(format!("fields of codes as JSON: {error}")))?;
             let collection = &entry.collection;
-            let row = client.query_one(&sql, &[&collection.space_id, &fields, &self.centre, &self.seed]).await?;
+            let maker = self.maker;
+            let (centre, seed, centroids) = (maker.centre(), maker.seed(), maker.cells().coordinates());
+            let row = client.query_one(&sql, &[&collection.space_id, &fields, &centre, &seed, &centroids]).await?;
             let id: i64 = row.get(0);
-            let maker = Arc::new(CodeMaker::new(collection.definition.distance, self.centre.to_vec(), self.seed));
             let table = Tables::codes(internal, collection.id, id);
-            let codes = Codes { id, table, fields: self.fields.to_vec(), maker, candidates: 0, is_ready: false };
+            let (maker, measured) = (Arc::new(maker), Measured::NOTHING);
+            let codes = Codes { id, table, fields: self.fields.to_vec(), maker, measured, is_ready: false };
             client.batch_execute(&codes.create_tables(internal)).await?;
             codes.create_triggers(client, &entry.tables).await?;
             let sql =
@@ -65,7 +66,7 @@ impl Codes {
         let columns: String =
             (1..).zip(&self.fields).map(|(number, field)| format!(", f{number} {}", field.sql_type())).collect();
         let mut sql = self.create_table(table, &columns, "");
-        sql += &format!("; CREATE INDEX ON {table} (document_key) WHERE code IS NULL");
+        sql += &format!("; CREATE INDEX ON {table} (document_key) WHERE cell = {UNKNOWN_CELL}");
         let others: Vec<usize> = self.numbers(false).collect();
         for list in self.numbers(true) {
             sql += &format!("; CREATE INDEX ON {table} (document_key) WHERE f{list} = '{UNLISTED}'");
@@ -80,8 +81,8 @@ impl Codes {
             let (names, values) = (columns_of(""), columns_of("n."));
             let add = |from: &str| {
                 format!(
-                    "INSERT INTO {listed} (document_key, chunk, code, norm, f{list}{names})
-                     SELECT n.document_key, n.chunk, n.code, n.norm, unnest(n.f{list}){values} FROM {from}"
+                    "INSERT INTO {listed} (document_key, chunk, code, norm, cell, f{list}{names})
+                     SELECT n.document_key, n.chunk, n.code, n.norm, n.cell, unnest(n.f{list}){values} FROM {from}"
                 )
             };
             let remove = |from: &str| {
@@ -93,7 +94,8 @@ impl Codes {
             let before = columns_of("b.");
             let changed = format!(
                 "(SELECT n.* FROM after n JOIN before b ON b.document_key = n.document_key AND b.chunk = n.chunk
-                  WHERE (n.code, n.norm, n.f{list}{values}) IS DISTINCT FROM (b.code, b.norm, b.f{list}{before})) n"
+                  WHERE (n.code, n.norm, n.cell, n.f{list}{values})
+                        IS DISTINCT FROM (b.code, b.norm, b.cell, b.f{list}{before})) n"
             );
             let triggers = [
                 ("INSERT", "REFERENCING NEW TABLE AS added", add("added n")),
@@ -123,7 +125,8 @@ impl Codes {
                  document_key bigint NOT NULL,
                  chunk        int NOT NULL,
                  code         bit({bits}) STORAGE EXTERNAL,
-                 norm         real
+                 norm         real,
+                 cell         smallint NOT NULL DEFAULT {UNKNOWN_CELL}
                  {columns},
                  PRIMARY KEY (document_key, chunk{key})
              ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02,
@@ -177,7 +180,7 @@ impl Codes {
                      JOIN {documents} d ON d.key = a.document_key
                      WHERE a.embedding OPERATOR({extension}.<>) b.embedding
                      ORDER BY a.document_key, a.chunk
-                     ON CONFLICT (document_key, chunk) DO UPDATE SET code = NULL, norm = NULL"
+                     ON CONFLICT (document_key, chunk) DO UPDATE SET code = NULL, norm = NULL, cell = {UNKNOWN_CELL}"
                 ),
             ),
         ];
@@ -211,9 +214,36 @@ impl Codes {
         Ok(())
     }
 
-    /// Creates the index of the field with this number, unless it exists. It has all that a search reads.
-    pub(super) async fn create_index(&self, client: &Client, tables: &Tables, number: usize) -> Result<(), StoreError> {
-        let name = schema::quote(&format!("{}_{}_f{number}", tables.codes_stem, self.id));
+    /// The indexes of the field with this number: what their names end with, their tables, and their columns. They have all
+    /// that a search reads. Those by cell are for ranges: the rows of a range that lie in a cell are together in no other.
+    pub(super) fn indexes(&self, number: usize) -> Vec<(String, String, String)> {
+        let others = self.numbers(false).filter(|other| *other != number).map(|other| format!(", f{other}"));
+        let others: String = others.collect();
+        let (field, table) = (&self.fields[number - 1], &self.table);
+        let included = "INCLUDE (document_key, chunk, code, norm";
+        let mut indexes = vec![match field.kind {
+            // One string can be in most lists, so the other fields narrow the range too.
+            MetadataIndexType::StringList => {
+                let columns = format!("(f{number}, cell{others}) {included})");
+                (format!("f{number}"), self.list_table(number), columns)
+            }
+            _ => (format!("f{number}"), table.clone(), format!("(f{number}, cell) {included}{others})")),
+        }];
+        if self.has_cells() && field.has_ranges() {
+            let columns = format!("(cell, f{number}) {included}{others})");
+            indexes.push((format!("cell_f{number}"), table.clone(), columns));
+        }
+        indexes
+    }
+
+    /// Creates one of its [`indexes`](Self::indexes), unless it exists.
+    pub(super) async fn create_index(
+        &self,
+        client: &Client,
+        tables: &Tables,
+        (ending, table, columns): (String, String, String),
+    ) -> Result<(), StoreError> {
+        let name = schema::quote(&format!("{}_{}_{ending}", tables.codes_stem, self.id));
         let qualified = format!("{}.{name}", tables.internal);
         let sql = "-- create_code_index\n SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
         match client.query_opt(sql, &[&qualified]).await?.map(|row| row.get(0)) {
@@ -222,18 +252,7 @@ impl Codes {
             Some(false) => client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {qualified}")).await?,
             None => {}
         }
-        let others = self.numbers(false).filter(|other| *other != number).map(|other| format!(", f{other}"));
-        let others: String = others.collect();
-        // One string can be in most lists, so the other fields narrow the range too.
-        let (table, keys, included) = match self.fields[number - 1].kind {
-            MetadataIndexType::StringList => (self.list_table(number), &*others, ""),
-            _ => (self.table.clone(), "", &*others),
-        };
-        let sql = format!(
-            "CREATE INDEX CONCURRENTLY {name} ON {table} (f{number}{keys})
-                 INCLUDE (document_key, chunk, code, norm{included})"
-        );
-        Ok(client.batch_execute(&sql).await?)
+        Ok(client.batch_execute(&format!("CREATE INDEX CONCURRENTLY {name} ON {table} {columns}")).await?)
     }
 }
 

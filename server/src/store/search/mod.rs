@@ -224,8 +224,9 @@ impl Store {
             let first = if is_grouped { (rows * CHUNKS_PER_DOCUMENT[0]).min(MAX_CHUNKS) } else { rows };
             let vector = query.vector().filter(|_| !settings.exact);
             let coded = vector.and_then(|vector| Coded::new(&entry, settings.filter.as_ref(), vector));
-            let usage = if by_index { UseOfCodes::IfFew } else { UseOfCodes::Always };
-            let codes = coded.as_ref().map(|coded| (usage, coded));
+            let codes = coded.as_ref().map(|coded| {
+                (if by_index && !coded.always_reads_few() { UseOfCodes::IfFew } else { UseOfCodes::Always }, coded)
+            });
             let is_partial = by_index || coded.is_some() || is_grouped && matches!(query, Query::Words(_));
             let mut reach = if is_partial { Reach { by_index, rows: Some(first), codes } } else { all };
             let mut ranking = None;

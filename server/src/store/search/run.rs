@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::Type};
 
 use super::{
     Chunk, Hit, MAX_EF_SEARCH, Query, Ranking, SearchSettings, explain,
-    statement::{Reach, UseOfCodes, is_gated, taken},
+    statement::{Plan, Reach, is_gated, taken},
     writer::{self, column},
 };
 use crate::store::{
     IndexKind, Store, StoreError, StoredDocument,
     catalog::Entry,
-    connection::{Connection, Foreign, Value},
+    connection::{Connection, Foreign, Statement, Value},
     documents::{collect_bounded, read_document},
     transaction::Transaction,
     wire::{Json, VectorColumn, VectorValue},
@@ -80,16 +80,21 @@ impl Store {
         let timeout = deadline.saturating_duration_since(Instant::now());
         let mut run = match query {
             Query::Nearest(vector) if is_plain(entry, settings) && reach.codes.is_none() => {
-                let transaction = transaction(&connection, entry, settings, reach.by_index, settings.limit);
+                let transaction = transaction(&connection, entry, settings, reach, settings.limit, Plan::Custom);
                 run_plain(&connection, &transaction.timeout(timeout), entry, vector, settings, reach).await?
             }
             _ => {
                 let rows = reach.rows.unwrap_or(settings.limit);
-                let mut transaction = transaction(&connection, entry, settings, reach.by_index, rows)
+                let plan = Plan::of(query, reach);
+                let mut transaction = transaction(&connection, entry, settings, reach, rows, plan)
                     // Compiling a statement takes longer than most of them run.
                     .set("jit", "off");
-                if matches!(reach.codes, Some((UseOfCodes::IfFew, _))) {
-                    // Postgres would start workers before the statement decides whether it reads codes.
+                if plan == Plan::Generic {
+                    // Postgres expects a third of all rows in a range that it does not know, and would read the whole table.
+                    transaction = transaction.set("enable_seqscan", "off").set("enable_bitmapscan", "off");
+                }
+                if reach.by_index && reach.codes.is_some() {
+                    // Postgres would start workers for parts of the statement that read nothing.
                     transaction = transaction.set("max_parallel_workers_per_gather", 0);
                 }
                 let transaction = transaction.timeout(timeout);
@@ -181,8 +186,15 @@ async fn run_written(
 ) -> Result<Run, StoreError> {
     let (sql, parameters) = writer::write(entry, query, ranking, settings, reach);
     let typed = parameters.typed();
+    let statement = match Plan::of(query, reach) {
+        Plan::Generic => {
+            let types: Vec<Type> = typed.iter().map(|(_, value_type)| value_type.clone()).collect();
+            connection.prepare_cached_typed(&sql, &types).await?
+        }
+        Plan::Custom => Statement::Unnamed(&sql),
+    };
     let rows = async {
-        let rows = connection.query_typed_raw(&sql, typed.iter().cloned()).await?;
+        let rows = connection.query_parameters(&statement, &typed).await?;
         collect_bounded(rows, settings.max_bytes, |row| read_written(row, settings)).await
     };
     let plan = async { if settings.explain { explain::plan(connection, &sql, &typed).await } else { Ok(None) } };
@@ -247,12 +259,12 @@ fn transaction<'c>(
     connection: &'c Connection,
     entry: &Entry,
     settings: &SearchSettings,
-    by_index: bool,
+    reach: Reach<'_>,
     rows: usize,
+    plan: Plan,
 ) -> Transaction<'c> {
-    // A generic plan can ignore the vector index.
-    let mut transaction = Transaction::read_only(connection).set("plan_cache_mode", "force_custom_plan");
-    let Some(index) = entry.collection.index.filter(|_| by_index) else {
+    let mut transaction = Transaction::read_only(connection).set("plan_cache_mode", plan.mode());
+    let Some(index) = entry.collection.index.filter(|_| reach.by_index && plan == Plan::Custom) else {
         return transaction;
     };
     transaction = match index {

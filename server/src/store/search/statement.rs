@@ -1,10 +1,10 @@
 //! The prepared statements of a plain search, and the choice between ways to search. `writer` writes all other statements.
 
-use super::SearchSettings;
+use super::{Query, SearchSettings};
 use crate::store::{
     Collection, FieldPath, Filter, IndexKind, MetadataIndex, MetadataIndexType, Source, Test,
     catalog::Entry,
-    codes::{Code, Codes, Declared},
+    codes::{Access, Codes, Declared, QueryCode},
     sources::SourceIndex,
     tables::Tables,
 };
@@ -77,8 +77,7 @@ pub(super) struct Coded<'e> {
     pub(super) codes: &'e Codes,
     /// What they answer of the filter.
     pub(super) declared: Declared,
-    /// The code of the query.
-    pub(super) code: Code,
+    pub(super) code: QueryCode,
 }
 
 impl<'e> Coded<'e> {
@@ -86,6 +85,33 @@ impl<'e> Coded<'e> {
     pub(super) fn new(entry: &'e Entry, filter: Option<&Filter>, query: &[f32]) -> Option<Self> {
         let (codes, declared) = entry.codes_for(filter)?;
         Some(Self { codes, declared, code: codes.maker.query(query) })
+    }
+
+    /// Whether the first codes that match show how near the results are. Otherwise their documents may not match, or a vector
+    /// may have several of them.
+    fn shows_results(&self) -> bool {
+        let Declared { is_partial, is_repeated, wanted, .. } = &self.declared;
+        !is_partial && !is_repeated && !wanted.is_empty()
+    }
+
+    /// Whether a search can leave out cells: an index must find what matches in a cell.
+    pub(super) fn leaves_out_cells(&self) -> bool {
+        let finds_cells = match self.declared.access {
+            Some(Access::Value) => self.codes.has_cells(),
+            _ => self.codes.finds_cells(),
+        };
+        self.shows_results() && finds_cells
+    }
+
+    /// The part of the codes that match which a search reads.
+    pub(super) fn share(&self) -> f64 {
+        if self.leaves_out_cells() { self.codes.share() } else { 1.0 }
+    }
+
+    /// Whether a search reads few codes, whatever matches. Beside those of a list it reads the documents that the list leaves
+    /// out, which may be many.
+    pub(super) fn always_reads_few(&self) -> bool {
+        self.shows_results() && self.declared.unlisted().is_none() && self.codes.always_reads_few()
     }
 }
 
@@ -103,9 +129,39 @@ pub(super) struct Reach<'e> {
 /// When a run reads the codes of what matches the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UseOfCodes {
-    /// If Postgres expects that few enough match.
+    /// If Postgres expects that few enough of them are read.
     IfFew,
     Always,
+}
+
+/// Whether Postgres plans a statement for its values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// For all values the same plan, which a connection keeps: reading and planning take longer than a small search.
+    Generic,
+    /// A generic plan can ignore the vector index.
+    Custom,
+}
+
+impl Plan {
+    /// The best plan of a search by cells hardly depends on the values.
+    pub(super) fn of(query: &Query, reach: Reach<'_>) -> Self {
+        match (query, reach.codes) {
+            (Query::Nearest(_), Some((UseOfCodes::Always, coded)))
+                if coded.leaves_out_cells() && coded.declared.access.is_some() =>
+            {
+                Self::Generic
+            }
+            _ => Self::Custom,
+        }
+    }
+
+    pub(super) fn mode(self) -> &'static str {
+        match self {
+            Self::Generic => "force_generic_plan",
+            Self::Custom => "force_custom_plan",
+        }
+    }
 }
 
 /// Whether the statement first finds the documents that match a filter.

@@ -151,8 +151,9 @@ class SearchParams(_message.Message):
     rerank_candidates: int
     """With a filter by declared fields (`Collection.metadata_indexes`), or with vectors that have too many dimensions for an
     index: how many of the best codes are compared by their vectors, 1 to 10,000; raised to `limit` if it is lower.
-    Absent: as many as contained 95 % of the 10 nearest in a sample of at most 10,000 vectors when the codes were made or
-    when a fifth of the vectors was new, and more for a `limit` above 10. A larger value improves recall and makes the search slower.
+    Absent: those that may be among the results, at most as many as contained 97 % of the 10 nearest of a sample when the
+    codes were made or when a fifth of the vectors was new, and more for a `limit` above 10. A larger value improves
+    recall and makes the search slower.
     """
     def __init__(self, exact: bool = ..., ef_search: _Optional[int] = ..., probes: _Optional[int] = ..., rerank_candidates: _Optional[int] = ...) -> None: ...
 

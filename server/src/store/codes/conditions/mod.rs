@@ -3,13 +3,13 @@
 mod reader;
 
 use super::{Codes, Field, UNLISTED};
-use crate::store::Filter;
+use crate::store::{Filter, Test};
 use reader::Reader;
 
 /// Conditions of declared fields that a filter implies, over the row `c` of a table of codes.
 #[derive(Debug, PartialEq)]
 pub(in crate::store) struct Declared {
-    /// With a `?` for the list of the values.
+    /// With a `?` for the list of the values, and each value in braces.
     sql: String,
     /// The values, as text.
     pub(in crate::store) wanted: Vec<String>,
@@ -21,6 +21,29 @@ pub(in crate::store) struct Declared {
     pub(in crate::store) is_repeated: bool,
     /// The filter has a string of which the table may have only the beginning.
     pub(in crate::store) is_cut: bool,
+    /// How an index finds the rows that meet them. `None`: it must read all rows.
+    pub(in crate::store) access: Option<Access>,
+}
+
+/// How an index finds the rows that meet a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::store) enum Access {
+    /// They lie between two values.
+    Range,
+    /// They have one of some values.
+    Value,
+}
+
+impl Access {
+    /// A plan that does not know a prefix cannot read it as a range.
+    fn of(filter: &Filter) -> Option<Self> {
+        let Filter::Field { test, .. } = filter else { return None };
+        match test {
+            Test::Equals(_) | Test::OneOf(_) | Test::ContainsAny(_) | Test::ContainsAll(_) => Some(Self::Value),
+            Test::Number(..) | Test::Time(..) | Test::String(..) => Some(Self::Range),
+            Test::StartsWith(_) | Test::ContainsText(_) | Test::IgnoringCase(_) | Test::Exists => None,
+        }
+    }
 }
 
 impl Declared {
@@ -38,6 +61,7 @@ impl Declared {
             list: None,
             is_repeated: false,
             is_cut: false,
+            access: None,
         }
     }
 
@@ -47,23 +71,26 @@ impl Declared {
         let mut reader = Reader::new(fields);
         let mut conditions = Vec::new();
         let mut is_partial = false;
+        let mut access = None;
         // A row has one string, so only one condition can be about a list.
         if let Some(position) = conjuncts.iter().position(|conjunct| reader.list_of(conjunct).is_some()) {
             let conjunct = conjuncts.remove(position);
             let exact = reader.of_list(conjunct, true);
             is_partial = exact.is_none();
-            conditions.extend(exact.or_else(|| reader.of_list(conjunct, false)));
+            let condition = exact.or_else(|| reader.of_list(conjunct, false));
+            access = condition.as_ref().and_then(|_| Access::of(conjunct));
+            conditions.extend(condition);
         }
         for conjunct in conjuncts {
             let before = reader.wanted.len();
-            if let Some(exact) = reader.exact(conjunct) {
-                conditions.push(exact);
-                continue;
+            let exact = reader.exact(conjunct);
+            if exact.is_none() {
+                is_partial = true;
+                reader.wanted.truncate(before);
             }
-            is_partial = true;
-            reader.wanted.truncate(before);
-            if let Some(implied) = reader.implied(conjunct) {
-                conditions.push(implied);
+            if let Some(condition) = exact.or_else(|| reader.implied(conjunct)) {
+                access = access.max(Access::of(conjunct));
+                conditions.push(condition);
             }
         }
         // Without a field, it would read all codes.
@@ -75,6 +102,7 @@ impl Declared {
             list,
             is_repeated,
             is_cut,
+            access,
         })
     }
 
@@ -90,7 +118,12 @@ impl Declared {
 
     /// The conditions, with the list of the values as SQL.
     pub(in crate::store) fn sql(&self, wanted: &str) -> String {
-        self.sql.replace('?', wanted)
+        self.sql.replace('?', wanted).replace(['{', '}'], "")
+    }
+
+    /// The same for a plan that does not know the values: it computes each once, not in each cell.
+    pub(in crate::store) fn sql_of_unknown(&self, wanted: &str) -> String {
+        self.sql.replace('?', wanted).replace('{', "(SELECT ").replace('}', ")")
     }
 }
 
@@ -146,6 +179,21 @@ mod tests {
     }
 
     #[test]
+    fn an_index_finds_values_and_ranges() {
+        let year = || test("year", Test::Number(Bound::AtLeast, 1999.5));
+        let starts = || test("genre", Test::StartsWith("d".into()));
+        let access = |filter: Filter| Declared::of_fields(&filter, &fields()).expect("a condition").access;
+        assert_eq!(access(starts()), None);
+        assert_eq!(access(Filter::Any(vec![equals("year", "1"), equals("good", "true")])), None);
+        assert_eq!(access(Filter::All(vec![starts(), year()])), Some(Access::Range));
+        assert_eq!(access(Filter::All(vec![year(), equals("genre", "\"drama\""), starts()])), Some(Access::Value));
+        // The document is checked for it, so it finds nothing here.
+        assert_eq!(access(Filter::All(vec![year(), equals("genre", "1")])), Some(Access::Range));
+        let tags = test("tags", Test::ContainsAll(vec![Literal { json: "\"a\"".into(), is_scalar: true }]));
+        assert_eq!(access(Filter::All(vec![tags, year()])), Some(Access::Value));
+    }
+
+    #[test]
     fn combinations_are_all_declared_or_left_to_the_documents() {
         let either = Filter::Any(vec![equals("year", "1"), Filter::None(vec![equals("genre", "\"a\"")])]);
         let sql = "(c.f1 = ($1)[1]::numeric OR ((c.f2 = ($1)[2]) IS NOT TRUE))";
@@ -177,6 +225,10 @@ mod tests {
         assert_eq!(written(&one_of(["1", "\"1\""])), None);
         let sql = "c.f1 = ANY(($1)[1:2]::numeric[])";
         assert_eq!(written(&one_of(["1", "2"])), Some((sql.into(), vec!["1".into(), "2".into()], false)));
+        let unknown =
+            |filter: &Filter| Declared::of_fields(filter, &fields()).expect("a condition").sql_of_unknown("$1");
+        assert_eq!(unknown(&one_of(["1", "2"])), "c.f1 = ANY((SELECT ($1)[1:2])::numeric[])");
+        assert_eq!(unknown(&equals("year", "1")), "c.f1 = (SELECT ($1)[1]::numeric)");
     }
 
     #[test]
@@ -192,7 +244,7 @@ mod tests {
             assert_eq!((&*declared.sql("$1"), declared.is_partial), (sql, partial));
             assert_eq!((declared.list, declared.is_repeated), (Some(5), repeated), "{filter:?}");
         };
-        check(&any(&["a", "b"]), "c.f5 = ANY(($1)[1:2])", false, true);
+        check(&any(&["a", "b"]), "c.f5 = ANY(($1)[1:2]::text[])", false, true);
         check(&all(&["a"]), "c.f5 = ($1)[1]", false, false);
         check(&all(&["a", "b"]), "c.f5 = ($1)[1]", true, false);
         check(&elements(Test::Equals(literal("a"))), "c.f5 = ($1)[1]", false, false);

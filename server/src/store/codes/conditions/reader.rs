@@ -96,7 +96,8 @@ impl<'c> Reader<'c> {
                     read.into_iter().map(|(_, text)| self.cut(text, kind, exactly)).collect::<Option<Vec<_>>>()?;
                 let first = self.wanted.len() + 1;
                 self.wanted.extend(texts);
-                Some(format!("{column} = ANY((?)[{first}:{}]{})", self.wanted.len(), cast(kind, "[]")))
+                // Without a cast, a subquery would be a list of values, not one value that is a list.
+                Some(format!("{column} = ANY({{(?)[{first}:{}]}}{})", self.wanted.len(), list_cast(kind)))
             }
             Test::Number(bound, number) => {
                 let value = self.value(number.to_string(), MetadataIndexType::Number);
@@ -149,7 +150,7 @@ impl<'c> Reader<'c> {
 
     fn value(&mut self, text: String, kind: MetadataIndexType) -> String {
         self.wanted.push(text);
-        format!("(?)[{}]{}", self.wanted.len(), cast(kind, ""))
+        format!("{{(?)[{}]{}}}", self.wanted.len(), cast(kind))
     }
 }
 
@@ -163,12 +164,21 @@ fn read(literal: &Literal) -> Option<(MetadataIndexType, String)> {
     Some((kind, text))
 }
 
-fn cast(kind: MetadataIndexType, list: &str) -> String {
+fn cast(kind: MetadataIndexType) -> &'static str {
     match kind {
-        MetadataIndexType::Number => format!("::numeric{list}"),
-        MetadataIndexType::Time => format!("::bigint{list}"),
-        MetadataIndexType::Boolean => format!("::boolean{list}"),
-        MetadataIndexType::String | MetadataIndexType::StringList | MetadataIndexType::Gin => String::new(),
+        MetadataIndexType::Number => "::numeric",
+        MetadataIndexType::Time => "::bigint",
+        MetadataIndexType::Boolean => "::boolean",
+        MetadataIndexType::String | MetadataIndexType::StringList | MetadataIndexType::Gin => "",
+    }
+}
+
+fn list_cast(kind: MetadataIndexType) -> &'static str {
+    match kind {
+        MetadataIndexType::Number => "::numeric[]",
+        MetadataIndexType::Time => "::bigint[]",
+        MetadataIndexType::Boolean => "::boolean[]",
+        MetadataIndexType::String | MetadataIndexType::StringList | MetadataIndexType::Gin => "::text[]",
     }
 }
 

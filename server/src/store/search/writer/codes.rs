@@ -4,15 +4,11 @@ use tokio_postgres::types::Type;
 
 use super::{Writer, all_of, scan};
 use crate::store::{
-    search::statement::{Coded, UseOfCodes},
+    codes::{FEW, VERY_FEW, first_matches},
+    search::statement::{Coded, Plan, UseOfCodes},
     tables::Tables,
     wire::Bits,
 };
-
-/// Up to this number times the square root of the rows, a search by codes is faster than one along the vector index. The
-/// first takes longer if more rows match, the second if fewer match. Both take equally long at a slightly smaller number, but
-/// the vector index takes much longer if the matches are far from the query.
-const FEW: i32 = 150;
 
 impl<'a> Writer<'_, 'a> {
     /// `coded` and `candidates`: whether codes are read, and the best of them. Returns the comparison of their vectors.
@@ -20,6 +16,7 @@ impl<'a> Writer<'_, 'a> {
         &mut self,
         coded: &'a Coded<'a>,
         usage: UseOfCodes,
+        rows: usize,
         candidates: usize,
         every: &str,
     ) -> String {
@@ -31,33 +28,45 @@ impl<'a> Writer<'_, 'a> {
             [] => String::new(),
             wanted => format!("${}", self.parameters.push(wanted, Type::TEXT_ARRAY)),
         };
-        let is_coded = if usage == UseOfCodes::Always {
+        // If very few match, cells do not matter.
+        let knows_few = coded.leaves_out_cells() && declared.access.is_some();
+        let is_coded = if usage == UseOfCodes::Always && !knows_few {
             "(SELECT true AS coded)".to_owned()
         } else {
             let unlisted = declared.unlisted();
             let unlisted = unlisted.map(|unlisted| format!(" UNION ALL SELECT 1 FROM {all} c WHERE {unlisted}"));
             let query = format!("SELECT 1 FROM {table} c WHERE {}{}", declared.sql("$1"), unlisted.unwrap_or_default());
             let query = self.parameters.push(query, Type::TEXT);
+            let is_coded = if usage == UseOfCodes::Always {
+                "true".to_owned()
+            } else {
+                let share = self.parameters.push(coded.share(), Type::FLOAT8);
+                format!("rows * ${share} <= {FEW} * root")
+            };
+            let few = if knows_few { format!(", rows <= {VERY_FEW} * root AS few") } else { String::new() };
             format!(
                 "MATERIALIZED (
-    SELECT {internal}.expected_rows(${query}, {wanted}) <= {FEW} * sqrt(greatest(reltuples, 0)) AS coded
-    FROM pg_class WHERE oid = '{all}'::regclass)"
+    SELECT {is_coded} AS coded{few}
+    FROM (SELECT {internal}.expected_rows(${query}, {wanted}) AS rows, sqrt(greatest(reltuples, 0)) AS root
+          FROM pg_class WHERE oid = '{all}'::regclass) e)"
             )
         };
         self.with("coded", &is_coded);
 
-        let norm = self.parameters.push(f64::from(code.norm), Type::FLOAT8);
-        let code = self.parameters.push(Bits(&code.bits[..]), Type::BIT);
-        let estimate = codes.maker.sql(extension, &format!("${code}"), &format!("${norm}"));
+        let weight = self.parameters.push(codes.maker.weight(code), Type::FLOAT8);
+        let bits = self.parameters.push(Bits(&code.bits[..]), Type::BIT);
+        let estimate = codes.maker.sql(extension, &format!("${bits}"), &format!("${weight}"));
         let is_coded = || Some("(SELECT coded FROM coded)".to_owned());
-        let conditions = [is_coded(), Some(declared.sql(&wanted)), self.not_excluded("c.document_key")];
-        let mut read = format!(
-            "SELECT {distinct}c.document_key, c.chunk, {estimate} AS estimate
-     FROM {table} c
-     {}",
-            all_of(&conditions),
-            distinct = if declared.is_repeated { "DISTINCT " } else { "" },
-        );
+        let mut read = if coded.leaves_out_cells() {
+            self.read_near(coded, rows, candidates, &wanted, &estimate, knows_few)
+        } else {
+            let distinct = if declared.is_repeated { "DISTINCT " } else { "" };
+            let conditions = [is_coded(), Some(declared.sql(&wanted)), self.not_excluded("c.document_key")];
+            format!(
+                "SELECT {distinct}c.document_key, c.chunk, {estimate} AS estimate\n     FROM {table} c {}",
+                all_of(&conditions)
+            )
+        };
         // What the table of the list leaves out is found by the documents.
         if let Some(unlisted) = declared.unlisted() {
             let filter = self.filter.clone().filter(|_| !declared.is_partial);
@@ -72,7 +81,9 @@ impl<'a> Writer<'_, 'a> {
                 all_of(&conditions),
             );
         }
-        let limit = self.parameters.push(candidates as i64, Type::INT8);
+        // A number, not a parameter: a generic plan depends on it, too.
+        let limit = candidates;
+        let near_enough = self.is_near_enough(coded, rows, candidates);
         // Rows without a code come first.
         let candidates = match &self.filter {
             // Checks the documents in the order of their codes, until enough match.
@@ -84,9 +95,93 @@ impl<'a> Writer<'_, 'a> {
             ),
             _ => format!("{read}ORDER BY estimate NULLS FIRST"),
         };
-        self.with("candidates", &format!("MATERIALIZED (\n    {candidates} LIMIT ${limit})"));
+        self.with("candidates", &format!("MATERIALIZED (\n    {candidates} LIMIT {limit})"));
 
         let from = format!("candidates k JOIN {embeddings} e ON e.document_key = k.document_key AND e.chunk = k.chunk");
-        scan(every, &from, &[self.without_words()], &self.limit)
+        scan(every, &from, &[near_enough, self.without_words()], &self.limit)
+    }
+
+    /// A condition on a candidate `k`: it may be as near as the last result. All are compared if no more match, and if the
+    /// caller says how many to compare. Words may exclude any of them.
+    fn is_near_enough(&mut self, coded: &Coded<'_>, rows: usize, candidates: usize) -> Option<String> {
+        if self.settings.rerank_candidates.is_some() || self.without_words().is_some() {
+            return None;
+        }
+        let last = self.parameters.push(rows as i32, Type::INT4);
+        let margin = self.parameters.push(coded.codes.margin(&coded.code), Type::FLOAT8);
+        Some(format!(
+            "(k.estimate <= (SELECT CASE WHEN count(*) = {candidates} THEN (array_agg(estimate ORDER BY estimate))[${last}] + ${margin} END
+                     FROM candidates)) IS NOT FALSE"
+        ))
+    }
+
+    /// `first` and `farthest`: the first matches in the order of the cells, the score up to which cells are read, and the
+    /// estimate above which nothing becomes a candidate. Returns the matches in these cells, or all if they are few.
+    fn read_near(
+        &mut self,
+        coded: &'a Coded<'a>,
+        rows: usize,
+        candidates: usize,
+        wanted: &str,
+        estimate: &str,
+        knows_few: bool,
+    ) -> String {
+        let Coded { codes, declared, code } = coded;
+        let table = declared.table(codes);
+        let condition = match Plan::of(self.query, self.reach) {
+            Plan::Generic => declared.sql_of_unknown(wanted),
+            Plan::Custom => declared.sql(wanted),
+        };
+        let conditions = [Some(condition), self.not_excluded("c.document_key")];
+        let few = format!(
+            "
+     UNION ALL
+     SELECT c.document_key, c.chunk, {estimate}
+     FROM {table} c {}AND (SELECT coded AND few FROM coded) ",
+            all_of(&conditions)
+        );
+        let (by_cell, few) = if knows_few { ("coded AND NOT few", &*few) } else { ("coded", "") };
+        let scores = self.parameters.push(&code.scores[..], Type::FLOAT8_ARRAY);
+        let cells = self.parameters.push(&code.cells[..], Type::INT2_ARRAY);
+        // In this order: Postgres reads the index once for each cell.
+        let from = |further: Option<String>| {
+            let [condition, not_excluded] = conditions.clone();
+            format!(
+                "FROM unnest(${cells}, ${scores}) n (cell, score) CROSS JOIN LATERAL (
+         SELECT c.document_key, c.chunk, c.code, c.norm FROM {table} c {}OFFSET 0) c
+     WHERE (SELECT {by_cell} FROM coded) ",
+                all_of(&[Some("c.cell = n.cell".to_owned()), condition, not_excluded, further]),
+            )
+        };
+        let first = first_matches(candidates);
+        let matches = format!(
+            "MATERIALIZED (
+    SELECT c.document_key, c.chunk, n.score, {estimate} AS estimate
+     {}LIMIT {first})",
+            from(None),
+        );
+        self.with("first", &matches);
+        let slack = self.parameters.push(codes.slack(code, rows, candidates), Type::FLOAT8);
+        let last = self.parameters.push(rows as i32, Type::INT4);
+        // The last result among the first matches says how near the results are. There may be no other matches.
+        let farthest = format!(
+            "MATERIALIZED (
+    SELECT max(score) AS met,
+           CASE WHEN count(*) < {first} THEN max(score)
+                ELSE greatest(max(score), (array_agg(estimate ORDER BY estimate))[${last}] + ${slack}) END AS score,
+           (array_agg(estimate ORDER BY estimate))[{candidates}] AS estimate
+    FROM first)"
+        );
+        self.with("farthest", &farthest);
+        // To leave out an estimate takes less time than to sort it.
+        let better = format!("({estimate} <= (SELECT estimate FROM farthest)) IS NOT FALSE");
+        // The last cell that was met may have more.
+        format!(
+            "SELECT f.document_key, f.chunk, f.estimate FROM first f WHERE f.score < (SELECT met FROM farthest)
+     UNION ALL
+     SELECT c.document_key, c.chunk, {estimate} AS estimate
+     {}AND n.score BETWEEN (SELECT met FROM farthest) AND (SELECT score FROM farthest) {few}",
+            from(Some(better)),
+        )
     }
 }

@@ -162,7 +162,7 @@ impl<'e, 'a> Writer<'e, 'a> {
             self.candidates = Some(candidates);
             // If too many match the declared fields, another index may serve the rest of the filter.
             self.is_gated &= coded.declared.is_partial;
-            parts.push(self.compare_coded(coded, usage, candidates, &every));
+            parts.push(self.compare_coded(coded, usage, rows, candidates, &every));
             if usage == UseOfCodes::Always {
                 self.with("nearest", &format!("MATERIALIZED (\n    {})", parts.concat()));
                 return;

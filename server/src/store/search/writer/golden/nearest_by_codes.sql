@@ -1,20 +1,39 @@
 -- search
 WITH coded AS MATERIALIZED (
-    SELECT pgfox_internal.expected_rows($6, $5) <= 150 * sqrt(greatest(reltuples, 0)) AS coded
-    FROM pg_class WHERE oid = 'pgfox_internal.codes_7_3'::regclass),
+    SELECT rows * $7 <= 150 * root AS coded, rows <= 3 * root AS few
+    FROM (SELECT pgfox_internal.expected_rows($6, $5) AS rows, sqrt(greatest(reltuples, 0)) AS root
+          FROM pg_class WHERE oid = 'pgfox_internal.codes_7_3'::regclass) e),
+first AS MATERIALIZED (
+    SELECT c.document_key, c.chunk, n.score, c.norm * (c.norm - $8 * cos((c.code OPERATOR("public".<~>) $9) * 0.006135923151542565::float8)) AS estimate
+     FROM unnest($11, $10) n (cell, score) CROSS JOIN LATERAL (
+         SELECT c.document_key, c.chunk, c.code, c.norm FROM pgfox_internal.codes_7_3 c WHERE c.cell = n.cell AND c.f1 = ($5)[1] AND c.document_key <> ALL($2) OFFSET 0) c
+     WHERE (SELECT coded AND NOT few FROM coded) LIMIT 500),
+farthest AS MATERIALIZED (
+    SELECT max(score) AS met,
+           CASE WHEN count(*) < 500 THEN max(score)
+                ELSE greatest(max(score), (array_agg(estimate ORDER BY estimate))[$13] + $12) END AS score,
+           (array_agg(estimate ORDER BY estimate))[200] AS estimate
+    FROM first),
 candidates AS MATERIALIZED (
-    SELECT c.document_key, c.chunk, c.norm::float8 * (c.norm::float8 - 2 * $7 * cos(pi() * (c.code OPERATOR("public".<~>) $8) / 512)) AS estimate
-     FROM pgfox_internal.codes_7_3 c
-     WHERE (SELECT coded FROM coded) AND c.f1 = ($5)[1] AND c.document_key <> ALL($2) ORDER BY estimate NULLS FIRST LIMIT $9),
+    SELECT f.document_key, f.chunk, f.estimate FROM first f WHERE f.score < (SELECT met FROM farthest)
+     UNION ALL
+     SELECT c.document_key, c.chunk, c.norm * (c.norm - $8 * cos((c.code OPERATOR("public".<~>) $9) * 0.006135923151542565::float8)) AS estimate
+     FROM unnest($11, $10) n (cell, score) CROSS JOIN LATERAL (
+         SELECT c.document_key, c.chunk, c.code, c.norm FROM pgfox_internal.codes_7_3 c WHERE c.cell = n.cell AND c.f1 = ($5)[1] AND c.document_key <> ALL($2) AND (c.norm * (c.norm - $8 * cos((c.code OPERATOR("public".<~>) $9) * 0.006135923151542565::float8)) <= (SELECT estimate FROM farthest)) IS NOT FALSE OFFSET 0) c
+     WHERE (SELECT coded AND NOT few FROM coded) AND n.score BETWEEN (SELECT met FROM farthest) AND (SELECT score FROM farthest)
+     UNION ALL
+     SELECT c.document_key, c.chunk, c.norm * (c.norm - $8 * cos((c.code OPERATOR("public".<~>) $9) * 0.006135923151542565::float8))
+     FROM pgfox_internal.codes_7_3 c WHERE c.f1 = ($5)[1] AND c.document_key <> ALL($2) AND (SELECT coded AND few FROM coded) ORDER BY estimate NULLS FIRST LIMIT 200),
 nearest AS MATERIALIZED (
     (SELECT e.document_key, e.chunk, (e.embedding OPERATOR("public".<=>) $4) + 0 AS distance
      FROM candidates k JOIN pgfox_internal.embeddings_7_8 e ON e.document_key = k.document_key AND e.chunk = k.chunk
-     ORDER BY distance LIMIT $3)
+     WHERE (k.estimate <= (SELECT CASE WHEN count(*) = 200 THEN (array_agg(estimate ORDER BY estimate))[$14] + $15 END
+                     FROM candidates)) IS NOT FALSE ORDER BY distance LIMIT $3)
     UNION ALL
     (SELECT * FROM (
      SELECT e.document_key, e.chunk, e.embedding OPERATOR("public".<=>) $4 AS distance
      FROM pgfox_internal.embeddings_7_8 e JOIN pgfox_internal.documents_7 d ON d.key = e.document_key
-     WHERE NOT (SELECT coded FROM coded) AND (d.metadata @> $1) AND e.document_key <> ALL($2) ORDER BY distance LIMIT $10) taken
+     WHERE NOT (SELECT coded FROM coded) AND (d.metadata @> $1) AND e.document_key <> ALL($2) ORDER BY distance LIMIT $16) taken
      ORDER BY distance + 0 LIMIT $3)),
 found AS (
     SELECT document_key, chunk, distance, NULL::float8 AS score, NULL::bigint AS vector_rank,
@@ -25,6 +44,6 @@ SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text
 FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, 0::bigint AS matches, CASE WHEN (SELECT coded FROM coded) THEN (SELECT count(*) < 200 FROM candidates) ELSE false END AS compared,
              false AS left_out_texts, (SELECT coded FROM coded) AS by_codes, (SELECT count(*) FROM candidates WHERE estimate IS NULL) AS uncoded
       FROM pgfox_internal.collections WHERE id = 7) s
-LEFT JOIN (SELECT * FROM found ORDER BY distance + 0, document_key, chunk LIMIT $11) f ON true
+LEFT JOIN (SELECT * FROM found ORDER BY distance + 0, document_key, chunk LIMIT $17) f ON true
 LEFT JOIN pgfox_internal.documents_7 d ON d.key = f.document_key
 ORDER BY f.distance + 0, f.document_key, f.chunk

@@ -1,0 +1,99 @@
+//! Searches read the codes of the cells near to the query.
+
+use super::*;
+
+const GROWN: usize = 3 * DOCUMENTS;
+
+/// Rows that the nodes of a plan read from a table of codes, all of them from an index.
+fn codes_read(node: &Json) -> f64 {
+    let number = |key: &str| node[key].as_f64().unwrap_or(0.0);
+    let is_of_codes = node["Relation Name"].as_str().is_some_and(|name| name.starts_with("codes_"));
+    assert!(!is_of_codes || node["Node Type"] == "Index Only Scan", "{node}");
+    let rows = if is_of_codes { number("Actual Rows") * number("Actual Loops") } else { 0.0 };
+    rows + node["Plans"].as_array().into_iter().flatten().map(codes_read).sum::<f64>()
+}
+
+/// Searches with a filter by declared fields, exactly and not. Returns the part of the results that are found, and of the
+/// codes that are read.
+async fn measure(
+    client: &mut Client,
+    numbers: &mut Numbers,
+    filter: &v1::Filter,
+    matching: usize,
+    completeness: Completeness,
+) -> (f64, f64) {
+    const QUERIES: usize = 20;
+    let (mut found, mut read) = (0, 0.0);
+    for _ in 0..QUERIES {
+        let filter = Some(filter.clone());
+        // So many candidates that only cells can be missing.
+        let params = Some(v1::SearchParams { rerank_candidates: Some(500), ..Default::default() });
+        let request = v1::SearchRequest { filter, params, explain: true, ..near("c", &numbers.vector(), 10) };
+        let response = search(client, request.clone()).await;
+        assert_eq!(response.completeness(), completeness);
+        let plan: Json = serde_json::from_str(&response.explanation.as_ref().unwrap().plan_json).unwrap();
+        read += codes_read(&plan[0]["Plan"]);
+        let params = Some(v1::SearchParams { exact: true, ..Default::default() });
+        let exact = search(client, v1::SearchRequest { params, ..request }).await;
+        let exact = ids(&exact);
+        found += ids(&response).iter().filter(|id| exact.contains(id)).count();
+    }
+    (found as f64 / (10 * QUERIES) as f64, read / (QUERIES * matching) as f64)
+}
+
+// L2 has the rule of cosine.
+#[rstest]
+#[case(Distance::Cosine)]
+#[case(Distance::InnerProduct)]
+#[tokio::test]
+async fn a_collection_that_grows_gets_cells(#[case] distance: Distance) {
+    let server = Server::start(18).await;
+    let mut client = server.client();
+    let mut numbers = Numbers(5);
+    load(&mut client, &server, distance, &mut numbers).await;
+    let admin = server.sql().await;
+    let cells = async || {
+        let sql = "SELECT cardinality(centroids) / cardinality(centre) FROM pgfox_internal.codes WHERE state = 'ready'";
+        admin.query_one(sql, &[]).await.unwrap().get::<_, i32>(0)
+    };
+    assert_eq!(cells().await, 1);
+    for first in (DOCUMENTS..GROWN).step_by(1_000) {
+        ingest(&mut client, "c", (first..first + 1_000).map(|id| numbers.document(id)).collect()).await;
+    }
+    // Unoptimised and on a busy machine it takes long to make the codes.
+    for _ in 0..3_000 {
+        if cells().await >= 10 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(cells().await >= 10);
+    are_in_step(&server).await;
+
+    let since = |year: i32| field("year", Test::AtLeast(value(&json!(year))));
+    for (filter, matching, expected) in [
+        (since(1950), GROWN * 9 / 10, 0.0..0.6),
+        // So few match that the first matches are many of them.
+        (equals("genre", &json!("drama")), GROWN * 7 / 40, 0.0..2.0),
+    ] {
+        let (recall, read) = measure(&mut client, &mut numbers, &filter, matching, Completeness::Approximate).await;
+        let is_expected = recall >= 0.9 && expected.contains(&read);
+        assert!(is_expected, "{distance:?} {filter:?}: {recall} of the nearest, {read} of the codes");
+    }
+
+    let sql = "SELECT format('pgfox_internal.codes_%s_%s', s.collection_id, k.id)
+               FROM pgfox_internal.codes k JOIN pgfox_internal.embedding_spaces s ON s.id = k.space_id";
+    let table: String = admin.query_one(sql, &[]).await.unwrap().get(0);
+
+    // If very few match, all are read and compared.
+    let sql = format!("SELECT count(*) FROM {table} WHERE f1 = 1960");
+    let matching = admin.query_one(&sql, &[]).await.unwrap().get::<_, i64>(0) as usize;
+    let filter = equals("year", &json!(1960));
+    let very_few = measure(&mut client, &mut numbers, &filter, matching, Completeness::Exact).await;
+    assert_eq!(very_few, (1.0, 1.0), "{distance:?}: of {matching}");
+
+    // A server that does not know of cells writes codes without them.
+    admin.batch_execute(&format!("UPDATE {table} SET cell = -1 WHERE f1 IS NOT NULL")).await.unwrap();
+    let (recall, _) = measure(&mut client, &mut numbers, &since(1950), GROWN, Completeness::Approximate).await;
+    assert!(recall >= 0.9, "{distance:?}: {recall} of the nearest without cells");
+}
