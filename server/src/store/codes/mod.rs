@@ -57,7 +57,7 @@ const MAX_CHARACTERS: usize = 64;
 pub(super) const FEW: i32 = 150;
 
 /// Up to this number times the square root of the rows, to read all codes that match is faster than to look into cells.
-pub(super) const VERY_FEW: i32 = 3;
+pub(super) const VERY_FEW: i32 = 10;
 
 /// How many of the first matches show how near the results are, before the others are read, for so many candidates.
 pub(super) fn first_matches(candidates: usize) -> usize {
@@ -149,9 +149,9 @@ impl Codes {
     }
 
     /// How much worse than that of the last result an estimate is that is compared exactly, in the unit of the estimates for
-    /// this query.
-    pub(super) fn margin(&self, query: &QueryCode) -> f64 {
-        self.measured.margin * self.maker.unit(query)
+    /// this query. `None`: any may be as near.
+    pub(super) fn margin(&self, query: &QueryCode) -> Option<f64> {
+        (self.measured.margin < f64::MAX).then(|| self.measured.margin * self.maker.unit(query))
     }
 
     /// How much farther than the last result among the first matches a centroid is whose cell is read, in the unit of the

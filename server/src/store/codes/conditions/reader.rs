@@ -97,7 +97,7 @@ impl<'c> Reader<'c> {
                 let first = self.wanted.len() + 1;
                 self.wanted.extend(texts);
                 // Without a cast, a subquery would be a list of values, not one value that is a list.
-                Some(format!("{column} = ANY({{(?)[{first}:{}]}}{})", self.wanted.len(), list_cast(kind)))
+                Some(format!("{column} = ANY({{(?)[{first}:{}]}}{}[])", self.wanted.len(), cast(kind)))
             }
             Test::Number(bound, number) => {
                 let value = self.value(number.to_string(), MetadataIndexType::Number);
@@ -164,21 +164,13 @@ fn read(literal: &Literal) -> Option<(MetadataIndexType, String)> {
     Some((kind, text))
 }
 
+/// To the type of the fields that hold such values.
 fn cast(kind: MetadataIndexType) -> &'static str {
     match kind {
         MetadataIndexType::Number => "::numeric",
         MetadataIndexType::Time => "::bigint",
         MetadataIndexType::Boolean => "::boolean",
-        MetadataIndexType::String | MetadataIndexType::StringList | MetadataIndexType::Gin => "",
-    }
-}
-
-fn list_cast(kind: MetadataIndexType) -> &'static str {
-    match kind {
-        MetadataIndexType::Number => "::numeric[]",
-        MetadataIndexType::Time => "::bigint[]",
-        MetadataIndexType::Boolean => "::boolean[]",
-        MetadataIndexType::String | MetadataIndexType::StringList | MetadataIndexType::Gin => "::text[]",
+        MetadataIndexType::String | MetadataIndexType::StringList | MetadataIndexType::Gin => "::text",
     }
 }
 

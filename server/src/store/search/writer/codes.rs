@@ -57,8 +57,12 @@ impl<'a> Writer<'_, 'a> {
         let bits = self.parameters.push(Bits(&code.bits[..]), Type::BIT);
         let estimate = codes.maker.sql(extension, &format!("${bits}"), &format!("${weight}"));
         let is_coded = || Some("(SELECT coded FROM coded)".to_owned());
+        let worst = self.worst_compared(coded, rows);
         let mut read = if coded.leaves_out_cells() {
-            self.read_near(coded, rows, candidates, &wanted, &estimate, knows_few)
+            let worst = worst.clone().unwrap_or_else(|| nth(&candidates.to_string()));
+            let (bits, weight) = (format!("${bits}"), format!("${weight}"));
+            let read = Read { wanted: &wanted, bits: &bits, weight: &weight, estimate: &estimate, worst: &worst };
+            self.read_near(coded, rows, candidates, &read, knows_few)
         } else {
             let distinct = if declared.is_repeated { "DISTINCT " } else { "" };
             let conditions = [is_coded(), Some(declared.sql(&wanted)), self.not_excluded("c.document_key")];
@@ -83,7 +87,17 @@ impl<'a> Writer<'_, 'a> {
         }
         // A number, not a parameter: a generic plan depends on it, too.
         let limit = candidates;
-        let near_enough = self.is_near_enough(coded, rows, candidates);
+        // `candidates` lacks those that were left out before.
+        let or_more = if coded.leaves_out_cells() { " OR (SELECT more FROM farthest)" } else { "" };
+        let are_more = format!("count(*) = {candidates}{or_more}");
+        self.are_more = Some(format!("(SELECT {are_more} FROM candidates)"));
+        // All are compared if no more match.
+        let near_enough = worst.map(|worst| {
+            format!(
+                "(k.estimate <= (SELECT CASE WHEN {are_more} THEN {worst} END
+                     FROM candidates)) IS NOT FALSE"
+            )
+        });
         // Rows without a code come first.
         let candidates = match &self.filter {
             // Checks the documents in the order of their codes, until enough match.
@@ -101,50 +115,42 @@ impl<'a> Writer<'_, 'a> {
         scan(every, &from, &[near_enough, self.without_words()], &self.limit)
     }
 
-    /// A condition on a candidate `k`: it may be as near as the last result. All are compared if no more match, and if the
-    /// caller says how many to compare. Words may exclude any of them.
-    fn is_near_enough(&mut self, coded: &Coded<'_>, rows: usize, candidates: usize) -> Option<String> {
+    /// The worst estimate that is compared, of rows that have estimates: it may be as near as the last result. `None`: the
+    /// caller says how many are compared, or words may exclude any of them.
+    fn worst_compared(&mut self, coded: &Coded<'_>, rows: usize) -> Option<String> {
+        let margin = coded.codes.margin(&coded.code)?;
         if self.settings.rerank_candidates.is_some() || self.without_words().is_some() {
             return None;
         }
         let last = self.parameters.push(rows as i32, Type::INT4);
-        let margin = self.parameters.push(coded.codes.margin(&coded.code), Type::FLOAT8);
-        Some(format!(
-            "(k.estimate <= (SELECT CASE WHEN count(*) = {candidates} THEN (array_agg(estimate ORDER BY estimate))[${last}] + ${margin} END
-                     FROM candidates)) IS NOT FALSE"
-        ))
+        let margin = self.parameters.push(margin, Type::FLOAT8);
+        Some(format!("{} + ${margin}", nth(&format!("${last}"))))
     }
 
-    /// `first` and `farthest`: the first matches in the order of the cells, the score up to which cells are read, and the
-    /// estimate above which nothing becomes a candidate. Returns the matches in these cells, or all if they are few.
+    /// `first` and `farthest`: the first matches in the order of the cells, or of the index if few match; whether more match
+    /// than are compared, the score up to which cells are read, and the estimate above which nothing becomes a candidate.
+    /// Returns the matches in these cells, or all if they are few.
     fn read_near(
         &mut self,
         coded: &'a Coded<'a>,
         rows: usize,
         candidates: usize,
-        wanted: &str,
-        estimate: &str,
+        read: &Read<'_>,
         knows_few: bool,
     ) -> String {
         let Coded { codes, declared, code } = coded;
+        let Read { wanted, bits, weight, estimate, worst } = read;
         let table = declared.table(codes);
         let condition = match Plan::of(self.query, self.reach) {
             Plan::Generic => declared.sql_of_unknown(wanted),
             Plan::Custom => declared.sql(wanted),
         };
         let conditions = [Some(condition), self.not_excluded("c.document_key")];
-        let few = format!(
-            "
-     UNION ALL
-     SELECT c.document_key, c.chunk, {estimate}
-     FROM {table} c {}AND (SELECT coded AND few FROM coded) ",
-            all_of(&conditions)
-        );
-        let (by_cell, few) = if knows_few { ("coded AND NOT few", &*few) } else { ("coded", "") };
         let scores = self.parameters.push(&code.scores[..], Type::FLOAT8_ARRAY);
         let cells = self.parameters.push(&code.cells[..], Type::INT2_ARRAY);
+        let by_cell = if knows_few { "coded AND NOT few" } else { "coded" };
         // In this order: Postgres reads the index once for each cell.
-        let from = |further: Option<String>| {
+        let near = |further: Option<String>| {
             let [condition, not_excluded] = conditions.clone();
             format!(
                 "FROM unnest(${cells}, ${scores}) n (cell, score) CROSS JOIN LATERAL (
@@ -153,35 +159,74 @@ impl<'a> Writer<'_, 'a> {
                 all_of(&[Some("c.cell = n.cell".to_owned()), condition, not_excluded, further]),
             )
         };
+        let all = |columns: &str, further: Option<String>| {
+            if !knows_few {
+                return String::new();
+            }
+            let [condition, not_excluded] = conditions.clone();
+            let few = Some("(SELECT coded AND few FROM coded)".to_owned());
+            format!(
+                "
+     UNION ALL
+     SELECT c.document_key, c.chunk, {columns}{estimate}
+     FROM {table} c {}",
+                all_of(&[condition, not_excluded, few, further])
+            )
+        };
         let first = first_matches(candidates);
         let matches = format!(
             "MATERIALIZED (
-    SELECT c.document_key, c.chunk, n.score, {estimate} AS estimate
-     {}LIMIT {first})",
-            from(None),
+    SELECT c.document_key, c.chunk, c.norm, n.score, {estimate} AS estimate
+     {}{}LIMIT {first})",
+            near(None),
+            all("c.norm, NULL, ", None),
         );
         self.with("first", &matches);
         let slack = self.parameters.push(codes.slack(code, rows, candidates), Type::FLOAT8);
         let last = self.parameters.push(rows as i32, Type::INT4);
+        let last = nth(&format!("${last}"));
         // The last result among the first matches says how near the results are. There may be no other matches.
         let farthest = format!(
             "MATERIALIZED (
-    SELECT max(score) AS met,
-           CASE WHEN count(*) < {first} THEN max(score)
-                ELSE greatest(max(score), (array_agg(estimate ORDER BY estimate))[${last}] + ${slack}) END AS score,
-           (array_agg(estimate ORDER BY estimate))[{candidates}] AS estimate
-    FROM first)"
+    SELECT more, met, score, estimate, {}
+    FROM (SELECT *, {} AS angle FROM (
+        SELECT count(*) >= {candidates} AS more, max(score) AS met,
+               CASE WHEN count(*) < {first} THEN max(score) ELSE greatest(max(score), {last} + ${slack}) END AS score,
+               CASE WHEN count(*) >= {candidates} THEN {worst} END AS estimate, avg(norm) AS norm
+        FROM first) f) f)",
+            codes.maker.tangent_sql(weight),
+            codes.maker.angle_sql(weight),
         );
         self.with("farthest", &farthest);
-        // To leave out an estimate takes less time than to sort it.
-        let better = format!("({estimate} <= (SELECT estimate FROM farthest)) IS NOT FALSE");
+        // The cosine takes the most time, and nearly all codes can be left out without it. To leave one out takes less time
+        // than to sort it.
+        let least = codes.maker.least_sql(&self.entry.tables.extension, bits, "farthest");
+        let better = Some(format!("({least} <= (SELECT estimate FROM farthest)) IS NOT FALSE"));
         // The last cell that was met may have more.
         format!(
             "SELECT f.document_key, f.chunk, f.estimate FROM first f WHERE f.score < (SELECT met FROM farthest)
      UNION ALL
      SELECT c.document_key, c.chunk, {estimate} AS estimate
-     {}AND n.score BETWEEN (SELECT met FROM farthest) AND (SELECT score FROM farthest) {few}",
-            from(Some(better)),
+     {}AND n.score BETWEEN (SELECT met FROM farthest) AND (SELECT score FROM farthest) {}",
+            near(better.clone()),
+            all("", better),
         )
     }
+}
+
+/// SQL of what is read.
+struct Read<'s> {
+    /// The list of the values of the filter.
+    wanted: &'s str,
+    /// The code of the query, and its weight.
+    bits: &'s str,
+    weight: &'s str,
+    estimate: &'s str,
+    /// The worst estimate of a candidate, of the estimates of the first matches.
+    worst: &'s str,
+}
+
+/// The estimate at a position, from the smallest on.
+fn nth(position: &str) -> String {
+    format!("(array_agg(estimate ORDER BY estimate))[{position}]")
 }

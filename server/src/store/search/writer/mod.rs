@@ -97,8 +97,8 @@ struct Writer<'e, 'a> {
     near: Option<String>,
     /// The statement first finds the documents that match the filter.
     is_gated: bool,
-    /// How many of the best codes are compared, if codes may be used.
-    candidates: Option<usize>,
+    /// Whether more match than are compared, if codes are read. `None`: they never are.
+    are_more: Option<String>,
 }
 
 impl<'e, 'a> Writer<'e, 'a> {
@@ -132,7 +132,7 @@ impl<'e, 'a> Writer<'e, 'a> {
             left_out_texts: "false".into(),
             near,
             is_gated,
-            candidates: None,
+            are_more: None,
         }
     }
 
@@ -159,7 +159,6 @@ impl<'e, 'a> Writer<'e, 'a> {
         let mut left = Vec::new();
         if let Reach { codes: Some((usage, coded)), rows: Some(rows), .. } = self.reach {
             let candidates = self.settings.candidates(coded.codes, rows);
-            self.candidates = Some(candidates);
             // If too many match the declared fields, another index may serve the rest of the filter.
             self.is_gated &= coded.declared.is_partial;
             parts.push(self.compare_coded(coded, usage, rows, candidates, &every));
@@ -319,12 +318,9 @@ ORDER BY f.{order}, f.document_key, f.chunk",
         let has_vector = self.query.vector().is_some();
         let far = self.near.as_ref().filter(|_| has_vector);
         let few = if self.is_gated { "(SELECT few FROM few)" } else { "false" };
-        let (compared, by_codes, uncoded) = match self.candidates {
-            // All matches are compared if there are fewer than could be.
-            Some(most) => (
-                format!(
-                    "CASE WHEN (SELECT coded FROM coded) THEN (SELECT count(*) < {most} FROM candidates) ELSE {few} END"
-                ),
+        let (compared, by_codes, uncoded) = match &self.are_more {
+            Some(are_more) => (
+                format!("CASE WHEN (SELECT coded FROM coded) THEN NOT {are_more} ELSE {few} END"),
                 "(SELECT coded FROM coded)",
                 count("candidates WHERE estimate IS NULL"),
             ),

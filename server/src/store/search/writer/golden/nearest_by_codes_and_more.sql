@@ -6,7 +6,7 @@ WITH coded AS MATERIALIZED (
 candidates AS MATERIALIZED (
     SELECT r.document_key, r.chunk, r.estimate FROM (
      SELECT c.document_key, c.chunk, c.norm * (c.norm - $8 * cos((c.code OPERATOR("public".<~>) $9) * 0.006135923151542565::float8)) AS estimate
-     FROM pgfox_internal.codes_7_3 c WHERE (SELECT coded FROM coded) AND c.f1 = ($5)[1] ORDER BY estimate NULLS FIRST) r
+     FROM pgfox_internal.codes_7_3 c WHERE (SELECT coded FROM coded) AND c.f1 = ($5)[1]::text ORDER BY estimate NULLS FIRST) r
      JOIN pgfox_internal.documents_7 d ON d.key = r.document_key
      WHERE ((d.metadata @> $1) AND (d.id = ANY($2))) ORDER BY r.estimate NULLS FIRST LIMIT 200),
 matching AS MATERIALIZED (SELECT d.key FROM pgfox_internal.documents_7 d WHERE NOT (SELECT coded FROM coded) AND ((d.metadata @> $1) AND (d.id = ANY($2))) LIMIT 2501),
@@ -32,7 +32,7 @@ found AS (
     FROM nearest )
 SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, NULL::int, NULL::int, NULL::int, NULL::text, NULL::bytea,
        s.revision, s.nearest, s.far, s.matches, s.compared, s.left_out_texts, s.by_codes, s.uncoded
-FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, 0::bigint AS matches, CASE WHEN (SELECT coded FROM coded) THEN (SELECT count(*) < 200 FROM candidates) ELSE (SELECT few FROM few) END AS compared,
+FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, 0::bigint AS matches, CASE WHEN (SELECT coded FROM coded) THEN NOT (SELECT count(*) = 200 FROM candidates) ELSE (SELECT few FROM few) END AS compared,
              false AS left_out_texts, (SELECT coded FROM coded) AS by_codes, (SELECT count(*) FROM candidates WHERE estimate IS NULL) AS uncoded
       FROM pgfox_internal.collections WHERE id = 7) s
 LEFT JOIN (SELECT * FROM found ORDER BY distance + 0, document_key, chunk LIMIT $13) f ON true

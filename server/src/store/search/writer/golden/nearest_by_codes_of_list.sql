@@ -5,7 +5,7 @@ WITH coded AS MATERIALIZED (
           FROM pg_class WHERE oid = 'pgfox_internal.codes_7_3'::regclass) e),
 candidates AS MATERIALIZED (
     SELECT DISTINCT c.document_key, c.chunk, c.norm * (c.norm - $8 * cos((c.code OPERATOR("public".<~>) $9) * 0.006135923151542565::float8)) AS estimate
-     FROM pgfox_internal.codes_7_3_list3 c WHERE (SELECT coded FROM coded) AND c.f3 = ANY(($5)[1:2]::text[]) AND c.f1 = ($5)[3]
+     FROM pgfox_internal.codes_7_3_list3 c WHERE (SELECT coded FROM coded) AND c.f3 = ANY(($5)[1:2]::text[]) AND c.f1 = ($5)[3]::text
      UNION ALL
      SELECT c.document_key, c.chunk, c.norm * (c.norm - $8 * cos((c.code OPERATOR("public".<~>) $9) * 0.006135923151542565::float8))
      FROM pgfox_internal.codes_7_3 c JOIN pgfox_internal.documents_7 d ON d.key = c.document_key WHERE (SELECT coded FROM coded) AND c.f3 = '{}' AND ((d.metadata @> $1) AND (d.metadata @> ANY($2))) ORDER BY estimate NULLS FIRST LIMIT 200),
@@ -26,7 +26,7 @@ found AS (
     FROM nearest )
 SELECT d.id, d.text, d.metadata, f.distance, f.score, f.vector_rank, f.full_text_rank, NULL::int, NULL::int, NULL::int, NULL::text, NULL::bytea,
        s.revision, s.nearest, s.far, s.matches, s.compared, s.left_out_texts, s.by_codes, s.uncoded
-FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, 0::bigint AS matches, CASE WHEN (SELECT coded FROM coded) THEN (SELECT count(*) < 200 FROM candidates) ELSE false END AS compared,
+FROM (SELECT revision, (SELECT count(*) FROM nearest) AS nearest, 0::bigint AS far, 0::bigint AS matches, CASE WHEN (SELECT coded FROM coded) THEN NOT (SELECT count(*) = 200 FROM candidates) ELSE false END AS compared,
              false AS left_out_texts, (SELECT coded FROM coded) AS by_codes, (SELECT count(*) FROM candidates WHERE estimate IS NULL) AS uncoded
       FROM pgfox_internal.collections WHERE id = 7) s
 LEFT JOIN (SELECT * FROM found ORDER BY distance + 0, document_key, chunk LIMIT $13) f ON true
