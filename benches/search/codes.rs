@@ -9,9 +9,12 @@ use prost_types::{Struct, Value, value::Kind};
 
 use super::{
     clusters::{CLUSTERS, Clusters},
-    filtered::{MIN_RECALL, Measured, QUERIES, measure_filters, percentile},
+    filtered::{MIN_RECALL, Measured, QUERIES, measure_filters, percentile, request},
     *,
 };
+
+/// How many search at once, after one alone.
+const CALLERS: [usize; 2] = [8, 32];
 
 /// What a search is filtered by, and how many times slower its p95 may be than that of pgbench without a filter.
 enum Kinds {
@@ -125,9 +128,48 @@ pub(super) async fn run(postgres: &Postgres, count: usize) -> anyhow::Result<()>
         kept &= *recall >= MIN_RECALL && p95 <= kind.most() * pgbench;
     }
     println!("pgbench without a filter: p50 {:.2} ms, p95 {pgbench:.2} ms", percentile(&mut theirs, 0.5));
+
+    println!("{:>12} {:>8} {:>10} {:>8} {:>8} {:>8}", "filter", "callers", "queries/s", "p50 ms", "p95 ms", "p99 ms");
+    for callers in CALLERS {
+        for (name, kind) in &KINDS {
+            let (rate, times) = search_at_once(&client, &queries, kind, callers).await?;
+            row(name, callers, rate, times);
+        }
+        let (rate, times) = statement.pgbench_with(postgres, &queries, TURN, callers).await?;
+        row("by pgbench", callers, rate, times);
+    }
     server.stop().await?;
     ensure!(kept, "a recall is below {MIN_RECALL}, or a filter is slower than it may be");
     Ok(())
+}
+
+fn row(name: &str, callers: usize, rate: f64, mut times: Vec<f64>) {
+    let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| percentile(&mut times, share));
+    println!("{name:>12} {callers:>8} {rate:>10.0} {p50:>8.2} {p95:>8.2} {p99:>8.2}");
+}
+
+/// Each of so many callers searches for all queries. Returns the queries per second, and the times in milliseconds.
+async fn search_at_once(
+    client: &Client,
+    queries: &[Vec<f32>],
+    kind: &Kinds,
+    callers: usize,
+) -> anyhow::Result<(f64, Vec<f64>)> {
+    let began = Instant::now();
+    let calls = (0..callers).map(|caller| {
+        let mut client = client.clone();
+        async move {
+            let mut times = Vec::new();
+            for number in (0..queries.len()).map(|number| (number + caller) % queries.len()) {
+                let began = Instant::now();
+                client.search(request(&queries[number], kind.filter(number), false)).await?;
+                times.push(began.elapsed().as_secs_f64() * 1e3);
+            }
+            anyhow::Ok(times)
+        }
+    });
+    let times = futures_util::future::try_join_all(calls).await?.concat();
+    Ok((times.len() as f64 / began.elapsed().as_secs_f64(), times))
 }
 
 /// Waits until searches use codes; prints what they take.
