@@ -4,14 +4,19 @@ use super::*;
 
 const GROWN: usize = 3 * DOCUMENTS;
 
-/// Rows that the nodes of a plan read from a table of codes, all of them from an index.
-fn codes_read(node: &Json) -> f64 {
-    let number = |key: &str| node[key].as_f64().unwrap_or(0.0);
+/// How many rows each node of a plan takes and leaves out of a table of codes, all of them from an index.
+fn scans(node: &Json) -> Vec<(f64, f64)> {
+    let number = |key: &str| node[key].as_f64().unwrap_or(0.0) * node["Actual Loops"].as_f64().unwrap_or(0.0);
     let is_of_codes = node["Relation Name"].as_str().is_some_and(|name| name.starts_with("codes_"));
     assert!(!is_of_codes || node["Node Type"] == "Index Only Scan", "{node}");
-    let rows_per_loop = number("Actual Rows") + number("Rows Removed by Filter");
-    let rows = if is_of_codes { rows_per_loop * number("Actual Loops") } else { 0.0 };
-    rows + node["Plans"].as_array().into_iter().flatten().map(codes_read).sum::<f64>()
+    let below = node["Plans"].as_array().into_iter().flatten().flat_map(scans);
+    is_of_codes.then(|| (number("Actual Rows"), number("Rows Removed by Filter"))).into_iter().chain(below).collect()
+}
+
+async fn explained(client: &mut Client, request: &v1::SearchRequest) -> (v1::SearchResponse, Vec<(f64, f64)>) {
+    let response = search(client, v1::SearchRequest { explain: true, ..request.clone() }).await;
+    let plan: Json = serde_json::from_str(&response.explanation.as_ref().unwrap().plan_json).unwrap();
+    (response, scans(&plan[0]["Plan"]))
 }
 
 /// Searches with a filter by declared fields, exactly and not. Returns the part of the results that are found, and of the
@@ -29,11 +34,10 @@ async fn measure(
     for _ in 0..QUERIES {
         let filter = Some(filter.clone());
         let params = Some(v1::SearchParams { rerank_candidates: candidates, ..Default::default() });
-        let request = v1::SearchRequest { filter, params, explain: true, ..near("c", &numbers.vector(), 10) };
-        let response = search(client, request.clone()).await;
+        let request = v1::SearchRequest { filter, params, ..near("c", &numbers.vector(), 10) };
+        let (response, scans) = explained(client, &request).await;
         assert_eq!(response.completeness(), completeness);
-        let plan: Json = serde_json::from_str(&response.explanation.as_ref().unwrap().plan_json).unwrap();
-        read += codes_read(&plan[0]["Plan"]);
+        read += scans.iter().map(|(taken, left_out)| taken + left_out).sum::<f64>();
         let params = Some(v1::SearchParams { exact: true, ..Default::default() });
         let exact = search(client, v1::SearchRequest { params, ..request }).await;
         let exact = ids(&exact);
@@ -80,13 +84,13 @@ async fn a_collection_that_grows_gets_cells(#[case] distance: Distance) {
     };
 
     let since = |year: i32| field("year", Test::AtLeast(value(&json!(year))));
-    let sixties = all_of(vec![since(1960), field("year", Test::LessThan(value(&json!(1970))))]);
+    let between = |first: i32, end: i32| all_of(vec![since(first), field("year", Test::LessThan(value(&json!(end))))]);
     for (filter, matching, expected) in [
         (since(1950), GROWN * 9 / 10, 0.0..0.9),
         // So few match that the first matches are many of them.
         (equals("genre", &json!("drama")), GROWN * 7 / 40, 0.0..2.1),
         // So few that all are read, after the first matches.
-        (sixties, count("f1 >= 1960 AND f1 < 1970").await, 1.1..2.1),
+        (between(1960, 1970), count("f1 >= 1960 AND f1 < 1970").await, 1.1..2.1),
     ] {
         // With so many candidates, only cells can be missing.
         for candidates in [Some(500), None] {
@@ -95,6 +99,16 @@ async fn a_collection_that_grows_gets_cells(#[case] distance: Distance) {
             let is_expected = recall >= 0.9 && expected.contains(&read);
             assert!(is_expected, "{distance:?} {filter:?}: {recall} of the nearest, {read} of the codes");
         }
+    }
+
+    // All are among the first matches, so their estimates tell which are the best. Nearly all others are left out.
+    for _ in 0..20 {
+        let params = Some(v1::SearchParams { rerank_candidates: Some(60), ..Default::default() });
+        let filter = Some(between(1960, 1965));
+        let request = v1::SearchRequest { filter, params, ..near("c", &numbers.vector(), 10) };
+        let (_, scans) = explained(&mut client, &request).await;
+        let taken: Vec<_> = scans.iter().filter(|(_, left_out)| *left_out > 0.0).map(|(taken, _)| *taken).collect();
+        assert!(taken.len() == 1 && (60.0..75.0).contains(&taken[0]), "{distance:?}: {scans:?}");
     }
 
     // If fewer match than are compared, all are compared.

@@ -1,6 +1,6 @@
 -- search
 WITH coded AS MATERIALIZED (
-    SELECT rows * $7 <= 150 * root AS coded, rows <= 10 * root AS few
+    SELECT rows * $7 <= 150 * root AS coded, rows <= 15 * root AS few
     FROM (SELECT pgfox_internal.expected_rows($6, $5) AS rows, sqrt(greatest(reltuples, 0)) AS root
           FROM pg_class WHERE oid = 'pgfox_internal.codes_7_3'::regclass) e),
 first AS MATERIALIZED (
