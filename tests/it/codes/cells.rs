@@ -1,5 +1,7 @@
 //! Searches read the codes of the cells near to the query.
 
+use std::collections::HashSet;
+
 use super::*;
 
 const GROWN: usize = 3 * DOCUMENTS;
@@ -40,8 +42,9 @@ async fn measure(
         read += scans.iter().map(|(taken, left_out)| taken + left_out).sum::<f64>();
         let params = Some(v1::SearchParams { exact: true, ..Default::default() });
         let exact = search(client, v1::SearchRequest { params, ..request }).await;
-        let exact = ids(&exact);
-        found += ids(&response).iter().filter(|id| exact.contains(id)).count();
+        let nearest: HashSet<_> = ids(&response).into_iter().collect();
+        assert_eq!(nearest.len(), response.results.len(), "a document is found twice");
+        found += ids(&exact).iter().filter(|id| nearest.contains(*id)).count();
     }
     (found as f64 / (10 * QUERIES) as f64, read / (QUERIES * matching) as f64)
 }
@@ -85,30 +88,33 @@ async fn a_collection_that_grows_gets_cells(#[case] distance: Distance) {
 
     let since = |year: i32| field("year", Test::AtLeast(value(&json!(year))));
     let between = |first: i32, end: i32| all_of(vec![since(first), field("year", Test::LessThan(value(&json!(end))))]);
-    for (filter, matching, expected) in [
-        (since(1950), GROWN * 9 / 10, 0.0..0.9),
-        // So few match that the first matches are many of them.
-        (equals("genre", &json!("drama")), GROWN * 7 / 40, 0.0..2.1),
-        // So few that all are read, after the first matches.
-        (between(1960, 1970), count("f1 >= 1960 AND f1 < 1970").await, 1.1..2.1),
-    ] {
+    let (most, some) = (GROWN * 9 / 10, GROWN * 7 / 40);
+    let drama = || equals("genre", &json!("drama"));
+    let sixties = count("f1 >= 1960 AND f1 < 1970").await;
+    for (filter, matching, candidates, expected) in [
+        (since(1950), most, None, 0.0..0.9),
         // With so many candidates, only cells can be missing.
-        for candidates in [Some(500), None] {
-            let (recall, read) =
-                measure(&mut client, &mut numbers, &filter, matching, candidates, Completeness::Approximate).await;
-            let is_expected = recall >= 0.9 && expected.contains(&read);
-            assert!(is_expected, "{distance:?} {filter:?}: {recall} of the nearest, {read} of the codes");
-        }
+        (since(1950), most, Some(500), 0.0..0.9),
+        // So few match that the first matches are many of them.
+        (drama(), some, None, 0.0..2.0),
+        (drama(), some, Some(500), 0.0..2.0),
+        (between(1960, 1970), sixties, None, 0.6..1.2),
+    ] {
+        let (recall, read) =
+            measure(&mut client, &mut numbers, &filter, matching, candidates, Completeness::Approximate).await;
+        let is_expected = recall >= 0.9 && expected.contains(&read);
+        assert!(is_expected, "{distance:?} {filter:?}: {recall} of the nearest, {read} of the codes");
     }
 
-    // All are among the first matches, so their estimates tell which are the best. Nearly all others are left out.
+    // All are among the first matches, so their estimates tell which 60 are the best, except for rounding. Nearly all others
+    // are left out.
     for _ in 0..20 {
         let params = Some(v1::SearchParams { rerank_candidates: Some(60), ..Default::default() });
-        let filter = Some(between(1960, 1965));
+        let filter = Some(between(1960, 1963));
         let request = v1::SearchRequest { filter, params, ..near("c", &numbers.vector(), 10) };
         let (_, scans) = explained(&mut client, &request).await;
         let taken: Vec<_> = scans.iter().filter(|(_, left_out)| *left_out > 0.0).map(|(taken, _)| *taken).collect();
-        assert!(taken.len() == 1 && (60.0..75.0).contains(&taken[0]), "{distance:?}: {scans:?}");
+        assert!(taken.len() == 1 && (58.0..75.0).contains(&taken[0]), "{distance:?}: {scans:?}");
     }
 
     // If fewer match than are compared, all are compared.
@@ -116,6 +122,19 @@ async fn a_collection_that_grows_gets_cells(#[case] distance: Distance) {
     let matching = count("f1 = 1960").await;
     let (recall, read) = measure(&mut client, &mut numbers, &filter, matching, Some(500), Completeness::Exact).await;
     assert_eq!((recall, read), (1.0, 2.0), "{distance:?}: of {matching}");
+
+    // If few match and the results may be in many cells, all are read at once, after the first matches. Here Postgres expects
+    // fewer than match.
+    let sql = "UPDATE pgfox_internal.codes SET slack = 1e6;
+               UPDATE pgfox_internal.collections SET revision = revision + 1;
+               CREATE OR REPLACE FUNCTION pgfox_internal.expected_rows(query text, wanted text[]) RETURNS float8
+                   LANGUAGE sql AS 'SELECT 400'";
+    admin.batch_execute(sql).await.unwrap();
+    let matching = count("f1 >= 1950").await;
+    let (recall, read) =
+        measure(&mut client, &mut numbers, &since(1950), matching, None, Completeness::Approximate).await;
+    let all = (500 + matching) as f64 / matching as f64;
+    assert!(recall >= 0.9 && (read - all).abs() < 0.001, "{distance:?}: {recall} found, {read} instead of {all}");
 
     // A server that does not know of cells writes codes without them.
     admin.batch_execute(&format!("UPDATE {table} SET cell = -1 WHERE f1 IS NOT NULL")).await.unwrap();

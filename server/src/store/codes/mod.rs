@@ -57,7 +57,10 @@ const MAX_CHARACTERS: usize = 64;
 pub(super) const FEW: i32 = 150;
 
 /// Up to this number times the square root of the rows, to read all codes that match is faster than to look into cells.
-pub(super) const VERY_FEW: i32 = 15;
+pub(super) const VERY_FEW: i32 = 3;
+
+/// A look into a cell takes as long as to read so many codes.
+pub(super) const LOOK: i32 = 17;
 
 /// How many of the first matches show how near the results are, before the others are read, for so many candidates.
 pub(super) fn first_matches(candidates: usize) -> usize {

@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use super::{Writer, all_of, scan};
 use crate::store::{
-    codes::{FEW, VERY_FEW, first_matches},
+    codes::{FEW, LOOK, VERY_FEW, first_matches},
     search::statement::{Coded, Plan, UseOfCodes},
     tables::Tables,
     wire::Bits,
@@ -43,7 +43,7 @@ impl<'a> Writer<'_, 'a> {
                 let share = self.parameters.push(coded.share(), Type::FLOAT8);
                 format!("rows * ${share} <= {FEW} * root")
             };
-            let few = if knows_few { format!(", rows <= {VERY_FEW} * root AS few") } else { String::new() };
+            let few = if knows_few { format!(", rows, rows <= {VERY_FEW} * root AS few") } else { String::new() };
             format!(
                 "MATERIALIZED (
     SELECT {is_coded} AS coded{few}
@@ -128,8 +128,8 @@ impl<'a> Writer<'_, 'a> {
     }
 
     /// `first` and `farthest`: the first matches in the order of the cells, or of the index if few match; whether more match
-    /// than are compared, the score up to which cells are read, and the estimate above which nothing becomes a candidate.
-    /// Returns the matches in these cells, or all if they are few.
+    /// than are compared, the score up to which cells are read, the estimate above which nothing becomes a candidate, and
+    /// whether all that match are read instead, because they are few or these cells are many. Returns the matches.
     fn read_near(
         &mut self,
         coded: &'a Coded<'a>,
@@ -148,38 +148,49 @@ impl<'a> Writer<'_, 'a> {
         let conditions = [Some(condition), self.not_excluded("c.document_key")];
         let scores = self.parameters.push(&code.scores[..], Type::FLOAT8_ARRAY);
         let cells = self.parameters.push(&code.cells[..], Type::INT2_ARRAY);
-        let by_cell = if knows_few { "coded AND NOT few" } else { "coded" };
         // In this order: Postgres reads the index once for each cell.
-        let near = |further: Option<String>| {
+        let near = |guard: &str, further: Option<String>| {
             let [condition, not_excluded] = conditions.clone();
             format!(
                 "FROM unnest(${cells}, ${scores}) n (cell, score) CROSS JOIN LATERAL (
          SELECT c.document_key, c.chunk, c.code, c.norm FROM {table} c {}OFFSET 0) c
-     WHERE (SELECT {by_cell} FROM coded) ",
+     WHERE (SELECT {guard} FROM coded) ",
                 all_of(&[Some("c.cell = n.cell".to_owned()), condition, not_excluded, further]),
             )
         };
-        let all = |columns: &str, further: Option<String>| {
+        let all = |guard: &str, columns: &str, further: Option<String>| {
             if !knows_few {
                 return String::new();
             }
             let [condition, not_excluded] = conditions.clone();
-            let few = Some("(SELECT coded AND few FROM coded)".to_owned());
+            let guard = Some(format!("(SELECT {guard} FROM coded)"));
             format!(
                 "
      UNION ALL
      SELECT c.document_key, c.chunk, {columns}{estimate}
      FROM {table} c {}",
-                all_of(&[condition, not_excluded, few, further])
+                all_of(&[condition, not_excluded, guard, further])
             )
+        };
+        let (by_cell, few, not_few) = if knows_few {
+            let cells = code.scores.len();
+            let few = format!(
+                ",
+           (SELECT few OR rows < ({LOOK} + rows / {cells})
+                   * (SELECT count(*) FROM unnest(${scores}) n (score) WHERE n.score BETWEEN f.met AND f.score)
+            FROM coded) AS few"
+            );
+            ("coded AND NOT few", few, " WHERE NOT few")
+        } else {
+            ("coded", String::new(), "")
         };
         let first = first_matches(candidates);
         let matches = format!(
             "MATERIALIZED (
     SELECT c.document_key, c.chunk, c.norm, n.score, {estimate} AS estimate
      {}{}LIMIT {first})",
-            near(None),
-            all("c.norm, NULL, ", None),
+            near(by_cell, None),
+            all("coded AND few", "c.norm, NULL, ", None),
         );
         self.with("first", &matches);
         let slack = self.parameters.push(codes.slack(code, rows, candidates), Type::FLOAT8);
@@ -188,7 +199,7 @@ impl<'a> Writer<'_, 'a> {
         // The last result among the first matches says how near the results are. There may be no other matches.
         let farthest = format!(
             "MATERIALIZED (
-    SELECT more, met, score, estimate, {}
+    SELECT more, met, score, estimate, {}{few}
     FROM (SELECT *, {} AS angle FROM (
         SELECT count(*) >= {candidates} AS more, max(score) AS met,
                CASE WHEN count(*) < {first} THEN max(score) ELSE greatest(max(score), {last} + ${slack}) END AS score,
@@ -204,12 +215,12 @@ impl<'a> Writer<'_, 'a> {
         let better = Some(format!("({least} <= (SELECT estimate FROM farthest)) IS NOT FALSE"));
         // The last cell that was met may have more.
         format!(
-            "SELECT f.document_key, f.chunk, f.estimate FROM first f WHERE f.score < (SELECT met FROM farthest)
+            "SELECT f.document_key, f.chunk, f.estimate FROM first f WHERE f.score < (SELECT met FROM farthest{not_few})
      UNION ALL
      SELECT c.document_key, c.chunk, {estimate} AS estimate
-     {}AND n.score BETWEEN (SELECT met FROM farthest) AND (SELECT score FROM farthest) {}",
-            near(better.clone()),
-            all("", better),
+     {}AND n.score BETWEEN (SELECT met FROM farthest{not_few}) AND (SELECT score FROM farthest) {}",
+            near("coded", better.clone()),
+            all("coded AND (SELECT few FROM farthest)", "", better),
         )
     }
 }
