@@ -60,7 +60,7 @@ pub(super) const FEW: i32 = 150;
 pub(super) const VERY_FEW: i32 = 3;
 
 /// A look into a cell takes as long as to read so many codes.
-pub(super) const LOOK: i32 = 17;
+pub(super) const LOOK: i32 = 30;
 
 /// How many of the first matches show how near the results are, before the others are read, for so many candidates.
 pub(super) fn first_matches(candidates: usize) -> usize {

@@ -13,7 +13,7 @@ first AS MATERIALIZED (
      FROM pgfox_internal.codes_7_3 c WHERE c.f1 = ($5)[1]::text AND c.document_key <> ALL($2) AND (SELECT coded AND few FROM coded) LIMIT 500),
 farthest AS MATERIALIZED (
     SELECT more, met, score, estimate, $8 * (cos(angle) + angle * sin(angle)) AS base, $8 * sin(angle) * 0.006135923151542565::float8 AS slope,
-           (SELECT few OR rows < (17 + rows / 3)
+           (SELECT few OR rows < (30 + rows / 3)
                    * (SELECT count(*) FROM unnest($12) n (score) WHERE n.score BETWEEN f.met AND f.score)
             FROM coded) AS few
     FROM (SELECT *, acos(greatest(-1, least(1, (norm * norm - estimate) / nullif($8 * norm, 0)))) AS angle FROM (
